@@ -1,0 +1,31 @@
+"""Accounts and the callers of the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ADMIN_GROUP = "admins"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request, as the verified access token says."""
+
+    user_id: str
+    groups: frozenset[str]
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller is in the Cognito group ``admins``."""
+        return ADMIN_GROUP in self.groups
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A student's account, field for field as the HTTP contract shows it."""
+
+    id: str
+    email: str | None
+    full_name: str | None
+    email_verified: bool
+    profile_completed: bool

@@ -1,0 +1,53 @@
+"""A prediction and where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+DEFAULT_CORRECT = 0.5
+"""Predicted probability of a correct answer while nothing is known."""
+
+DEFAULT_SECONDS = 60
+"""Predicted seconds while nothing is known."""
+
+
+class Source(StrEnum):
+    """The step of the fallback chain that answered."""
+
+    EMBEDDING = "embedding"
+    LNIRT = "lnirt"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a student is expected to do on a task.
+
+    ``correct`` is a probability in 0..1; ``seconds`` the median time in whole seconds, with an 80 % interval
+    from ``seconds_low`` to ``seconds_high`` where the model gives one.
+    """
+
+    correct: float
+    seconds: int
+    seconds_low: int | None
+    seconds_high: int | None
+    source: Source
+    model_version: str | None
+
+    @property
+    def lnirt_model_version(self) -> str:
+        """``embedding_<version>``, ``lnirt_<version>`` or ``fallback_default``."""
+        if self.source is Source.DEFAULT or self.model_version is None:
+            return "fallback_default"
+        return f"{self.source.value}_{self.model_version}"
+
+
+DEFAULT_PREDICTION = Prediction(
+    correct=DEFAULT_CORRECT,
+    seconds=DEFAULT_SECONDS,
+    seconds_low=None,
+    seconds_high=None,
+    source=Source.DEFAULT,
+    model_version=None,
+)
