@@ -1,0 +1,60 @@
+# StudySmart: run `make` for the list of targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PORT ?= 4008
+STATE_DIR ?= .local
+FILE ?=
+PYTHON ?=
+export PYTHON
+
+py := .venv/bin/python
+installed := .venv/.installed
+locks := requirements-dev.txt requirements.txt training_job/requirements.txt
+# The virtual environment names its place: in a copied or moved checkout it is installed again.
+ifneq ($(shell cat $(installed) 2>/dev/null),$(shell pwd))
+moved := moved
+endif
+uv_version := 0.13.9
+compile := .lock/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--no-emit-index-url --custom-compile-command "make lock"
+
+.PHONY: help run test check demo lock clean chromium venv moved
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(installed) ## Start everything on this machine (PORT=4008 STATE_DIR=.local); Ctrl-C stops it
+	@exec $(py) -m infra.local --port $(PORT) --state-dir "$(STATE_DIR)"
+
+test: $(installed) chromium ## Run the whole test suite and print the coverage of each area
+	@$(py) -m pytest --cov --cov-report= $(ARGS)
+	@$(py) -m tests.coverage_by_area
+
+check: $(installed) ## Format, lint, types and the fast tests, the layer rule among them
+	@$(py) -m ruff format --check .
+	@$(py) -m ruff check .
+	@$(py) -m mypy
+	@$(py) -m pytest -q -m "not slow" $(ARGS)
+
+demo: $(installed) ## Show the main job from import to retrained prediction (FILE=answers.csv)
+	@exec $(py) -m ops.demo --state-dir "$(STATE_DIR)" $(if $(FILE),--file "$(FILE)")
+
+venv: $(installed) ## Make .venv and install the locked packages
+
+$(installed): $(locks) pyproject.toml infra/venv.sh $(moved)
+	@infra/venv.sh
+
+chromium: $(installed) ## Install Chromium for the browser tests where that is possible (as root, by apt)
+	@infra/chromium.sh
+
+lock: ## Compile the locks again from the requirements*.in files (needs the network; UPGRADE=--upgrade for newer versions)
+	@test -x .lock/bin/uv || { python3 -m venv .lock && .lock/bin/python -m pip install --quiet uv==$(uv_version); }
+	@$(compile) $(UPGRADE) -o requirements-dev.txt requirements-dev.in
+	@$(compile) -c requirements-dev.txt -o requirements.txt requirements.in
+	@$(compile) -c requirements-dev.txt -o training_job/requirements.txt training_job/requirements.in
+
+clean: ## Remove the virtual environment, caches and build results (STATE_DIR stays)
+	rm -rf .venv .lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* htmlcov
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
