@@ -1,0 +1,195 @@
+"""LNIRT: the joint model of correctness and response time that every prediction starts from.
+
+After van der Linden (2007), "A hierarchical framework for modeling speed and accuracy on test items", with a two
+parameter logistic model for correctness and a lognormal model for time, per topic x difficulty:
+
+    logit P(correct) = discrimination * ability + easiness + practice(attempts) + offset(student, topic)
+    log seconds      = intensity - speed + practice(attempts) + offset(student, topic) + noise
+
+Ability is standard normal in the population; speed is normal, in log seconds. Both are estimated from sums over a
+student's answers only (a sum of log-likelihoods on a fixed grid of abilities; a precision and a weighted sum for
+speed), so that an estimate is the same whether it is updated answer by answer or computed from a stored state.
+Parameters of a topic the model does not know are those of the average topic, kept as the last row of each array.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+N_LEVELS = 4
+"""Levels of difficulty."""
+
+ABILITY_GRID: FloatArray = np.linspace(-4.0, 4.0, 41)
+"""Abilities at which likelihoods are kept, in population standard deviations. Shape (G,)."""
+
+LOG_PRIOR: FloatArray = -0.5 * ABILITY_GRID**2
+"""Log density of the population on the grid, up to a constant."""
+
+MAX_ABS_LOGIT = 4.6
+"""Prior logits are kept within this: odds of 99 to 1. Nobody is that sure of a practice task."""
+
+MAX_LOG_SHIFT = 2.0
+"""Speeds and offsets are kept within this many log seconds: one time of 20 hours must not rule a student's next."""
+
+
+@dataclass(frozen=True)
+class TimeParameters:
+    """The lognormal model of time. T topics, the average topic last.
+
+    ``intensity`` (T+1, 4) log seconds at speed 0; ``intensity_variance`` (T+1, 4) how uncertain it is;
+    ``residual_variance`` (T+1,); ``practice`` (T+1, 2) shift and slope on log(1 + attempts);
+    ``low``/``high`` the standardised residuals between which 80 % of times lie.
+    """
+
+    intensity: FloatArray
+    intensity_variance: FloatArray
+    residual_variance: FloatArray
+    practice: FloatArray
+    speed_variance: float
+    offset_variance: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class LnirtParameters:
+    """A fitted model. ``discrimination`` (T+1,), ``easiness`` (T+1, 4), ``practice`` (T+1, 2) shift and slope.
+
+    ``topics`` holds T topic keys; ``time`` is None when it was trained without times.
+    """
+
+    topics: tuple[str, ...]
+    discrimination: FloatArray
+    easiness: FloatArray
+    practice: FloatArray
+    offset_variance: float
+    time: TimeParameters | None
+    _codes: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_codes", {topic: code for code, topic in enumerate(self.topics)})
+
+    @property
+    def unknown(self) -> int:
+        """The code of a topic that the model does not know: the average topic's row."""
+        return len(self.topics)
+
+    def code(self, topic: str) -> int:
+        """The row of a topic key, :attr:`unknown` for one that the model does not know."""
+        return self._codes.get(topic, len(self.topics))
+
+    def expected_success(self) -> FloatArray:
+        """Probability of a correct answer at ability 0, without practice. Shape (T+1, 4)."""
+        return sigmoid(self.easiness)
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessPrior:
+    """What LNIRT expects of an answer's correctness, N predictions at once. All shapes (N,)."""
+
+    logit: FloatArray
+    offset: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class TimePrior:
+    """What LNIRT expects of an answer's time. ``log_seconds`` is the median's logarithm. All shapes (N,)."""
+
+    log_seconds: FloatArray
+    variance: FloatArray
+    speed: FloatArray
+    speed_sd: FloatArray
+    offset: FloatArray
+
+
+def sigmoid(logit: npt.NDArray[np.floating]) -> FloatArray:
+    """The logistic function, without overflow."""
+    return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(logit, dtype=np.float64)))
+
+
+def mean_log_attempts(attempts: npt.NDArray[np.floating]) -> FloatArray:
+    """Mean of log(1 + k) over k = 0 .. attempts - 1, by Stirling's formula; 0 for one attempt or none."""
+    n = np.maximum(np.asarray(attempts, dtype=np.float64), 1.0)
+    log_factorial = n * np.log(n) - n + 0.5 * np.log(2 * np.pi * n) + 1 / (12 * n)
+    return np.where(n > 1, log_factorial / n, 0.0)
+
+
+def grid_log_likelihoods(discrimination: FloatArray, easiness: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Log P(correct) and log P(wrong) on the ability grid; shapes (M,) and (M,) give two (M, G)."""
+    logit = discrimination[:, None] * ABILITY_GRID + easiness[:, None]
+    right = -np.logaddexp(0.0, -logit)
+    return right, right - logit
+
+
+def ability_from(log_likelihood: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Expected a posteriori ability and its standard deviation; (N, G) gives two (N,)."""
+    posterior = log_likelihood + LOG_PRIOR
+    posterior -= posterior.max(axis=1, keepdims=True)
+    np.exp(posterior, out=posterior)
+    posterior /= posterior.sum(axis=1, keepdims=True)
+    mean = posterior @ ABILITY_GRID
+    return mean, np.sqrt(np.maximum(posterior @ ABILITY_GRID**2 - mean**2, 1e-6))
+
+
+def success_prior(
+    model: LnirtParameters,
+    topic: IntArray,
+    level: IntArray,
+    ability: FloatArray,
+    ability_sd: FloatArray,
+    attempts: FloatArray,
+    correct: FloatArray,
+) -> SuccessPrior:
+    """The predicted logit of a correct answer.
+
+    ``topic`` (N,) rows, ``level`` (N,) 0..3, ``attempts`` and ``correct`` (N, 4) the student's answers on that topic
+    by level. The student's offset on the topic is one shrunken Newton step from what its answers leave unexplained.
+    The uncertainty of ability and offset pulls the logit towards 0 (MacKay's approximation of the mean of a logit).
+    """
+    slope, total = model.discrimination[topic], attempts.sum(axis=1)
+    shift, rate = model.practice[topic, 0], model.practice[topic, 1]
+    practised = (slope * ability + shift + rate * mean_log_attempts(total))[:, None]
+    p = sigmoid(practised + model.easiness[topic])
+    precision = (attempts * p * (1 - p)).sum(axis=1) + 1.0 / model.offset_variance
+    offset = (correct - attempts * p).sum(axis=1) / precision
+    logit = slope * ability + model.easiness[topic, level] + shift + rate * np.log1p(total) + offset
+    variance = (slope * ability_sd) ** 2 + 1.0 / precision
+    logit = logit / np.sqrt(1.0 + np.pi / 8.0 * variance)
+    return SuccessPrior(np.clip(logit, -MAX_ABS_LOGIT, MAX_ABS_LOGIT), offset)
+
+
+def time_prior(
+    model: TimeParameters,
+    topic: IntArray,
+    level: IntArray,
+    speed_precision: FloatArray,
+    speed_weighted: FloatArray,
+    attempts: FloatArray,
+    timed: FloatArray,
+    log_seconds: FloatArray,
+) -> TimePrior:
+    """The predicted logarithm of the seconds, and its variance.
+
+    ``speed_precision`` and ``speed_weighted`` (N,) are the sums over the student's timed answers of 1/variance and of
+    (intensity - log seconds)/variance; ``attempts``, ``timed``, ``log_seconds`` (N, 4) belong to the topic by level.
+    """
+    speed_variance = 1.0 / (1.0 / model.speed_variance + speed_precision)
+    speed = np.clip(speed_weighted * speed_variance, -MAX_LOG_SHIFT, MAX_LOG_SHIFT)
+    shift, rate = model.practice[topic, 0], model.practice[topic, 1]
+    total, n_timed = attempts.sum(axis=1), timed.sum(axis=1)
+    noise = model.residual_variance[topic]
+    explained = (timed * model.intensity[topic]).sum(axis=1) + n_timed * (
+        shift + rate * mean_log_attempts(total) - speed
+    )
+    offset_variance = 1.0 / (1.0 / model.offset_variance + n_timed / noise)
+    offset = (log_seconds.sum(axis=1) - explained) / noise * offset_variance
+    offset = np.clip(offset, -MAX_LOG_SHIFT, MAX_LOG_SHIFT)
+    expected = model.intensity[topic, level] - speed + shift + rate * np.log1p(total) + offset
+    variance = noise + speed_variance + offset_variance + model.intensity_variance[topic, level]
+    return TimePrior(expected, variance, speed, np.sqrt(speed_variance), offset)

@@ -1,0 +1,106 @@
+"""LNIRT parameters as the published file ``lnirt.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from chalicelib.domain.errors import ModelError
+from chalicelib.domain.lnirt import N_LEVELS, FloatArray, LnirtParameters, TimeParameters
+
+LNIRT_SCHEMA = 1
+"""Raised whenever the meaning of the file changes."""
+
+
+def to_json(model: LnirtParameters) -> bytes:
+    """The file's bytes: one JSON object, numbers to six significant digits."""
+    document: dict[str, Any] = {
+        "schema": LNIRT_SCHEMA,
+        "topics": list(model.topics),
+        "discrimination": _plain(model.discrimination),
+        "easiness": _plain(model.easiness),
+        "practice": _plain(model.practice),
+        "offset_variance": model.offset_variance,
+        "time": None,
+    }
+    if model.time is not None:
+        time = model.time
+        document["time"] = {
+            "intensity": _plain(time.intensity),
+            "intensity_variance": _plain(time.intensity_variance),
+            "residual_variance": _plain(time.residual_variance),
+            "practice": _plain(time.practice),
+            "speed_variance": time.speed_variance,
+            "offset_variance": time.offset_variance,
+            "low": time.low,
+            "high": time.high,
+        }
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def from_json(raw: bytes) -> LnirtParameters:
+    """The inverse of :func:`to_json`; raises ModelError for a damaged file or an unknown schema."""
+    try:
+        document = json.loads(raw)
+        if document["schema"] != LNIRT_SCHEMA:
+            raise ModelError(f"lnirt.json has schema {document['schema']!r}, this version reads {LNIRT_SCHEMA}")
+        topics = tuple(str(topic) for topic in document["topics"])
+        rows = len(topics) + 1
+        return LnirtParameters(
+            topics=topics,
+            discrimination=_array(document, "discrimination", (rows,)),
+            easiness=_array(document, "easiness", (rows, N_LEVELS)),
+            practice=_array(document, "practice", (rows, 2)),
+            offset_variance=_positive(document, "offset_variance"),
+            time=None if document["time"] is None else _time(document["time"], rows),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"lnirt.json is damaged: {error!r}") from error
+
+
+def rounded(model: LnirtParameters) -> LnirtParameters:
+    """The model as it will be read back, so that training and serving compute with the same numbers."""
+    return from_json(to_json(model))
+
+
+def _time(document: Mapping[str, Any], rows: int) -> TimeParameters:
+    low, high = float(document["low"]), float(document["high"])
+    if not low < 0 < high:
+        raise ValueError(f"interval from {low} to {high} does not contain 0")
+    return TimeParameters(
+        intensity=_array(document, "intensity", (rows, N_LEVELS)),
+        intensity_variance=_array(document, "intensity_variance", (rows, N_LEVELS)),
+        residual_variance=_array(document, "residual_variance", (rows,)),
+        practice=_array(document, "practice", (rows, 2)),
+        speed_variance=_positive(document, "speed_variance"),
+        offset_variance=_positive(document, "offset_variance"),
+        low=low,
+        high=high,
+    )
+
+
+def _array(document: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> FloatArray:
+    array = np.array(document[name], dtype=np.float64)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has values that are not finite")
+    if name.endswith("variance") and not (array > 0).all():
+        raise ValueError(f"{name} has values that are not positive")
+    return array
+
+
+def _positive(document: Mapping[str, Any], name: str) -> float:
+    value = float(document[name])
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} is {value}")
+    return value
+
+
+def _plain(array: FloatArray) -> Any:
+    if array.ndim > 1:
+        return [_plain(row) for row in array]
+    return [float(f"{value:.6g}") for value in array]

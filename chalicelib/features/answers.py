@@ -1,0 +1,121 @@
+"""A whole history of answers as numpy columns, one row per answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+COLUMN_TYPES = {
+    "user": np.int32,
+    "topic": np.int32,
+    "difficulty": np.int8,
+    "is_correct": np.bool_,
+    "seconds": np.float64,
+    "at": np.float64,
+    "order": np.int64,
+}
+"""The columns of an :class:`AnswerTable` with their types."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTable:
+    """Answers sorted by user, and within a user oldest first. All columns have shape (N,).
+
+    ``user`` and ``topic`` are codes into ``user_ids`` and ``topics`` (topic keys); ``difficulty`` is 1..4.
+    ``seconds`` is NaN where unknown or 0 (nothing to learn about time); ``at`` is seconds since the epoch, NaN
+    where unknown; ``order`` is the global order in time, smaller = older.
+    """
+
+    user: npt.NDArray[np.int32]
+    user_ids: tuple[str, ...]
+    topic: npt.NDArray[np.int32]
+    topics: tuple[str, ...]
+    difficulty: npt.NDArray[np.int8]
+    is_correct: npt.NDArray[np.bool_]
+    seconds: FloatArray
+    at: FloatArray
+    order: npt.NDArray[np.int64]
+
+    @classmethod
+    def from_columns(
+        cls,
+        *,
+        user: Any,
+        user_ids: Sequence[str],
+        topic: Any,
+        topics: Sequence[str],
+        difficulty: Any,
+        is_correct: Any,
+        seconds: Any = None,
+        at: Any = None,
+        order: Any = None,
+    ) -> AnswerTable:
+        """Build a table from columns in any order of rows, sorting them by user and then by ``order``.
+
+        ``seconds`` and ``at`` default to unknown, ``order`` to the order of the rows. Seconds that are not
+        positive and finite become NaN. Raises ``ValueError`` for columns of different length, for codes outside
+        their names, and for difficulties outside 1..4.
+        """
+        n = len(np.asarray(user))
+        unknown = np.full(n, np.nan)
+        given = {
+            "user": user,
+            "topic": topic,
+            "difficulty": difficulty,
+            "is_correct": is_correct,
+            "seconds": unknown if seconds is None else seconds,
+            "at": unknown if at is None else at,
+            "order": np.arange(n) if order is None else order,
+        }
+        columns: dict[str, npt.NDArray[Any]] = {
+            name: np.array(given[name], dtype=kind) for name, kind in COLUMN_TYPES.items()
+        }
+        _check(columns, n, len(user_ids), len(topics))
+        seconds_column = columns["seconds"]
+        seconds_column[~(np.isfinite(seconds_column) & (seconds_column > 0))] = np.nan
+        columns["at"][~np.isfinite(columns["at"])] = np.nan
+        sorting = np.lexsort((columns["order"], columns["user"]))
+        sorted_columns: dict[str, Any] = {name: column[sorting] for name, column in columns.items()}
+        return cls(user_ids=tuple(user_ids), topics=tuple(topics), **sorted_columns)
+
+    def __len__(self) -> int:
+        """The number of answers."""
+        return len(self.user)
+
+    def select(self, rows: npt.NDArray[Any]) -> AnswerTable:
+        """The answers of a boolean mask or of indices, still sorted by user; names and codes stay as they are."""
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.sort(rows)
+        columns: dict[str, Any] = {name: getattr(self, name)[index] for name in COLUMN_TYPES}
+        return AnswerTable(user_ids=self.user_ids, topics=self.topics, **columns)
+
+    @property
+    def log_seconds(self) -> FloatArray:
+        """Natural logarithm of the seconds, 0 where the time is unknown. Shape (N,)."""
+        return np.log(np.where(self.timed, self.seconds, 1.0))
+
+    @property
+    def timed(self) -> npt.NDArray[np.bool_]:
+        """Which answers have a time. Shape (N,)."""
+        return ~np.isnan(self.seconds)
+
+
+def _check(columns: dict[str, npt.NDArray[Any]], n: int, n_users: int, n_topics: int) -> None:
+    for name, column in columns.items():
+        if column.shape != (n,):
+            raise ValueError(f"column {name} has shape {column.shape}, expected ({n},)")
+    if n == 0:
+        return
+    for name, size in (("user", n_users), ("topic", n_topics)):
+        low, high = int(columns[name].min()), int(columns[name].max())
+        if low < 0 or high >= size:
+            raise ValueError(f"column {name} has codes {low}..{high}, expected 0..{size - 1}")
+    low, high = int(columns["difficulty"].min()), int(columns["difficulty"].max())
+    if low < 1 or high > 4:
+        raise ValueError(f"difficulty must be 1 to 4, found {low}..{high}")

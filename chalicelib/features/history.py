@@ -1,0 +1,130 @@
+"""The summaries of every answer of a history at once, each from that student's earlier answers only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from chalicelib.domain.lnirt import (
+    N_LEVELS,
+    FloatArray,
+    IntArray,
+    LnirtParameters,
+    ability_from,
+    grid_log_likelihoods,
+)
+from chalicelib.features.answers import AnswerTable
+from chalicelib.features.practice_state import DECAY_ANSWERS
+from chalicelib.features.scan import exclusive_decayed, exclusive_sums, group_starts
+from chalicelib.features.summaries import Summaries, answer_steps
+
+CHUNK_ANSWERS = 50_000
+"""Answers summarised at once: bounds memory, whatever the size of the history."""
+
+
+def topic_codes(topics: tuple[str, ...], model: LnirtParameters) -> IntArray:
+    """Rows of the parameters for a table's topics, the average topic's row for unknown ones."""
+    return np.array([model.code(topic) for topic in topics], dtype=np.int64)
+
+
+def user_chunks(table: AnswerTable, size: int = CHUNK_ANSWERS) -> Iterator[slice]:
+    """Slices of the table that never part one user's answers, of about ``size`` rows each."""
+    starts = np.append(np.flatnonzero(np.diff(table.user, prepend=-1)), len(table))
+    begin = 0
+    while begin < len(table):
+        end = int(starts[min(int(np.searchsorted(starts, begin + size)), len(starts) - 1)])
+        yield slice(begin, end)
+        begin = end
+
+
+def summarise_history(table: AnswerTable, rows: slice, model: LnirtParameters, codes: IntArray) -> Summaries:
+    """Summaries of the answers of one chunk of :func:`user_chunks`, each from the answers before it.
+
+    ``codes`` are the table's topics as rows of the parameters (:func:`topic_codes`).
+    """
+    part = _Chunk(table, rows, codes)
+    steps = part.steps(model)
+    ability, ability_sd = _abilities(part, model)
+    precision, weighted = _speeds(part, model)
+    by_level = part.in_topic(exclusive_sums(part.level_steps()[part.by_topic], part.topic_starts))
+    same = exclusive_decayed(steps[part.by_topic], part.index[part.by_topic], part.topic_starts, DECAY_ANSWERS)
+    return Summaries(
+        topic=part.topic,
+        level=part.level,
+        n_answers=part.index.astype(np.float64),
+        attempts=by_level[:, 0],
+        correct=by_level[:, 1],
+        timed=by_level[:, 2],
+        log_seconds=by_level[:, 3],
+        ability=ability,
+        ability_sd=ability_sd,
+        speed_precision=precision,
+        speed_weighted=weighted,
+        same=part.in_topic(same),
+        overall=exclusive_decayed(steps, part.index, part.user_starts, DECAY_ANSWERS),
+        hours_topic=part.in_topic(_hours_before(part.at[part.by_topic], part.topic_starts)),
+        hours_any=_hours_before(part.at, part.user_starts),
+    )
+
+
+class _Chunk:
+    """The columns of some users' whole histories, and how their rows group by user and by user x topic."""
+
+    def __init__(self, table: AnswerTable, rows: slice, codes: IntArray) -> None:
+        raw_topic = table.topic[rows].astype(np.int64)
+        user = table.user[rows]
+        self.topic = codes[raw_topic]
+        self.level = table.difficulty[rows].astype(np.int64) - 1
+        self.correct = table.is_correct[rows].astype(np.float64)
+        seconds = table.seconds[rows]
+        self.timed = (~np.isnan(seconds)).astype(np.float64)
+        self.log_seconds = np.log(np.where(self.timed > 0, seconds, 1.0))
+        self.at = table.at[rows]
+        self.user_starts = group_starts(user)
+        self.index = np.arange(len(user)) - self.user_starts
+        self.by_topic = np.lexsort((np.arange(len(user)), raw_topic, user))
+        self.topic_starts = group_starts(user[self.by_topic], raw_topic[self.by_topic])
+
+    def in_topic(self, values: FloatArray) -> FloatArray:
+        """Values computed in the order of user x topic, put back into the order of the table."""
+        restored = np.empty_like(values)
+        restored[self.by_topic] = values
+        return restored
+
+    def level_steps(self) -> FloatArray:
+        """What each answer adds to attempts, correct, timed and log seconds of its level. Shape (n, 4, 4)."""
+        steps = np.zeros((len(self.topic), 4, N_LEVELS))
+        everything = np.stack([np.ones(len(self.topic)), self.correct, self.timed, self.log_seconds], axis=1)
+        steps[np.arange(len(self.topic)), :, self.level] = everything
+        return steps
+
+    def steps(self, model: LnirtParameters) -> FloatArray:
+        """What each answer adds to the decayed sums. Shape (n, 5)."""
+        return answer_steps(self.topic, self.level, self.correct, self.timed, self.log_seconds, model)
+
+
+def _abilities(part: _Chunk, model: LnirtParameters) -> tuple[FloatArray, FloatArray]:
+    cells, cell = np.unique(part.topic * N_LEVELS + part.level, return_inverse=True)
+    right, wrong = grid_log_likelihoods(
+        model.discrimination[cells // N_LEVELS], model.easiness[cells // N_LEVELS, cells % N_LEVELS]
+    )
+    log_likelihood = np.where(part.correct[:, None] > 0, right[cell], wrong[cell])
+    return ability_from(exclusive_sums(log_likelihood, part.user_starts))
+
+
+def _speeds(part: _Chunk, model: LnirtParameters) -> tuple[FloatArray, FloatArray]:
+    if model.time is None:
+        return np.zeros(len(part.topic)), np.zeros(len(part.topic))
+    noise, intensity = model.time.residual_variance[part.topic], model.time.intensity[part.topic, part.level]
+    steps = np.stack([part.timed / noise, part.timed * (intensity - part.log_seconds) / noise], axis=1)
+    sums = exclusive_sums(steps, part.user_starts)
+    return sums[:, 0], sums[:, 1]
+
+
+def _hours_before(at: FloatArray, starts: npt.NDArray[np.int64]) -> FloatArray:
+    hours = np.full(len(at), np.nan)
+    rows = np.flatnonzero(np.arange(len(at)) > starts)
+    hours[rows] = np.maximum(at[rows] - at[rows - 1], 0.0) / 3600.0
+    return hours
