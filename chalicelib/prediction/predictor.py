@@ -1,0 +1,149 @@
+"""Predictions from a published version, and the fallback chain around it.
+
+Chain: embedding (the version knows the topic, the student has an answer) -> LNIRT (one of the two is unknown: the
+population's value for the topic and difficulty, or the student's own ability and speed on an average topic) ->
+default (no version yet, or neither is known).
+
+Bounds: probabilities lie in [0.01, 0.99], since nobody is surer than that of a practice task and a wrong certainty
+costs trust; seconds are whole, 1 to 86,400, the range a completion may claim.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from chalicelib.domain.errors import ModelError
+from chalicelib.domain.lnirt import LnirtParameters, SuccessPrior, TimePrior, sigmoid
+from chalicelib.domain.lnirt_json import from_json
+from chalicelib.domain.predictions import DEFAULT_PREDICTION, DEFAULT_SECONDS, Prediction, Source
+from chalicelib.domain.tasks import MAX_SECONDS
+from chalicelib.features.inputs import dense_columns, standardise, success_priors, time_priors
+from chalicelib.features.pooled import pooled_state
+from chalicelib.features.practice_state import UserState
+from chalicelib.features.summaries import Summaries, summarise_state
+from chalicelib.prediction.keras_archive import read_keras
+from chalicelib.prediction.networks import Networks, check_fit, network_inputs
+from chalicelib.prediction.vocabulary import Vocabulary, read_vocabulary
+
+LEAST_PROBABILITY, GREATEST_PROBABILITY = 0.01, 0.99
+
+MODEL_FILES = ("correctness_model.keras", "time_model.keras", "lnirt.json", "vocabulary.json")
+"""What a version consists of, besides its ``metadata.json``."""
+
+_LOG = logging.getLogger("studysmart.prediction")
+
+
+class Predictor:
+    """One published version, ready to predict. Immutable, so that threads may share it."""
+
+    def __init__(self, version: str, lnirt: LnirtParameters, vocabulary: Vocabulary, networks: Networks) -> None:
+        check_fit(networks, vocabulary, lnirt)
+        self.version = version
+        self.lnirt = lnirt
+        self.vocabulary = vocabulary
+        self.networks = networks
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Predictor:
+        """Parse a version's files, ``metadata.json`` among them. Raises ModelError for anything damaged."""
+        missing = [name for name in (*MODEL_FILES, "metadata.json") if name not in files]
+        if missing:
+            raise ModelError(f"the version lacks {', '.join(missing)}")
+        return cls(
+            version=_version(files["metadata.json"]),
+            lnirt=from_json(files["lnirt.json"]),
+            vocabulary=read_vocabulary(files["vocabulary.json"]),
+            networks=Networks(
+                correctness=read_keras(files["correctness_model.keras"]), time=read_keras(files["time_model.keras"])
+            ),
+        )
+
+    def predict(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Prediction:
+        """What the student is expected to do on a topic key and a difficulty of 1..4; see the module's chain."""
+        topic_known = self.lnirt.code(topic) != self.lnirt.unknown
+        student_known = state.n_answers > 0
+        if not topic_known and not student_known:
+            return DEFAULT_PREDICTION
+        past = summarise_state(state, topic, difficulty, now, self.lnirt)
+        success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
+        if topic_known and student_known:
+            try:
+                return self._embedding(state, topic, past, success, time)
+            except (ModelError, ArithmeticError, ValueError, IndexError) as error:
+                _LOG.warning("Embedding model prediction failed, falling back to LNIRT: %s", error)
+        return self._lnirt(success, time)
+
+    def _embedding(
+        self, state: UserState, topic: str, past: Summaries, success: SuccessPrior, time: TimePrior | None
+    ) -> Prediction:
+        vocabulary = self.vocabulary
+        dense = standardise(dense_columns(past, self.lnirt, success, time), vocabulary.mean, vocabulary.scale)
+        user, row = np.array([vocabulary.user_row(state.user_id)]), np.array([vocabulary.topic_row(topic)])
+        columns = np.array([vocabulary.pooled_column(item.topic) for item in state.rows], dtype=np.int64)
+        own = vocabulary.pooled_column(topic)
+        pooled = pooled_state(state, columns, own, vocabulary.correctness_pooled, self.lnirt)
+        inputs = network_inputs(success.logit, user, row, past.level, dense, pooled)
+        logit = float(self.networks.correctness(inputs)[0, 0])
+        log_seconds = None
+        if time is not None:
+            pooled = pooled_state(state, columns, own, vocabulary.time_pooled, self.lnirt)
+            inputs = network_inputs(time.log_seconds, user, row, past.level, dense, pooled)
+            log_seconds = float(self.networks.time(inputs)[0, 0])
+        if not np.isfinite([logit, log_seconds or 0.0]).all():
+            raise ModelError(f"the networks gave {logit} and {log_seconds}")
+        quantiles = (vocabulary.time_low, vocabulary.time_high)
+        return self._prediction(Source.EMBEDDING, logit, log_seconds, time, quantiles)
+
+    def _lnirt(self, success: SuccessPrior, time: TimePrior | None) -> Prediction:
+        model = self.lnirt.time
+        quantiles = (model.low, model.high) if model is not None else (0.0, 0.0)
+        log_seconds = float(time.log_seconds[0]) if time is not None else None
+        return self._prediction(Source.LNIRT, float(success.logit[0]), log_seconds, time, quantiles)
+
+    def _prediction(
+        self,
+        source: Source,
+        logit: float,
+        log_seconds: float | None,
+        time: TimePrior | None,
+        quantiles: tuple[float, float],
+    ) -> Prediction:
+        correct = float(bounded_probability(np.array([logit]))[0])
+        if log_seconds is None or time is None:
+            return Prediction(correct, DEFAULT_SECONDS, None, None, source, self.version)
+        spread = float(np.sqrt(time.variance[0]))
+        low, middle, high = (whole_seconds(log_seconds + reach * spread) for reach in (quantiles[0], 0.0, quantiles[1]))
+        return Prediction(correct, middle, low, high, source, self.version)
+
+
+def predict(predictor: Predictor | None, state: UserState, topic: str, difficulty: int, now: datetime) -> Prediction:
+    """The whole fallback chain; ``predictor`` is None while no version was published. Never raises for its inputs."""
+    if predictor is None:
+        return DEFAULT_PREDICTION
+    return predictor.predict(state, topic, difficulty, now)
+
+
+def bounded_probability(logit: np.ndarray[Any, np.dtype[np.floating[Any]]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Probabilities within [0.01, 0.99]."""
+    return np.clip(sigmoid(logit), LEAST_PROBABILITY, GREATEST_PROBABILITY)
+
+
+def whole_seconds(log_seconds: float) -> int:
+    """Seconds as a completion may claim them: whole, 1 to 86,400."""
+    return round(float(np.exp(np.clip(log_seconds, 0.0, np.log(MAX_SECONDS)))))
+
+
+def _version(raw: bytes) -> str:
+    try:
+        version = json.loads(raw)["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"metadata.json is damaged: {error!r}") from error
+    if not isinstance(version, str) or not version:
+        raise ModelError(f"metadata.json has the version {version!r}")
+    return version

@@ -1,0 +1,125 @@
+"""``vocabulary.json``: what turns a student's state into the numbers that a version's networks were trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from chalicelib.domain.errors import ModelError
+from chalicelib.features.inputs import FEATURE_SCHEMA, Float32Array
+from chalicelib.features.pooled import TIMED, PooledLayout
+from chalicelib.features.practice_state import DECAY_ANSWERS, STATE_SCHEMA
+
+OUT_OF_VOCABULARY = 0
+"""The embedding row shared by all users (or topics) that have none of their own."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The names behind the embeddings' rows, the inputs' layout, and the calibration of the time's interval.
+
+    ``topics`` and ``users``: position i has embedding row i + 1. The first ``pooled.n_columns - 1`` topics have a
+    pooled column each. ``mean`` and ``scale`` (D,) standardise the dense columns. ``time_low`` and ``time_high``
+    are the 10 % and 90 % quantiles of the time network's residuals in the prior's standard deviations;
+    ``has_time`` is False when the version was trained without times.
+    """
+
+    topics: tuple[str, ...]
+    users: tuple[str, ...]
+    correctness_pooled: PooledLayout
+    time_pooled: PooledLayout
+    mean: Float32Array
+    scale: Float32Array
+    has_time: bool
+    time_low: float
+    time_high: float
+    _topic_rows: dict[str, int] = field(init=False, repr=False, compare=False)
+    _user_rows: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_topic_rows", {name: i + 1 for i, name in enumerate(self.topics)})
+        object.__setattr__(self, "_user_rows", {name: i + 1 for i, name in enumerate(self.users)})
+
+    def topic_row(self, topic: str) -> int:
+        """The embedding row of a topic key."""
+        return self._topic_rows.get(topic, OUT_OF_VOCABULARY)
+
+    def user_row(self, user_id: str) -> int:
+        """The embedding row of a user."""
+        return self._user_rows.get(user_id, OUT_OF_VOCABULARY)
+
+    def pooled_column(self, topic: str) -> int:
+        """The topic's column in the pooled vectors; the last one is shared."""
+        shared = self.correctness_pooled.n_columns - 1
+        row = self._topic_rows.get(topic, shared + 1)
+        return min(row - 1, shared)
+
+    def to_json(self) -> bytes:
+        """The file's bytes."""
+        document = {
+            "feature_schema": FEATURE_SCHEMA,
+            "state_schema": STATE_SCHEMA,
+            "decay_answers": DECAY_ANSWERS.tolist(),
+            "topics": list(self.topics),
+            "users": list(self.users),
+            "pooled_columns": self.correctness_pooled.n_columns,
+            "correctness_pooled": self.correctness_pooled.pairs,
+            "time_pooled": self.time_pooled.pairs,
+            "mean": [float(value) for value in self.mean],
+            "scale": [float(value) for value in self.scale],
+            "has_time": self.has_time,
+            "time_low": self.time_low,
+            "time_high": self.time_high,
+        }
+        return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def read_vocabulary(raw: bytes) -> Vocabulary:
+    """The inverse of :meth:`Vocabulary.to_json`; ModelError when it is damaged or of another schema."""
+    try:
+        document = json.loads(raw)
+        _check_schema(document)
+        columns = int(document["pooled_columns"])
+        mean = np.array(document["mean"], dtype=np.float32)
+        scale = np.array(document["scale"], dtype=np.float32)
+        low, high = float(document["time_low"]), float(document["time_high"])
+        if mean.ndim != 1 or mean.shape != scale.shape or not (np.isfinite(mean).all() and (scale > 0).all()):
+            raise ModelError("vocabulary.json has no valid mean and scale")
+        if columns < 1 or not low < 0 < high:
+            raise ModelError(f"vocabulary.json has {columns} pooled columns and an interval from {low} to {high}")
+        return Vocabulary(
+            topics=tuple(str(name) for name in document["topics"]),
+            users=tuple(str(name) for name in document["users"]),
+            correctness_pooled=PooledLayout(_pairs(document["correctness_pooled"]), columns),
+            time_pooled=PooledLayout(_pairs(document["time_pooled"]), columns),
+            mean=mean,
+            scale=scale,
+            has_time=bool(document["has_time"]),
+            time_low=low,
+            time_high=high,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"vocabulary.json is damaged: {error!r}") from error
+
+
+def _check_schema(document: Mapping[str, Any]) -> None:
+    expected = {
+        "feature_schema": FEATURE_SCHEMA,
+        "state_schema": STATE_SCHEMA,
+        "decay_answers": DECAY_ANSWERS.tolist(),
+    }
+    for name, value in expected.items():
+        if document[name] != value:
+            raise ModelError(f"vocabulary.json has {name} {document[name]!r}, this version reads {value!r}")
+
+
+def _pairs(raw: Any) -> tuple[tuple[int, int], ...]:
+    pairs = tuple((int(statistic), int(decay)) for statistic, decay in raw)
+    for statistic, decay in pairs:
+        if not (0 <= statistic <= TIMED and 0 <= decay < len(DECAY_ANSWERS)):
+            raise ModelError(f"vocabulary.json pools statistic {statistic} at decay {decay}, which there is not")
+    return pairs
