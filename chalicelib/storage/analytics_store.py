@@ -1,0 +1,113 @@
+"""Aggregates over practice tasks in PostgreSQL, each one statement that reads one student's tasks by index.
+
+Only the calibration over all students scans the table; it is for admins. Predictions of source ``default`` are left
+out of everything that sets predicted against actual (see :mod:`chalicelib.services.analytics`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, TextClause, text
+
+from chalicelib.domain.results import CalibrationRow, DayRow, TopicRow, Totals
+from chalicelib.storage.database import statement
+
+_TOTALS = text(
+    """
+    SELECT count(*),
+           count(*) FILTER (WHERE completed),
+           count(*) FILTER (WHERE completed AND is_correct),
+           avg(predicted_correct) FILTER (WHERE completed AND prediction_source <> 'default'),
+           avg(actual_time_seconds) FILTER (WHERE completed),
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY actual_time_seconds) FILTER (WHERE completed),
+           coalesce(sum(actual_time_seconds) FILTER (WHERE completed), 0)
+    FROM practice_tasks WHERE user_id = :user_id
+    """
+)
+
+_DAYS = text(
+    """
+    SELECT day, count(*), count(*) FILTER (WHERE is_correct),
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY actual_time_seconds)
+    FROM (SELECT CAST(completed_at AT TIME ZONE 'UTC' + make_interval(mins => CAST(:minutes AS integer)) AS date)
+                     AS day, is_correct, actual_time_seconds
+          FROM practice_tasks WHERE user_id = :user_id AND completed AND completed_at >= :since) AS answers
+    GROUP BY day ORDER BY day DESC
+    """
+)
+
+_TOPICS = text(
+    """
+    SELECT (array_agg(topic ORDER BY answer_index DESC))[1],
+           count(*),
+           count(*) FILTER (WHERE is_correct),
+           avg(predicted_correct) FILTER (WHERE prediction_source <> 'default'),
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY actual_time_seconds),
+           avg(ln(nullif(actual_time_seconds, 0) / predicted_time_seconds))
+               FILTER (WHERE prediction_source <> 'default'),
+           sum(exp(-since / CAST(:decay AS double precision))),
+           coalesce(sum(exp(-since / CAST(:decay AS double precision))) FILTER (WHERE is_correct), 0),
+           max(completed_at)
+    FROM (SELECT *, row_number() OVER (PARTITION BY topic_key ORDER BY answer_index DESC) - 1 AS since
+          FROM practice_tasks WHERE user_id = :user_id AND completed) AS answers
+    GROUP BY topic_key ORDER BY max(answer_index) DESC LIMIT :limit
+    """
+)
+"""``since`` counts the answers on the topic that came after one."""
+
+
+def _calibration_of(whose: str) -> TextClause:
+    return text(
+        f"""
+        SELECT lnirt_model_version,
+               least(CAST(floor(predicted_correct * :n_bins) AS integer), :n_bins - 1) AS bin,
+               count(*),
+               sum(predicted_correct),
+               count(*) FILTER (WHERE is_correct),
+               sum((predicted_correct - CAST(is_correct AS integer)) ^ 2),
+               count(log_ratio),
+               coalesce(sum(log_ratio), 0),
+               coalesce(sum(log_ratio ^ 2), 0),
+               count(log_ratio) FILTER (WHERE predicted_time_low <= predicted_time_high),
+               count(log_ratio)
+                   FILTER (WHERE actual_time_seconds BETWEEN predicted_time_low AND predicted_time_high)
+        FROM (SELECT *, ln(nullif(actual_time_seconds, 0) / predicted_time_seconds) AS log_ratio
+              FROM practice_tasks WHERE completed AND prediction_source <> 'default' {whose}) AS answers
+        GROUP BY lnirt_model_version, bin ORDER BY lnirt_model_version, bin
+        """
+    )
+
+
+_CALIBRATION = _calibration_of("AND user_id = :user_id")
+_CALIBRATION_OF_ALL = _calibration_of("")
+
+
+class PostgresAnalyticsStore:
+    """Implements :class:`chalicelib.services.analytics.AnalyticsStore`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def totals(self, user_id: str) -> Totals:
+        """Sums over all tasks of the student."""
+        return Totals(*self._rows(_TOTALS, user_id=user_id)[0])
+
+    def days(self, user_id: str, since: datetime, utc_offset_minutes: int) -> list[DayRow]:
+        """Days with completions at or after ``since``, newest first."""
+        return [DayRow(*row) for row in self._rows(_DAYS, user_id=user_id, since=since, minutes=utc_offset_minutes)]
+
+    def topics(self, user_id: str, decay_answers: float, limit: int) -> list[TopicRow]:
+        """Topics with completions, most recently practised first."""
+        return [TopicRow(*row) for row in self._rows(_TOPICS, user_id=user_id, decay=decay_answers, limit=limit)]
+
+    def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
+        """Completed predictions by version and bin; of everybody when ``user_id`` is None."""
+        whose = {} if user_id is None else {"user_id": user_id}
+        query = _CALIBRATION_OF_ALL if user_id is None else _CALIBRATION
+        return [CalibrationRow(*row) for row in self._rows(query, n_bins=n_bins, **whose)]
+
+    def _rows(self, query: TextClause, **values: Any) -> list[tuple[Any, ...]]:
+        rows = statement(self._engine, lambda connection: connection.execute(query, values).all())
+        return [tuple(row) for row in rows]

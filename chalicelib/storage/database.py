@@ -1,0 +1,106 @@
+"""The one door to PostgreSQL: an engine, short units of work, and PostgreSQL's errors turned into ours.
+
+Connections are in autocommit: a single statement has no BEGIN and COMMIT around it, and a transaction sends its own.
+Leaving a transaction by an exception rolls it back when the connection returns to the pool. A unit of work whose
+connection breaks before its COMMIT was sent has changed nothing, so it is run once more on a fresh connection; a
+break at the COMMIT itself is reported, because nobody can tell whether it took effect.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from chalicelib.domain.errors import DatabaseUnavailableError
+
+T = TypeVar("T")
+
+_log = logging.getLogger("studysmart.database")
+
+_SERVER_GONE = ("57P01", "57P02", "57P03", "08000", "08003", "08006")
+"""SQLSTATEs by which PostgreSQL says that it ends the session or is not ready."""
+
+
+def connect(database_url: str, pool_size: int = 8) -> Engine:
+    """An engine with a small pool; connections are made when they are first needed."""
+    engine = create_engine(
+        database_url,
+        pool_size=pool_size,
+        max_overflow=24,
+        pool_timeout=5,
+        pool_use_lifo=True,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"timeout": 10},
+    )
+    event.listen(engine, "handle_error", _recognise_broken_connection)
+    event.listen(engine, "connect", _forget_connect_timeout)
+    return engine
+
+
+def _forget_connect_timeout(connection: Any, _record: Any) -> None:
+    """pg8000's one timeout also bounds every later read, and a long query is no broken connection."""
+    connection._usock.settimeout(None)
+
+
+def _recognise_broken_connection(context: ExceptionContext) -> None:
+    """Tell SQLAlchemy of the ways in which pg8000 reports a lost connection."""
+    original = context.original_exception
+    state = original.args[0].get("C") if original.args and isinstance(original.args[0], dict) else None
+    if isinstance(original, OSError) or state in _SERVER_GONE:
+        context.is_disconnect = True
+
+
+def statement(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Run one statement in autocommit; once more if the connection was broken, so it must be idempotent."""
+    return _attempt(engine, work, transaction=False)
+
+
+def transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Run a transaction; once more if the connection broke before the COMMIT was sent."""
+    return _attempt(engine, work, transaction=True)
+
+
+def _attempt(engine: Engine, work: Callable[[Connection], T], *, transaction: bool) -> T:
+    try:
+        try:
+            return _run(engine, work, transaction)
+        except _BrokenBeforeCommitError as broken:
+            _log.warning("connection to PostgreSQL was broken, trying once more: %s", broken.cause)
+            return _run(engine, work, transaction)
+    except _BrokenBeforeCommitError as broken:
+        raise DatabaseUnavailableError(f"PostgreSQL does not answer: {broken.cause}") from broken.cause
+    except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
+        raise DatabaseUnavailableError(f"PostgreSQL does not answer: {error}") from error
+
+
+class _BrokenBeforeCommitError(Exception):
+    """The connection broke while nothing had been committed."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def _run(engine: Engine, work: Callable[[Connection], T], transaction: bool) -> T:
+    try:
+        connection = engine.connect()
+    except (DBAPIError, OSError) as error:
+        raise _BrokenBeforeCommitError(error) from error
+    with connection:
+        try:
+            if not transaction:
+                return work(connection)
+            connection.exec_driver_sql("BEGIN")
+            result = work(connection)
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise _BrokenBeforeCommitError(error) from error
+            raise
+        connection.exec_driver_sql("COMMIT")
+        return result

@@ -1,0 +1,217 @@
+"""The model registry in S3: versions that are whole or absent, and a pointer moved by conditional PUT.
+
+Layout (DESIGN section 4)::
+
+    models/<cohort>/<version>/{correctness_model.keras, time_model.keras, lnirt.json, vocabulary.json}
+    models/<cohort>/<version>/metadata.json      written last: a version without it is no version
+    models/<cohort>/champion.json                which version serves
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from chalicelib.domain.errors import ModelError, NotFoundError, PointerConflictError, RegistryUnavailableError
+from chalicelib.domain.training import Champion
+from chalicelib.storage.aws import error_code, translated
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+METADATA = "metadata.json"
+
+_ABSENT = ("NoSuchKey", "404", "NotFound")
+_LOST = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+
+
+class S3ModelRegistry:
+    """Implements :class:`chalicelib.services.ports.ModelRegistry`."""
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._s3 = client
+        self._bucket = bucket
+
+    def read_champion(self, cohort: str, etag: str | None = None) -> tuple[Champion, str] | None:
+        """The pointer and its ETag; None when there is none, or when it still has the given ``etag``.
+
+        Raises RegistryUnavailableError, or ModelError for a malformed pointer.
+        """
+        condition: dict[str, Any] = {"IfNoneMatch": etag} if etag else {}
+        with translated(RegistryUnavailableError, "reading the champion pointer"):
+            try:
+                answer = self._s3.get_object(Bucket=self._bucket, Key=_pointer(cohort), **condition)
+            except ClientError as error:
+                if error_code(error) in (*_ABSENT, "304", "NotModified"):
+                    return None
+                raise
+            raw = answer["Body"].read()
+        return champion_from_json(raw), answer["ETag"]
+
+    def champion_exists(self, cohort: str) -> bool:
+        """Whether there is a pointer; RegistryUnavailableError when the registry does not answer."""
+        with translated(RegistryUnavailableError, "looking for the champion pointer"):
+            try:
+                self._s3.head_object(Bucket=self._bucket, Key=_pointer(cohort))
+            except ClientError as error:
+                if error_code(error) in _ABSENT:
+                    return False
+                raise
+        return True
+
+    def write_champion(self, cohort: str, champion: Champion, expected_etag: str | None) -> str:
+        """Move the pointer by conditional PUT (None: there must be none yet); PointerConflictError when lost."""
+        condition: dict[str, Any] = {"IfMatch": expected_etag} if expected_etag else {"IfNoneMatch": "*"}
+        with translated(RegistryUnavailableError, "moving the champion pointer"):
+            try:
+                answer = self._s3.put_object(
+                    Bucket=self._bucket,
+                    Key=_pointer(cohort),
+                    Body=champion_to_json(champion),
+                    ContentType="application/json",
+                    **condition,
+                )
+            except ClientError as error:
+                if error_code(error) in (*_LOST, *_ABSENT):
+                    raise PointerConflictError(f"the champion of cohort {cohort} was moved meanwhile") from error
+                raise
+        return answer["ETag"]
+
+    def read_metadata(self, cohort: str, version: str) -> Mapping[str, Any]:
+        """The version's ``metadata.json``; NotFoundError where there is none, ModelError when it is malformed."""
+        raw = self._get(f"{_prefix(cohort, version)}{METADATA}")
+        try:
+            metadata = json.loads(raw)
+            if not isinstance(metadata["files"], dict):
+                raise TypeError("files is not an object")
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"metadata.json of version {version} is malformed: {error!r}") from error
+        return dict(metadata)
+
+    def read_version(self, cohort: str, version: str, names: Sequence[str] | None = None) -> dict[str, bytes]:
+        """The files of a version by name, with ``metadata.json``, read side by side.
+
+        Each is checked against the size and sha256 in the metadata: ModelError for what is missing or differs,
+        NotFoundError when there is no such version.
+        """
+        metadata = self.read_metadata(cohort, version)
+        wanted = list(metadata["files"]) if names is None else list(names)
+        with ThreadPoolExecutor(max_workers=max(len(wanted), 1)) as pool:
+            bodies = list(pool.map(lambda name: self._file(cohort, version, name), wanted))
+        files = dict(zip(wanted, bodies, strict=True))
+        for name, body in files.items():
+            _check(version, name, body, metadata["files"].get(name))
+        return {**files, METADATA: json.dumps(metadata).encode()}
+
+    def _file(self, cohort: str, version: str, name: str) -> bytes:
+        try:
+            return self._get(f"{_prefix(cohort, version)}{name}")
+        except NotFoundError as error:
+            raise ModelError(f"{name} of version {version} is missing") from error
+
+    def _get(self, key: str) -> bytes:
+        with translated(RegistryUnavailableError, f"reading {key}"):
+            try:
+                return self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            except ClientError as error:
+                if error_code(error) in _ABSENT:
+                    raise NotFoundError(f"{key} is not in the registry") from error
+                raise
+
+    def write_version(
+        self, cohort: str, version: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Write the files, then ``metadata.json`` with their sizes and sha256, last; returns the metadata."""
+        described = {
+            name: {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()} for name, body in files.items()
+        }
+        complete = {**metadata, "version": version, "cohort": cohort, "files": described}
+        for name, body in files.items():
+            self._put(f"{_prefix(cohort, version)}{name}", body)
+        self._put(f"{_prefix(cohort, version)}{METADATA}", json.dumps(complete, indent=1).encode())
+        return complete
+
+    def _put(self, key: str, body: bytes) -> None:
+        kind = "application/json" if key.endswith(".json") else "application/octet-stream"
+        with translated(RegistryUnavailableError, f"writing {key}"):
+            self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=kind)
+
+    def annotate_version(self, cohort: str, version: str, notes: Mapping[str, Any]) -> None:
+        """Add to a version's ``metadata.json``, such as why it was promoted or not; the files stay as they are."""
+        metadata = {**self.read_metadata(cohort, version), **notes}
+        self._put(f"{_prefix(cohort, version)}{METADATA}", json.dumps(metadata, indent=1).encode())
+
+    def list_versions(self, cohort: str) -> list[str]:
+        """Versions that have a ``metadata.json``, newest first."""
+        versions = []
+        with translated(RegistryUnavailableError, "listing the versions"):
+            for page in self._s3.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=f"models/{cohort}/"
+            ):
+                keys = (entry["Key"] for entry in page.get("Contents", []))
+                versions += [key.split("/")[2] for key in keys if key.endswith(f"/{METADATA}")]
+        return sorted(versions, reverse=True)
+
+    def delete_version(self, cohort: str, version: str) -> None:
+        """Delete a version's files, ``metadata.json`` first, so that a half-deleted version is no version."""
+        prefix = _prefix(cohort, version)
+        with translated(RegistryUnavailableError, f"deleting version {version}"):
+            self._s3.delete_object(Bucket=self._bucket, Key=f"{prefix}{METADATA}")
+            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+                for entry in page.get("Contents", []):
+                    self._s3.delete_object(Bucket=self._bucket, Key=entry["Key"])
+
+
+def _pointer(cohort: str) -> str:
+    return f"models/{cohort}/champion.json"
+
+
+def _prefix(cohort: str, version: str) -> str:
+    return f"models/{cohort}/{version}/"
+
+
+def _check(version: str, name: str, body: bytes, expected: Any) -> None:
+    if not isinstance(expected, dict):
+        raise ModelError(f"metadata.json of version {version} does not describe {name}")
+    found = {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+    if found != {"size": expected.get("size"), "sha256": expected.get("sha256")}:
+        raise ModelError(f"{name} of version {version} is damaged: expected {expected}, found {found}")
+
+
+def champion_to_json(champion: Champion) -> bytes:
+    """The pointer file's content."""
+    return json.dumps(
+        {
+            "version": champion.version,
+            "previous": champion.previous,
+            "promoted_at": champion.promoted_at,
+            "request_id": champion.request_id,
+            "pinned": champion.pinned,
+            "past": [list(entry) for entry in champion.past],
+        },
+        indent=1,
+    ).encode()
+
+
+def champion_from_json(raw: bytes) -> Champion:
+    """The inverse of :func:`champion_to_json`; ModelError for anything that is not a pointer."""
+    try:
+        fields = json.loads(raw)
+        champion = Champion(
+            version=fields["version"],
+            previous=fields.get("previous"),
+            promoted_at=fields["promoted_at"],
+            request_id=fields.get("request_id"),
+            pinned=bool(fields.get("pinned", False)),
+            past=tuple((str(version), str(until)) for version, until in fields.get("past", [])),
+        )
+        if not isinstance(champion.version, str) or "/" in champion.version or not champion.version:
+            raise TypeError(f"version is {champion.version!r}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"champion.json is malformed: {error!r}") from error
+    return champion

@@ -1,0 +1,82 @@
+"""Rows of the database to the domain's values and back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from chalicelib.domain.tasks import Difficulty, PracticeTask
+from chalicelib.features.practice_state import StateRow, decayed_from_bytes, decayed_to_bytes
+
+TASK_COLUMNS = (
+    "id, user_id, subject, topic, difficulty, difficulty_numeric, task_content, solution_content, answer_content, "
+    "estimated_time_minutes, actual_time_seconds, completed, completed_at, is_correct, study_session_id, "
+    "predicted_correct, predicted_time_seconds, predicted_time_low, predicted_time_high, prediction_source, "
+    "model_version, lnirt_model_version, created_at, updated_at"
+)
+"""What a task's row is read by, in the order of :class:`PracticeTask`."""
+
+_NAMES = TASK_COLUMNS.split(", ")
+N_TASK_COLUMNS = len(_NAMES)
+_ID, _DIFFICULTY, _SESSION = (_NAMES.index(name) for name in ("id", "difficulty", "study_session_id"))
+
+
+def task_columns(alias: str) -> str:
+    """:data:`TASK_COLUMNS` qualified by a table's alias."""
+    return ", ".join(f"{alias}.{name}" for name in _NAMES)
+
+
+def task_from(row: Row[Any]) -> PracticeTask:
+    """A task from a row whose first columns are :data:`TASK_COLUMNS`."""
+    values = list(row[:N_TASK_COLUMNS])
+    values[_ID] = str(values[_ID])
+    values[_DIFFICULTY] = Difficulty(values[_DIFFICULTY])
+    if values[_SESSION] is not None:
+        values[_SESSION] = str(values[_SESSION])
+    return PracticeTask(*values)
+
+
+def state_row_from(
+    topic: str,
+    difficulty: int,
+    attempts: int,
+    correct: int,
+    timed: int,
+    sum_log_seconds: float,
+    sum_sq_log_seconds: float,
+    last_index: int,
+    last_at: datetime | None,
+    decayed: bytes,
+) -> StateRow:
+    """A state row from its columns."""
+    return StateRow(
+        topic,
+        difficulty,
+        attempts,
+        correct,
+        timed,
+        sum_log_seconds,
+        sum_sq_log_seconds,
+        last_index,
+        last_at,
+        decayed_from_bytes(decayed),
+    )
+
+
+def state_parameters(user_id: str, row: StateRow) -> dict[str, Any]:
+    """A state row as the parameters of a statement that stores it."""
+    return {
+        "user_id": user_id,
+        "topic": row.topic,
+        "difficulty": row.difficulty,
+        "attempts": row.attempts,
+        "correct": row.correct,
+        "timed": row.timed,
+        "sum_log_seconds": row.sum_log_seconds,
+        "sum_sq_log_seconds": row.sum_sq_log_seconds,
+        "last_index": row.last_index,
+        "last_at": row.last_at,
+        "decayed": decayed_to_bytes(row.decayed),
+    }

@@ -1,0 +1,189 @@
+"""Practice tasks in PostgreSQL: creating, reading and listing. Completing is in :mod:`.completion`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, text
+
+from chalicelib.domain.errors import NotFoundError, UnauthenticatedError
+from chalicelib.domain.predictions import Prediction
+from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key
+from chalicelib.domain.training import TrainingPolicy
+from chalicelib.features.practice_state import UserState
+from chalicelib.services.ports import Completion, PredictionContext, TaskFilter
+from chalicelib.storage import completion
+from chalicelib.storage.database import statement, transaction
+from chalicelib.storage.rows import TASK_COLUMNS, state_row_from, task_from
+
+_CONTEXT = text(
+    """
+    SELECT u.n_answers, u.deleted_at IS NOT NULL, k.model_version,
+           s.topic, s.difficulty, s.attempts, s.correct, s.timed, s.sum_log_seconds, s.sum_sq_log_seconds,
+           s.last_index, s.last_at, s.decayed
+    FROM (SELECT CAST(:user_id AS text) AS id, CAST(:cohort AS text) AS cohort) AS wanted
+    LEFT JOIN users u ON u.id = wanted.id
+    LEFT JOIN embedding_model_tracker k ON k.cohort = wanted.cohort
+    LEFT JOIN practice_state s ON s.user_id = wanted.id
+    """
+)
+
+_INSERT = text(
+    f"""
+    WITH account AS (INSERT INTO users (id) VALUES (:user_id) ON CONFLICT (id) DO NOTHING)
+    INSERT INTO practice_tasks
+        (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content, solution_content,
+         answer_content, estimated_time_minutes, study_session_id, predicted_correct, predicted_time_seconds,
+         predicted_time_low, predicted_time_high, prediction_source, model_version, created_at, updated_at)
+    SELECT CAST(:id AS uuid), :user_id, :subject, :subject_key, :topic, :topic_key, :difficulty, :task_content,
+           :solution_content, :answer_content, CAST(:estimated_time_minutes AS double precision),
+           CAST(:study_session_id AS uuid), CAST(:correct AS double precision), CAST(:seconds AS integer),
+           CAST(:seconds_low AS integer), CAST(:seconds_high AS integer), :source, :model_version, moment, moment
+    FROM clock_timestamp() AS moment
+    WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = :user_id AND deleted_at IS NOT NULL)
+    ON CONFLICT (id) DO UPDATE SET id = excluded.id
+    RETURNING {TASK_COLUMNS}
+    """
+)
+"""A user that Cognito knows and the table does not yet gets a row here. Run twice with one id it stores once."""
+
+_GET = text(f"SELECT {TASK_COLUMNS} FROM practice_tasks WHERE id = CAST(:task_id AS uuid) AND user_id = :user_id")
+
+_NEWEST = text(
+    f"""
+    SELECT {TASK_COLUMNS} FROM practice_tasks WHERE user_id = :user_id AND subject_key = :subject
+    ORDER BY created_at DESC, id DESC LIMIT 1
+    """
+)
+
+_SET_SESSION = text(
+    f"""
+    UPDATE practice_tasks SET study_session_id = CAST(:session AS uuid), updated_at = clock_timestamp()
+    WHERE id = CAST(:task_id AS uuid) AND user_id = :user_id RETURNING {TASK_COLUMNS}
+    """
+)
+
+
+def canonical_id(task_id: str) -> str:
+    """The id as PostgreSQL writes it; a malformed one is as unknown as any other."""
+    try:
+        return str(uuid.UUID(task_id))
+    except ValueError:
+        raise NotFoundError("Practice task not found") from None
+
+
+class PostgresTaskStore:
+    """Implements :class:`chalicelib.services.ports.TaskStore`."""
+
+    def __init__(self, engine: Engine, cohort: str) -> None:
+        self._engine = engine
+        self._cohort = cohort
+
+    @property
+    def cohort(self) -> str:
+        """The cohort whose tracker counts the completions."""
+        return self._cohort
+
+    def prediction_context(self, user_id: str) -> PredictionContext:
+        """The student's state and the tracker's model version, by one statement."""
+        rows = statement(
+            self._engine, lambda c: c.execute(_CONTEXT, {"user_id": user_id, "cohort": self._cohort}).all()
+        )
+        n_answers, deleted, model_version = rows[0][:3]
+        if deleted:
+            raise UnauthenticatedError("This account was deleted")
+        state = UserState(user_id, n_answers or 0, tuple(state_row_from(*r[3:]) for r in rows if r[3] is not None))
+        return PredictionContext(state, model_version)
+
+    def insert(self, user_id: str, new: NewTask, prediction: Prediction) -> PracticeTask:
+        """Store a new task. Raises UnauthenticatedError when the account was deleted."""
+        values = {
+            "id": str(uuid.uuid4()),
+            "user_id": user_id,
+            "subject": new.subject,
+            "subject_key": name_key(new.subject),
+            "topic": new.topic,
+            "topic_key": name_key(new.topic),
+            "difficulty": new.difficulty.value,
+            "task_content": new.task_content,
+            "solution_content": new.solution_content,
+            "answer_content": new.answer_content,
+            "estimated_time_minutes": new.estimated_time_minutes,
+            "study_session_id": new.study_session_id,
+            "correct": prediction.correct,
+            "seconds": prediction.seconds,
+            "seconds_low": prediction.seconds_low,
+            "seconds_high": prediction.seconds_high,
+            "source": prediction.source.value,
+            "model_version": prediction.model_version,
+        }
+        row = statement(self._engine, lambda c: c.execute(_INSERT, values).one_or_none())
+        if row is None:
+            raise UnauthenticatedError("This account was deleted")
+        return task_from(row)
+
+    def get(self, user_id: str, task_id: str) -> PracticeTask:
+        """One task of the student; NotFoundError for unknown, foreign and malformed ids alike."""
+        return self._one(_GET, {"user_id": user_id, "task_id": canonical_id(task_id)})
+
+    def newest_of_subject(self, user_id: str, subject_key: str) -> PracticeTask:
+        """The newest task of a subject; NotFoundError where there is none."""
+        return self._one(_NEWEST, {"user_id": user_id, "subject": subject_key})
+
+    def set_session(self, user_id: str, task_id: str, session_id: str) -> PracticeTask:
+        """Store the front end's study session id of a task."""
+        values = {"user_id": user_id, "task_id": canonical_id(task_id), "session": session_id}
+        return self._one(_SET_SESSION, values)
+
+    def _one(self, query: Any, values: Mapping[str, Any]) -> PracticeTask:
+        row = statement(self._engine, lambda c: c.execute(query, values).one_or_none())
+        if row is None:
+            raise NotFoundError("Practice task not found")
+        return task_from(row)
+
+    def page(
+        self, user_id: str, wanted: TaskFilter, limit: int, before: tuple[datetime, str] | None
+    ) -> list[PracticeTask]:
+        """Up to ``limit`` tasks, newest first, strictly before the (created_at, id) of ``before``."""
+        conditions = ["user_id = :user_id"]
+        values: dict[str, Any] = {"user_id": user_id, "limit": limit}
+        for column, value in (("subject_key", wanted.subject), ("topic_key", wanted.topic)):
+            if value is not None:
+                conditions.append(f"{column} = :{column}")
+                values[column] = value
+        if wanted.completed is not None:
+            conditions.append("completed" if wanted.completed else "NOT completed")
+        if before is not None:
+            conditions.append("(created_at, id) < (CAST(:created_at AS timestamptz), CAST(:before_id AS uuid))")
+            values["created_at"], values["before_id"] = before
+        query = text(
+            f"SELECT {TASK_COLUMNS} FROM practice_tasks WHERE {' AND '.join(conditions)} "
+            "ORDER BY created_at DESC, id DESC LIMIT :limit"
+        )
+        return [task_from(row) for row in statement(self._engine, lambda c: c.execute(query, values).all())]
+
+    def complete(
+        self, user_id: str, task_id: str, result: Result, session_id: str | None, policy: TrainingPolicy
+    ) -> Completion:
+        """Complete a task once, count it, and request a training when it is due."""
+        task_id = canonical_id(task_id)
+
+        def work(connection: Connection) -> Completion:
+            return completion.complete(connection, self._cohort, user_id, task_id, result, session_id, policy)
+
+        def work_under_lock(connection: Connection) -> Completion:
+            completion.lock_user(connection, user_id)
+            return work(connection)
+
+        try:
+            return transaction(self._engine, work)
+        except completion.StaleStateError:
+            return transaction(self._engine, work_under_lock)
+
+    def delete(self, user_id: str, task_id: str) -> None:
+        """Delete a task; a completed one takes its effect on the state and the totals with it."""
+        task_id = canonical_id(task_id)
+        transaction(self._engine, lambda c: completion.delete(c, self._cohort, user_id, task_id))

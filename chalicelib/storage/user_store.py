@@ -1,0 +1,67 @@
+"""The rows of ``users`` in PostgreSQL."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, Engine, text
+
+from chalicelib.domain.errors import UnauthenticatedError
+from chalicelib.storage import completion
+from chalicelib.storage.database import statement, transaction
+
+_ADD = text(
+    """
+    INSERT INTO users (id, email, full_name) VALUES (:id, :email, :full_name)
+    ON CONFLICT (id) DO UPDATE SET email = excluded.email, full_name = coalesce(users.full_name, excluded.full_name)
+    WHERE users.deleted_at IS NULL
+    """
+)
+
+_GET = text("SELECT email, full_name, deleted_at IS NOT NULL FROM users WHERE id = :id")
+
+_SET_NAME = text("UPDATE users SET full_name = :full_name WHERE id = :id AND deleted_at IS NULL RETURNING 1")
+
+
+class PostgresUserStore:
+    """Implements :class:`chalicelib.services.ports.UserStore`."""
+
+    def __init__(self, engine: Engine, cohort: str) -> None:
+        self._engine = engine
+        self._cohort = cohort
+
+    def add(self, user_id: str, email: str, full_name: str | None) -> None:
+        """Store an account's row; again with the same id it fills in what was missing, unless it was deleted."""
+        values = {"id": user_id, "email": email, "full_name": full_name}
+        statement(self._engine, lambda c: c.execute(_ADD, values))
+
+    def get(self, user_id: str) -> tuple[str | None, str | None]:
+        """(email, full_name) of an account that is not deleted, else UnauthenticatedError."""
+        row = statement(self._engine, lambda c: c.execute(_GET, {"id": user_id}).one_or_none())
+        if row is None or row[2]:
+            raise UnauthenticatedError("This account does not exist")
+        return row[0], row[1]
+
+    def set_full_name(self, user_id: str, full_name: str | None) -> None:
+        """Change the name; UnauthenticatedError where there is no such account."""
+        values = {"id": user_id, "full_name": full_name}
+        if statement(self._engine, lambda c: c.execute(_SET_NAME, values).one_or_none()) is None:
+            raise UnauthenticatedError("This account does not exist")
+
+    def erase(self, user_id: str) -> None:
+        """Delete the student's tasks and state, and blank the row, keeping its id as deleted."""
+        transaction(self._engine, lambda c: self._erase(c, user_id))
+
+    def _erase(self, connection: Connection, user_id: str) -> None:
+        values = {"id": user_id}
+        completion.lock_user(connection, user_id)
+        deleted = connection.execute(
+            text("DELETE FROM practice_tasks WHERE user_id = :id RETURNING completed"), values
+        ).all()
+        connection.execute(text("DELETE FROM practice_state WHERE user_id = :id"), values)
+        connection.execute(
+            text(
+                "UPDATE users SET email = NULL, full_name = NULL, n_answers = 0, deleted_at = clock_timestamp() "
+                "WHERE id = :id"
+            ),
+            values,
+        )
+        completion.uncount(connection, self._cohort, sum(completed for (completed,) in deleted))
