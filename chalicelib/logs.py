@@ -1,0 +1,82 @@
+"""Logging set-up: one line per event, as text on one machine and as JSON on AWS.
+
+The request id and the user id of the request in hand are context variables: each thread of the local server and each
+invocation of the Lambda has its own. A filter copies them onto every record, so that a JSON line of any logger below
+carries them. Lines never carry an e-mail address or a token.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TextIO
+
+TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+ROOT = "studysmart"
+
+_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+_user_id: ContextVar[str | None] = ContextVar("user_id", default=None)
+
+
+class ProductHandler(logging.StreamHandler[TextIO]):
+    """The handler that :func:`configure` installs, known by its type so that it can be replaced."""
+
+
+class _RequestContext(logging.Filter):
+    """Adds the logger's name to each record, and request id and user id while a request is in hand."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for name, value in (("logger", record.name), ("request_id", _request_id.get()), ("user_id", _user_id.get())):
+            if value is not None:
+                setattr(record, name, value)
+        return True
+
+
+def configure(log_format: str, level: str, stream: TextIO | None = None) -> None:
+    """Send all logging to ``stream`` (standard error by default) as ``text`` or ``json``; again changes nothing.
+
+    The product's own loggers speak from ``level`` up, those of libraries from WARNING up. The handler that the Lambda
+    runtime puts on the root logger is taken off, because every line would be written twice.
+    """
+    handler = ProductHandler(stream or sys.stderr)
+    handler.setFormatter(_formatter(log_format))
+    handler.addFilter(_RequestContext())
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        if isinstance(old, ProductHandler) or type(old).__name__ == "LambdaLoggerHandler":
+            root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger(ROOT).setLevel(level)
+
+
+@contextmanager
+def request(request_id: str) -> Iterator[None]:
+    """Mark all lines logged inside with this request id."""
+    request_token, user_token = _request_id.set(request_id), _user_id.set(None)
+    try:
+        yield
+    finally:
+        _request_id.reset(request_token)
+        _user_id.reset(user_token)
+
+
+def set_user(user_id: str) -> None:
+    """Mark the rest of this request's lines with its user."""
+    _user_id.set(user_id)
+
+
+def _formatter(log_format: str) -> logging.Formatter:
+    if log_format == "text":
+        return logging.Formatter(TEXT_FORMAT)
+    # Imported here: text needs none of it, and it costs some 30 ms.
+    from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
+
+    return LambdaPowertoolsFormatter(
+        use_rfc3339=True,
+        utc=True,
+        log_record_order=["timestamp", "level", "logger", "message", "request_id", "user_id"],
+    )

@@ -1,0 +1,109 @@
+"""The model that serves: loaded whole on a cold start, replaced whole when the champion changes.
+
+Two things make a warm process look again. The tracker's version, which every creation reads anyway, differs from
+what is loaded: then the request itself fetches the new model, so that a training shows at the very next task; other
+requests go on with the old one meanwhile. Or the last look was too long ago: then a thread looks, by ETag, while
+the request is answered. A look that fails, or a version that is damaged, keeps the model in memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chalicelib.domain.errors import ModelError, NotFoundError, RegistryUnavailableError
+from chalicelib.prediction.predictor import Predictor
+from chalicelib.services.ports import ModelRegistry
+
+_log = logging.getLogger("studysmart.models")
+
+RETRY_SECONDS = 5.0
+"""How long a failed look keeps the next one away from the request path."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    predictor: Predictor | None
+    etag: str | None
+
+
+class ChampionModels:
+    """The champion of one cohort, shared by all threads of a process."""
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        cohort: str,
+        refresh_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._cohort = cohort
+        self._refresh_seconds = refresh_seconds
+        self._clock = clock
+        self._loaded: _Loaded | None = None
+        self._looking = threading.Lock()
+        self._next_look = 0.0
+        self._answered: str | None = None
+        self._retry_at = 0.0
+
+    def current(self, expected_version: str | None = None) -> Predictor | None:
+        """The predictor to use now, or None while there is no model.
+
+        ``expected_version`` is the tracker's: when it is another than the loaded one, look at once.
+        """
+        loaded = self._loaded
+        if loaded is None:
+            return self._load_cold()
+        now = self._clock()
+        version = loaded.predictor.version if loaded.predictor else None
+        if expected_version not in (None, version, self._answered) and now >= self._retry_at:
+            self._look(expected_version)
+        elif now >= self._next_look and not self._looking.locked():
+            self._next_look = now + self._refresh_seconds
+            threading.Thread(target=self._look, args=(None,), name="champion-refresh", daemon=True).start()
+        return self._loaded.predictor if self._loaded else None
+
+    @property
+    def version(self) -> str | None:
+        """The loaded version, without looking for a newer one."""
+        return self._loaded.predictor.version if self._loaded and self._loaded.predictor else None
+
+    def _load_cold(self) -> Predictor | None:
+        with self._looking:
+            if self._loaded is None and self._clock() >= self._retry_at:
+                self._refresh(None)
+        return self._loaded.predictor if self._loaded else None
+
+    def _look(self, expected_version: str | None) -> None:
+        """Refresh unless another thread is at it: then the model in memory has to do."""
+        if self._looking.acquire(blocking=False):
+            try:
+                self._refresh(expected_version)
+            finally:
+                self._looking.release()
+
+    def _refresh(self, expected_version: str | None) -> None:
+        before = self._loaded
+        try:
+            found = self._registry.read_champion(self._cohort, before.etag if before else None)
+            if found is not None:
+                champion, etag = found
+                if before and before.predictor and before.predictor.version == champion.version:
+                    self._loaded = _Loaded(before.predictor, etag)
+                else:
+                    files = self._registry.read_version(self._cohort, champion.version)
+                    self._loaded = _Loaded(Predictor.from_files(files), etag)
+                    _log.info("model %s loaded for cohort %s", champion.version, self._cohort)
+            elif before is None:
+                self._loaded = _Loaded(None, None)
+        except (RegistryUnavailableError, ModelError, NotFoundError) as error:
+            self._retry_at = self._clock() + RETRY_SECONDS
+            kept = before.predictor.version if before and before.predictor else None
+            _log.error("model refresh failed, keeping %s: %s", kept or "no model", error)
+            return
+        self._answered = expected_version
+        self._next_look = self._clock() + self._refresh_seconds

@@ -1,0 +1,56 @@
+"""Whether the parts that a request needs answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from chalicelib.domain.errors import ModelError, UnavailableError
+from chalicelib.services.ports import ModelRegistry, Tracker, TrainingQueue
+
+_log = logging.getLogger("studysmart.health")
+
+OK = "ok"
+UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The answer of ``GET /health``, field for field."""
+
+    status: str
+    database: str
+    registry: str
+    queue: str
+    model_version: str | None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every part answers."""
+        return self.status == "healthy"
+
+
+def check(
+    tracker: Tracker, registry: ModelRegistry, queue: TrainingQueue, cohort: str, model_version: str | None
+) -> Health:
+    """Ask database, registry and queue, side by side; ``model_version`` is the one that this process serves."""
+    probes: dict[str, Callable[[], object]] = {
+        "database": tracker.ping,
+        "registry": lambda: registry.champion_exists(cohort),
+        "queue": queue.check,
+    }
+    with ThreadPoolExecutor(max_workers=len(probes)) as pool:
+        found = dict(zip(probes, pool.map(_probe, probes, probes.values()), strict=True))
+    status = "healthy" if set(found.values()) == {OK} else "unhealthy"
+    return Health(status, found["database"], found["registry"], found["queue"], model_version)
+
+
+def _probe(name: str, ask: Callable[[], object]) -> str:
+    try:
+        ask()
+    except (UnavailableError, ModelError) as error:
+        _log.error("health: %s does not answer: %s", name, error)
+        return UNAVAILABLE
+    return OK

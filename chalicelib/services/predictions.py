@@ -1,0 +1,20 @@
+"""Predicting for a student, with or without a task."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from chalicelib.domain.predictions import Prediction
+from chalicelib.domain.tasks import Difficulty, name_key
+from chalicelib.prediction.predictor import predict
+from chalicelib.services.champion import ChampionModels
+from chalicelib.services.ports import TaskStore
+
+
+def predict_for(
+    tasks: TaskStore, models: ChampionModels, user_id: str, topic: str, difficulty: Difficulty
+) -> Prediction:
+    """What the student is expected to do on a task of this topic and difficulty now."""
+    context = tasks.prediction_context(user_id)
+    predictor = models.current(context.model_version)
+    return predict(predictor, context.state, name_key(topic), difficulty.numeric, datetime.now(UTC))

@@ -1,0 +1,98 @@
+"""Asking for trainings, and making sure that none that was asked for is lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain.errors import QueueUnavailableError
+from chalicelib.domain.training import TrackerRow, TrainingPolicy, TrainingRequest, TrainingState
+from chalicelib.services.ports import Tracker, TrainingQueue
+
+_log = logging.getLogger("studysmart.training")
+
+SEND_GRACE_SECONDS = 10.0
+"""A request younger than this is still being sent by whoever made it."""
+
+RESEND_SECONDS = 600.0
+"""After this long without a worker the message is sent again: longer than SQS remembers duplicates (300 s)."""
+
+ABANDON_SECONDS = 3_600.0
+"""After this long without a worker a request is given up, so that the next completion can make a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """The answer of ``GET /model/status``, field for field."""
+
+    counter: int
+    threshold: int
+    n_samples_total: int
+    n_samples_last_training: int
+    last_trained_at: datetime | None
+    model_version: str | None
+    training: TrainingState
+    progress: Mapping[str, Any] | None
+    last_error: str | None
+
+
+def status(tracker: Tracker, policy: TrainingPolicy, cohort: str) -> ModelStatus:
+    """Where the counter and the training stand."""
+    return status_of(tracker.read(cohort), policy)
+
+
+def status_of(row: TrackerRow, policy: TrainingPolicy) -> ModelStatus:
+    """A tracker's row as the API shows it."""
+    return ModelStatus(
+        counter=row.n_samples_since_training,
+        threshold=policy.threshold,
+        n_samples_total=row.n_samples_total,
+        n_samples_last_training=row.n_samples_last_training,
+        last_trained_at=row.last_trained_at,
+        model_version=row.model_version,
+        training=row.state,
+        progress=row.progress,
+        last_error=row.last_error,
+    )
+
+
+def set_counter(tracker: Tracker, policy: TrainingPolicy, cohort: str, value: int) -> ModelStatus:
+    """Set the counter towards the next training."""
+    return status_of(tracker.set_counter(cohort, value), policy)
+
+
+def force_training(tracker: Tracker, queue: TrainingQueue, cohort: str) -> TrainingRequest | None:
+    """Ask for a training now; None when one is queued or running already.
+
+    Raises QueueUnavailableError when the message could not be sent; the sweeper sends it later all the same.
+    """
+    request = tracker.request_training(cohort, "forced")
+    if request is not None:
+        _log.info("training %s was asked for by an operator", request.request_id)
+        send_request(tracker, queue, request)
+    return request
+
+
+def send_request(tracker: Tracker, queue: TrainingQueue, request: TrainingRequest) -> None:
+    """Send a request's message and stamp that it was sent; QueueUnavailableError when it was not."""
+    queue.send(request)
+    tracker.mark_enqueued(request)
+    _log.info("training request %s sent for cohort %s", request.request_id, request.cohort)
+
+
+def sweep(tracker: Tracker, queue: TrainingQueue) -> list[str]:
+    """Send what was never sent or never taken up, and free what was given up; returns the ids of what was sent."""
+    for cohort in tracker.free_abandoned(ABANDON_SECONDS):
+        _log.error("the training of cohort %s was abandoned: no worker finished it", cohort)
+    sent = []
+    for request in tracker.unsent_requests(SEND_GRACE_SECONDS, RESEND_SECONDS):
+        try:
+            send_request(tracker, queue, request)
+        except QueueUnavailableError as error:
+            _log.error("training request %s could not be sent, trying again later: %s", request.request_id, error)
+            continue
+        sent.append(request.request_id)
+    return sent

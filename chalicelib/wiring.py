@@ -1,0 +1,114 @@
+"""The one composition root of the Lambda: settings -> clients -> adapters. Nothing is made before it is needed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from chalicelib import logs
+from chalicelib.config import Settings, settings_from
+from chalicelib.domain.training import TrainingPolicy
+from chalicelib.services.analytics import AnalyticsStore
+from chalicelib.services.champion import ChampionModels
+from chalicelib.services.ports import Identity, ModelRegistry, TaskStore, Tracker, TrainingQueue, UserStore
+from chalicelib.storage.analytics_store import PostgresAnalyticsStore
+from chalicelib.storage.aws import aws_client
+from chalicelib.storage.database import connect
+from chalicelib.storage.identity import CognitoIdentity
+from chalicelib.storage.model_registry import S3ModelRegistry
+from chalicelib.storage.task_store import PostgresTaskStore
+from chalicelib.storage.tracker import PostgresTracker
+from chalicelib.storage.training_queue import SqsTrainingQueue
+from chalicelib.storage.user_store import PostgresUserStore
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+
+class Container:
+    """The adapters of one process. Tests give their own by name, such as ``Container(settings, queue=fake)``."""
+
+    def __init__(self, settings: Settings, **given: Any) -> None:
+        self.settings = settings
+        self.policy = TrainingPolicy(settings.training_threshold, settings.minimum_samples)
+        vars(self).update(given)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The database."""
+        return connect(self.settings.database_url)
+
+    @cached_property
+    def tasks(self) -> TaskStore:
+        """Practice tasks and state."""
+        return PostgresTaskStore(self.engine, self.settings.cohort)
+
+    @cached_property
+    def users(self) -> UserStore:
+        """Rows of accounts."""
+        return PostgresUserStore(self.engine, self.settings.cohort)
+
+    @cached_property
+    def tracker(self) -> Tracker:
+        """Counters and the training request."""
+        return PostgresTracker(self.engine)
+
+    @cached_property
+    def analytics(self) -> AnalyticsStore:
+        """Sums over completed tasks."""
+        return PostgresAnalyticsStore(self.engine)
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        """Published models."""
+        return S3ModelRegistry(aws_client("s3", self.settings.aws_region), self.settings.registry_bucket)
+
+    @cached_property
+    def queue(self) -> TrainingQueue:
+        """Training requests."""
+        return SqsTrainingQueue(aws_client("sqs", self.settings.aws_region), self.settings.training_queue_url)
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Accounts and tokens."""
+        return CognitoIdentity(
+            lambda: aws_client("cognito-idp", self.settings.aws_region),
+            pool_id=self.settings.user_pool_id,
+            client_id=self.settings.user_pool_client_id,
+            region=self.settings.aws_region,
+            jwks_url=self.settings.jwks_url,
+        )
+
+    @cached_property
+    def models(self) -> ChampionModels:
+        """The champion, in memory."""
+        return ChampionModels(self.registry, self.settings.cohort, self.settings.model_refresh_seconds)
+
+
+_container: Container | None = None
+_container_lock = threading.Lock()
+
+
+def build(settings: Settings) -> Container:
+    """Adapters for the given settings; connects to nothing yet."""
+    return Container(settings)
+
+
+def current() -> Container:
+    """The process's container, made from the environment at the first call. Raises ConfigurationError."""
+    global _container
+    with _container_lock:
+        if _container is None:
+            settings = settings_from(os.environ)
+            logs.configure(settings.log_format, settings.log_level)
+            _container = build(settings)
+        return _container
+
+
+def install(container: Container | None) -> None:
+    """Use this container from now on; None forgets it."""
+    global _container
+    with _container_lock:
+        _container = container
