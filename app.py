@@ -1,0 +1,29 @@
+"""The Lambda's entry: Chalice with its blueprints, and the event handlers.
+
+Importing this needs no environment: :mod:`chalicelib.wiring` reads it at the first request. Event handlers stay in
+this file, because Chalice would deploy a blueprint's handler by its own module's path, past what is set up here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalice.app import Chalice, Rate
+
+from chalicelib import wiring
+from chalicelib.api import analytics, auth, fallback, model, pages, predictions, root, tasks
+from chalicelib.services import training
+
+app = Chalice(app_name="studysmart", configure_logs=False)
+
+for area in (root, auth, tasks, predictions, analytics, model, pages):
+    app.register_blueprint(area.routes.blueprint)
+    root.documented.extend(area.routes.operations)
+fallback.complete(app)
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES))  # type: ignore[untyped-decorator]  # Chalice has no types
+def sweep_training_requests(_event: Any) -> None:
+    """Send again what was never sent, and free requests whose worker is gone."""
+    container = wiring.current()
+    training.sweep(container.tracker, container.queue)

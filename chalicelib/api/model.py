@@ -1,0 +1,33 @@
+"""The model's status, and what admins do with its training."""
+
+from __future__ import annotations
+
+from chalicelib.api.routing import Access, Routes
+from chalicelib.api.schemas import CounterBody, TrainingAnswer
+from chalicelib.domain.errors import ConflictError
+from chalicelib.services import training
+from chalicelib.services.training import ModelStatus
+from chalicelib.wiring import Container
+
+routes = Routes(__name__, "model")
+
+
+@routes.route("GET", "/model/status", "Counter, samples, version and state of training", answer=ModelStatus)
+def model_status(container: Container) -> ModelStatus:
+    """How the cohort's training stands."""
+    return training.status(container.tracker, container.policy, container.settings.cohort)
+
+
+@routes.route("POST", "/model/train", "Force a training", access=Access.ADMIN, status=202, answer=TrainingAnswer)
+def force_training(container: Container) -> TrainingAnswer:
+    """Queue a training, whatever the counter says."""
+    request = training.force_training(container.tracker, container.queue, container.settings.cohort)
+    if request is None:
+        raise ConflictError("A training is queued or running already")
+    return TrainingAnswer(True, request.request_id, request.version, request.requested_at)
+
+
+@routes.route("POST", "/model/counter", "Set the counter", access=Access.ADMIN, body=CounterBody, answer=ModelStatus)
+def set_counter(container: Container, body: CounterBody) -> ModelStatus:
+    """Set the number of completions since the last training."""
+    return training.set_counter(container.tracker, container.policy, container.settings.cohort, body.value)

@@ -1,0 +1,199 @@
+"""Routes: a view declares what it takes and gives, and this module does the rest the same way for all of them.
+
+Under every view lies :meth:`Routes._answer`: it verifies the token, reads body, query and path, calls the view,
+encodes what it returns, turns errors into their statuses, adds the CORS headers and logs the line of the request.
+It is a decorator and no Chalice middleware, because middleware does not see what a view raises.
+
+A view takes by name what it needs: ``container`` (the adapters), ``caller``, ``body``, ``query``, ``request``, and
+the parameters of its path.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import wraps
+from typing import Any, TypeVar
+from urllib.parse import quote, unquote
+from uuid import uuid4
+
+import msgspec
+from chalice.app import Blueprint, Request, Response
+
+from chalicelib import logs, wiring
+from chalicelib.api import errors, responses, validation
+from chalicelib.domain.accounts import Caller
+from chalicelib.domain.errors import (
+    ConfigurationError,
+    ForbiddenError,
+    NotFoundError,
+    PayloadTooLargeError,
+    UnauthenticatedError,
+)
+
+log = logging.getLogger("studysmart.api")
+
+MAX_BODY_BYTES = 1_000_000
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Access(Enum):
+    """Who may call a route."""
+
+    PUBLIC = "public"
+    STUDENT = "student"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A view's answer where it is more than a value: a status of its own, or headers."""
+
+    value: Any
+    headers: dict[str, str] = field(default_factory=dict)
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a route declares: enough to serve it, and to describe it in OpenAPI."""
+
+    method: str
+    path: str
+    summary: str
+    tag: str
+    name: str
+    access: Access
+    status: int
+    body: type[msgspec.Struct] | None
+    query: type[msgspec.Struct] | None
+    answer: Any
+    documented: bool
+
+
+class Routes:
+    """A Chalice blueprint whose routes are served the same way and described in OpenAPI."""
+
+    def __init__(self, module: str, tag: str) -> None:
+        self.blueprint = Blueprint(module)
+        self.operations: list[Operation] = []
+        self._tag = tag
+
+    def route(
+        self,
+        method: str,
+        path: str,
+        summary: str,
+        *,
+        access: Access = Access.STUDENT,
+        status: int = 200,
+        body: type[msgspec.Struct] | None = None,
+        query: type[msgspec.Struct] | None = None,
+        answer: Any = None,
+        documented: bool = True,
+    ) -> Callable[[View], View]:
+        """Register a view. ``answer`` is the type of the JSON of a success, for OpenAPI."""
+
+        def register(view: View) -> View:
+            operation = Operation(
+                method, path, summary, self._tag, view.__name__, access, status, body, query, answer, documented
+            )
+            wanted = frozenset(inspect.signature(view).parameters)
+
+            @wraps(view)
+            def handle(**path_parameters: str) -> Response:
+                request = self.blueprint.current_request
+                return serve(request, lambda: self._answer(operation, view, wanted, request, path_parameters))
+
+            # Any content type reaches us: Chalice's own 415 has neither our shape nor CORS headers.
+            self.blueprint.route(path, methods=[method], content_types=["*/*"], name=view.__name__)(handle)
+            self.operations.append(operation)
+            return view
+
+        return register
+
+    def _answer(
+        self,
+        operation: Operation,
+        view: Callable[..., Any],
+        wanted: frozenset[str],
+        request: Request,
+        path_parameters: dict[str, str],
+    ) -> Response:
+        # REST API Gateway and Chalice's local server both hand over segments as they were sent: decode once.
+        given: dict[str, Any] = {name: unquote(text) for name, text in path_parameters.items()}
+        if any("\0" in text for text in given.values()):
+            raise NotFoundError("Not Found")
+        if operation.access is not Access.PUBLIC:
+            given["caller"] = _caller(request, operation.access)
+        if operation.query is not None:
+            given["query"] = validation.read_query(operation.query, request.query_params or {})
+        if operation.body is not None:
+            given["body"] = validation.read_body(operation.body, _json_bytes(request))
+        if "container" in wanted:
+            given["container"] = wiring.current()
+        given["request"] = request
+        result = view(**{name: value for name, value in given.items() if name in wanted})
+        if isinstance(result, Response):
+            return result
+        reply = result if isinstance(result, Reply) else Reply(result)
+        return responses.json_response(reply.value, reply.status or operation.status, reply.headers)
+
+
+def serve(request: Request, answer: Callable[[], Response]) -> Response:
+    """The response of ``answer`` or of the error it raises, with the headers of every response; logged."""
+    request_id = getattr(request.lambda_context, "aws_request_id", None) or str(uuid4())
+    with logs.request(request_id):
+        try:
+            response = answer()
+        except Exception as error:  # noqa: BLE001 - the last resort: logged with its traceback, answered as JSON
+            response = responses.json_response(*errors.describe(error))
+        response.headers["X-Request-Id"] = request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.update(responses.cors_headers(request.headers.get("origin"), _origins()))
+        log.info("%s %s - %d", request.method, path_of(request), response.status_code)
+    return response
+
+
+def path_of(request: Request) -> str:
+    """The path of the request with its ids and without stage and query, safe to write into a log."""
+    event = request.to_original_event()
+    # API Gateway names the path without the stage; the local server only has it in the request context.
+    return quote(event.get("path") or request.context.get("path") or "/", safe="/%:@!$&'()*+,;=~")[:500]
+
+
+def _caller(request: Request, access: Access) -> Caller:
+    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise UnauthenticatedError("Not authenticated")
+    caller = wiring.current().identity.verify(token.strip())
+    logs.set_user(caller.user_id)
+    if access is Access.ADMIN and not caller.is_admin:
+        raise ForbiddenError("Only admins may do this")
+    return caller
+
+
+def _json_bytes(request: Request) -> bytes:
+    content_type = request.headers.get("content-type", "").strip().lower()
+    kind, *parameters = (part.strip() for part in content_type.split(";"))
+    charsets = [value.strip("\"'") for name, _, value in (p.partition("=") for p in parameters) if name == "charset"]
+    if kind not in ("", responses.JSON_TYPE) and not kind.endswith("+json"):
+        raise errors.UnsupportedMediaTypeError("The body must be application/json")
+    if any(charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets):
+        raise errors.UnsupportedMediaTypeError("JSON must be encoded in UTF-8")
+    raw = request.raw_body or b""
+    if len(raw) > MAX_BODY_BYTES:
+        raise PayloadTooLargeError(f"The body must not be larger than {MAX_BODY_BYTES} bytes")
+    return raw if isinstance(raw, bytes) else raw.encode()
+
+
+def _origins() -> tuple[str, ...]:
+    try:
+        return wiring.current().settings.cors_origins
+    except ConfigurationError as error:
+        log.error("%s", error)
+        return ()

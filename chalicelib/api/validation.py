@@ -1,0 +1,143 @@
+"""Reading bodies and query parameters into msgspec Structs, with every fault named at once.
+
+msgspec stops at a value's first fault, so the fields of a Struct are converted one by one: msgspec decides whether a
+value is right, and :func:`_explain` says what is wrong with one that is not, in the words and codes that FastAPI
+clients know. Unknown fields are ignored. A value is never echoed: it may be a password.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from chalicelib.domain.errors import Fault, InvalidInputError
+
+Model = TypeVar("Model", bound=msgspec.Struct)
+
+_BOM = b"\xef\xbb\xbf"
+_MISSING = ("missing", "Field required")
+
+
+def decode_json(raw: bytes) -> Any:
+    """The value of a JSON document; InvalidInputError with ``json_invalid`` when it is none."""
+    if not raw.strip():
+        raise InvalidInputError([Fault(("body",), _MISSING[1], _MISSING[0])])
+    try:
+        return msgspec.json.decode(raw.removeprefix(_BOM))
+    except (ValueError, RecursionError) as error:  # msgspec's errors and broken UTF-8 are ValueErrors
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InvalidInputError([Fault(("body",), f"JSON decode error: {reason}", "json_invalid")]) from error
+
+
+def read_body(model: type[Model], raw: bytes) -> Model:
+    """The request's body as ``model``. Raises InvalidInputError naming all faults, at ``body`` and the field."""
+    value = decode_json(raw)
+    if not isinstance(value, dict):
+        raise InvalidInputError([Fault(("body",), "Input should be an object", "model_attributes_type")])
+    return _read(model, value, "body", strict=True)
+
+
+def read_query(model: type[Model], parameters: Mapping[str, str]) -> Model:
+    """Query parameters as ``model``; a blank one that may be absent counts as absent, as forms send it."""
+    optional = {name for name, _, required in _fields(model) if not required}
+    given = {name: text for name, text in parameters.items() if text or name not in optional}
+    return _read(model, given, "query", strict=False)
+
+
+@cache
+def _fields(model: type[msgspec.Struct]) -> tuple[tuple[str, Any, bool], ...]:
+    return tuple((field.encode_name, field.type, field.required) for field in msgspec.structs.fields(model))
+
+
+def _read(model: type[Model], values: Mapping[str, Any], place: str, strict: bool) -> Model:
+    faults: list[Fault] = []
+    kept: dict[str, Any] = {}
+    for name, annotation, required in _fields(model):
+        if name not in values:
+            if required:
+                faults.append(Fault((place, name), _MISSING[1], _MISSING[0]))
+            continue
+        try:
+            kept[name] = _converted(values[name], annotation, strict)
+        except msgspec.ValidationError:
+            kind, message = _explain(inspect.type_info(annotation), values[name], strict)
+            faults.append(Fault((place, name), message, kind))
+    if faults:
+        raise InvalidInputError(faults)
+    return model(**kept)
+
+
+def _converted(value: Any, annotation: Any, strict: bool) -> Any:
+    """msgspec's conversion, and two checks it does not make: NUL (PostgreSQL cannot store it) and infinities."""
+    if isinstance(value, str) and "\0" in value:
+        raise msgspec.ValidationError("NUL")
+    converted = msgspec.convert(value, annotation, strict=strict)
+    if isinstance(converted, float) and not math.isfinite(converted):
+        raise msgspec.ValidationError("not finite")
+    return converted
+
+
+def _explain(kind: inspect.Type, value: Any, strict: bool) -> tuple[str, str]:
+    """(type, msg) of the fault that makes ``value`` no ``kind``."""
+    own: tuple[str, str] | None = None
+    if isinstance(kind, inspect.UnionType):
+        kind = next(one for one in kind.types if not isinstance(one, inspect.NoneType | inspect.CustomType))
+    if isinstance(kind, inspect.Metadata):
+        own = (kind.extra or {}).get("fault")
+        kind = kind.type
+    if isinstance(value, str) and "\0" in value:
+        return "value_error", "Input should not contain NUL characters"
+    match kind:
+        case inspect.StrType():
+            return _explain_text(kind, value, own)
+        case inspect.EnumType():
+            names = [f"'{member.value}'" for member in kind.cls]
+            return "enum", f"Input should be {', '.join(names[:-1])} or {names[-1]}"
+        case inspect.BoolType():
+            return ("bool_type" if strict else "bool_parsing"), "Input should be a valid boolean"
+        case inspect.UUIDType():
+            return "uuid_parsing", "Input should be a valid UUID"
+        case inspect.IntType() | inspect.FloatType():
+            return _explain_number(kind, value, strict)
+    raise TypeError(f"no words for faults of {kind!r}")
+
+
+def _explain_text(kind: inspect.StrType, value: Any, own: tuple[str, str] | None) -> tuple[str, str]:
+    if not isinstance(value, str):
+        return "string_type", "Input should be a valid string"
+    if kind.min_length is not None and len(value) < kind.min_length:
+        return "string_too_short", f"String should have at least {_counted(kind.min_length)}"
+    if kind.max_length is not None and len(value) > kind.max_length:
+        return "string_too_long", f"String should have at most {_counted(kind.max_length)}"
+    return own or ("string_pattern_mismatch", f"String should match pattern '{kind.pattern}'")
+
+
+def _explain_number(kind: inspect.IntType | inspect.FloatType, value: Any, strict: bool) -> tuple[str, str]:
+    whole = isinstance(kind, inspect.IntType)
+    number = value if strict else _number(value, whole)
+    if isinstance(number, bool) or not isinstance(number, int | float) or (whole and isinstance(number, float)):
+        name, noun = ("int", "integer") if whole else ("float", "number")
+        return f"{name}_{'type' if strict else 'parsing'}", f"Input should be a valid {noun}"
+    if isinstance(number, float) and not math.isfinite(number):
+        return "finite_number", "Input should be a finite number"
+    if kind.ge is not None and number < kind.ge:
+        return "greater_than_equal", f"Input should be greater than or equal to {kind.ge}"
+    if kind.le is not None and number > kind.le:
+        return "less_than_equal", f"Input should be less than or equal to {kind.le}"
+    return "value_error", "Input is out of range"
+
+
+def _number(text: Any, whole: bool) -> int | float | None:
+    try:
+        return int(text) if whole else float(text)
+    except ValueError:
+        return None
+
+
+def _counted(length: int) -> str:
+    return f"{length} character" if length == 1 else f"{length} characters"
