@@ -1,0 +1,99 @@
+"""The training worker: ``python -m training_job`` polls the queue, ``--once`` deals with one message and ends.
+
+The container runs exactly this. It is the composition root of the training job: the only place here that reads
+the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import time
+from types import FrameType
+
+from chalicelib import logs
+from chalicelib.config import Settings, settings_from
+from chalicelib.domain.errors import ConfigurationError, UnavailableError
+from chalicelib.domain.training import TrainingPolicy
+from chalicelib.storage.aws import aws_client
+from chalicelib.storage.database import connect
+from chalicelib.storage.model_registry import S3ModelRegistry
+from chalicelib.storage.tracker import PostgresTracker
+from chalicelib.storage.training_queue import SqsTrainingQueue
+from training_job.worker import Worker, WorkerStopped, handle
+
+_log = logging.getLogger("studysmart.worker")
+
+POLL_SECONDS = 20
+"""How long one receive waits for a message: SQS's longest."""
+
+OUTAGE_SECONDS = 2.0
+"""Pause after a service did not answer."""
+
+
+def build(settings: Settings) -> Worker:
+    """A worker on the services that the settings name."""
+    engine = connect(settings.database_url, pool_size=2)
+    sqs = aws_client("sqs", settings.aws_region, read_timeout=POLL_SECONDS + 10.0)
+    s3 = aws_client("s3", settings.aws_region, read_timeout=30.0)
+    return Worker(
+        engine=engine,
+        tracker=PostgresTracker(engine),
+        queue=SqsTrainingQueue(sqs, settings.training_queue_url),
+        registry=S3ModelRegistry(s3, settings.registry_bucket),
+        policy=TrainingPolicy(settings.training_threshold, settings.minimum_samples),
+        lease_seconds=settings.lease_seconds,
+        retained_versions=settings.retained_versions,
+    )
+
+
+def poll(worker: Worker, wait_seconds: int = POLL_SECONDS) -> bool:
+    """Receive and handle at most one message; returns whether there was one."""
+    delivery = worker.queue.receive(wait_seconds)
+    if delivery is None:
+        return False
+    handle(worker, delivery)
+    return True
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise WorkerStopped
+
+
+def main() -> int:
+    """Run until a signal, or with ``--once`` until one message was dealt with. Exit status 2: wrong environment."""
+    parser = argparse.ArgumentParser(prog="python -m training_job", description="StudySmart's training worker")
+    parser.add_argument("--once", action="store_true", help="deal with one message, or none, and end")
+    options = parser.parse_args()
+    try:
+        settings = settings_from(os.environ)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    logs.configure(settings.log_format, settings.log_level)
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    worker = build(settings)
+    _log.info("training worker ready, polling for cohort messages")
+    try:
+        while True:
+            try:
+                poll(worker, 1 if options.once else POLL_SECONDS)
+            except UnavailableError as error:
+                _log.error("a service does not answer, trying again in %.0f s: %s", OUTAGE_SECONDS, error)
+                time.sleep(OUTAGE_SECONDS)
+                continue
+            if options.once:
+                return 0
+    except WorkerStopped:
+        _log.info("training worker stopped")
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""What the validation answers decide: how far to trust the residual, its temperature, and the time's interval.
+
+The residual's scale leans to 0 by one standard error: a network must show on later answers that it is worth it,
+else the version serves exactly LNIRT. Errors are clustered by student, since one student's answers are alike.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from chalicelib.domain.lnirt import FloatArray, sigmoid
+from training_job.fit_network import losses_of
+
+SCALES = np.linspace(0.0, 1.0, 11)
+MIN_VALIDATION = 30
+"""Validation answers below which the residual is not used at all."""
+
+MIN_TEMPERATURE_ANSWERS = 1000
+TEMPERATURE_SD = 0.05
+MAX_LOG_TEMPERATURE = 0.15
+"""Prior and bound of the logarithm of the temperature: it may correct a network, not replace its fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The residual's factor in [0, 1], and what its output is divided by."""
+
+    scale: float
+    temperature: float
+
+
+PRIOR_ONLY = Calibration(0.0, 1.0)
+"""The version's network is exactly LNIRT."""
+
+
+def choose_scale(
+    prior: FloatArray, output: FloatArray, target: FloatArray, user: npt.NDArray[np.integer], *, binary: bool
+) -> float:
+    """The smallest factor whose validation loss is within one standard error of the best one's. All (N,)."""
+    if len(target) < MIN_VALIDATION:
+        return 0.0
+    losses = np.stack([losses_of(prior + scale * (output - prior), target, binary) for scale in SCALES])
+    means = losses.mean(axis=1)
+    best = int(means.argmin())
+    for candidate in range(best):
+        if means[candidate] - means[best] <= _standard_error(losses[candidate] - losses[best], user):
+            return float(SCALES[candidate])
+    return float(SCALES[best])
+
+
+def _standard_error(difference: FloatArray, user: npt.NDArray[np.integer]) -> float:
+    """Standard error of the mean difference, clustered by user; not less than that of independent answers."""
+    centred = difference - difference.mean()
+    n = len(difference)
+    groups = np.unique(user, return_inverse=True)[1]
+    sums = np.bincount(groups, weights=centred)
+    clustered = float(np.sqrt((sums**2).sum())) / n
+    return max(clustered, float(centred.std()) / math.sqrt(n))
+
+
+def choose_temperature(logit: FloatArray, target: FloatArray) -> float:
+    """The temperature that fits validation best, shrunk towards 1. All (N,)."""
+    if len(target) < MIN_TEMPERATURE_ANSWERS:
+        return 1.0
+    log_slope = 0.0
+    for _ in range(20):
+        scaled = logit * np.exp(log_slope)
+        p = sigmoid(scaled)
+        gradient = float(((target - p) * scaled).sum()) - log_slope / TEMPERATURE_SD**2
+        curvature = float((p * (1 - p) * scaled**2).sum()) + 1.0 / TEMPERATURE_SD**2
+        log_slope = float(np.clip(log_slope + gradient / curvature, -MAX_LOG_TEMPERATURE, MAX_LOG_TEMPERATURE))
+    return float(np.exp(-log_slope))

@@ -1,0 +1,91 @@
+"""Scores a version on held-out answers, and compares numpy's outputs with Keras's."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chalicelib.domain.lnirt_json import from_json
+from chalicelib.features.answers import AnswerTable
+from chalicelib.features.history import user_chunks
+from chalicelib.prediction.batch import predict_history, read_history
+from chalicelib.prediction.keras_archive import read_keras
+from chalicelib.prediction.predictor import Predictor, bounded_probability
+from chalicelib.prediction.vocabulary import read_vocabulary
+from training_job.metrics import auc, expected_calibration_error, log_losses, root_mean_square
+from training_job.samples import Samples, samples_of
+
+PROBE_ANSWERS = 512
+
+
+def holdout_scores(predictor: Predictor, table: AnswerTable, holdout_mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Scores of what ``predictor`` would have served for the held-out rows of ``table``, each from earlier answers.
+
+    ``log_loss``, ``auc``, ``ece``, ``log_time_rmse``, ``coverage80`` and the same with ``lnirt_`` for LNIRT alone;
+    None where the rows do not allow a figure. ``losses`` (n,) and ``log_time_squared_errors`` (n,) (NaN where
+    the time is unknown) are per held-out row, in the table's order, for paired comparisons; ``users`` (n,) their
+    students' codes.
+    """
+    served = predict_history(predictor, table, holdout_mask)
+    history = read_history(table, predictor.lnirt, predictor.vocabulary)
+    rows = table.select(holdout_mask)
+    logs, timed = rows.log_seconds, rows.timed
+    lnirt_correct = bounded_probability(history.logit[holdout_mask])
+    lnirt_error = (logs - history.log_seconds[holdout_mask])[timed]
+    errors = np.where(timed, logs - served.log_seconds, np.nan)
+    losses = log_losses(rows.is_correct, served.correct)
+    inside = ((logs >= served.low) & (logs <= served.high))[timed & ~np.isnan(served.low)]
+    return {
+        "n": len(rows),
+        "n_timed": int(timed.sum()),
+        "log_loss": _mean(losses),
+        "auc": auc(rows.is_correct, served.correct),
+        "ece": expected_calibration_error(rows.is_correct, served.correct),
+        "log_time_rmse": root_mean_square(errors[timed]),
+        "coverage80": _mean(inside.astype(np.float64)),
+        "lnirt_log_loss": _mean(log_losses(rows.is_correct, lnirt_correct)),
+        "lnirt_auc": auc(rows.is_correct, lnirt_correct),
+        "lnirt_log_time_rmse": root_mean_square(lnirt_error),
+        "losses": losses,
+        "log_time_squared_errors": np.square(errors),
+        "users": rows.user,
+    }
+
+
+def parity(files: Mapping[str, bytes], table: AnswerTable) -> float:
+    """The largest absolute difference between numpy and Keras over both models, on a probe batch of the table.
+
+    Outputs are logits and log seconds. Raises ModelError when a file cannot be served at all.
+    """
+    lnirt, vocabulary = from_json(files["lnirt.json"]), read_vocabulary(files["vocabulary.json"])
+    chunk = next(user_chunks(table, PROBE_ANSWERS), slice(0, 0))
+    part = table.select(np.arange(chunk.start, chunk.stop))
+    samples = samples_of(part, lnirt, vocabulary, read_history(part, lnirt, vocabulary))
+    pairs = zip(("correctness_model.keras", "time_model.keras"), samples, strict=True)
+    return max(_difference(files[name], sample) for name, sample in pairs)
+
+
+def _difference(archive: bytes, samples: Samples) -> float:
+    import keras
+
+    everything = np.ones(len(samples.target), dtype=np.bool_)
+    served = read_keras(archive)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(archive)
+        trained = keras.saving.load_model(path, compile=False, safe_mode=True)
+    worst = 0.0
+    for rows, vectors in samples.blocks(everything):
+        inputs = samples.inputs(rows[-PROBE_ANSWERS:], vectors[-PROBE_ANSWERS:])
+        expected = np.asarray(trained(inputs, training=False))
+        worst = max(worst, float(np.abs(served(inputs) - expected).max()))
+    return worst
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float | None:
+    return float(values.mean()) if len(values) else None

@@ -1,0 +1,94 @@
+"""Keeps a running training ours: renews the lease and the message's visibility while the main thread trains."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+from chalicelib.domain.errors import DatabaseUnavailableError, LeaseLostError, QueueUnavailableError
+from chalicelib.storage.tracker import Lease, PostgresTracker
+
+_log = logging.getLogger("studysmart.worker")
+
+PROGRESS_SECONDS = 0.5
+"""Progress is stored at most this often: epochs on little data are shorter than a write is worth."""
+
+
+class Heartbeat:
+    """A context in which the lease is renewed every third of its length.
+
+    The lease is a value that changes with every renewal, so renewing, reporting and finishing share one lock.
+    """
+
+    def __init__(
+        self, tracker: PostgresTracker, lease: Lease, seconds: float, keep_hidden: Callable[[float], None]
+    ) -> None:
+        self._tracker = tracker
+        self._lease = lease
+        self._seconds = seconds
+        self._keep_hidden = keep_hidden
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._lost: LeaseLostError | None = None
+        self._reported = 0.0
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._seconds / 3):
+            try:
+                self.renew()
+                self._keep_hidden(self._seconds)
+            except LeaseLostError as error:
+                _log.error("heartbeat: %s", error)
+                return
+            except (DatabaseUnavailableError, QueueUnavailableError) as error:
+                _log.warning("heartbeat failed, trying again: %s", error)
+
+    def renew(self) -> Lease:
+        """Prolong the lease now; LeaseLostError when it is lost, from then on always."""
+        with self._lock:
+            self._raise_if_lost()
+            try:
+                self._lease = self._tracker.renew_lease(self._lease, self._seconds)
+            except LeaseLostError as error:
+                self._lost = error
+                raise
+            return self._lease
+
+    def stop(self) -> Lease:
+        """End the renewing and return the lease as it is now."""
+        self._stop.set()
+        with self._lock:
+            self._raise_if_lost()
+            return self._lease
+
+    def report(self, progress: Mapping[str, Any]) -> None:
+        """Store how far the training is; LeaseLostError stops a training that is no longer ours."""
+        with self._lock:
+            self._raise_if_lost()
+            now = time.monotonic()
+            if now - self._reported < PROGRESS_SECONDS:
+                return
+            self._reported = now
+            try:
+                self._tracker.record_progress(self._lease, progress)
+            except DatabaseUnavailableError as error:
+                _log.warning("progress could not be stored: %s", error)
+
+    def _raise_if_lost(self) -> None:
+        if self._lost is not None:
+            raise self._lost

@@ -1,0 +1,110 @@
+"""One training from snapshot to champion: dataset, train, check, publish. Knows no queue and no lease.
+
+The version is named after the request, so a request that is delivered again finds what an earlier delivery did: a
+version that serves already is not trained again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine
+
+from chalicelib.domain.errors import ModelError
+from chalicelib.domain.training import TrainingRequest
+from chalicelib.storage.history import read_snapshot
+from chalicelib.storage.model_registry import S3ModelRegistry
+from training_job import evaluate, gate, publish
+from training_job.train import train_version
+
+_log = logging.getLogger("studysmart.worker")
+
+PARITY_TOLERANCE = 1e-5
+"""How far numpy's and Keras's predictions may be apart on the probe batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training covered, and which version serves after it."""
+
+    champion: str
+    counted: int
+    n_samples: int
+
+
+def run(
+    request: TrainingRequest,
+    engine: Engine,
+    registry: S3ModelRegistry,
+    *,
+    still_ours: Callable[[], object],
+    report: Callable[[Mapping[str, Any]], None],
+) -> Trained:
+    """Train and publish for a request. Raises TrainingSkipped when there is too little to learn from.
+
+    ``still_ours`` raises LeaseLostError when another worker took over; ``report`` stores progress.
+    """
+    received_at = datetime.now(UTC).isoformat()
+    done = _published_before(request, registry)
+    if done is not None:
+        return done
+    report({"phase": "dataset"})
+    snapshot = read_snapshot(engine, request.cohort)
+    _announce(snapshot.counter, len(snapshot.table), len(snapshot.table.user_ids), len(snapshot.table.topics))
+    trained = train_version(snapshot.table, version=request.version, on_progress=_progress_to(report))
+    difference = evaluate.parity(trained.files, snapshot.table)
+    if not difference <= PARITY_TOLERANCE:
+        raise ModelError(f"numpy and Keras differ by {difference:.2g} on the probe batch")
+    report({"phase": "publish"})
+    metadata = {
+        **trained.metadata,
+        "request_id": request.request_id,
+        "reason": request.reason,
+        "received_at": received_at,
+        "trained_at": datetime.now(UTC).isoformat(),
+        "counted": snapshot.counter,
+        "n_samples": len(snapshot.table),
+        "parity": difference,
+    }
+    champion = publish.publish(
+        registry,
+        request.cohort,
+        request.version,
+        trained.files,
+        metadata,
+        gate.judge_on(snapshot.table),
+        still_ours,
+    )
+    return Trained(champion, snapshot.counter, len(snapshot.table))
+
+
+def _published_before(request: TrainingRequest, registry: S3ModelRegistry) -> Trained | None:
+    """What an earlier delivery of the request published, if its version became the champion."""
+    found = registry.read_champion(request.cohort)
+    if found is None or found[0].request_id != request.request_id:
+        return None
+    metadata = registry.read_metadata(request.cohort, found[0].version)
+    _log.info("version %s serves already, finishing what an earlier delivery began", found[0].version)
+    return Trained(found[0].version, int(metadata["counted"]), int(metadata["n_samples"]))
+
+
+def _announce(counter: int, samples: int, users: int, topics: int) -> None:
+    _log.info("New samples since last training: %d", counter)
+    _log.info("Total samples: %d", samples)
+    _log.info("Users: %d (embedding: 32)", users)
+    _log.info("Topics: %d (embedding: 20)", topics)
+    _log.info("Training sequences: %d", users)
+
+
+def _progress_to(report: Callable[[Mapping[str, Any]], None]) -> Callable[[Mapping[str, Any]], None]:
+    def on_progress(progress: Mapping[str, Any]) -> None:
+        if "epoch" in progress:
+            figures = ", ".join(f"{k} {v:.4f}" for k, v in progress.items() if isinstance(v, float))
+            _log.info("Epoch %d/%d: %s %s", progress["epoch"], progress["epochs"], progress["phase"], figures)
+        report(progress)
+
+    return on_progress

@@ -1,0 +1,137 @@
+"""One delivery of the training queue, from lease to deletion (DESIGN section 4).
+
+receive -> take the lease -> heartbeat -> pipeline -> tracker's transaction -> delete. A process may die between any
+two of these: the message comes again, and finds either the live request or that it is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from chalicelib.domain.errors import LeaseLostError, QueueUnavailableError
+from chalicelib.domain.training import TrainingPolicy, TrainingRequest
+from chalicelib.services import training
+from chalicelib.storage.model_registry import S3ModelRegistry
+from chalicelib.storage.tracker import Lease, LeaseAnswer, PostgresTracker
+from chalicelib.storage.training_queue import Delivery, SqsTrainingQueue
+from training_job import pipeline, publish
+from training_job.heartbeat import Heartbeat
+from training_job.train import TrainingSkipped
+
+_log = logging.getLogger("studysmart.worker")
+
+MAX_RECEIVES = 3
+"""After this many failed deliveries the queue's redrive policy moves the message to the dead-letter queue."""
+
+RETRY_SECONDS = 5
+"""How long a failed message stays hidden before it is tried again."""
+
+
+class WorkerStopped(BaseException):
+    """The process was asked to end: what it holds is given back at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a worker works with."""
+
+    engine: Engine
+    tracker: PostgresTracker
+    queue: SqsTrainingQueue
+    registry: S3ModelRegistry
+    policy: TrainingPolicy
+    lease_seconds: float
+    retained_versions: int
+
+
+def handle(worker: Worker, delivery: Delivery) -> None:
+    """Deal with one delivery: train, skip, leave to another worker, or let it come again."""
+    request = delivery.request
+    if request is None:
+        _log.error("Background training failed: the message is no training request: %.200r", delivery.body)
+        worker.queue.extend(delivery, 0)
+        return
+    lease = worker.tracker.take_lease(request, worker.lease_seconds)
+    if lease is LeaseAnswer.STALE:
+        _log.info("training request %s is over, its message is dropped", request.request_id)
+        worker.queue.delete(delivery)
+    elif lease is LeaseAnswer.BUSY:
+        _log.info("training request %s is being worked on, looking again later", request.request_id)
+        worker.queue.extend(delivery, int(worker.lease_seconds) + 1)
+    else:
+        assert isinstance(lease, Lease)
+        _train(worker, delivery, request, lease)
+
+
+def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: Lease) -> None:
+    started = time.monotonic()
+    _log.info("Background training started")
+
+    def keep_hidden(seconds: float) -> None:
+        worker.queue.extend(delivery, int(seconds) + 1)
+
+    heartbeat = Heartbeat(worker.tracker, lease, worker.lease_seconds, keep_hidden)
+    try:
+        keep_hidden(worker.lease_seconds)
+        with heartbeat:
+            trained = pipeline.run(
+                request, worker.engine, worker.registry, still_ours=heartbeat.renew, report=heartbeat.report
+            )
+            lease = heartbeat.stop()
+        following = worker.tracker.finish(
+            lease,
+            counted=trained.counted,
+            n_samples=trained.n_samples,
+            version=trained.champion,
+            policy=worker.policy,
+        )
+    except TrainingSkipped as reason:
+        _log.info("Background training skipped: %s", reason)
+        worker.tracker.skip_request(request, str(reason))
+        worker.queue.delete(delivery)
+    except LeaseLostError as error:
+        _log.error("Background training failed: %s", error)
+    except WorkerStopped:
+        _log.info("the worker was asked to stop, its training is given back")
+        _give_back(worker, delivery, heartbeat, "the worker was stopped")
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded and the message comes again
+        _log.error("Background training failed: %s", error, exc_info=error)
+        _fail(worker, delivery, request, heartbeat, f"{type(error).__name__}: {error}")
+    else:
+        worker.queue.delete(delivery)
+        _log.info("Background training complete (%s, %.1f s)", trained.champion, time.monotonic() - started)
+        _send_next(worker, following)
+        publish.prune(worker.registry, request.cohort, worker.retained_versions)
+
+
+def _send_next(worker: Worker, following: TrainingRequest | None) -> None:
+    if following is None:
+        return
+    _log.info("EMBEDDING MODEL AUTO-TRAINING TRIGGERED")
+    try:
+        training.send_request(worker.tracker, worker.queue, following)
+    except QueueUnavailableError as error:
+        _log.error("training request was not sent, the sweeper will send it: %s", error)
+
+
+def _fail(worker: Worker, delivery: Delivery, request: TrainingRequest, heartbeat: Heartbeat, reason: str) -> None:
+    if delivery.receive_count >= MAX_RECEIVES:
+        worker.tracker.fail_request(request, reason)
+        worker.queue.extend(delivery, 0)
+    else:
+        _give_back(worker, delivery, heartbeat, reason, RETRY_SECONDS)
+
+
+def _give_back(worker: Worker, delivery: Delivery, heartbeat: Heartbeat, reason: str, hidden_seconds: int = 0) -> None:
+    """Release the lease and let the message come again."""
+    try:
+        worker.tracker.release_lease(heartbeat.stop(), reason)
+    except LeaseLostError as error:
+        _log.warning("nothing to give back: %s", error)
+        return
+    worker.queue.extend(delivery, hidden_seconds)
