@@ -1,0 +1,87 @@
+"""``python -m infra.local.api``: the API on Chalice's local server, with the sweeper that AWS runs by a schedule."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from chalicelib import logs, wiring
+from chalicelib.services import training
+from infra.local.http import chalice_server
+from infra.local.processes import bound_socket, write_json
+
+log = logging.getLogger("studysmart.local")
+
+# Each loads something that the first student would otherwise wait for: templates, schemas, JWKS, boto3, the model.
+_WARM_UP = ("/", "/docs", "/openapi.json", "/dashboard", "/health")
+
+_GRACE_SECONDS = 1.0
+
+
+def warm_up(port: int) -> None:
+    """Request what is slow the first time; a failure is only logged, since serving does not depend on it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        for path in _WARM_UP:
+            connection.request("GET", path)
+            connection.getresponse().read()
+        # Wrong on purpose: the client of the accounts is made, the way to the token is walked.
+        for path, headers in (("/auth/login", {}), ("/model/status", {"Authorization": "Bearer x.y.z"})):
+            method, body = ("POST", '{"email": "nobody@invalid", "password": ""}') if not headers else ("GET", None)
+            connection.request(method, path, body, {"Content-Type": "application/json", **headers})
+            connection.getresponse().read()
+    except (OSError, http.client.HTTPException) as error:
+        log.warning("the API did not warm up: %r", error)
+    finally:
+        connection.close()
+
+
+def sweep_forever(interval_seconds: float, stopped: threading.Event) -> None:
+    """Do at each interval what ``app.sweep_training_requests`` does on AWS by a schedule."""
+    while not stopped.wait(interval_seconds):
+        try:
+            container = wiring.current()
+            training.sweep(container.tracker, container.queue)
+        except Exception:
+            # Whatever happened once, the next minute is another chance; on AWS an invocation fails alone as well.
+            log.exception("sweeping failed")
+
+
+def main() -> int:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m infra.local.api", description=__doc__)
+    parser.add_argument("--port", type=int, default=4008)
+    parser.add_argument("--socket", type=int, help="file descriptor of a socket that is bound already")
+    parser.add_argument("--ready-file", type=Path, help="where to write the address once requests are answered fast")
+    parser.add_argument("--sweep-seconds", type=float, default=5.0)
+    arguments = parser.parse_args()
+    logs.configure(os.environ.get("LOG_FORMAT", "text"), os.environ.get("LOG_LEVEL", "INFO"))
+    bound = socket.socket(fileno=arguments.socket) if arguments.socket is not None else bound_socket(arguments.port)
+
+    # Late: importing the API takes most of the start, and what is wrong with the command line shows before.
+    from app import app
+    from chalicelib.api import fallback
+
+    fallback.add_local_depths(app)
+    server = chalice_server(app, bound)
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True, name="http").start()
+    warm_up(server.server_port)
+    if arguments.ready_file:
+        write_json(arguments.ready_file, {"url": f"http://127.0.0.1:{server.server_port}"})
+    threading.Thread(target=sweep_forever, args=(arguments.sweep_seconds, stopped), daemon=True, name="sweeper").start()
+    stopped.wait()
+    server.finish(_GRACE_SECONDS)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The cloud of the one-machine stack: a moto server whose accounts, models and messages survive a restart."""

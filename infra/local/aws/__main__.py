@@ -1,0 +1,78 @@
+"""``python -m infra.local.aws``: the moto server of the one-machine stack and of the tests, as its own process."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from chalicelib import logs
+from infra.local.aws import cognito
+from infra.local.aws.persistence import State, WriteThrough
+from infra.local.aws.resources import client_environment, create_stack, program_environment
+from infra.local.processes import bound_socket, write_json
+
+log = logging.getLogger("studysmart.aws")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m infra.local.aws", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (0: any free one)")
+    parser.add_argument("--socket", type=int, help="file descriptor of a socket that is bound already")
+    parser.add_argument("--state", type=Path, help="file that keeps the state; without it nothing is kept")
+    parser.add_argument("--ready-file", type=Path, help="where to write the environment once everything is there")
+    parser.add_argument("--stack-name", default="studysmart-local")
+    parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="of the stack")
+    return parser.parse_args()
+
+
+class _Handler(MotoRequestHandler):  # type: ignore[misc]
+    """Keeps connections open, as AWS does, and writes no line for each request."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing: polling alone would fill the log."""
+
+
+def _server(listening: socket.socket, state_file: Path | None) -> tuple[BaseWSGIServer, WriteThrough]:
+    host, port = listening.getsockname()
+    app = WriteThrough(DomainDispatcherApplication(create_backend_app), State(state_file) if state_file else None)
+    listening.listen(128)
+    server = make_server(host, port, app, threaded=True, request_handler=_Handler, fd=listening.fileno())
+    return server, app
+
+
+def main() -> int:
+    """Serve until SIGTERM; every answer to a change is given after the change is on disk."""
+    arguments = _arguments()
+    logs.configure("text", "INFO")
+    cognito.register()
+    listening = socket.socket(fileno=arguments.socket) if arguments.socket is not None else bound_socket(arguments.port)
+    server, app = _server(listening, arguments.state)
+    # At once: what was answered is committed, and there is nothing else to finish.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    threading.Thread(target=server.serve_forever, daemon=True, name="moto").start()
+
+    endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    parameters = dict(item.split("=", 1) for item in arguments.parameter)
+    outputs = create_stack(endpoint, arguments.stack_name, parameters)
+    kept = app.restore_and_keep()
+    log.info("%s: %d accounts, %d objects, %d messages of an earlier run", endpoint, *kept)
+    if arguments.ready_file:
+        write_json(arguments.ready_file, {**client_environment(endpoint), **program_environment(endpoint, outputs)})
+    threading.Event().wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

