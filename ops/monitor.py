@@ -1,0 +1,65 @@
+"""Follows counter, training and epochs, one line for each change."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from chalicelib.domain.errors import UnavailableError
+from chalicelib.domain.training import TrainingState
+from chalicelib.services.training import ModelStatus
+from ops.status import counter_line, training_line
+
+Read = Callable[[], ModelStatus]
+
+
+def follow(read: Read, interval: float, until_idle: bool, as_json: bool) -> Iterator[str]:
+    """Lines for what is and for each change of it; ends by itself only with ``until_idle``.
+
+    A service that does not answer is one line, and is asked again.
+    """
+    last: list[str] = []
+    while True:
+        model: ModelStatus | None = None
+        try:
+            model = read()
+            events = describe(model)
+        except UnavailableError as error:
+            events = [f"no answer: {error}"]
+        for event in events:
+            if event not in last:
+                yield _line(event, model, as_json)
+        last = events
+        if until_idle and model is not None and model.training is TrainingState.IDLE:
+            return
+        time.sleep(interval)
+
+
+def describe(model: ModelStatus) -> list[str]:
+    """What is worth a line when it changes."""
+    lines = [counter_line(model), f"Training: {training_line(model)}"]
+    if model.model_version:
+        lines.append(f"Model: {model.model_version}")
+    if model.last_error:
+        lines.append(f"Last error: {model.last_error}")
+    return lines
+
+
+def _line(event: str, model: ModelStatus | None, as_json: bool) -> str:
+    now = datetime.now(UTC)
+    if not as_json:
+        return f"{now:%H:%M:%S}  {event}"
+    fields: dict[str, Any] = {"at": now.isoformat(), "event": event}
+    if model is not None:
+        fields |= {
+            "counter": model.counter,
+            "threshold": model.threshold,
+            "training": str(model.training),
+            "progress": None if model.progress is None else dict(model.progress),
+            "model_version": model.model_version,
+            "n_samples_total": model.n_samples_total,
+        }
+    return json.dumps(fields)
