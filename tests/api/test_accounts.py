@@ -1,0 +1,169 @@
+"""Registering, signing in, the profile, and who may call what."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.api.conftest import PASSWORD, Api, World, sign_up
+
+USER_FIELDS = {"id", "email", "full_name", "email_verified", "profile_completed"}
+
+
+def test_registering_gives_the_user_with_every_field(anyone: Api) -> None:
+    answer = anyone.post("/auth/register", {"email": "Ada@Example.org", "password": PASSWORD})
+    assert answer.status == 201
+    assert answer.json.keys() == USER_FIELDS
+    assert answer.json["email"] == "Ada@Example.org"
+    assert answer.json["full_name"] is None
+    assert answer.json["profile_completed"] is False
+
+
+def test_a_taken_address_is_refused_in_any_case(anyone: Api) -> None:
+    anyone.post("/auth/register", {"email": "ada@example.org", "password": PASSWORD})
+    answer = anyone.post("/auth/register", {"email": "ADA@example.org", "password": PASSWORD})
+    assert (answer.status, answer.json) == (400, {"detail": "Email already registered"})
+
+
+def test_signing_in_gives_a_bearer_token(world: World, anyone: Api) -> None:
+    sign_up(world)
+    answer = anyone.post("/auth/login", {"email": "ADA@example.org", "password": PASSWORD})
+    assert answer.status == 200
+    assert answer.json.keys() == {"access_token", "token_type"}
+    assert answer.json["token_type"] == "bearer"
+
+
+@pytest.mark.parametrize(
+    ("email", "password"),
+    [("ada@example.org", "wrong horse"), ("nobody@example.org", PASSWORD), ("no address", ""), ("", "x" * 5000)],
+)
+def test_whatever_is_wrong_signing_in_says_the_same(world: World, anyone: Api, email: str, password: str) -> None:
+    sign_up(world)
+    answer = anyone.post("/auth/login", {"email": email, "password": password})
+    assert (answer.status, answer.json) == (401, {"detail": "Incorrect email or password"})
+
+
+@pytest.mark.parametrize(
+    ("body", "faults"),
+    [
+        ({}, {("email", "missing"), ("password", "missing")}),
+        ({"email": "ada@example.org", "password": "1234567"}, {("password", "string_too_short")}),
+        ({"email": "ada@example.org", "password": "x" * 257}, {("password", "string_too_long")}),
+        ({"email": "ada@example.org", "password": " 12345678"}, {("password", "value_error")}),
+        ({"email": "no address", "password": PASSWORD}, {("email", "value_error")}),
+        ({"email": "a@b.c" + "c" * 130, "password": PASSWORD}, {("email", "string_too_long")}),
+        (
+            {"email": 5, "password": None, "full_name": []},
+            {(f, "string_type") for f in ("email", "password", "full_name")},
+        ),
+    ],
+)
+def test_a_faulty_registration_names_every_field(anyone: Api, body: object, faults: set[tuple[str, str]]) -> None:
+    answer = anyone.post("/auth/register", body)
+    assert answer.status == 422
+    assert {(fault["loc"][1], fault["type"]) for fault in answer.json["detail"]} == faults
+
+
+def test_a_refused_password_is_not_echoed(anyone: Api) -> None:
+    answer = anyone.post("/auth/register", {"email": "ada@example.org", "password": "hunter2"})
+    assert "hunter2" not in answer.body
+
+
+def test_a_password_needs_eight_characters_and_nothing_else(anyone: Api) -> None:
+    assert anyone.post("/auth/register", {"email": "ada@example.org", "password": "aaaaaaaa"}).status == 201
+
+
+def test_the_profile_is_ones_own(student: Api) -> None:
+    me = student.get("/auth/me").json
+    assert me.keys() == USER_FIELDS
+    assert (me["email"], me["full_name"], me["profile_completed"]) == ("ada@example.org", "Ada", True)
+
+
+def test_the_name_can_be_changed_and_cleared(student: Api) -> None:
+    assert student.put("/auth/me", {"full_name": "Ada Lovelace"}).json["full_name"] == "Ada Lovelace"
+    assert student.put("/auth/me", {}).json["full_name"] == "Ada Lovelace"
+    assert student.put("/auth/me", {"full_name": None}).json["full_name"] is None
+
+
+def test_after_a_change_of_password_only_the_new_one_signs_in(student: Api, anyone: Api) -> None:
+    changed = student.post("/auth/change-password", {"current_password": PASSWORD, "new_password": "battery staple"})
+    assert changed.status == 200
+    assert anyone.post("/auth/login", {"email": "ada@example.org", "password": PASSWORD}).status == 401
+    assert anyone.post("/auth/login", {"email": "ada@example.org", "password": "battery staple"}).status == 200
+
+
+def test_a_change_of_password_needs_the_present_one(student: Api) -> None:
+    answer = student.post("/auth/change-password", {"current_password": "guess", "new_password": "battery staple"})
+    assert answer.status == 400
+
+
+def test_a_deleted_account_is_gone_and_its_address_is_free(student: Api, anyone: Api) -> None:
+    assert student.post("/auth/delete-account").status == 200
+    assert student.get("/auth/me").status == 401
+    assert student.get("/practice-tasks").status in (200, 401)
+    assert anyone.post("/auth/login", {"email": "ada@example.org", "password": PASSWORD}).status == 401
+    assert anyone.post("/auth/register", {"email": "ada@example.org", "password": PASSWORD}).status == 201
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer ", "Basic YTpi", "Bearer unknown", "Bearer a b", "token", "Bearer \u00e9"]
+)
+def test_without_a_valid_token_it_is_401_with_a_challenge(anyone: Api, header: str | None) -> None:
+    headers = {} if header is None else {"Authorization": header}
+    answer = anyone.get("/practice-tasks", headers=headers)
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert isinstance(answer.json["detail"], str)
+
+
+def test_the_scheme_is_read_in_any_case(student: Api) -> None:
+    assert student.get("/auth/me", headers={"authorization": f"bearer {student.token}"}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/auth/me"),
+        ("PUT", "/auth/me"),
+        ("POST", "/auth/change-password"),
+        ("POST", "/auth/delete-account"),
+        ("POST", "/practice-tasks"),
+        ("GET", "/practice-tasks"),
+        ("GET", "/practice-tasks/subject/x/latest"),
+        ("GET", "/practice-tasks/x"),
+        ("PATCH", "/practice-tasks/x"),
+        ("DELETE", "/practice-tasks/x"),
+        ("GET", "/predictions"),
+        ("GET", "/model/status"),
+        ("POST", "/model/train"),
+        ("POST", "/model/counter"),
+    ],
+)
+def test_a_stranger_is_told_nothing_but_401(anyone: Api, method: str, path: str) -> None:
+    assert anyone.call(method, path, raw=b"{").status == 401
+
+
+def test_signing_in_is_503_while_the_identity_provider_is_away(world: World, anyone: Api) -> None:
+    world.identity.available = False
+    answer = anyone.post("/auth/login", {"email": "ada@example.org", "password": PASSWORD})
+    assert answer.status == 503
+    assert "retry-after" in answer.headers
+
+
+def test_an_account_whose_registration_broke_off_is_whole_after_signing_in(world: World, anyone: Api) -> None:
+    """The identity provider has it, and the database was away: 503, then "already registered", then it works."""
+    world.database.available = False
+    account = {"email": "ada@example.org", "password": PASSWORD}
+    assert anyone.post("/auth/register", account).status == 503
+    world.database.available = True
+    assert anyone.post("/auth/register", account).status == 400
+    anyone.token = anyone.post("/auth/login", account).json["access_token"]
+    assert anyone.get("/auth/me").json["email"] == "ada@example.org"
+
+
+def test_a_deletion_that_broke_off_is_finished_at_the_next_sign_in(student: Api, world: World, anyone: Api) -> None:
+    world.identity.available = False
+    assert student.post("/auth/delete-account").status == 503
+    world.identity.available = True
+    account = {"email": "ada@example.org", "password": PASSWORD}
+    assert anyone.post("/auth/login", account).status == 401
+    assert anyone.post("/auth/register", account).status == 201

@@ -1,0 +1,134 @@
+"""Welcome, health, documentation, and paths and methods that do not exist."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.api.conftest import Api, World
+
+
+def test_the_root_answers_exactly_the_welcome(anyone: Api) -> None:
+    answer = anyone.get("/")
+    assert answer.status == 200
+    assert answer.body == '{"message":"Welcome to StudySmart AI API","version":"1.0.0","docs":"/docs"}'
+
+
+def test_health_names_each_part(anyone: Api) -> None:
+    answer = anyone.get("/health")
+    assert answer.status == 200
+    assert answer.json == {
+        "status": "healthy",
+        "database": "ok",
+        "registry": "ok",
+        "queue": "ok",
+        "model_version": None,
+    }
+
+
+@pytest.mark.parametrize("part", ["database", "registry", "queue"])
+def test_health_is_503_when_one_part_does_not_answer(anyone: Api, world: World, part: str) -> None:
+    getattr(world, part).available = False
+    answer = anyone.get("/health")
+    assert answer.status == 503
+    assert answer.json["status"] != "healthy"
+    assert answer.json[part] != "ok"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/nothing"),
+        ("POST", "/nothing"),
+        ("GET", "/nothing/at/all"),
+        ("DELETE", "/practice-tasks/1/2/3/4/5"),
+        ("GET", "/docs/../../etc/passwd"),
+        ("GET", "/docs/unknown.js"),
+    ],
+)
+def test_an_unknown_path_is_404_in_json(anyone: Api, method: str, path: str) -> None:
+    answer = anyone.call(method, path)
+    assert (answer.status, answer.json) == (404, {"detail": "Not Found"})
+    assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/", "GET, HEAD, OPTIONS"),
+        ("PUT", "/practice-tasks", "GET, HEAD, OPTIONS, POST"),
+        ("POST", "/practice-tasks/1", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+        ("GET", "/auth/login", "OPTIONS, POST"),
+    ],
+)
+def test_a_known_path_with_another_method_is_405(anyone: Api, method: str, path: str, allowed: str) -> None:
+    answer = anyone.call(method, path)
+    assert (answer.status, answer.json) == (405, {"detail": "Method Not Allowed"})
+    assert answer.headers["allow"] == allowed
+
+
+def test_head_is_answered_like_get(anyone: Api) -> None:
+    assert anyone.call("HEAD", "/").status == 200
+
+
+def test_a_trailing_slash_is_the_same_path(student: Api) -> None:
+    assert student.get("/practice-tasks/").json == []
+
+
+def test_the_description_names_every_route_of_the_contract(anyone: Api) -> None:
+    document = anyone.get("/openapi.json").json
+    found = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert document["openapi"].startswith("3.1")
+    assert {
+        ("GET", "/"),
+        ("GET", "/health"),
+        ("POST", "/auth/register"),
+        ("POST", "/auth/login"),
+        ("GET", "/auth/me"),
+        ("PUT", "/auth/me"),
+        ("POST", "/auth/change-password"),
+        ("POST", "/auth/delete-account"),
+        ("POST", "/practice-tasks"),
+        ("GET", "/practice-tasks"),
+        ("GET", "/practice-tasks/subject/{subject}/latest"),
+        ("GET", "/practice-tasks/{task_id}"),
+        ("PATCH", "/practice-tasks/{task_id}"),
+        ("DELETE", "/practice-tasks/{task_id}"),
+        ("GET", "/predictions"),
+        ("GET", "/model/status"),
+        ("POST", "/model/train"),
+        ("POST", "/model/counter"),
+    } <= found
+
+
+def test_every_reference_in_the_description_resolves(anyone: Api) -> None:
+    text = anyone.get("/openapi.json").body
+    document = json.loads(text)
+    names = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
+    assert names <= document["components"]["schemas"].keys()
+
+
+def test_the_description_is_valid_openapi(anyone: Api) -> None:
+    validator = pytest.importorskip("openapi_spec_validator")
+    validator.validate(anyone.get("/openapi.json").json)
+
+
+def test_the_description_holds_the_limits_that_are_enforced(anyone: Api) -> None:
+    schemas = anyone.get("/openapi.json").json["components"]["schemas"]
+    assert schemas["TaskBody"]["properties"]["topic"]["maxLength"] == 200
+    assert schemas["Difficulty"]["enum"] == ["easy", "expert", "hard", "medium"]
+
+
+def test_the_documentation_page_loads_only_from_here_and_relatively(anyone: Api) -> None:
+    page = anyone.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "//" not in page.body
+    for name in ("swagger-ui.css", "swagger-ui-bundle.js", "start.js"):
+        assert f'"docs/{name}"' in page.body
+        assert anyone.get(f"/docs/{name}").status == 200
+
+
+def test_the_documentation_with_a_slash_leads_to_the_one_without(anyone: Api) -> None:
+    answer = anyone.get("/docs/")
+    assert (answer.status, answer.headers["location"]) == (302, "../docs")

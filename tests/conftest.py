@@ -1,0 +1,105 @@
+"""Real servers for the tests marked slow: one PostgreSQL and one moto for the session, fresh contents for each test.
+
+They are the servers of the one-machine stack, started by the same code.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from infra.local import postgres
+from infra.local.aws import resources
+from infra.local.processes import child_command
+
+TEMPLATE_DATABASE = "studysmart_template"
+# Nothing in a test outlives a crash of the machine, so no test waits for the disk.
+FAST_SETTINGS = ("fsync=off", "full_page_writes=off", "max_connections=200")
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Postgres]:
+    """A PostgreSQL with one migrated database to copy from."""
+    from infra.migrations import upgrade
+
+    directory = tmp_path_factory.mktemp("postgres")
+    server = postgres.prepare(directory)
+    with (directory / "log").open("wb") as output:
+        postgres.start(server, FAST_SETTINGS, output)
+    try:
+        postgres.wait_until_ready(server)
+        postgres.create_database(server, TEMPLATE_DATABASE)
+        upgrade(server.url(TEMPLATE_DATABASE))
+        yield server
+    finally:
+        postgres.stop(server)
+
+
+@pytest.fixture
+def database_url(postgres_server: postgres.Postgres) -> Iterator[str]:
+    """URL of a migrated, empty database of the test's own."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres.create_database(postgres_server, name, TEMPLATE_DATABASE)
+    yield postgres_server.url(name)
+    postgres.drop_database(postgres_server, name)
+
+
+@pytest.fixture(scope="session")
+def aws_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a moto server that keeps nothing."""
+    directory = tmp_path_factory.mktemp("aws")
+    ready = directory / "ready.json"
+    with (directory / "log").open("wb") as output:
+        process = subprocess.Popen(
+            child_command([sys.executable, "-m", "infra.local.aws", "--ready-file", str(ready)]),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for(lambda: ready.exists() or process.poll() is not None, what="the moto server")
+        assert ready.exists(), (directory / "log").read_text()
+        yield str(json.loads(ready.read_text())["AWS_ENDPOINT_URL"])
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def aws(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
+    """Fresh resources made from the template, as environment variables; boto3 of this process is pointed at them.
+
+    A received training request stays hidden for the template's own time.
+    """
+    outputs = resources.create_stack(aws_endpoint, f"test-{uuid.uuid4().hex[:12]}", {})
+    client = resources.client_environment(aws_endpoint)
+    for name, value in client.items():
+        monkeypatch.setenv(name, value)
+    return {**client, **resources.program_environment(aws_endpoint, outputs)}
+
+
+@pytest.fixture
+def environment(database_url: str, aws: Mapping[str, str]) -> dict[str, str]:
+    """What :func:`chalicelib.config.settings_from` reads, for a database and resources of the test's own."""
+    return {**aws, "DATABASE_URL": database_url, "LOG_FORMAT": "text"}
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60.0, what: str = "the condition") -> None:
+    """Poll until the condition holds; fails the test when the time is up."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come true within {seconds:.0f} seconds"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Path:
+    """A state directory for a stack of the test's own."""
+    return tmp_path / "state"

@@ -1,0 +1,143 @@
+"""What every analytics store sums up, be it in memory or in PostgreSQL."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
+from chalicelib.domain.results import DayRow, Totals
+from chalicelib.domain.tasks import Difficulty, NewTask, PracticeTask, Result
+from chalicelib.domain.training import TrainingPolicy
+from chalicelib.services.analytics import AnalyticsStore
+from chalicelib.services.ports import TaskStore
+from chalicelib.storage.analytics_store import PostgresAnalyticsStore
+from chalicelib.storage.database import connect
+from chalicelib.storage.task_store import PostgresTaskStore
+from tests.fakes.analytics import MemoryAnalyticsStore
+from tests.fakes.database import MemoryDatabase, MemoryTaskStore
+
+ADA = "ada"
+
+
+@dataclass
+class Practice:
+    """A student at work, and the store that sums it up."""
+
+    tasks: TaskStore
+    analytics: AnalyticsStore
+
+    def create(self, prediction: Prediction, topic: str = "Fractions", user: str = ADA) -> PracticeTask:
+        return self.tasks.insert(user, NewTask("Mathematics", topic, Difficulty.HARD, "1/2 + 1/3"), prediction)
+
+    def answer(
+        self,
+        correct: bool,
+        seconds: float,
+        prediction: Prediction = DEFAULT_PREDICTION,
+        topic: str = "Fractions",
+        user: str = ADA,
+    ) -> PracticeTask:
+        task = self.create(prediction, topic, user)
+        return self.tasks.complete(user, task.id, Result(correct, seconds), None, TrainingPolicy()).task
+
+
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.slow)])
+def practice(request: pytest.FixtureRequest) -> Iterator[Practice]:
+    if request.param == "memory":
+        database = MemoryDatabase()
+        yield Practice(MemoryTaskStore(database), MemoryAnalyticsStore(database))
+        return
+    engine = connect(request.getfixturevalue("database_url"), pool_size=2)
+    yield Practice(PostgresTaskStore(engine, "default"), PostgresAnalyticsStore(engine))
+    engine.dispose()
+
+
+def predicted(chance: float, seconds: int = 40, version: str = "v1", source: Source = Source.EMBEDDING) -> Prediction:
+    return Prediction(chance, seconds, 20, 80, source, version)
+
+
+def test_nobody_has_no_figures(practice: Practice) -> None:
+    assert practice.analytics.totals("nobody") == Totals(0, 0, 0, None, None, None, 0)
+    assert practice.analytics.days("nobody", datetime(2020, 1, 1, tzinfo=UTC), 0) == []
+    assert practice.analytics.topics("nobody", 8.0, 10) == []
+    assert practice.analytics.calibration("nobody", 10) == []
+    assert practice.analytics.calibration(None, 10) == []
+
+
+def test_totals_count_open_and_completed_tasks_of_this_student_only(practice: Practice) -> None:
+    practice.answer(True, 20, predicted(0.9))
+    practice.answer(False, 50, predicted(0.5))
+    practice.answer(True, 30)
+    practice.create(predicted(0.1))
+    practice.answer(False, 999, user="bob")
+    totals = practice.analytics.totals(ADA)
+    assert (totals.tasks, totals.completed, totals.correct) == (4, 3, 2)
+    assert totals.predicted_accuracy == pytest.approx(0.7)  # neither the default's 0.5 nor the open task's 0.1
+    assert totals.mean_time_seconds == pytest.approx(100 / 3)
+    assert (totals.median_time_seconds, totals.total_time_seconds) == (30, 100)
+
+
+def test_days_are_those_of_the_readers_clock(practice: Practice) -> None:
+    moment = practice.answer(True, 20).completed_at
+    assert moment is not None
+    for minutes in (0, -840, 840):
+        days = practice.analytics.days(ADA, moment - timedelta(days=1), minutes)
+        assert days == [DayRow((moment + timedelta(minutes=minutes)).date(), 1, 1, 20)]
+    assert practice.analytics.days(ADA, moment + timedelta(seconds=1), 0) == []
+
+
+def test_spellings_of_a_topic_are_one_topic_named_by_the_newest(practice: Practice) -> None:
+    practice.answer(True, 10, topic="Fractions")
+    practice.answer(True, 10, topic="Algebra")
+    practice.answer(False, 30, topic=" FRACTIONS")
+    topics = practice.analytics.topics(ADA, 8.0, 10)
+    assert [(row.topic, row.completed, row.correct) for row in topics] == [(" FRACTIONS", 2, 1), ("Algebra", 1, 1)]
+    assert topics[0].median_time_seconds == 20
+    assert [row.topic for row in practice.analytics.topics(ADA, 8.0, 1)] == [" FRACTIONS"]
+
+
+def test_older_answers_of_a_topic_weigh_less(practice: Practice) -> None:
+    practice.answer(True, 10)
+    practice.answer(False, 10, topic="Algebra")
+    practice.answer(False, 10)
+    (fractions, _) = practice.analytics.topics(ADA, 2.0, 10)
+    assert fractions.weight == pytest.approx(1 + math.exp(-0.5))
+    assert fractions.weighted_correct == pytest.approx(math.exp(-0.5))
+
+
+def test_the_pace_of_a_topic_leaves_out_defaults_and_zero_seconds(practice: Practice) -> None:
+    practice.answer(True, 80, predicted(0.5, seconds=40))
+    practice.answer(True, 0, predicted(0.5, seconds=40))
+    practice.answer(True, 5)
+    (row,) = practice.analytics.topics(ADA, 8.0, 10)
+    assert row.mean_log_time_ratio == pytest.approx(math.log(2))
+
+
+def test_calibration_sums_by_version_and_bin(practice: Practice) -> None:
+    practice.answer(True, 40, predicted(0.72))
+    practice.answer(False, 100, predicted(0.78))
+    practice.answer(True, 0, predicted(1.0))
+    practice.answer(True, 40, predicted(0.72, version="v2", source=Source.LNIRT))
+    practice.answer(True, 40)
+    practice.create(predicted(0.72))
+    first, last, other = practice.analytics.calibration(ADA, 10)
+    assert (first.lnirt_model_version, first.bin, first.n, first.correct) == ("embedding_v1", 7, 2, 1)
+    assert first.sum_predicted == pytest.approx(1.5)
+    assert first.sum_squared_error == pytest.approx(0.28**2 + 0.78**2)
+    assert (first.timed, first.with_interval, first.inside) == (2, 2, 1)
+    assert first.sum_log_ratio == pytest.approx(math.log(2.5))
+    assert first.sum_squared_log_ratio == pytest.approx(math.log(2.5) ** 2)
+    assert (last.bin, last.n, last.timed) == (9, 1, 0)  # a chance of 1 belongs to the last bin
+    assert (other.lnirt_model_version, other.bin, other.n) == ("lnirt_v2", 7, 1)
+
+
+def test_calibration_over_all_takes_everybody(practice: Practice) -> None:
+    practice.answer(True, 40, predicted(0.72))
+    practice.answer(False, 40, predicted(0.72), user="bob")
+    (row,) = practice.analytics.calibration(None, 10)
+    assert (row.n, row.correct) == (2, 1)

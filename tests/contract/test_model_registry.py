@@ -1,0 +1,119 @@
+"""What every model registry does, be it in memory or in S3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from chalicelib.domain.errors import ModelError, NotFoundError, PointerConflictError
+from chalicelib.domain.training import Champion
+from chalicelib.services.ports import ModelRegistry
+
+FILES = {"correctness_model.keras": b"c" * 1000, "time_model.keras": b"t" * 500, "lnirt.json": b"{}"}
+
+
+def champion(version: str, previous: str | None = None) -> Champion:
+    return Champion(version, previous, "2026-01-01T00:00:00+00:00", "r1", past=(("v0", "2025-12-31T00:00:00+00:00"),))
+
+
+def test_a_written_version_reads_back_whole(registry: ModelRegistry) -> None:
+    metadata = registry.write_version("default", "v1", FILES, {"n_samples": 10})
+    assert metadata["files"]["lnirt.json"]["size"] == 2
+    files = registry.read_version("default", "v1")
+    assert {name: files[name] for name in FILES} == FILES
+    assert "metadata.json" in files
+    assert registry.read_metadata("default", "v1") == metadata
+
+
+def test_some_files_can_be_read_alone(registry: ModelRegistry) -> None:
+    registry.write_version("default", "v1", FILES, {})
+    assert set(registry.read_version("default", "v1", ["lnirt.json"])) == {"lnirt.json", "metadata.json"}
+
+
+def test_an_unknown_version_is_not_found(registry: ModelRegistry) -> None:
+    with pytest.raises(NotFoundError):
+        registry.read_version("default", "v1")
+    with pytest.raises(NotFoundError):
+        registry.read_metadata("default", "v1")
+
+
+def test_a_damaged_file_is_refused(registry: ModelRegistry, damage: Callable[..., None]) -> None:
+    registry.write_version("default", "v1", FILES, {})
+    damage("default", "v1", "lnirt.json", b"[]")
+    with pytest.raises(ModelError, match=r"lnirt\.json"):
+        registry.read_version("default", "v1")
+
+
+def test_notes_are_added_to_the_metadata_and_leave_the_files(registry: ModelRegistry) -> None:
+    registry.write_version("default", "v1", FILES, {"n_samples": 10})
+    registry.annotate_version("default", "v1", {"promotion": {"promoted": False, "reason": "worse"}})
+    metadata = registry.read_metadata("default", "v1")
+    assert metadata["promotion"]["reason"] == "worse"
+    assert metadata["n_samples"] == 10
+    assert registry.read_version("default", "v1")["lnirt.json"] == b"{}"
+
+
+def test_versions_are_listed_newest_first_by_cohort(registry: ModelRegistry) -> None:
+    for version in ("20260101T000000Z-a", "20260301T000000Z-b", "20260201T000000Z-c"):
+        registry.write_version("default", version, FILES, {})
+    registry.write_version("other", "20260401T000000Z-d", FILES, {})
+    assert registry.list_versions("default") == ["20260301T000000Z-b", "20260201T000000Z-c", "20260101T000000Z-a"]
+
+
+def test_a_deleted_version_is_gone(registry: ModelRegistry) -> None:
+    registry.write_version("default", "v1", FILES, {})
+    registry.delete_version("default", "v1")
+    assert registry.list_versions("default") == []
+    with pytest.raises(NotFoundError):
+        registry.read_version("default", "v1")
+
+
+def test_there_is_no_champion_at_first(registry: ModelRegistry) -> None:
+    assert registry.read_champion("default") is None
+    assert not registry.champion_exists("default")
+
+
+def test_the_pointer_reads_back_as_written(registry: ModelRegistry) -> None:
+    etag = registry.write_champion("default", champion("v1"), None)
+    assert registry.read_champion("default") == (champion("v1"), etag)
+    assert registry.champion_exists("default")
+
+
+def test_an_unchanged_pointer_is_not_read_again(registry: ModelRegistry) -> None:
+    etag = registry.write_champion("default", champion("v1"), None)
+    assert registry.read_champion("default", etag) is None
+    moved = registry.write_champion("default", champion("v2", "v1"), etag)
+    found = registry.read_champion("default", etag)
+    assert found == (champion("v2", "v1"), moved)
+
+
+def test_a_second_first_champion_is_refused(registry: ModelRegistry) -> None:
+    registry.write_champion("default", champion("v1"), None)
+    with pytest.raises(PointerConflictError):
+        registry.write_champion("default", champion("v2"), None)
+
+
+def test_a_pointer_that_moved_meanwhile_is_not_overwritten(registry: ModelRegistry) -> None:
+    etag = registry.write_champion("default", champion("v1"), None)
+    registry.write_champion("default", champion("v2"), etag)
+    with pytest.raises(PointerConflictError):
+        registry.write_champion("default", champion("v3"), etag)
+    found = registry.read_champion("default")
+    assert found is not None
+    assert found[0].version == "v2"
+
+
+def test_of_many_who_move_the_pointer_at_once_one_wins(registry: ModelRegistry) -> None:
+    etag = registry.write_champion("default", champion("v0"), None)
+
+    def move(i: int) -> bool:
+        try:
+            registry.write_champion("default", champion(f"v{i}"), etag)
+        except PointerConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(move, range(1, 9))) == 1

@@ -1,0 +1,264 @@
+"""What every task store does, be it in memory or in PostgreSQL."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from chalicelib.domain.errors import NotFoundError, UnauthenticatedError
+from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
+from chalicelib.domain.tasks import Difficulty, NewTask, PracticeTask, Result
+from chalicelib.domain.training import TrainingPolicy
+from chalicelib.features.practice_state import Answer, UserState, replay, rows_by_key
+from chalicelib.services.ports import TaskFilter
+
+from .conftest import Stores
+
+POLICY = TrainingPolicy(threshold=5, minimum_samples=10)
+
+
+def new_task(topic: str = "Algebra", subject: str = "Math", difficulty: Difficulty = Difficulty.HARD) -> NewTask:
+    return NewTask(subject, topic, difficulty, "What is 2 + 2?")
+
+
+def create(stores: Stores, user: str = "ada", topic: str = "Algebra", subject: str = "Math") -> PracticeTask:
+    return stores.tasks.insert(user, new_task(topic, subject), DEFAULT_PREDICTION)
+
+
+def complete(stores: Stores, task: PracticeTask, *, correct: bool = True, seconds: float = 30.0) -> None:
+    stores.tasks.complete(task.user_id, task.id, Result(correct, seconds), None, POLICY)
+
+
+def assert_same_state(found: UserState, expected: UserState) -> None:
+    assert found.n_answers == expected.n_answers
+    mine, theirs = rows_by_key(found), rows_by_key(expected)
+    assert mine.keys() == theirs.keys()
+    for key, row in mine.items():
+        other = theirs[key]
+        assert (row.attempts, row.correct, row.timed, row.last_index) == (
+            other.attempts,
+            other.correct,
+            other.timed,
+            other.last_index,
+        )
+        np.testing.assert_allclose(row.decayed, other.decayed, rtol=1e-12)
+        np.testing.assert_allclose(row.sum_log_seconds, other.sum_log_seconds, rtol=1e-12)
+
+
+def test_a_new_task_shows_what_was_sent_and_predicted(stores: Stores) -> None:
+    prediction = Prediction(0.71, 42, 20, 90, Source.EMBEDDING, "20260101T000000Z-abcdef01")
+    task = stores.tasks.insert("ada", new_task("  Algebra "), prediction)
+    assert (task.subject, task.topic, task.difficulty, task.difficulty_numeric) == ("Math", "  Algebra ", "hard", 3)
+    assert (task.predicted_correct, task.predicted_time_seconds) == (0.71, 42)
+    assert (task.predicted_time_low, task.predicted_time_high) == (20, 90)
+    assert task.lnirt_model_version == "embedding_20260101T000000Z-abcdef01"
+    assert (task.completed, task.completed_at, task.is_correct, task.actual_time_seconds) == (False, None, None, None)
+    assert stores.tasks.get("ada", task.id) == task
+
+
+def test_without_a_model_the_version_says_default(stores: Stores) -> None:
+    assert create(stores).lnirt_model_version == "fallback_default"
+
+
+@pytest.mark.parametrize("task_id", ["nonsense", "", str(uuid.uuid4()), "0"])
+def test_unknown_and_malformed_ids_are_not_found(stores: Stores, task_id: str) -> None:
+    with pytest.raises(NotFoundError):
+        stores.tasks.get("ada", task_id)
+
+
+def test_the_task_of_another_student_is_not_found(stores: Stores) -> None:
+    task = create(stores, "ada")
+    for attempt in (
+        lambda: stores.tasks.get("eve", task.id),
+        lambda: stores.tasks.delete("eve", task.id),
+        lambda: stores.tasks.complete("eve", task.id, Result(True, 1.0), None, POLICY),
+        lambda: stores.tasks.set_session("eve", task.id, str(uuid.uuid4())),
+    ):
+        with pytest.raises(NotFoundError):
+            attempt()
+    assert not stores.tasks.get("ada", task.id).completed
+
+
+def test_a_completion_stores_the_result_and_counts(stores: Stores) -> None:
+    task = create(stores)
+    done = stores.tasks.complete("ada", task.id, Result(False, 12.0), None, POLICY)
+    assert done.counted is not None
+    assert (done.counted.counter, done.counted.threshold, done.counted.n_samples_total) == (1, 5, 1)
+    assert (done.task.completed, done.task.is_correct, done.task.actual_time_seconds) == (True, False, 12.0)
+    assert done.task.completed_at is not None
+    assert stores.tasks.get("ada", task.id) == done.task
+
+
+def test_a_repeated_completion_changes_nothing_and_does_not_count(stores: Stores) -> None:
+    task = create(stores)
+    first = stores.tasks.complete("ada", task.id, Result(True, 12.0), None, POLICY)
+    again = stores.tasks.complete("ada", task.id, Result(True, 12.0), None, POLICY)
+    assert again.counted is None
+    assert again.task == first.task
+    assert stores.tracker.read("default").n_samples_total == 1
+    assert stores.tasks.prediction_context("ada").state.n_answers == 1
+
+
+def test_a_correction_is_stored_rebuilds_the_state_and_does_not_count(stores: Stores) -> None:
+    tasks = [create(stores, topic=topic) for topic in ("Algebra", "Geometry", "Algebra")]
+    for task in tasks:
+        complete(stores, task, correct=True, seconds=10.0)
+    corrected = stores.tasks.complete("ada", tasks[0].id, Result(False, 99.0), None, POLICY)
+    assert corrected.counted is None
+    assert (corrected.task.is_correct, corrected.task.actual_time_seconds) == (False, 99.0)
+    assert stores.tracker.read("default").n_samples_since_training == 3
+    history = [Answer("algebra", 3, False, 99.0), Answer("geometry", 3, True, 10.0), Answer("algebra", 3, True, 10.0)]
+    assert_same_state(stores.tasks.prediction_context("ada").state, replay("ada", history))
+
+
+def test_the_state_is_what_a_replay_of_the_answers_gives(stores: Stores) -> None:
+    rng = np.random.default_rng(0)
+    history = []
+    for _ in range(25):
+        topic = str(rng.choice(["Algebra", "Geometry", "ALGEBRA "]))
+        correct, seconds = bool(rng.random() < 0.5), float(rng.integers(0, 4) * 17)
+        complete(stores, create(stores, topic=topic), correct=correct, seconds=seconds)
+        history.append(Answer(topic.strip().casefold(), 3, correct, seconds))
+    assert_same_state(stores.tasks.prediction_context("ada").state, replay("ada", history))
+
+
+def test_deleting_a_completed_task_takes_its_effect_away(stores: Stores) -> None:
+    tasks = [create(stores, topic=topic) for topic in ("Algebra", "Geometry", "Algebra")]
+    for task in tasks:
+        complete(stores, task)
+    stores.tasks.delete("ada", tasks[0].id)
+    with pytest.raises(NotFoundError):
+        stores.tasks.get("ada", tasks[0].id)
+    history = [Answer("geometry", 3, True, 30.0), Answer("algebra", 3, True, 30.0)]
+    assert_same_state(stores.tasks.prediction_context("ada").state, replay("ada", history))
+    row = stores.tracker.read("default")
+    assert (row.n_samples_total, row.n_samples_since_training) == (2, 3)
+
+
+def test_a_completion_after_a_deletion_continues_the_history(stores: Stores) -> None:
+    tasks = [create(stores) for _ in range(3)]
+    for task in tasks:
+        complete(stores, task)
+    stores.tasks.delete("ada", tasks[1].id)
+    complete(stores, create(stores, topic="Geometry"), correct=False)
+    history = [Answer("algebra", 3, True, 30.0)] * 2 + [Answer("geometry", 3, False, 30.0)]
+    assert_same_state(stores.tasks.prediction_context("ada").state, replay("ada", history))
+
+
+def test_deleting_an_open_task_leaves_the_totals(stores: Stores) -> None:
+    complete(stores, create(stores))
+    stores.tasks.delete("ada", create(stores).id)
+    assert stores.tracker.read("default").n_samples_total == 1
+
+
+def test_no_training_is_requested_below_the_minimum_of_samples(stores: Stores) -> None:
+    counted = [
+        stores.tasks.complete("ada", create(stores).id, Result(True, 1.0), None, POLICY).counted for _ in range(9)
+    ]
+    assert [c.request for c in counted if c] == [None] * 9
+
+
+def test_one_request_is_made_when_the_counter_is_full(stores: Stores) -> None:
+    requests = []
+    for _ in range(14):
+        counted = stores.tasks.complete("ada", create(stores).id, Result(True, 1.0), None, POLICY).counted
+        assert counted is not None
+        if counted.request is not None:
+            requests.append((counted.counter, counted.request))
+    assert [counter for counter, _ in requests] == [10]
+    assert stores.tracker.read("default").training_request_id == requests[0][1].request_id
+
+
+def test_a_counter_set_to_four_triggers_at_the_next_completion(stores: Stores) -> None:
+    for _ in range(9):
+        complete(stores, create(stores))
+    stores.tracker.set_counter("default", 4)
+    counted = stores.tasks.complete("ada", create(stores).id, Result(True, 1.0), None, POLICY).counted
+    assert counted is not None
+    assert counted.counter == 5
+    assert counted.request is not None
+
+
+def test_fifty_completions_raced_from_eight_threads_count_exactly_fifty(stores: Stores) -> None:
+    tasks = [create(stores, user="ada" if i % 2 else "bob", topic=f"t{i % 3}") for i in range(50)]
+
+    def finish(task: PracticeTask) -> bool:
+        done = stores.tasks.complete(task.user_id, task.id, Result(True, 5.0), None, POLICY)
+        return done.counted is not None
+
+    with ThreadPoolExecutor(8) as pool:
+        counted = list(pool.map(finish, tasks + tasks[::-1]))
+    assert sum(counted) == 50
+    row = stores.tracker.read("default")
+    assert (row.n_samples_since_training, row.n_samples_total) == (50, 50)
+    for user in ("ada", "bob"):
+        state = stores.tasks.prediction_context(user).state
+        assert state.n_answers == 25
+        assert sum(r.attempts for r in state.rows) == 25
+
+
+def test_pages_go_from_newest_to_oldest_without_gap_or_repeat(stores: Stores) -> None:
+    made = [create(stores).id for _ in range(7)]
+    create(stores, user="eve")
+    seen: list[str] = []
+    before = None
+    while page := stores.tasks.page("ada", TaskFilter(), 3, before):
+        seen += [task.id for task in page]
+        before = (page[-1].created_at, page[-1].id)
+    assert seen == made[::-1]
+
+
+def test_a_page_is_filtered_by_keys_and_completion(stores: Stores) -> None:
+    wanted = create(stores, topic=" ÄLGEBRA", subject="Maths")
+    create(stores, topic="Geometry", subject="Maths")
+    complete(stores, wanted)
+    assert [t.id for t in stores.tasks.page("ada", TaskFilter(topic="älgebra"), 9, None)] == [wanted.id]
+    assert [t.id for t in stores.tasks.page("ada", TaskFilter(completed=True), 9, None)] == [wanted.id]
+    assert len(stores.tasks.page("ada", TaskFilter(subject="maths"), 9, None)) == 2
+    assert stores.tasks.page("ada", TaskFilter(subject="maths", completed=False, topic="älgebra"), 9, None) == []
+
+
+def test_the_newest_task_of_a_subject_is_found_however_it_is_written(stores: Stores) -> None:
+    create(stores, subject="Physics / Optics")
+    newest = create(stores, subject="physics / OPTICS ")
+    create(stores, subject="Math")
+    assert stores.tasks.newest_of_subject("ada", "physics / optics").id == newest.id
+    with pytest.raises(NotFoundError):
+        stores.tasks.newest_of_subject("ada", "chemistry")
+
+
+def test_a_session_id_is_stored(stores: Stores) -> None:
+    session = str(uuid.uuid4())
+    task = create(stores)
+    assert stores.tasks.set_session("ada", task.id, session).study_session_id == session
+    assert stores.tasks.get("ada", task.id).study_session_id == session
+
+
+def test_an_erased_account_has_no_data_and_can_create_nothing(stores: Stores) -> None:
+    stores.users.add("ada", "ada@example.com", "Ada")
+    complete(stores, create(stores))
+    complete(stores, create(stores, user="bob"))
+    stores.users.erase("ada")
+    with pytest.raises(UnauthenticatedError):
+        create(stores)
+    with pytest.raises(UnauthenticatedError):
+        stores.users.get("ada")
+    with pytest.raises(UnauthenticatedError):
+        stores.tasks.prediction_context("ada")
+    assert stores.tasks.page("ada", TaskFilter(), 9, None) == []
+    assert stores.tracker.read("default").n_samples_total == 1
+
+
+def test_a_student_without_a_row_can_create_tasks(stores: Stores) -> None:
+    task = create(stores, user="known-to-cognito-only")
+    assert stores.tasks.get("known-to-cognito-only", task.id) == task
+
+
+def test_the_context_names_the_version_that_should_serve(stores: Stores) -> None:
+    assert stores.tasks.prediction_context("ada").model_version is None
+    stores.tracker.read("default")
+    stores.tracker.set_model_version("default", "v1")
+    assert stores.tasks.prediction_context("ada").model_version == "v1"

@@ -1,0 +1,208 @@
+"""A student registers, practises, and looks at the figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from tests.api.conftest import World
+
+from .conftest import Visit
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_student_registers_creates_completes_and_sees_the_counter_move(visit: Visit) -> None:
+    page = visit.page
+    visit.sign_up()
+    page.get_by_role("link", name="New task").click()
+    expect(page.locator("#counter")).to_have_text("0/5")
+    page.route("**/model/status", lambda route: None)  # no poll is answered from here on: the PATCH must tell
+    visit.create_task()
+    task = page.locator(".task").first
+    expect(task).to_contain_text("Predicted")
+    expect(task).to_contain_text("50 %")
+    expect(task).to_contain_text("1 min")
+    expect(task).to_contain_text("Default")
+    visit.answer_first("Correct", 42)
+    expect(page.locator("#counter")).to_have_text("1/5")
+    expect(task.locator(".verdict")).to_have_text("Correct in 42 s: faster than predicted 1 min, chance 50 %")
+    expect(page.get_by_label("What is to be done")).to_have_value("")
+    expect(page.get_by_label("Topic", exact=True)).to_have_value("Fractions")
+
+
+def test_the_fifth_completion_shows_the_training_while_the_page_stays_usable(at_tasks: Visit, world: World) -> None:
+    page, database = at_tasks.page, world.database
+    at_tasks.finish_tasks(5)
+    expect(page.locator("#training-state")).to_have_text("Training is queued")
+    assert len(world.queue.messages) == 1
+
+    lease = datetime.now(UTC) + timedelta(minutes=5)
+    progress = {"phase": "correctness", "epoch": 4, "epochs": 20}
+    database.change_tracker("default", lease_expires_at=lease, progress=progress)
+    expect(page.locator("#training-detail")).to_contain_text("epoch 4/20")
+    expect(page.get_by_role("progressbar")).to_have_attribute("value", "4")
+    at_tasks.finish_tasks(1)
+    expect(page.locator("#counter")).to_have_text("6/5")
+
+    database.trackers["default"] = replace(
+        database.tracker("default"),
+        n_samples_since_training=1,
+        n_samples_last_training=5,
+        last_trained_at=datetime.now(UTC),
+        model_version="20260401T120000Z-0a1b2c3d",
+        training_request_id=None,
+        lease_expires_at=None,
+        progress=None,
+    )
+    expect(page.locator("#notices")).to_contain_text("model 20260401T120000Z-0a1b2c3d answers from now on")
+    expect(page.locator("#counter")).to_have_text("1/5")
+    expect(page.locator("#training-state")).to_have_text("Up to date")
+
+
+def test_a_failed_training_is_said(at_tasks: Visit, world: World) -> None:
+    world.database.change_tracker("default", last_error="the registry was away")
+    at_tasks.page.reload()
+    expect(at_tasks.page.locator("#training-error")).to_have_text("The last training failed: the registry was away")
+
+
+def test_the_overview_shows_counter_last_tasks_and_figures(at_tasks: Visit) -> None:
+    at_tasks.finish_tasks(2)
+    at_tasks.page.get_by_role("link", name="Overview").click()
+    page = at_tasks.page
+    expect(page.locator("#counter")).to_have_text("2/5")
+    expect(page.locator("#last-tasks li")).to_have_count(2)
+    expect(page.locator("#last-tasks li").first).to_contain_text("Correct in 21 s")
+    expect(page.locator("#work")).to_contain_text("50 %")
+    expect(page.locator("#who")).to_have_text("Ada")
+
+
+def test_analytics_are_empty_first_and_then_show_topics(at_tasks: Visit) -> None:
+    page = at_tasks.page
+    page.get_by_role("link", name="Analytics").click()
+    expect(page.locator("#topics")).to_contain_text("No tasks done yet")
+    expect(page.locator("#calibration")).to_contain_text("No model has predicted")
+    page.get_by_role("link", name="Tasks", exact=True).click()
+    at_tasks.finish_tasks(2)
+    page.get_by_role("link", name="Analytics").click()
+    expect(page.locator("#topics tbody tr")).to_have_count(1)
+    expect(page.locator("#topics tbody tr")).to_contain_text("Fractions")
+    expect(page.locator("#days tbody tr")).to_have_count(1)
+
+
+def test_the_stopwatch_fills_the_seconds_and_a_corrected_time_stands(at_tasks: Visit) -> None:
+    page = at_tasks.page
+    at_tasks.create_task()
+    task = page.locator(".task").first
+    page.clock.install()
+    task.get_by_role("button", name="Start the clock").click()
+    page.clock.run_for(7_000)
+    expect(task.get_by_label("Seconds")).to_have_value("7")
+    task.get_by_label("Seconds").fill("12")
+    page.clock.run_for(7_000)
+    expect(task.get_by_label("Seconds")).to_have_value("12")
+    task.get_by_role("button", name="Incorrect").click()
+    expect(task.locator(".verdict")).to_contain_text("Incorrect in 12 s")
+
+
+def test_a_running_stopwatch_goes_on_over_a_reload(at_tasks: Visit) -> None:
+    page = at_tasks.page
+    at_tasks.create_task()
+    page.locator(".task").first.get_by_role("button", name="Start the clock").click()
+    page.reload()
+    expect(page.locator(".task").first.get_by_role("button", name="Pause")).to_be_visible()
+
+
+def test_a_time_that_is_none_is_refused_beside_the_field(at_tasks: Visit) -> None:
+    at_tasks.create_task()
+    task = at_tasks.page.locator(".task").first
+    for text in ("", "abc", "1.5", "86401"):
+        task.get_by_label("Seconds").evaluate("(input, text) => { input.value = text; }", text)
+        task.get_by_role("button", name="Correct", exact=True).click()
+        expect(task.get_by_role("alert")).to_contain_text("whole seconds")
+    expect(task.get_by_label("Seconds")).to_be_focused()
+    expect(at_tasks.page.locator("#counter")).to_have_text("0/5")
+
+
+def test_deleting_asks_first(at_tasks: Visit) -> None:
+    page = at_tasks.page
+    at_tasks.create_task()
+    page.get_by_role("button", name="Delete the task Fractions").click()
+    page.get_by_role("button", name="Keep it").click()
+    expect(page.locator(".task")).to_have_count(1)
+    page.get_by_role("button", name="Delete the task Fractions").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.locator(".task")).to_have_count(0)
+    expect(page.locator("#no-tasks")).to_contain_text("No tasks yet")
+
+
+def test_long_lists_come_by_pages_and_can_be_filtered(at_tasks: Visit, world: World) -> None:
+    page = at_tasks.page
+    at_tasks.finish_tasks(1)
+    page.evaluate(
+        """async () => {
+            const token = Object.entries(localStorage).find(([name]) => name.endsWith(":token"))[1];
+            for (let n = 0; n < 24; n += 1) await fetch("../practice-tasks", {
+                method: "POST", headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
+                body: JSON.stringify({ subject: "Physics", topic: `T${n}`, difficulty: "easy", task_content: "?" }),
+            });
+        }"""
+    )
+    page.reload()
+    expect(page.locator(".task")).to_have_count(20)
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".task")).to_have_count(25)
+    expect(page.get_by_role("button", name="Show more")).to_be_hidden()
+    page.get_by_role("button", name="Done").click()
+    expect(page.locator(".task")).to_have_count(1)
+    page.get_by_role("button", name="Open").click()
+    expect(page.locator(".task")).to_have_count(20)
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".task")).to_have_count(24)
+
+
+def test_a_task_is_shown_as_text_whatever_is_in_it(at_tasks: Visit) -> None:
+    nasty = "<img src=x onerror=\"document.title='gone'\"> <b>bold</b> שלום 🎯 ${root}"
+    at_tasks.create_task(nasty, topic="<i>Topic</i>")
+    at_tasks.create_task("long " * 2000)
+    tasks = at_tasks.page.locator(".task")
+    expect(tasks.nth(1)).to_contain_text(nasty)
+    expect(tasks.nth(1).get_by_role("heading")).to_have_text("<i>Topic</i>")
+    expect(tasks.nth(0).locator("summary")).to_be_visible()
+    at_tasks.page.reload()
+    expect(at_tasks.page.locator(".task").nth(1)).to_contain_text(nasty)
+    expect(at_tasks.page).to_have_title("Tasks · StudySmart")
+
+
+def test_the_pages_work_below_a_stage_prefix(visit: Visit) -> None:
+    """API Gateway serves them under ``/<stage>``; a request that loses the prefix would leave the application."""
+    root, lost = visit.url, []
+
+    def strip(route: Route) -> None:
+        path = route.request.url.removeprefix(root)
+        if not path.startswith("/prod/"):
+            lost.append(path)
+        route.continue_(url=root + path.removeprefix("/prod"))
+
+    visit.page.route(f"{root}/**", strip)
+    visit.url = f"{root}/prod"
+    visit.sign_up()
+    visit.page.get_by_role("link", name="Tasks", exact=True).click()
+    visit.finish_tasks(1)
+    visit.page.get_by_role("link", name="Analytics").click()
+    expect(visit.page.locator("#topics")).to_contain_text("Fractions")
+    visit.page.get_by_role("button", name="Sign out").click()
+    expect(visit.page.get_by_role("button", name="Sign in", exact=True).first).to_be_visible()
+    assert lost == []
+
+
+def test_a_phone_shows_every_page_without_scrolling_sideways(at_tasks: Visit) -> None:
+    at_tasks.finish_tasks(2)
+    at_tasks.page.set_viewport_size({"width": 360, "height": 740})
+    for path in ("dashboard", "dashboard/tasks", "dashboard/analytics"):
+        at_tasks.open(path)
+        expect(at_tasks.page.locator("[aria-busy=true]")).to_have_count(0)
+        assert at_tasks.page.evaluate("document.documentElement.scrollWidth") <= 360, path

@@ -1,0 +1,332 @@
+"""In-memory stand-ins for PostgreSQL: tasks, users and tracker over one shared, locked set of tables."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from chalicelib.domain.errors import DatabaseUnavailableError, NotFoundError, UnauthenticatedError
+from chalicelib.domain.predictions import Prediction
+from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key
+from chalicelib.domain.training import Counted, TrackerRow, TrainingPolicy, TrainingRequest
+from chalicelib.features.practice_state import Answer, UserState, replay
+from chalicelib.services.ports import Completion, PredictionContext, TaskFilter
+
+
+def _row(cohort: str) -> TrackerRow:
+    return TrackerRow(cohort, 0, 0, 0, None, None, None, None, None, None, False, None, None)
+
+
+@dataclass
+class Account:
+    """A row of ``users``; ``answers`` are the ids of its completed tasks in the order of their completion."""
+
+    email: str | None
+    full_name: str | None
+    deleted: bool = False
+    answers: list[str] = field(default_factory=list)
+
+
+class MemoryDatabase:
+    """The tables, one lock around each use of them, and a switch that makes the database unavailable."""
+
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.lock = threading.RLock()
+        self.users: dict[str, Account] = {}
+        self.tasks: dict[str, PracticeTask] = {}
+        self.trackers: dict[str, TrackerRow] = {}
+        self.reasons: dict[str, str] = {}
+        self.available = True
+        self._now = now
+        self._last = datetime.min.replace(tzinfo=UTC)
+
+    def __enter__(self) -> MemoryDatabase:
+        if not self.available:
+            raise DatabaseUnavailableError("the fake database is switched off")
+        self.lock.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+    def moment(self) -> datetime:
+        """The present, later than any moment given before."""
+        self._last = max(self._now(), self._last + timedelta(microseconds=1))
+        return self._last
+
+    def tracker(self, cohort: str) -> TrackerRow:
+        """The cohort's row, with the lease judged now."""
+        row = self.trackers.setdefault(cohort, _row(cohort))
+        live = row.training_request_id is not None and row.lease_expires_at is not None
+        return replace(row, lease_live=bool(live and row.lease_expires_at and row.lease_expires_at > self._now()))
+
+    def change_tracker(self, cohort: str, **changes: Any) -> TrackerRow:
+        """Store changes of the cohort's row."""
+        self.trackers[cohort] = replace(self.tracker(cohort), **changes)
+        return self.tracker(cohort)
+
+    def new_request(self, cohort: str, reason: str) -> TrainingRequest:
+        """Make the cohort's live training request."""
+        request = TrainingRequest(str(uuid.uuid4()), cohort, self.moment(), reason)
+        self.reasons[cohort] = reason
+        self.change_tracker(
+            cohort,
+            training_request_id=request.request_id,
+            training_requested_at=request.requested_at,
+            training_enqueued_at=None,
+            lease_expires_at=None,
+            progress=None,
+        )
+        return request
+
+    def state_of(self, user_id: str) -> UserState:
+        """The practice state: a replay of the account's completed tasks."""
+        account = self.users.get(user_id)
+        done = [self.tasks[task_id] for task_id in account.answers] if account else []
+        return replay(
+            user_id,
+            (
+                Answer(
+                    name_key(t.topic), t.difficulty_numeric, bool(t.is_correct), t.actual_time_seconds, t.completed_at
+                )
+                for t in done
+            ),
+        )
+
+
+class MemoryTaskStore:
+    """Implements :class:`chalicelib.services.ports.TaskStore`."""
+
+    def __init__(self, database: MemoryDatabase, cohort: str = "default") -> None:
+        self._db = database
+        self.cohort = cohort
+
+    def prediction_context(self, user_id: str) -> PredictionContext:
+        with self._db as db:
+            account = db.users.get(user_id)
+            if account and account.deleted:
+                raise UnauthenticatedError("This account was deleted")
+            return PredictionContext(db.state_of(user_id), db.tracker(self.cohort).model_version)
+
+    def insert(self, user_id: str, new: NewTask, prediction: Prediction) -> PracticeTask:
+        with self._db as db:
+            account = db.users.setdefault(user_id, Account(None, None))
+            if account.deleted:
+                raise UnauthenticatedError("This account was deleted")
+            now = db.moment()
+            task = PracticeTask(
+                id=str(uuid.uuid4()),
+                user_id=user_id,
+                subject=new.subject,
+                topic=new.topic,
+                difficulty=new.difficulty,
+                difficulty_numeric=new.difficulty.numeric,
+                task_content=new.task_content,
+                solution_content=new.solution_content,
+                answer_content=new.answer_content,
+                estimated_time_minutes=new.estimated_time_minutes,
+                actual_time_seconds=None,
+                completed=False,
+                completed_at=None,
+                is_correct=None,
+                study_session_id=new.study_session_id,
+                predicted_correct=prediction.correct,
+                predicted_time_seconds=prediction.seconds,
+                predicted_time_low=prediction.seconds_low,
+                predicted_time_high=prediction.seconds_high,
+                prediction_source=prediction.source.value,
+                model_version=prediction.model_version,
+                lnirt_model_version=prediction.lnirt_model_version,
+                created_at=now,
+                updated_at=now,
+            )
+            db.tasks[task.id] = task
+            return task
+
+    def get(self, user_id: str, task_id: str) -> PracticeTask:
+        with self._db as db:
+            try:
+                task = db.tasks.get(str(uuid.UUID(task_id)))
+            except ValueError:
+                task = None
+            if task is None or task.user_id != user_id:
+                raise NotFoundError("Practice task not found")
+            return task
+
+    def newest_of_subject(self, user_id: str, subject_key: str) -> PracticeTask:
+        found = self.page(user_id, TaskFilter(subject=subject_key), 1, None)
+        if not found:
+            raise NotFoundError("Practice task not found")
+        return found[0]
+
+    def page(
+        self, user_id: str, wanted: TaskFilter, limit: int, before: tuple[datetime, str] | None
+    ) -> list[PracticeTask]:
+        with self._db as db:
+            found = [
+                task
+                for task in db.tasks.values()
+                if task.user_id == user_id
+                and wanted.subject in (None, name_key(task.subject))
+                and wanted.topic in (None, name_key(task.topic))
+                and wanted.completed in (None, task.completed)
+                and (before is None or (task.created_at, task.id) < before)
+            ]
+        return sorted(found, key=lambda task: (task.created_at, task.id), reverse=True)[:limit]
+
+    def complete(
+        self, user_id: str, task_id: str, result: Result, session_id: str | None, policy: TrainingPolicy
+    ) -> Completion:
+        with self._db as db:
+            task = self.get(user_id, task_id)
+            done = {
+                "is_correct": result.is_correct,
+                "actual_time_seconds": result.seconds,
+                "study_session_id": session_id or task.study_session_id,
+            }
+            if task.completed:
+                if any(getattr(task, name) != value for name, value in done.items()):
+                    db.tasks[task.id] = replace(task, **done, updated_at=db.moment())
+                return Completion(db.tasks[task.id], None)
+            now = db.moment()
+            db.tasks[task.id] = replace(task, **done, completed=True, completed_at=now, updated_at=now)
+            db.users[user_id].answers.append(task.id)
+            return Completion(db.tasks[task.id], self._count(db, policy))
+
+    def _count(self, db: MemoryDatabase, policy: TrainingPolicy) -> Counted:
+        before = db.tracker(self.cohort)
+        row = db.change_tracker(
+            self.cohort,
+            n_samples_since_training=before.n_samples_since_training + 1,
+            n_samples_total=before.n_samples_total + 1,
+        )
+        due = row.n_samples_since_training >= policy.threshold and row.n_samples_total >= policy.minimum_samples
+        request = db.new_request(self.cohort, "threshold") if due and row.training_request_id is None else None
+        return Counted(row.n_samples_since_training, policy.threshold, row.n_samples_total, request)
+
+    def set_session(self, user_id: str, task_id: str, session_id: str) -> PracticeTask:
+        with self._db as db:
+            task = self.get(user_id, task_id)
+            db.tasks[task.id] = replace(task, study_session_id=session_id, updated_at=db.moment())
+            return db.tasks[task.id]
+
+    def delete(self, user_id: str, task_id: str) -> None:
+        with self._db as db:
+            task = self.get(user_id, task_id)
+            del db.tasks[task.id]
+            if task.completed:
+                db.users[user_id].answers.remove(task.id)
+                total = db.tracker(self.cohort).n_samples_total
+                db.change_tracker(self.cohort, n_samples_total=max(total - 1, 0))
+
+
+class MemoryUserStore:
+    """Implements :class:`chalicelib.services.ports.UserStore`."""
+
+    def __init__(self, database: MemoryDatabase, cohort: str = "default") -> None:
+        self._db = database
+        self._cohort = cohort
+
+    def add(self, user_id: str, email: str, full_name: str | None) -> None:
+        with self._db as db:
+            account = db.users.setdefault(user_id, Account(email, full_name))
+            if not account.deleted:
+                account.email, account.full_name = email, account.full_name or full_name
+
+    def get(self, user_id: str) -> tuple[str | None, str | None]:
+        account = self._live(user_id)
+        return account.email, account.full_name
+
+    def set_full_name(self, user_id: str, full_name: str | None) -> None:
+        self._live(user_id).full_name = full_name
+
+    def erase(self, user_id: str) -> None:
+        with self._db as db:
+            mine = [task for task in db.tasks.values() if task.user_id == user_id]
+            for task in mine:
+                del db.tasks[task.id]
+            gone = sum(task.completed for task in mine)
+            total = db.tracker(self._cohort).n_samples_total
+            db.change_tracker(self._cohort, n_samples_total=max(total - gone, 0))
+            if user_id in db.users:
+                db.users[user_id] = Account(None, None, deleted=True)
+
+    def _live(self, user_id: str) -> Account:
+        with self._db as db:
+            account = db.users.get(user_id)
+            if account is None or account.deleted:
+                raise UnauthenticatedError("This account does not exist")
+            return account
+
+
+class MemoryTracker:
+    """Implements :class:`chalicelib.services.ports.Tracker`."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._db = database
+
+    def read(self, cohort: str) -> TrackerRow:
+        with self._db as db:
+            return db.tracker(cohort)
+
+    def set_counter(self, cohort: str, value: int) -> TrackerRow:
+        with self._db as db:
+            return db.change_tracker(cohort, n_samples_since_training=value)
+
+    def set_model_version(self, cohort: str, version: str | None) -> None:
+        with self._db as db:
+            db.change_tracker(cohort, model_version=version)
+
+    def request_training(self, cohort: str, reason: str) -> TrainingRequest | None:
+        with self._db as db:
+            live = db.tracker(cohort).training_request_id is not None
+            return None if live else db.new_request(cohort, reason)
+
+    def mark_enqueued(self, request: TrainingRequest) -> None:
+        with self._db as db:
+            if db.tracker(request.cohort).training_request_id == request.request_id:
+                db.change_tracker(request.cohort, training_enqueued_at=db.moment())
+
+    def unsent_requests(self, grace_seconds: float, resend_seconds: float) -> list[TrainingRequest]:
+        with self._db as db:
+            now = db.moment()
+            return [
+                TrainingRequest(row.training_request_id, cohort, row.training_requested_at, db.reasons[cohort])
+                for cohort, row in ((cohort, db.tracker(cohort)) for cohort in list(db.trackers))
+                if row.training_request_id is not None
+                and row.training_requested_at is not None
+                and not row.lease_live
+                and (
+                    row.training_requested_at < now - timedelta(seconds=grace_seconds)
+                    if row.training_enqueued_at is None
+                    else row.training_enqueued_at < now - timedelta(seconds=resend_seconds)
+                )
+            ]
+
+    def free_abandoned(self, after_seconds: float) -> list[str]:
+        with self._db as db:
+            old = db.moment() - timedelta(seconds=after_seconds)
+            freed = []
+            for cohort in list(db.trackers):
+                row = db.tracker(cohort)
+                requested = row.training_requested_at
+                if row.training_request_id and requested and requested < old and not row.lease_live:
+                    db.change_tracker(
+                        cohort,
+                        training_request_id=None,
+                        training_requested_at=None,
+                        training_enqueued_at=None,
+                        lease_expires_at=None,
+                        progress=None,
+                        last_error="training was abandoned: no worker finished it",
+                    )
+                    freed.append(cohort)
+            return freed
+
+    def ping(self) -> None:
+        with self._db:
+            pass

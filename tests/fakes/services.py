@@ -1,0 +1,202 @@
+"""In-memory stand-ins for Cognito, SQS and S3."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from chalicelib.domain.accounts import Caller
+from chalicelib.domain.errors import (
+    BadRequestError,
+    IdentityUnavailableError,
+    ModelError,
+    NotFoundError,
+    PointerConflictError,
+    QueueUnavailableError,
+    RegistryUnavailableError,
+    UnauthenticatedError,
+)
+from chalicelib.domain.training import Champion, TrainingRequest
+
+
+@dataclass
+class _Person:
+    user_id: str
+    email: str
+    password: str
+    groups: set[str] = field(default_factory=set)
+
+
+class MemoryIdentity:
+    """Implements :class:`chalicelib.services.ports.Identity`; a token is a random word."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._people: dict[str, _Person] = {}
+        self._tokens: dict[str, str] = {}
+        self.available = True
+
+    def register(self, email: str, password: str, full_name: str | None) -> str:
+        self._check()
+        with self._lock:
+            name = email.strip().lower()
+            if name in self._people:
+                raise BadRequestError("Email already registered")
+            self._people[name] = _Person(str(uuid.uuid4()), name, password)
+            return self._people[name].user_id
+
+    def login(self, email: str, password: str) -> str:
+        self._check()
+        person = self._people.get(email.strip().lower())
+        if person is None or person.password != password:
+            raise UnauthenticatedError("Incorrect email or password")
+        token = f"token-{uuid.uuid4()}"
+        self._tokens[token] = person.user_id
+        return token
+
+    def verify(self, token: str) -> Caller:
+        if token not in self._tokens:
+            raise UnauthenticatedError("Could not validate credentials")
+        user_id = self._tokens[token]
+        person = self._find(user_id)
+        return Caller(user_id, frozenset(person.groups if person else ()))
+
+    def email_verified(self, user_id: str) -> bool:
+        return False
+
+    def change_password(self, email: str, old: str, new: str) -> None:
+        self._check()
+        person = self._people.get(email.strip().lower())
+        if person is None or person.password != old:
+            raise BadRequestError("Incorrect password")
+        person.password = new
+
+    def delete(self, user_id: str) -> None:
+        self._check()
+        person = self._find(user_id)
+        if person is not None:
+            del self._people[person.email]
+
+    def make_admin(self, user_id: str) -> None:
+        """Put an account into the group of admins."""
+        person = self._find(user_id)
+        assert person is not None
+        person.groups.add("admins")
+
+    def add_to_admins(self, email: str) -> None:
+        self._check()
+        person = self._people.get(email.strip().lower())
+        if person is None:
+            raise NotFoundError(f"no account has the e-mail {email}")
+        person.groups.add("admins")
+
+    def _find(self, user_id: str) -> _Person | None:
+        return next((person for person in self._people.values() if person.user_id == user_id), None)
+
+    def _check(self) -> None:
+        if not self.available:
+            raise IdentityUnavailableError("the fake identity provider is switched off")
+
+
+class MemoryQueue:
+    """Implements :class:`chalicelib.services.ports.TrainingQueue`; drops what has the id of an earlier message."""
+
+    def __init__(self) -> None:
+        self.messages: list[TrainingRequest] = []
+        self.available = True
+
+    def send(self, request: TrainingRequest) -> None:
+        self.check()
+        if all(request.request_id != sent.request_id for sent in self.messages):
+            self.messages.append(request)
+
+    def check(self) -> None:
+        if not self.available:
+            raise QueueUnavailableError("the fake queue is switched off")
+
+
+class MemoryRegistry:
+    """Implements :class:`chalicelib.services.ports.ModelRegistry`."""
+
+    def __init__(self) -> None:
+        self._versions: dict[tuple[str, str], dict[str, bytes]] = {}
+        self._pointers: dict[str, tuple[Champion, str]] = {}
+        self._lock = threading.Lock()
+        self.available = True
+
+    def read_champion(self, cohort: str, etag: str | None = None) -> tuple[Champion, str] | None:
+        self._check()
+        found = self._pointers.get(cohort)
+        return None if found is None or found[1] == etag else found
+
+    def champion_exists(self, cohort: str) -> bool:
+        self._check()
+        return cohort in self._pointers
+
+    def write_champion(self, cohort: str, champion: Champion, expected_etag: str | None) -> str:
+        self._check()
+        with self._lock:
+            found = self._pointers.get(cohort)
+            if (found[1] if found else None) != expected_etag:
+                raise PointerConflictError("the champion was moved meanwhile")
+            etag = f'"{uuid.uuid4().hex}"'
+            self._pointers[cohort] = (champion, etag)
+            return etag
+
+    def read_version(self, cohort: str, version: str, names: Sequence[str] | None = None) -> dict[str, bytes]:
+        metadata = self.read_metadata(cohort, version)
+        stored = self._versions[cohort, version]
+        files = {}
+        for name in metadata["files"] if names is None else names:
+            if name not in stored or name not in metadata["files"]:
+                raise ModelError(f"{name} of version {version} is missing")
+            if hashlib.sha256(stored[name]).hexdigest() != metadata["files"][name]["sha256"]:
+                raise ModelError(f"{name} of version {version} is damaged")
+            files[name] = stored[name]
+        return {**files, "metadata.json": stored["metadata.json"]}
+
+    def read_metadata(self, cohort: str, version: str) -> Mapping[str, Any]:
+        self._check()
+        raw = self._versions.get((cohort, version), {}).get("metadata.json")
+        if raw is None:
+            raise NotFoundError(f"version {version} is not in the registry")
+        return dict(json.loads(raw))
+
+    def write_version(
+        self, cohort: str, version: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        self._check()
+        described = {
+            name: {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()} for name, body in files.items()
+        }
+        complete = {**metadata, "version": version, "cohort": cohort, "files": described}
+        self._versions[cohort, version] = {**files, "metadata.json": json.dumps(complete).encode()}
+        return complete
+
+    def annotate_version(self, cohort: str, version: str, notes: Mapping[str, Any]) -> None:
+        complete = {**self.read_metadata(cohort, version), **notes}
+        self._versions[cohort, version]["metadata.json"] = json.dumps(complete).encode()
+
+    def list_versions(self, cohort: str) -> list[str]:
+        self._check()
+        return sorted(
+            (version for (of, version), files in self._versions.items() if of == cohort and "metadata.json" in files),
+            reverse=True,
+        )
+
+    def delete_version(self, cohort: str, version: str) -> None:
+        self._check()
+        self._versions.pop((cohort, version), None)
+
+    def damage(self, cohort: str, version: str, name: str, content: bytes) -> None:
+        """Replace a stored file's content without telling the metadata."""
+        self._versions[cohort, version][name] = content
+
+    def _check(self) -> None:
+        if not self.available:
+            raise RegistryUnavailableError("the fake registry is switched off")

@@ -1,0 +1,200 @@
+"""The operator's commands against a real database, registry and queue."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from chalicelib.config import settings_from
+from chalicelib.wiring import Container, build
+from ops import cli, simulate
+
+MONITOR = "import sys; from ops.cli import main; sys.exit(main(['monitor']))"
+HISTORY = "user_id,topic,is_correct\nu,t,1\nu,t,0\n"
+
+
+@pytest.fixture
+def deployment(environment: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Container:
+    """What the environment names; no stack runs on the state directory."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("STATE_DIR", str(tmp_path / "none"))
+    return build(settings_from(environment))
+
+
+def history(tmp_path: Path, content: str = HISTORY) -> str:
+    path = tmp_path / "history.csv"
+    path.write_text(content)
+    return str(path)
+
+
+def test_without_a_stack_and_an_environment_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    assert cli.main(["status"]) == 1
+    assert capsys.readouterr().err == f"error: no stack is running in {tmp_path} (start one with `make run`)\n"
+
+
+def test_a_stack_that_was_killed_is_not_taken_for_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = os.spawnlp(os.P_NOWAIT, "true", "true")
+    os.waitpid(gone, 0)
+    (tmp_path / "stack.json").write_text(json.dumps({"url": "http://x", "pid": gone, "environment": {}}))
+    assert cli.main(["--state-dir", str(tmp_path), "status"]) == 1
+    assert "is not running" in capsys.readouterr().err
+
+
+def test_a_directory_asked_for_by_option_is_never_replaced_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql+pg8000://elsewhere/x")
+    assert cli.main(["--state-dir", str(tmp_path), "status"]) == 1
+    assert "no stack is running in" in capsys.readouterr().err
+
+
+def test_an_incomplete_environment_names_every_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL", "postgresql+pg8000://elsewhere/x")
+    for name in ("REGISTRY_BUCKET", "TRAINING_QUEUE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    assert cli.main(["status"]) == 1
+    error = capsys.readouterr().err
+    assert "REGISTRY_BUCKET is not set" in error
+    assert "TRAINING_QUEUE_URL is not set" in error
+
+
+@pytest.mark.slow
+def test_status_shows_the_counter_and_says_that_there_is_no_model(
+    deployment: Container, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["status"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Counter: 0/5"
+    assert "Model: none yet" in lines
+    assert "Training: idle" in lines
+
+
+@pytest.mark.slow
+def test_status_shows_the_files_of_the_model_with_their_sizes(
+    deployment: Container, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from chalicelib.domain.training import Champion
+
+    deployment.registry.write_version("default", "v1", {"lnirt.json": b"{}" * 700}, {"n_samples": 3})
+    deployment.registry.write_champion("default", Champion("v1", None, "2026-01-01T00:00:00+00:00", None), None)
+    assert cli.main(["status"]) == 0
+    out = capsys.readouterr().out
+    assert "Model: v1\n" in out
+    assert "lnirt.json     1.4 kB\n" in out
+    assert cli.main(["status", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["files"] == {"lnirt.json": 1400}
+    assert (report["champion"], report["counter"], report["training"]) == ("v1", 0, "idle")
+
+
+@pytest.mark.slow
+def test_the_counter_is_set(deployment: Container, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["reset-counter", "4"]) == 0
+    assert capsys.readouterr().out == "Counter: 4/5\n"
+    assert deployment.tracker.read("default").n_samples_since_training == 4
+
+
+@pytest.mark.slow
+def test_a_training_is_asked_for_once(deployment: Container, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train"]) == 0
+    request = deployment.tracker.read("default").training_request_id
+    assert capsys.readouterr().out == f"Training requested: {request}\n"
+    assert cli.main(["train"]) == 1
+    assert "queued or running already" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_monitor_ends_by_itself_when_nothing_is_under_way(
+    deployment: Container, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["monitor", "--until", "idle", "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["event"] for event in events] == ["Counter: 0/5", "Training: idle"]
+
+
+@pytest.mark.slow
+def test_an_account_is_made_administrator(deployment: Container, capsys: pytest.CaptureFixture[str]) -> None:
+    deployment.identity.register("ada@example.com", "correct horse", None)
+    assert cli.main(["make-admin", "Ada@example.com"]) == 0
+    token = deployment.identity.login("ada@example.com", "correct horse")
+    assert deployment.identity.verify(token).is_admin
+    assert cli.main(["make-admin", "nobody@example.com"]) == 1
+    assert "no account has the e-mail" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_good_import_ends_with_status_0(
+    deployment: Container, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["import", history(tmp_path)]) == 0
+    assert "2 rows read, 2 answers added, 0 were there already, 1 new users (" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_an_import_with_bad_rows_keeps_the_good_ones_and_ends_with_status_1(
+    deployment: Container, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["import", "--max-faults", "1", history(tmp_path, HISTORY + "u,t,x\nu,t,y\n")]) == 1
+    output = capsys.readouterr()
+    assert output.err == "line 4, is_correct: 'x' must be 0, 1, true or false\n"
+    assert "4 rows read, 2 answers added" in output.out
+    assert "2 bad rows left out" in output.out
+
+
+@pytest.mark.slow
+def test_an_unusable_file_ends_with_status_2_and_imports_nothing(
+    deployment: Container, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["import", history(tmp_path, "user_id,topic\nu,t\n")]) == 2
+    assert "no column is_correct" in capsys.readouterr().err
+    assert deployment.tracker.read("default").n_samples_total == 0
+
+
+@pytest.mark.slow
+def test_imported_students_are_predicted_for_like_others(deployment: Container, tmp_path: Path) -> None:
+    path = tmp_path / "simulated.csv"
+    simulate.write_csv(simulate.history(80), path)
+    assert cli.main(["import", str(path)]) == 0
+    state = deployment.tasks.prediction_context(simulate.history(1)[0].user_id).state
+    assert state.n_answers == 20
+
+
+@pytest.mark.slow
+def test_migrating_an_up_to_date_database_changes_nothing(
+    deployment: Container, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["migrate"]) == 0
+    assert capsys.readouterr().out == "The tables are up to date.\n"
+
+
+@pytest.mark.slow
+def test_monitor_ends_cleanly_with_ctrl_c(deployment: Container) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + MONITOR],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().endswith("Counter: 0/5\n")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")

@@ -1,0 +1,51 @@
+"""``make demo`` in a temporary directory: the whole main job with the real training."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+def test_the_demonstration_shows_the_main_job_and_ends_well(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.demo", "--state-dir", str(tmp_path / "none")],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    told = [line for line in lines if line.startswith(("counter:", "Background"))]
+    assert told == [
+        *(f"counter: {n}/5" for n in range(1, 6)),
+        "Background training started",
+        "Background training complete",
+        "counter: 0/5",
+    ]
+    before, after = [line for line in lines if line.startswith("Prediction")]
+    assert before.endswith(("source default", "source lnirt"))
+    assert after.endswith("source embedding")
+
+
+def test_a_file_that_cannot_be_used_fails_the_demonstration_before_anything_starts(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.demo", "--state-dir", str(tmp_path), "--file", str(tmp_path / "none.csv")],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "none.csv" in done.stderr
+    assert "Started" not in done.stdout

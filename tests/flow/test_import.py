@@ -1,0 +1,291 @@
+"""Importing history into PostgreSQL: what is stored, and that it may be run again, killed, or raced."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from chalicelib.domain.predictions import DEFAULT_PREDICTION
+from chalicelib.domain.tasks import Difficulty, NewTask, Result
+from chalicelib.domain.training import TrainingPolicy
+from chalicelib.features.practice_state import Answer, replay, rows_by_key
+from chalicelib.storage import history_import
+from chalicelib.storage.database import connect
+from chalicelib.storage.task_store import PostgresTaskStore
+from chalicelib.storage.tracker import PostgresTracker
+from chalicelib.storage.user_store import PostgresUserStore
+from ops import simulate
+from ops.import_history import ImportReport, import_file
+from ops.simulate import SimulatedAnswer
+
+pytestmark = pytest.mark.slow
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+POLICY = TrainingPolicy(threshold=5, minimum_samples=10)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = connect(database_url)
+    yield engine
+    engine.dispose()
+
+
+def load(engine: Engine, path: Path) -> ImportReport:
+    return import_file(engine, "default", path, NOW, lambda _: None)
+
+
+def load_text(engine: Engine, tmp_path: Path, content: str) -> ImportReport:
+    path = tmp_path / "text.csv"
+    path.write_text(content)
+    return load(engine, path)
+
+
+def load_answers(engine: Engine, tmp_path: Path, answers: Iterable[SimulatedAnswer]) -> ImportReport:
+    path = tmp_path / "answers.csv"
+    simulate.write_csv(answers, path)
+    return load(engine, path)
+
+
+def query(engine: Engine, sql: str) -> list[tuple[object, ...]]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(sql))]
+
+
+def contents(engine: Engine) -> list[list[tuple[object, ...]]]:
+    """All that an import stores and that does not depend on when it ran."""
+    return [
+        query(engine, "SELECT id, n_answers, email FROM users ORDER BY id"),
+        query(engine, "SELECT id::text, user_id, answer_index, completed_at FROM practice_tasks ORDER BY 1"),
+        query(engine, "SELECT * FROM practice_state ORDER BY 1, 2, 3"),
+        query(engine, "SELECT n_samples_total, n_samples_since_training FROM embedding_model_tracker"),
+    ]
+
+
+def assert_state_is_replayed_history(engine: Engine, user: str) -> None:
+    history = query(
+        engine,
+        "SELECT topic_key, difficulty_numeric, is_correct, actual_time_seconds, completed_at FROM practice_tasks "
+        f"WHERE user_id = '{user}' AND completed ORDER BY answer_index",
+    )
+    expected = replay(user, (Answer(*values) for values in history))  # type: ignore[arg-type]
+    found = PostgresTaskStore(engine, "default").prediction_context(user).state
+    assert found.n_answers == expected.n_answers == len(history)
+    assert rows_by_key(found) == rows_by_key(expected)
+    for key, row in rows_by_key(found).items():
+        assert row.decayed.tobytes() == rows_by_key(expected)[key].decayed.tobytes()
+
+
+def test_answers_become_completed_tasks_users_and_samples(engine: Engine, tmp_path: Path) -> None:
+    report = load_text(
+        engine,
+        tmp_path,
+        "user_id,topic,is_correct,subject,difficulty,actual_time_seconds,completed_at\n"
+        "ada, Algebra ,1,Maths,hard,30,2026-01-02T03:04:05.000006Z\n",
+    )
+    assert (report.added, report.bad, report.new_users) == (1, 0, 1)
+    assert query(engine, "SELECT id, email, n_answers FROM users") == [("ada", None, 1)]
+    at = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+    assert query(
+        engine,
+        "SELECT subject, subject_key, topic, topic_key, difficulty, difficulty_numeric, completed, is_correct, "
+        "actual_time_seconds, completed_at, created_at, updated_at, answer_index FROM practice_tasks",
+    ) == [("Maths", "maths", " Algebra ", "algebra", "hard", 3, True, True, 30.0, at, at, at, 0)]
+    assert query(
+        engine,
+        "SELECT predicted_correct, predicted_time_seconds, prediction_source, model_version, lnirt_model_version "
+        "FROM practice_tasks",
+    ) == [(0.5, 60, "default", None, "fallback_default")]
+
+
+def test_importing_counts_in_the_total_and_not_towards_a_training(engine: Engine, tmp_path: Path) -> None:
+    load_answers(engine, tmp_path, simulate.history(40))
+    tracker = PostgresTracker(engine).read("default")
+    assert (tracker.n_samples_total, tracker.n_samples_since_training) == (40, 0)
+    assert tracker.training_request_id is None
+
+
+def test_the_state_is_that_of_the_answers_replayed(engine: Engine, tmp_path: Path) -> None:
+    load_answers(engine, tmp_path, simulate.history(300, n_users=3))
+    for (user,) in query(engine, "SELECT id FROM users"):
+        assert_state_is_replayed_history(engine, str(user))
+
+
+def test_running_it_twice_adds_nothing(engine: Engine, tmp_path: Path) -> None:
+    answers = simulate.history(200)
+    load_answers(engine, tmp_path, answers)
+    before = contents(engine)
+    again = load_answers(engine, tmp_path, answers)
+    assert (again.added, again.already_there, again.new_users) == (0, 200, 0)
+    assert contents(engine) == before
+
+
+def test_the_rows_of_a_user_may_lie_anywhere_when_they_have_positions(engine: Engine, tmp_path: Path) -> None:
+    answers = simulate.history(120)
+    random.Random(1).shuffle(answers)
+    load_answers(engine, tmp_path, answers)
+    assert query(
+        engine,
+        "SELECT count(*) FROM (SELECT completed_at < lag(completed_at) OVER "
+        "(PARTITION BY user_id ORDER BY answer_index) AS back FROM practice_tasks) t WHERE back",
+    ) == [(0,)]
+
+
+def test_without_positions_time_orders_and_without_time_the_file(engine: Engine, tmp_path: Path) -> None:
+    load_text(
+        engine,
+        tmp_path,
+        "user_id,topic,is_correct,completed_at\nu,third,1,2026-01-03\nu,first,1,2026-01-01\nv,one,1,\nv,two,1,\n",
+    )
+    assert query(engine, "SELECT user_id, topic FROM practice_tasks ORDER BY user_id, answer_index") == [
+        ("u", "first"),
+        ("u", "third"),
+        ("v", "one"),
+        ("v", "two"),
+    ]
+
+
+def test_an_unknown_time_stays_unknown_and_lists_keep_the_order(engine: Engine, tmp_path: Path) -> None:
+    load_text(engine, tmp_path, "user_id,topic,is_correct\n" + "".join(f"u,t{n},1\n" for n in range(9)))
+    assert query(engine, "SELECT DISTINCT completed_at FROM practice_tasks") == [(None,)]
+    assert query(engine, "SELECT DISTINCT last_at FROM practice_state") == [(None,)]
+    assert query(engine, "SELECT topic FROM practice_tasks ORDER BY created_at") == [(f"t{n}",) for n in range(9)]
+
+
+def test_a_longer_version_of_a_file_adds_only_what_is_new(engine: Engine, tmp_path: Path) -> None:
+    answers = simulate.history(150)
+    load_answers(engine, tmp_path, answers[:100])
+    report = load_answers(engine, tmp_path, answers)
+    assert (report.added, report.already_there) == (50, 100)
+    for (user,) in query(engine, "SELECT id FROM users"):
+        assert_state_is_replayed_history(engine, str(user))
+
+
+def test_identical_rows_are_so_many_answers(engine: Engine, tmp_path: Path) -> None:
+    content = "user_id,topic,is_correct\n" + "u,t,1\n" * 3
+    assert load_text(engine, tmp_path, content).added == 3
+    assert load_text(engine, tmp_path, content + "u,t,1\n").added == 1
+
+
+def test_names_are_stored_as_they_are_written(engine: Engine, tmp_path: Path) -> None:
+    names = ["back\\slash", "\\N", "\\.", "sharp \u00df", "e\u0301", "100%", "it's"]
+    load_text(engine, tmp_path, "user_id,topic,is_correct\n" + "".join(f"{n},{n},1\n" for n in names))
+    assert {row[0] for row in query(engine, "SELECT topic FROM practice_tasks")} == set(names)
+    assert {row[0] for row in query(engine, "SELECT id FROM users")} == set(names)
+    load_text(engine, tmp_path, "user_id,topic,is_correct\n" + "".join(f"{n},{n},0\n" for n in names))
+    for name in (names[0], names[1], names[4]):
+        assert_state_is_replayed_history(engine, name)
+
+
+def test_an_account_keeps_what_it_practised_before(engine: Engine, tmp_path: Path) -> None:
+    PostgresUserStore(engine, "default").add("ada", "ada@example.com", "Ada")
+    store = PostgresTaskStore(engine, "default")
+    task = store.insert("ada", NewTask("Maths", "algebra", Difficulty.MEDIUM, "?"), DEFAULT_PREDICTION)
+    store.complete("ada", task.id, Result(True, 20), None, POLICY)
+    report = load_text(engine, tmp_path, "user_id,topic,is_correct\nada,Algebra,0\nada,Geometry,1\n")
+    assert (report.added, report.new_users) == (2, 0)
+    assert query(engine, "SELECT email, n_answers FROM users") == [("ada@example.com", 3)]
+    assert_state_is_replayed_history(engine, "ada")
+
+
+def test_a_deleted_account_stays_empty_and_its_rows_are_named(engine: Engine, tmp_path: Path) -> None:
+    PostgresUserStore(engine, "default").add("gone", "gone@example.com", None)
+    PostgresUserStore(engine, "default").erase("gone")
+    report = load_text(engine, tmp_path, "user_id,topic,is_correct\ngone,t,1\nhere,t,1\n")
+    assert [str(fault) for fault in report.faults] == ["line 2, user_id: 'gone' is an account that was deleted"]
+    assert (report.bad, report.added) == (1, 1)
+    assert query(engine, "SELECT count(*) FROM practice_tasks WHERE user_id = 'gone'") == [(0,)]
+
+
+def test_many_small_batches_store_what_one_large_one_does(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = simulate.history(200, n_users=9)
+    rows = _rows(tmp_path, answers)
+    with history_import.history_import(engine, "default") as run:
+        run.stage(rows)
+        results = list(run.batches(batch_rows=30))
+    assert len(results) > 3
+    assert sum(result.added for result in results) == 200
+    for (user,) in query(engine, "SELECT id FROM users"):
+        assert_state_is_replayed_history(engine, str(user))
+
+
+def test_an_import_that_stops_half_way_is_finished_by_the_next(engine: Engine, tmp_path: Path) -> None:
+    answers = simulate.history(200, n_users=9)
+    with history_import.history_import(engine, "default") as run:
+        run.stage(_rows(tmp_path, answers))
+        batches = run.batches(batch_rows=30)
+        next(batches)
+        next(batches)
+    half = query(engine, "SELECT n_samples_total FROM embedding_model_tracker")[0][0]
+    report = load_answers(engine, tmp_path, answers)
+    assert report.already_there == half
+    assert 0 < report.added < 200
+    assert query(engine, "SELECT n_samples_total FROM embedding_model_tracker") == [(200,)]
+    for (user,) in query(engine, "SELECT id FROM users"):
+        assert_state_is_replayed_history(engine, str(user))
+
+
+def test_two_imports_of_one_file_at_once_add_it_once(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "answers.csv"
+    simulate.write_csv(simulate.history(2_000, n_users=40), path)
+    reports: list[ImportReport] = []
+    _side_by_side([lambda: reports.append(load(engine, path))] * 2)
+    assert sum(report.added for report in reports) == 2_000
+    assert query(engine, "SELECT count(*) FROM practice_tasks") == [(2_000,)]
+    assert query(engine, "SELECT n_samples_total FROM embedding_model_tracker") == [(2_000,)]
+
+
+def test_completions_during_an_import_are_neither_lost_nor_out_of_order(engine: Engine, tmp_path: Path) -> None:
+    answers = simulate.history(3_000, n_users=2)
+    user = answers[0].user_id
+    load_answers(engine, tmp_path, answers[:2])
+    path = tmp_path / "rest.csv"
+    simulate.write_csv(answers[2:], path)
+    store = PostgresTaskStore(engine, "default")
+    task = NewTask("Mathematics", "Algebra", Difficulty.HARD, "?")
+
+    def practise() -> None:
+        for n in range(30):
+            made = store.insert(user, task, DEFAULT_PREDICTION)
+            store.complete(user, made.id, Result(n % 3 > 0, n), None, POLICY)
+
+    _side_by_side([practise, practise, lambda: load(engine, path)])
+    tracker = PostgresTracker(engine).read("default")
+    assert (tracker.n_samples_total, tracker.n_samples_since_training) == (3_060, 60)
+    assert_state_is_replayed_history(engine, user)
+
+
+def _rows(tmp_path: Path, answers: Sequence[SimulatedAnswer]) -> list[history_import.HistoryRow]:
+    from ops.history_file import open_history
+
+    path = tmp_path / "rows.csv"
+    simulate.write_csv(answers, path)
+    with open_history(path, NOW) as rows:
+        return [row for row in rows if isinstance(row, history_import.HistoryRow)]
+
+
+def _side_by_side(works: Sequence[object]) -> None:
+    """Run the works in threads; raises what one of them raised."""
+    errors: list[BaseException] = []
+
+    def guarded(work: object) -> None:
+        try:
+            work()  # type: ignore[operator]
+        except Exception as error:  # noqa: BLE001 - handed to the test
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]

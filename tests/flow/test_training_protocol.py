@@ -1,0 +1,220 @@
+"""From five completions to an embedding prediction, and what happens when a step of it happens twice or not at all.
+
+Real PostgreSQL, moto for S3 and SQS, the real Keras job.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chalicelib.config import settings_from
+from chalicelib.domain.errors import LeaseLostError
+from chalicelib.domain.predictions import Source
+from chalicelib.domain.tasks import Difficulty, NewTask, Result
+from chalicelib.domain.training import TrainingRequest, TrainingState
+from chalicelib.services import tasks as task_service
+from chalicelib.services import training
+from chalicelib.services.predictions import predict_for
+from chalicelib.services.tasks import TaskChange
+from chalicelib.storage.tracker import Lease
+from chalicelib.wiring import Container, build
+from training_job.__main__ import build as build_worker
+from training_job.__main__ import poll
+from training_job.pipeline import run
+from training_job.worker import Worker, handle
+
+pytestmark = pytest.mark.slow
+
+
+class Stack:
+    """The API's container and a worker on the same services."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        settings = settings_from(environment)
+        self.api: Container = build(settings)
+        self.worker: Worker = build_worker(settings)
+
+    def complete(self, n: int, user: str = "ada", correct: bool | None = None) -> list[bool]:
+        """Create and complete ``n`` tasks through the services; returns which of them queued a training."""
+        queued = []
+        for i in range(n):
+            new = NewTask("Math", f"topic {i % 3}", Difficulty.MEDIUM, "?")
+            task = task_service.create_task(self.api.tasks, self.api.models, user, new)
+            change = TaskChange(is_correct=i % 3 != 0 if correct is None else correct, actual_time_seconds=20.0 + i)
+            _, note = task_service.update_task(
+                self.api.tasks, self.api.tracker, self.api.queue, self.api.policy, user, task.id, change
+            )
+            assert note is not None
+            queued.append(note.queued)
+        return queued
+
+    def status(self) -> training.ModelStatus:
+        return training.status(self.api.tracker, self.api.policy, self.api.settings.cohort)
+
+    def champion(self) -> str | None:
+        found = self.worker.registry.read_champion(self.api.settings.cohort)
+        return found[0].version if found else None
+
+    def live_request(self) -> TrainingRequest:
+        row = self.api.tracker.read(self.api.settings.cohort)
+        assert row.training_request_id is not None
+        assert row.training_requested_at is not None
+        return TrainingRequest(row.training_request_id, row.cohort, row.training_requested_at, "threshold")
+
+
+@pytest.fixture
+def stack(environment: dict[str, str]) -> Iterator[Stack]:
+    stack = Stack({**environment, "COHORT": f"c{uuid.uuid4().hex[:8]}", "LEASE_SECONDS": "30"})
+    yield stack
+    stack.api.engine.dispose()
+    stack.worker.engine.dispose()
+
+
+def test_five_completions_lead_to_an_embedding_prediction(stack: Stack) -> None:
+    assert stack.complete(9) == [False] * 9
+    stack.api.tracker.set_counter(stack.api.settings.cohort, 4)
+    before = predict_for(stack.api.tasks, stack.api.models, "ada", "Topic 1", Difficulty.MEDIUM)
+    assert before.source is Source.DEFAULT
+    assert stack.complete(1) == [True]
+    assert stack.status().training is TrainingState.QUEUED
+    assert poll(stack.worker, 1)
+    status = stack.status()
+    assert (status.counter, status.training, status.last_error) == (0, TrainingState.IDLE, None)
+    assert (status.n_samples_last_training, status.n_samples_total) == (10, 10)
+    assert status.model_version == stack.champion()
+    after = predict_for(stack.api.tasks, stack.api.models, "ada", "TOPIC 1", Difficulty.MEDIUM)
+    assert (after.source, after.model_version) == (Source.EMBEDDING, stack.champion())
+    newcomer = predict_for(stack.api.tasks, stack.api.models, "bob", "topic 1", Difficulty.MEDIUM)
+    assert newcomer.source is Source.LNIRT
+    assert not poll(stack.worker, 1)
+
+
+def test_a_message_delivered_again_after_the_publish_publishes_nothing_more(stack: Stack) -> None:
+    stack.complete(10)
+    request = stack.live_request()
+    run(request, stack.worker.engine, stack.worker.registry, still_ours=lambda: None, report=lambda _: None)
+    pointer = stack.worker.registry.read_champion(request.cohort)
+    assert stack.status().counter == 10
+    assert poll(stack.worker, 1)
+    assert stack.worker.registry.read_champion(request.cohort) == pointer
+    assert (stack.status().counter, stack.status().training) == (0, TrainingState.IDLE)
+    assert stack.worker.registry.list_versions(request.cohort) == [request.version]
+
+
+def test_a_message_of_a_request_that_is_over_is_dropped(stack: Stack) -> None:
+    over = TrainingRequest(str(uuid.uuid4()), stack.api.settings.cohort, datetime.now(UTC), "threshold")
+    stack.worker.queue.send(over)
+    assert poll(stack.worker, 1)
+    assert stack.worker.queue.depth() == (0, 0)
+    assert stack.champion() is None
+
+
+def test_a_worker_that_lost_its_lease_does_not_publish(stack: Stack) -> None:
+    stack.complete(10)
+    request = stack.live_request()
+    slow = stack.worker.tracker.take_lease(request, 0.0)
+    assert isinstance(slow, Lease)
+    quick = stack.worker.tracker.take_lease(request, 30.0)
+    assert isinstance(quick, Lease)
+    with pytest.raises(LeaseLostError):
+        run(
+            request,
+            stack.worker.engine,
+            stack.worker.registry,
+            still_ours=lambda: stack.worker.tracker.renew_lease(slow, 30.0),
+            report=lambda _: None,
+        )
+    assert stack.champion() is None
+
+
+def test_five_more_completions_during_a_training_make_the_next_request_at_once(stack: Stack) -> None:
+    stack.complete(10)
+    request = stack.live_request()
+    lease = stack.worker.tracker.take_lease(request, 30.0)
+    assert isinstance(lease, Lease)
+    assert stack.complete(6) == [False] * 6
+    following = stack.worker.tracker.finish(lease, counted=10, n_samples=10, version="v1", policy=stack.worker.policy)
+    assert following is not None
+    assert following.request_id != request.request_id
+    status = stack.status()
+    assert (status.counter, status.training) == (6, TrainingState.QUEUED)
+
+
+def test_answers_of_one_class_only_are_skipped_without_an_error(stack: Stack) -> None:
+    stack.complete(10, correct=True)
+    assert poll(stack.worker, 1)
+    status = stack.status()
+    assert (status.training, status.last_error, status.counter) == (TrainingState.IDLE, None, 10)
+    assert status.progress is not None
+    assert status.progress["phase"] == "skipped"
+    assert stack.complete(1, correct=False) == [True]
+
+
+def test_a_training_that_fails_three_times_is_dead_says_why_and_can_be_triggered_again(
+    stack: Stack, environment: dict[str, str]
+) -> None:
+    stack.complete(10)
+    broken = Stack({**environment, "COHORT": stack.api.settings.cohort, "REGISTRY_BUCKET": "no-such-bucket"})
+    request = stack.live_request()
+    for attempt in range(1, 4):
+        delivery = broken.worker.queue.receive(20)
+        assert delivery is not None
+        assert (delivery.request, delivery.receive_count) == (request, attempt)
+        handle(broken.worker, delivery)
+        broken.worker.queue.extend(delivery, 0)
+    assert broken.worker.queue.receive(1) is None
+    status = stack.status()
+    assert status.training is TrainingState.IDLE
+    assert status.last_error is not None
+    assert "no-such-bucket" in status.last_error or "NoSuchBucket" in status.last_error
+    assert stack.complete(1) == [True]
+    assert poll(stack.worker, 1)
+    assert stack.status().last_error is None
+    assert stack.champion() is not None
+
+
+def test_a_request_whose_message_was_never_sent_is_sent_by_the_sweeper(
+    stack: Stack, environment: dict[str, str]
+) -> None:
+    stack.complete(9)
+    queue_url = environment["TRAINING_QUEUE_URL"] + "-that-is-not-there"
+    deaf = Stack({**environment, "COHORT": stack.api.settings.cohort, "TRAINING_QUEUE_URL": queue_url})
+    assert deaf.complete(1) == [True]
+    assert stack.status().training is TrainingState.QUEUED
+    request = stack.live_request()
+    unsent = stack.api.tracker.unsent_requests(grace_seconds=-1, resend_seconds=600)
+    assert request in unsent
+    training.send_request(stack.api.tracker, stack.api.queue, request)
+    delivery = stack.worker.queue.receive(1)
+    assert delivery is not None
+    assert delivery.request == request
+
+
+def test_versions_beyond_the_retention_are_deleted_but_no_recent_champion(stack: Stack) -> None:
+    from training_job.publish import prune, successor
+
+    registry, cohort = stack.worker.registry, stack.api.settings.cohort
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    versions = [f"{moment + timedelta(days=i):%Y%m%dT%H%M%SZ}-{i:08x}" for i in range(6)]
+    for version in versions:
+        registry.write_version(cohort, version, {"lnirt.json": b"{}"}, {})
+    first = successor(None, versions[0], "r0")
+    etag = registry.write_champion(cohort, first, None)
+    registry.write_champion(cohort, successor(first, versions[1], "r1"), etag)
+    assert prune(registry, cohort, keep=2) == [versions[3], versions[2]]
+    assert registry.list_versions(cohort) == [versions[5], versions[4], versions[1], versions[0]]
+
+
+def test_a_zero_second_completion_is_learnt_as_correctness_only(stack: Stack) -> None:
+    task = stack.api.tasks.insert(
+        "ada",
+        NewTask("Math", "t", Difficulty.EASY, "?"),
+        predict_for(stack.api.tasks, stack.api.models, "ada", "t", Difficulty.EASY),
+    )
+    stack.api.tasks.complete("ada", task.id, Result(True, 0.0), None, stack.api.policy)
+    (row,) = stack.api.tasks.prediction_context("ada").state.rows
+    assert (row.attempts, row.correct, row.timed, row.sum_log_seconds) == (1, 1, 0, 0.0)

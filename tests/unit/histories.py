@@ -1,0 +1,82 @@
+"""Simulated histories with a known truth, for the tests of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from chalicelib.features.answers import AnswerTable
+from chalicelib.features.practice_state import Answer, UserState, replay
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a simulated history was drawn from."""
+
+    ability: np.ndarray[Any, Any]
+    easiness: np.ndarray[Any, Any]
+    discrimination: np.ndarray[Any, Any]
+    speed: np.ndarray[Any, Any]
+    intensity: np.ndarray[Any, Any]
+
+
+def simulate(
+    n_users: int,
+    n_topics: int,
+    n_answers: int,
+    *,
+    seed: int = 0,
+    times: bool = True,
+    levels: Sequence[int] = (1, 2, 3, 4),
+) -> tuple[AnswerTable, Truth]:
+    """Answers of a 2PL and lognormal population, students taking turns; levels are half a logit apart."""
+    rng = np.random.default_rng(seed)
+    ability, speed = rng.normal(size=n_users), rng.normal(scale=0.3, size=n_users)
+    discrimination = np.exp(rng.normal(scale=0.2, size=n_topics))
+    level_effect, level_time = -0.5 * (np.arange(4) - 1), 0.25 * (np.arange(4) - 1)
+    easiness = rng.normal(0.5, 0.8, size=n_topics)[:, None] + level_effect
+    intensity = rng.normal(4.0, 0.4, size=n_topics)[:, None] + level_time
+    user, topic = rng.integers(n_users, size=n_answers), rng.integers(n_topics, size=n_answers)
+    level = rng.choice(np.array(levels) - 1, size=n_answers)
+    logit = discrimination[topic] * ability[user] + easiness[topic, level]
+    seconds = np.exp(intensity[topic, level] - speed[user] + rng.normal(scale=0.5, size=n_answers))
+    table = AnswerTable.from_columns(
+        user=user,
+        user_ids=[f"student {i}" for i in range(n_users)],
+        topic=topic,
+        topics=[f"topic {i}" for i in range(n_topics)],
+        difficulty=level + 1,
+        is_correct=rng.random(n_answers) < 1 / (1 + np.exp(-logit)),
+        seconds=seconds if times else None,
+        at=1.7e9 + 600.0 * np.arange(n_answers),
+    )
+    return table, Truth(ability, easiness, discrimination, speed, intensity)
+
+
+def answers_of(table: AnswerTable, rows: Sequence[int]) -> list[Answer]:
+    """Rows of a table as the practice state takes them."""
+    return [
+        Answer(
+            topic=table.topics[table.topic[row]],
+            difficulty=int(table.difficulty[row]),
+            is_correct=bool(table.is_correct[row]),
+            seconds=None if np.isnan(table.seconds[row]) else float(table.seconds[row]),
+            at=time_of(table, row),
+        )
+        for row in rows
+    ]
+
+
+def time_of(table: AnswerTable, row: int) -> datetime | None:
+    """When a row was answered."""
+    return None if np.isnan(table.at[row]) else datetime.fromtimestamp(float(table.at[row]), UTC)
+
+
+def state_before(table: AnswerTable, row: int) -> UserState:
+    """The stored state of the row's student just before that answer."""
+    earlier = [i for i in range(row) if table.user[i] == table.user[row]]
+    return replay(table.user_ids[table.user[row]], answers_of(table, earlier))

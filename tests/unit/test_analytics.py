@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.domain.results import CalibrationRow, DayRow, TopicRow, Totals
+from chalicelib.services import analytics
+
+
+class Figures:
+    """A store with the given rows."""
+
+    def __init__(self, days: list[DayRow] | None = None, calibration: list[CalibrationRow] | None = None) -> None:
+        self._days, self._calibration = days or [], calibration or []
+        self.since: datetime | None = None
+
+    def totals(self, user_id: str) -> Totals:
+        return Totals(4, 3, 2, 0.6, 20.0, 19.0, 60.0)
+
+    def days(self, user_id: str, since: datetime, utc_offset_minutes: int) -> list[DayRow]:
+        self.since = since
+        return self._days
+
+    def topics(self, user_id: str, decay_answers: float, limit: int) -> list[TopicRow]:
+        return []
+
+    def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
+        return self._calibration
+
+
+def row(version: str, bin_: int, n: int, predicted: float, correct: int) -> CalibrationRow:
+    squared = correct * (1 - predicted) ** 2 + (n - correct) * predicted**2
+    return CalibrationRow(version, bin_, n, n * predicted, correct, squared, 0, 0.0, 0.0, 0, 0)
+
+
+def test_today_begins_at_the_readers_midnight() -> None:
+    late_evening_in_utc = datetime(2026, 3, 31, 23, 30, tzinfo=UTC)
+    days = [DayRow(date(2026, 4, 1), 2, 1, 30.0), DayRow(date(2026, 3, 31), 3, 3, 20.0)]
+    store = Figures(days)
+    summary = analytics.summary(store, "ada", late_evening_in_utc, utc_offset_minutes=60)
+    assert (summary.today.completed, summary.today.accuracy) == (2, 0.5)
+    assert store.since is not None
+    assert store.since.isoformat() == "2026-03-03T00:00:00+01:00"
+
+
+def test_the_last_seven_days_are_today_and_six_before() -> None:
+    days = [DayRow(date(2026, 3, day), 1, 1, None) for day in (31, 25, 24)]
+    summary = analytics.summary(Figures(days), "ada", datetime(2026, 3, 31, 12, tzinfo=UTC), 0)
+    assert (summary.last_7_days.completed, len(summary.days)) == (2, 3)
+
+
+def test_a_day_without_completions_has_no_accuracy() -> None:
+    summary = analytics.summary(Figures(), "ada", datetime(2026, 3, 31, tzinfo=UTC), 0)
+    assert (summary.today.completed, summary.today.accuracy) == (0, None)
+
+
+def test_calibration_joins_versions_and_lists_the_newest_first() -> None:
+    rows = [
+        row("embedding_20260101", 2, 4, 0.25, 1),
+        row("lnirt_20260301", 2, 4, 0.25, 3),
+        row("embedding_20260301", 8, 2, 0.85, 2),
+    ]
+    report = analytics.calibration(Figures(calibration=rows), "ada")
+    assert [version.lnirt_model_version.partition("_")[2] for version in report.by_version] == [
+        "20260301",
+        "20260301",
+        "20260101",
+    ]
+    assert [(one.n, one.actual) for one in report.overall.bins] == [(8, 0.5), (2, 1.0)]
+    assert report.overall.expected_calibration_error == pytest.approx(0.8 * 0.25 + 0.2 * 0.15)
+    assert report.overall.brier_score == pytest.approx((4 * 0.5625 + 4 * 0.0625 + 2 * 0.0225) / 10)
+
+
+def test_no_predictions_are_no_calibration() -> None:
+    overall = analytics.calibration(Figures(), None).overall
+    assert (overall.n, overall.brier_score, overall.time_ratio, overall.bins) == (0, None, None, [])
+
+
+def test_mastery_without_answers_is_one_half_and_unsure() -> None:
+    middle, low, high = analytics.mastery(0.0, 0.0)
+    assert middle == 0.5
+    assert low == pytest.approx(1 - high)
+    assert low < 0.2
+
+
+@given(weight=st.floats(0, 1e4), share=st.floats(0, 1))
+def test_mastery_lies_inside_its_interval(weight: float, share: float) -> None:
+    middle, low, high = analytics.mastery(weight * share, weight)
+    assert 0 <= low <= middle <= high <= 1
+
+
+@given(weight=st.floats(0, 1e3), share=st.floats(0, 1), more=st.floats(0.1, 10))
+def test_another_correct_answer_never_lowers_mastery(weight: float, share: float, more: float) -> None:
+    before = analytics.mastery(weight * share, weight)[0]
+    assert analytics.mastery(weight * share + more, weight + more)[0] >= before - 1e-12

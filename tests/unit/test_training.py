@@ -1,0 +1,231 @@
+"""A training gives a version that serves, or says why not, whatever the history looks like."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chalicelib.domain.lnirt import sigmoid
+from chalicelib.features.answers import AnswerTable
+from chalicelib.features.practice_state import UserState, advance, rows_by_key
+from chalicelib.prediction.batch import predict_history
+from chalicelib.prediction.predictor import Predictor, predict
+from tests.unit.archives import version_files
+from tests.unit.histories import answers_of, simulate, state_before, time_of
+from training_job.calibrate import choose_scale, choose_temperature
+from training_job.evaluate import holdout_scores, parity
+from training_job.metrics import auc, expected_calibration_error
+from training_job.split import validation_rows
+from training_job.train import TrainedVersion, TrainingSkipped, train_version
+
+
+def predictor_of(trained: TrainedVersion) -> Predictor:
+    return Predictor.from_files({**trained.files, "metadata.json": json.dumps(trained.metadata).encode()})
+
+
+def rebuilt(table: AnswerTable, **changes: Any) -> AnswerTable:
+    columns: dict[str, Any] = {
+        name: getattr(table, name)
+        for name in ("user", "user_ids", "topic", "topics", "difficulty", "is_correct", "seconds", "at", "order")
+    }
+    return AnswerTable.from_columns(**{**columns, **changes})
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]]:
+    table, _ = simulate(6, 7, 679)
+    progress: list[Mapping[str, Any]] = []
+    return table, train_version(table, version="v1", on_progress=progress.append), progress
+
+
+@pytest.mark.slow
+def test_a_trained_version_serves_and_agrees_with_keras(
+    small: tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]],
+) -> None:
+    table, trained, _ = small
+    assert parity(trained.files, table) <= 1e-5
+    prediction = predict(predictor_of(trained), state_before(table, 500), "topic 1", 2, datetime.now(UTC))
+    assert prediction.lnirt_model_version == "embedding_v1"
+
+
+@pytest.mark.slow
+def test_metadata_and_progress_say_what_was_done(
+    small: tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]],
+) -> None:
+    _, trained, progress = small
+    assert (trained.metadata["n_samples"], trained.metadata["n_users"], trained.metadata["n_topics"]) == (679, 6, 7)
+    assert json.loads(json.dumps(trained.metadata)) == trained.metadata
+    epochs = [item for item in progress if item["phase"] == "correctness"]
+    assert [item["epoch"] for item in epochs] == list(range(1, len(epochs) + 1))
+    assert {"lnirt", "features", "correctness", "time", "evaluate"} <= {item["phase"] for item in progress}
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_predictions() -> None:
+    table, _ = simulate(5, 4, 150)
+    everything = np.ones(len(table), dtype=np.bool_)
+    first, second = (predictor_of(train_version(table, version="v", seed=3)) for _ in range(2))
+    np.testing.assert_allclose(
+        predict_history(first, table, everything).correct, predict_history(second, table, everything).correct, atol=1e-5
+    )
+
+
+@pytest.mark.slow
+def test_served_predictions_of_a_history_equal_the_batch(
+    small: tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]],
+) -> None:
+    table, trained, _ = small
+    predictor = predictor_of(trained)
+    wanted = np.zeros(len(table), dtype=np.bool_)
+    wanted[::23] = True
+    batch = predict_history(predictor, table, wanted)
+    for position, row in enumerate(np.flatnonzero(wanted).tolist()):
+        moment = time_of(table, row) or datetime.now(UTC)
+        topic = table.topics[table.topic[row]]
+        one = predict(predictor, state_before(table, row), topic, int(table.difficulty[row]), moment)
+        assert batch.correct[position] == pytest.approx(one.correct, abs=1e-5)
+        assert np.exp(batch.log_seconds[position]) == pytest.approx(one.seconds, abs=0.51)
+
+
+def _odd_histories() -> dict[str, AnswerTable]:
+    table, _ = simulate(6, 5, 300)
+    rng = np.random.default_rng(0)
+    many, _ = simulate(30, 5000, 6000)
+    return {
+        "ten samples": simulate(2, 2, 10)[0],
+        "no times": simulate(6, 5, 200, times=False)[0],
+        "three times": rebuilt(table, seconds=np.where(np.arange(300) < 3, table.seconds, np.nan)),
+        "one user": simulate(1, 5, 200)[0],
+        "one topic": simulate(6, 1, 200, levels=(2,))[0],
+        "one user with most answers": rebuilt(table, user=np.where(rng.random(300) < 0.9, 0, table.user)),
+        "absurd times": rebuilt(table, seconds=rng.choice([0.1, 72_000.0], 300)),
+        "times only in the newest answers": rebuilt(
+            table, seconds=np.where(validation_rows(table), table.seconds, np.nan)
+        ),
+        "thousands of topics": many,
+        "no timestamps": rebuilt(table, at=None),
+        "one failure among successes": rebuilt(table, is_correct=np.arange(300) != 7),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(_odd_histories()))
+def test_an_odd_history_gives_finite_bounded_predictions(name: str) -> None:
+    table = _odd_histories()[name]
+    trained = train_version(table, version="v1")
+    json.dumps(trained.metadata, allow_nan=False)
+    assert parity(trained.files, table) <= 1e-5
+    assert sum(map(len, trained.files.values())) < 4 * 1024 * 1024
+    served = predict_history(predictor_of(trained), table, np.ones(len(table), dtype=np.bool_))
+    assert ((served.correct >= 0.01) & (served.correct <= 0.99)).all()
+    assert np.isfinite(served.log_seconds).all()
+
+
+@pytest.mark.parametrize(("n", "correct", "reason"), [(9, None, "9 samples"), (40, 1, "correct"), (40, 0, "incorrect")])
+def test_too_few_answers_or_one_class_only_is_skipped_with_a_reason(n: int, correct: int | None, reason: str) -> None:
+    table, _ = simulate(3, 2, n)
+    if correct is not None:
+        table = rebuilt(table, is_correct=np.full(n, correct, dtype=np.bool_))
+    with pytest.raises(TrainingSkipped, match=reason):
+        train_version(table, version="v1")
+
+
+def test_a_residual_that_is_noise_is_not_used() -> None:
+    rng = np.random.default_rng(0)
+    prior = rng.normal(size=200)
+    target = (rng.random(200) < sigmoid(prior)).astype(np.float64)
+    assert choose_scale(prior, prior + rng.normal(size=200), target, rng.integers(0, 10, 200), binary=True) == 0.0
+
+
+def test_a_residual_that_is_right_is_used() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(scale=2, size=4000)
+    target = (rng.random(4000) < sigmoid(truth)).astype(np.float64)
+    assert choose_scale(np.zeros(4000), truth, target, rng.integers(0, 400, 4000), binary=True) > 0.7
+
+
+def test_the_newest_fifth_validates() -> None:
+    table, _ = simulate(5, 3, 100)
+    newest = validation_rows(table)
+    assert newest.sum() == 20
+    assert table.order[newest].min() > table.order[~newest].max()
+
+
+def test_topics_that_all_students_meet_in_the_same_order_are_split_one_by_one() -> None:
+    table, _ = simulate(40, 10, 400)
+    step = np.repeat(np.arange(10), 40)
+    table = rebuilt(table, user=np.tile(np.arange(40), 10), topic=step, order=np.arange(400))
+    late = validation_rows(table)
+    assert np.bincount(table.topic[late]).tolist() == [8] * 10
+    for topic in range(10):
+        mine = table.topic == topic
+        assert table.order[mine & late].min() > table.order[mine & ~late].max()
+
+
+def test_few_validation_answers_are_no_proof() -> None:
+    assert choose_scale(np.zeros(20), np.full(20, 3.0), np.ones(20), np.arange(20), binary=True) == 0.0
+
+
+def test_overconfident_logits_get_a_temperature_above_one() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=20_000)
+    target = (rng.random(20_000) < sigmoid(truth)).astype(np.float64)
+    assert choose_temperature(1.1 * truth, target) == pytest.approx(1.1, abs=0.03)
+    assert choose_temperature(1.1 * truth[:50], target[:50]) == 1.0
+
+
+def test_the_area_under_the_curve_counts_ties_half() -> None:
+    assert auc(np.array([True, False, True]), np.array([0.5, 0.5, 0.9])) == 0.75
+    assert auc(np.array([True, True]), np.array([0.1, 0.2])) is None
+
+
+def test_calibration_error_is_the_gap_between_predicted_and_actual() -> None:
+    assert expected_calibration_error(np.array([True, False]), np.array([0.9, 0.9])) == pytest.approx(0.4)
+
+
+@pytest.mark.slow
+def test_holdout_scores_have_a_loss_for_each_row(
+    small: tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]],
+) -> None:
+    table, trained, _ = small
+    holdout = validation_rows(table)
+    scores = holdout_scores(predictor_of(trained), table, holdout)
+    assert scores["losses"].shape == (int(holdout.sum()),)
+    assert scores["log_loss"] == pytest.approx(scores["losses"].mean())
+    assert scores["n_timed"] == int(holdout.sum())
+
+
+@pytest.mark.slow
+def test_no_network_predicts_less_after_a_success_than_after_a_failure() -> None:
+    from training_job.networks import NetworkShape, archive_bytes, build_network
+
+    rng = np.random.default_rng(4)
+    table, _ = simulate(4, 3, 120)
+    files = version_files()
+    vocabulary = json.loads(files["vocabulary.json"])
+    model = build_network(NetworkShape("correctness", 4, 2, len(vocabulary["mean"]), 4))
+    # Any weights that training could reach: whatever is constrained is not negative, all else is arbitrary.
+    for variable in model.trainable_variables:
+        values = rng.normal(scale=0.5, size=variable.shape)
+        variable.assign(values if variable.constraint is None else np.abs(values))
+    predictor = predictor_of(
+        TrainedVersion({**files, "correctness_model.keras": archive_bytes(model)}, {"version": "v"})
+    )
+    for row in rng.choice(len(table), 60, replace=False).tolist():
+        state, moment = state_before(table, row), datetime.now(UTC)
+        (answer,) = answers_of(table, [row])
+        chances = []
+        for outcome in (True, False):
+            changed = dataclasses.replace(answer, is_correct=outcome)
+            known = dict(rows_by_key(state))
+            key = (answer.topic, answer.difficulty)
+            known[key] = advance(known.get(key), changed, state.n_answers)
+            after = UserState(state.user_id, state.n_answers + 1, tuple(known.values()))
+            chances.append(predict(predictor, after, answer.topic, 1 + row % 4, moment).correct)
+        assert chances[0] >= chances[1] - 1e-6
