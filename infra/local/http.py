@@ -26,6 +26,7 @@ from chalice.local import (
 )
 
 from chalicelib.api import fallback
+from infra.local.connections import KeptConnection
 
 log = logging.getLogger("studysmart.http")
 
@@ -34,12 +35,11 @@ _LARGEST_BODY = 10 * 1024 * 1024
 _IDLE_SECONDS = 75
 
 
-class Handler(ChaliceRequestHandler):  # type: ignore[misc]
-    """One connection. Without Nagle's algorithm and with one write per answer a request costs 40 ms less."""
+class Handler(KeptConnection, ChaliceRequestHandler):  # type: ignore[misc]
+    """One connection."""
 
     path: str
-    disable_nagle_algorithm = True
-    wbufsize = -1
+    server: Any
     timeout = _IDLE_SECONDS
     error_content_type = "application/json"
     error_message_format = '{"detail": "%(message)s"}'

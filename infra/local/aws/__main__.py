@@ -17,6 +17,7 @@ from chalicelib import logs
 from infra.local.aws import cognito
 from infra.local.aws.persistence import State, WriteThrough
 from infra.local.aws.resources import client_environment, create_stack, program_environment
+from infra.local.connections import KeptConnection
 from infra.local.processes import bound_socket, write_json
 
 log = logging.getLogger("studysmart.aws")
@@ -33,12 +34,10 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class _Handler(MotoRequestHandler):  # type: ignore[misc]
+class _Handler(KeptConnection, MotoRequestHandler):  # type: ignore[misc]
     """Keeps connections open, as AWS does, and writes no line for each request."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = -1
-    disable_nagle_algorithm = True
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Nothing: polling alone would fill the log."""
