@@ -66,7 +66,7 @@ def measure(stack: Stack, n: int) -> dict[str, Any]:
     triggered = client.status()["last_trained_at"]
     during, status = _during_training(client, answers, triggered)
     training_s = _training_seconds(container, status["model_version"])
-    settled = _settle(client)
+    settled = _settle(client, answers)
     last = client.create(simulate.SUBJECT, simulate.TOPICS[0], Difficulty.MEDIUM)
     client.close()
     return figures | {
@@ -138,8 +138,17 @@ def _during_training(
     raise AssertionError(f"the training did not end in {_TRAINING_SECONDS:.0f} s")
 
 
-def _settle(client: ApiClient) -> dict[str, Any]:
-    """The status when the trainings that the load triggered are over too."""
+def _settle(client: ApiClient, answers: Answers) -> dict[str, Any]:
+    """The status after a training during which nobody practised: the load's own trainings are let finish first."""
+    status = _when_idle(client)
+    if status["counter"] == 0:
+        return status
+    while not practise(client, answers, Durations())["queued"]:
+        pass
+    return _when_idle(client)
+
+
+def _when_idle(client: ApiClient) -> dict[str, Any]:
     deadline = time.monotonic() + _TRAINING_SECONDS
     while (status := client.status())["training"] != "idle":
         assert time.monotonic() < deadline, f"still {status['training']}"
