@@ -25,6 +25,7 @@ from chalicelib.wiring import Container, build
 from training_job.__main__ import build as build_worker
 from training_job.__main__ import poll
 from training_job.pipeline import run
+from training_job.publish import Verdict, prune, publish, successor
 from training_job.worker import Worker, handle
 
 pytestmark = pytest.mark.slow
@@ -103,6 +104,36 @@ def test_a_message_delivered_again_after_the_publish_publishes_nothing_more(stac
     assert stack.worker.registry.read_champion(request.cohort) == pointer
     assert (stack.status().counter, stack.status().training) == (0, TrainingState.IDLE)
     assert stack.worker.registry.list_versions(request.cohort) == [request.version]
+
+
+def test_a_second_training_meets_the_champion_and_its_verdict_is_kept(stack: Stack) -> None:
+    stack.complete(10)
+    assert poll(stack.worker, 1)
+    first = stack.champion()
+    assert stack.complete(5) == [False] * 4 + [True]
+    assert poll(stack.worker, 1)
+    status = stack.status()
+    assert (status.counter, status.n_samples_last_training, status.last_error) == (0, 15, None)
+    newest = stack.worker.registry.list_versions(stack.api.settings.cohort)[0]
+    promotion = stack.worker.registry.read_metadata(stack.api.settings.cohort, newest)["promotion"]
+    assert promotion["champion_log_loss"] > 0
+    assert stack.champion() == (newest if promotion["promoted"] else first)
+    assert status.model_version == stack.champion()
+
+
+def test_a_worse_challenger_is_kept_not_promoted_and_says_so(stack: Stack) -> None:
+    stack.complete(10)
+    assert poll(stack.worker, 1)
+    registry, cohort, first = stack.worker.registry, stack.api.settings.cohort, stack.champion()
+    assert first is not None
+    files = registry.read_version(cohort, first)
+    metadata = {**registry.read_metadata(cohort, first), "request_id": "r2"}
+    models = {name: body for name, body in files.items() if name != "metadata.json"}
+    worse = Verdict(False, "worse on the hold-out", {"difference": 0.1})
+    served = publish(registry, cohort, "20990101T000000Z-00000002", models, metadata, lambda *_: worse, lambda: None)
+    assert served == first == stack.champion()
+    kept = registry.read_metadata(cohort, "20990101T000000Z-00000002")
+    assert kept["promotion"] == {"promoted": False, "reason": "worse on the hold-out", "difference": 0.1}
 
 
 def test_a_message_of_a_request_that_is_over_is_dropped(stack: Stack) -> None:
@@ -195,8 +226,6 @@ def test_a_request_whose_message_was_never_sent_is_sent_by_the_sweeper(
 
 
 def test_versions_beyond_the_retention_are_deleted_but_no_recent_champion(stack: Stack) -> None:
-    from training_job.publish import prune, successor
-
     registry, cohort = stack.worker.registry, stack.api.settings.cohort
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     versions = [f"{moment + timedelta(days=i):%Y%m%dT%H%M%SZ}-{i:08x}" for i in range(6)]
