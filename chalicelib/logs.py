@@ -2,14 +2,15 @@
 
 The request id and the user id of the request in hand are context variables: each thread of the local server and each
 invocation of the Lambda has its own. A filter copies them onto every record, so that a JSON line of any logger below
-carries them. Lines never carry an e-mail address or a token.
+carries them, together with what is true of the whole process (cohort, model version; the worker's training request).
+Lines never carry an e-mail address or a token.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TextIO
@@ -25,17 +26,26 @@ class ProductHandler(logging.StreamHandler[TextIO]):
     """The handler that :func:`configure` installs, known by its type so that it can be replaced."""
 
 
+Fields = Callable[[], Mapping[str, str | None]]
+"""Gives what is true of the whole process at the time of a line; None is left out."""
+
+
 class _RequestContext(logging.Filter):
-    """Adds the logger's name to each record, and request id and user id while a request is in hand."""
+    """Adds to each record the logger's name, the process's fields, and request and user while there is a request."""
+
+    def __init__(self, fields: Fields) -> None:
+        super().__init__()
+        self._fields = fields
 
     def filter(self, record: logging.LogRecord) -> bool:
-        for name, value in (("logger", record.name), ("request_id", _request_id.get()), ("user_id", _user_id.get())):
+        values = {"logger": record.name, "request_id": _request_id.get(), "user_id": _user_id.get(), **self._fields()}
+        for name, value in values.items():
             if value is not None:
                 setattr(record, name, value)
         return True
 
 
-def configure(log_format: str, level: str, stream: TextIO | None = None) -> None:
+def configure(log_format: str, level: str, stream: TextIO | None = None, fields: Fields = dict) -> None:
     """Send all logging to ``stream`` (standard error by default) as ``text`` or ``json``; again changes nothing.
 
     The product's own loggers speak from ``level`` up, those of libraries from WARNING up. The handler that the Lambda
@@ -43,7 +53,7 @@ def configure(log_format: str, level: str, stream: TextIO | None = None) -> None
     """
     handler = ProductHandler(stream or sys.stderr)
     handler.setFormatter(_formatter(log_format))
-    handler.addFilter(_RequestContext())
+    handler.addFilter(_RequestContext(fields))
     root = logging.getLogger()
     for old in list(root.handlers):
         if isinstance(old, ProductHandler) or type(old).__name__ == "LambdaLoggerHandler":

@@ -13,11 +13,13 @@ from chalicelib.domain.training import TrainingPolicy
 from chalicelib.services.analytics import AnalyticsStore
 from chalicelib.services.champion import ChampionModels
 from chalicelib.services.ports import Identity, ModelRegistry, TaskStore, Tracker, TrainingQueue, UserStore
+from chalicelib.services.recommendations import RecommendationStore
 from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
 from chalicelib.storage.identity import CognitoIdentity
 from chalicelib.storage.model_registry import S3ModelRegistry
+from chalicelib.storage.recommendation_store import PostgresRecommendationStore
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.storage.training_queue import SqsTrainingQueue
@@ -61,6 +63,11 @@ class Container:
         return PostgresAnalyticsStore(self.engine)
 
     @cached_property
+    def recommendations(self) -> RecommendationStore:
+        """Topics that may be recommended."""
+        return PostgresRecommendationStore(self.engine)
+
+    @cached_property
     def registry(self) -> ModelRegistry:
         """Published models."""
         return S3ModelRegistry(aws_client("s3", self.settings.aws_region), self.settings.registry_bucket)
@@ -86,6 +93,11 @@ class Container:
         """The champion, in memory."""
         return ChampionModels(self.registry, self.settings.cohort, self.settings.model_refresh_seconds)
 
+    def log_fields(self) -> dict[str, str | None]:
+        """What each log line of the process says: the cohort, and the version once a model was asked for."""
+        models = vars(self).get("models")
+        return {"cohort": self.settings.cohort, "version": None if models is None else models.version}
+
 
 _container: Container | None = None
 _container_lock = threading.Lock()
@@ -102,8 +114,8 @@ def current() -> Container:
     with _container_lock:
         if _container is None:
             settings = settings_from(os.environ)
-            logs.configure(settings.log_format, settings.log_level)
             _container = build(settings)
+            logs.configure(settings.log_format, settings.log_level, fields=_container.log_fields)
         return _container
 
 

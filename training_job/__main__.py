@@ -23,7 +23,7 @@ from chalicelib.storage.database import connect
 from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.storage.training_queue import SqsTrainingQueue
-from training_job.worker import Worker, WorkerStopped, handle
+from training_job.worker import Worker, WorkerStopped, handle, log_fields
 
 _log = logging.getLogger("studysmart.worker")
 
@@ -75,7 +75,7 @@ def main() -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    logs.configure(settings.log_format, settings.log_level)
+    logs.configure(settings.log_format, settings.log_level, fields=log_fields)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     worker = build(settings)

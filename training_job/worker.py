@@ -48,6 +48,17 @@ class Worker:
     retained_versions: int
 
 
+in_hand: TrainingRequest | None = None
+"""The request that this process trains for now, for its log lines: a worker trains for one at a time."""
+
+
+def log_fields() -> dict[str, str | None]:
+    """What each log line says while a training is in hand, on every thread: request, cohort and version."""
+    if in_hand is None:
+        return {}
+    return {"training_request_id": in_hand.request_id, "cohort": in_hand.cohort, "version": in_hand.version}
+
+
 def handle(worker: Worker, delivery: Delivery) -> None:
     """Deal with one delivery: train, skip, leave to another worker, or let it come again."""
     request = delivery.request
@@ -64,7 +75,12 @@ def handle(worker: Worker, delivery: Delivery) -> None:
         worker.queue.extend(delivery, int(worker.lease_seconds) + 1)
     else:
         assert isinstance(lease, Lease)
-        _train(worker, delivery, request, lease)
+        global in_hand
+        in_hand = request
+        try:
+            _train(worker, delivery, request, lease)
+        finally:
+            in_hand = None
 
 
 def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: Lease) -> None:

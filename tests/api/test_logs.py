@@ -125,3 +125,19 @@ def test_threads_do_not_see_each_others_request(stream: io.StringIO) -> None:
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert {line["request_id"] for line in lines} == {f"request-{n}" for n in range(4)}
     assert all(line["request_id"] == f"request-{line['message']}" for line in lines)
+
+
+def test_json_lines_carry_what_is_true_of_the_process_when_they_are_written(stream: io.StringIO) -> None:
+    fields: dict[str, str | None] = {"cohort": "default", "version": None}
+    logs.configure("json", "INFO", stream, lambda: fields)
+    logging.getLogger("studysmart").info("cold")
+    fields["version"] = "20260101T000000Z-0"
+    logging.getLogger("studysmart").info("warm")
+    cold, warm = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert cold["cohort"] == warm["cohort"] == "default"
+    assert "version" not in cold
+    assert warm["version"] == "20260101T000000Z-0"
+
+
+def test_the_process_says_its_cohort_and_the_version_it_serves(world: World) -> None:
+    assert world.container().log_fields() == {"cohort": "default", "version": None}

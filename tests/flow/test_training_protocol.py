@@ -5,12 +5,16 @@ Real PostgreSQL, moto for S3 and SQS, the real Keras job.
 
 from __future__ import annotations
 
+import io
+import json
+import logging
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from chalicelib import logs
 from chalicelib.config import settings_from
 from chalicelib.domain.errors import LeaseLostError
 from chalicelib.domain.predictions import Source
@@ -26,7 +30,7 @@ from training_job.__main__ import build as build_worker
 from training_job.__main__ import poll
 from training_job.pipeline import run
 from training_job.publish import Verdict, prune, publish, successor
-from training_job.worker import Worker, handle
+from training_job.worker import Worker, handle, log_fields
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +77,30 @@ def stack(environment: dict[str, str]) -> Iterator[Stack]:
     yield stack
     stack.api.engine.dispose()
     stack.worker.engine.dispose()
+
+
+@pytest.fixture
+def log_lines() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    stream = io.StringIO()
+    logs.configure("json", "INFO", stream, log_fields)
+    yield stream
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def test_a_trainings_lines_carry_its_request_cohort_and_version(stack: Stack, log_lines: io.StringIO) -> None:
+    stack.complete(10)
+    request = stack.live_request()
+    assert poll(stack.worker, 1)
+    lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    worker_lines = [line for line in lines if line["logger"] == "studysmart.worker"]
+    said = {line["message"].split(" (")[0] for line in worker_lines}
+    assert {"Background training started", "Total samples: 10", "Background training complete"} <= said
+    for line in worker_lines:
+        assert (line["training_request_id"], line["version"]) == (request.request_id, request.version)
+        assert line["cohort"] == request.cohort
 
 
 def test_five_completions_lead_to_an_embedding_prediction(stack: Stack) -> None:
