@@ -59,9 +59,14 @@ class Heartbeat:
                 _log.warning("heartbeat failed, trying again: %s", error)
 
     def renew(self) -> Lease:
-        """Prolong the lease now; LeaseLostError when it is lost, from then on always."""
+        """Prolong the lease now; LeaseLostError when it is lost, from then on always.
+
+        After :meth:`stop` the lease stays as it was returned: a beat that was due at that moment must not change it.
+        """
         with self._lock:
             self._raise_if_lost()
+            if self._stop.is_set():
+                return self._lease
             try:
                 self._lease = self._tracker.renew_lease(self._lease, self._seconds)
             except LeaseLostError as error:
@@ -71,8 +76,8 @@ class Heartbeat:
 
     def stop(self) -> Lease:
         """End the renewing and return the lease as it is now."""
-        self._stop.set()
         with self._lock:
+            self._stop.set()
             self._raise_if_lost()
             return self._lease
 

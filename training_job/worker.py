@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from chalicelib.domain.errors import LeaseLostError, QueueUnavailableError
+from chalicelib.domain.errors import LeaseLostError, UnavailableError
 from chalicelib.domain.training import TrainingPolicy, TrainingRequest
 from chalicelib.services import training
 from chalicelib.storage.model_registry import S3ModelRegistry
@@ -131,8 +131,8 @@ def _send_next(worker: Worker, following: TrainingRequest | None) -> None:
     _log.info("EMBEDDING MODEL AUTO-TRAINING TRIGGERED")
     try:
         training.send_request(worker.tracker, worker.queue, following)
-    except QueueUnavailableError as error:
-        _log.error("training request was not sent, the sweeper will send it: %s", error)
+    except UnavailableError as error:
+        _log.error("training request was not sent and stamped, the sweeper will see to it: %s", error)
 
 
 def _fail(worker: Worker, delivery: Delivery, request: TrainingRequest, heartbeat: Heartbeat, reason: str) -> None:

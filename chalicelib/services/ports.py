@@ -135,8 +135,11 @@ class Tracker(Protocol):
         """Requests never stamped as sent for ``grace_seconds``, or sent and not taken up for ``resend_seconds``."""
         ...
 
-    def free_abandoned(self, after_seconds: float) -> list[str]:
-        """Clear requests that are older than that and that no worker holds; returns their cohorts."""
+    def free_abandoned(self, after_seconds: float, resend_seconds: float) -> list[str]:
+        """Clear requests that no worker holds, sent again after ``after_seconds`` and in vain for ``resend_seconds``.
+
+        Returns their cohorts.
+        """
         ...
 
     def ping(self) -> None:

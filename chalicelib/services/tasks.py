@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, QueueUnavailableError
+from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, UnavailableError
 from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key
 from chalicelib.domain.training import Counted, TrackerRow, TrainingNote, TrainingPolicy, TrainingState
 from chalicelib.services import training
@@ -157,8 +157,8 @@ def _complete(
     if done.counted.request is not None:
         try:
             training.send_request(tracker, queue, done.counted.request)
-        except QueueUnavailableError as error:
-            _log.error("training request was not sent, the sweeper will send it: %s", error)
+        except UnavailableError as error:
+            _log.error("training request was not sent and stamped, the sweeper will see to it: %s", error)
     note = TrainingNote(done.counted.counter, policy.threshold, done.counted.request is not None)
     return done.task, note
 

@@ -21,7 +21,10 @@ RESEND_SECONDS = 600.0
 """After this long without a worker the message is sent again: longer than SQS remembers duplicates (300 s)."""
 
 ABANDON_SECONDS = 3_600.0
-"""After this long without a worker a request is given up, so that the next completion can make a new one."""
+"""A request that was sent again after this long, in vain too, is given up: the next completion can make a new one.
+
+A request that only grew old while nothing ran is sent again first.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def send_request(tracker: Tracker, queue: TrainingQueue, request: TrainingReques
 
 def sweep(tracker: Tracker, queue: TrainingQueue) -> list[str]:
     """Send what was never sent or never taken up, and free what was given up; returns the ids of what was sent."""
-    for cohort in tracker.free_abandoned(ABANDON_SECONDS):
+    for cohort in tracker.free_abandoned(ABANDON_SECONDS, RESEND_SECONDS):
         _log.error("the training of cohort %s was abandoned: no worker finished it", cohort)
     sent = []
     for request in tracker.unsent_requests(SEND_GRACE_SECONDS, RESEND_SECONDS):

@@ -3,7 +3,8 @@
 A completion is two statements. The first takes the student's row (which orders everything that changes one
 student), decides who counts, and reads the state row. The second stores the advanced state and counts in the
 tracker. The state that the first statement read may be older than the lock it waited for; the second then finds
-another ``last_index`` than it was told, and the caller starts again with the lock taken beforehand.
+another version of the row (``xmin``: a correction changes it and leaves ``last_index`` as it was) than it was told,
+and the caller starts again with the lock taken beforehand.
 
 Every writer takes its locks in this order: users, practice_tasks, practice_state, embedding_model_tracker.
 """
@@ -47,7 +48,7 @@ _COUNT_ANSWER = text(
         RETURNING {task_columns("t")}, t.answer_index, t.topic_key
     )
     SELECT done.*, s.topic, s.difficulty, s.attempts, s.correct, s.timed, s.sum_log_seconds, s.sum_sq_log_seconds,
-           s.last_index, s.last_at, s.decayed
+           s.last_index, s.last_at, s.decayed, CAST(s.xmin AS text)
     FROM done LEFT JOIN practice_state s
         ON s.user_id = :user_id AND s.topic = done.topic_key AND s.difficulty = done.difficulty_numeric
     """
@@ -72,7 +73,7 @@ _STORE_AND_COUNT = text(
             attempts = excluded.attempts, correct = excluded.correct, timed = excluded.timed,
             sum_log_seconds = excluded.sum_log_seconds, sum_sq_log_seconds = excluded.sum_sq_log_seconds,
             last_index = excluded.last_index, last_at = excluded.last_at, decayed = excluded.decayed
-        WHERE practice_state.last_index = CAST(:seen_index AS integer)
+        WHERE practice_state.xmin = CAST(:seen AS xid)
         RETURNING 1 AS stored
     ), tracker AS (
         INSERT INTO embedding_model_tracker AS k (cohort, n_samples_since_training, n_samples_total)
@@ -173,14 +174,14 @@ def _store_and_count(
 ) -> Counted:
     task = task_from(row)
     answer_index, topic_key = row[N_TASK_COLUMNS : N_TASK_COLUMNS + 2]
-    stored = row[N_TASK_COLUMNS + 2 :]
+    *stored, seen = row[N_TASK_COLUMNS + 2 :]
     before: StateRow | None = state_row_from(*stored) if stored[0] is not None else None
     if before is not None and before.last_index >= answer_index:
         raise StaleStateError
     after = advance(before, _answer(topic_key, task), answer_index)
     request_id = str(uuid.uuid4())
     values = state_parameters(user_id, after) | {
-        "seen_index": None if before is None else before.last_index,
+        "seen": seen,
         "cohort": cohort,
         "threshold": policy.threshold,
         "minimum": policy.minimum_samples,

@@ -58,10 +58,12 @@ _FREE_ABANDONED = text(
         training_reason = NULL, lease_expires_at = NULL, progress = NULL,
         last_error = 'training was abandoned: no worker finished it'
     WHERE training_request_id IS NOT NULL AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
-      AND training_requested_at < clock_timestamp() - :after * interval '1 second'
+      AND training_enqueued_at >= training_requested_at + :after * interval '1 second'
+      AND training_enqueued_at < clock_timestamp() - :resend * interval '1 second'
     RETURNING cohort
     """
 )
+"""Age alone abandons nothing: after an outage of everything a request is old, and nobody was there to take it up."""
 
 _TAKE_LEASE = text(
     """
@@ -189,9 +191,12 @@ class PostgresTracker:
         rows = statement(self._engine, lambda c: c.execute(_UNSENT, values).all())
         return [TrainingRequest(str(i), cohort, at, reason or "threshold") for i, cohort, at, reason in rows]
 
-    def free_abandoned(self, after_seconds: float) -> list[str]:
-        """Clear requests that are older than that and that no worker holds; returns their cohorts."""
-        values = {"after": float(after_seconds)}
+    def free_abandoned(self, after_seconds: float, resend_seconds: float) -> list[str]:
+        """Clear requests that no worker holds, sent again after ``after_seconds`` and in vain for ``resend_seconds``.
+
+        Returns their cohorts.
+        """
+        values = {"after": float(after_seconds), "resend": float(resend_seconds)}
         return [cohort for (cohort,) in statement(self._engine, lambda c: c.execute(_FREE_ABANDONED, values).all())]
 
     def take_lease(self, request: TrainingRequest, seconds: float) -> Lease | LeaseAnswer:

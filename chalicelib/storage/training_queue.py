@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -110,13 +111,14 @@ def request_from_json(body: str) -> TrainingRequest | None:
     """The request of a message's body; None when it is not one."""
     try:
         fields = json.loads(body)
+        uuid.UUID(fields["request_id"])
         request = TrainingRequest(
             request_id=fields["request_id"],
             cohort=fields["cohort"],
             requested_at=datetime.fromisoformat(fields["requested_at"]),
             reason=fields["reason"],
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    known = isinstance(request.request_id, str) and isinstance(request.cohort, str)
+    known = isinstance(request.cohort, str) and isinstance(request.reason, str)
     return request if known and request.requested_at.tzinfo is not None else None

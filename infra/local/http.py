@@ -48,7 +48,7 @@ class Handler(KeptConnection, ChaliceRequestHandler):  # type: ignore[misc]
         """Hand the request to Chalice unless its length cannot be told or is beyond any limit."""
         fault = self._fault()
         # The base class reads the address as Latin-1; bytes that a client did not encode are encoded as they came.
-        self.path = quote(self.path, safe=string.punctuation, encoding="latin-1")
+        self.path = _no_deeper_than_routes(quote(self.path, safe=string.punctuation, encoding="latin-1"))
         if fault is None:
             with self.server.request_in_hand():
                 self._generic_handle()
@@ -120,6 +120,16 @@ class Server(ThreadedHTTPServer):  # type: ignore[misc]
             log.debug("%s went away: %s", client_address, error)
             return
         log.exception("request of %s failed", client_address)
+
+
+def _no_deeper_than_routes(target: str) -> str:
+    """A request's target whose segments beyond the deepest route are one: Chalice answers none in its own way."""
+    path, mark, query = target.partition("?")
+    segments = path.split("/")
+    beyond = segments[fallback.LOCAL_DEPTH :]
+    if not beyond:
+        return target
+    return "/".join([*segments[: fallback.LOCAL_DEPTH], "%2F".join(beyond)]) + mark + query
 
 
 def chalice_server(app: Chalice, bound: socket.socket) -> Server:

@@ -124,7 +124,7 @@ def test_a_subject_survives_the_path(client: httpx.Client, name: str) -> None:
     assert found.json()["id"] == task["id"]
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/nothing/at/all", "/practice-tasks/1/2"])
+@pytest.mark.parametrize("path", ["/nothing", "/nothing/at/all", "/practice-tasks/1/2", "/n" * 40 + "?q=a/b"])
 def test_unknown_paths_are_json_with_and_without_a_token(client: httpx.Client, path: str) -> None:
     for headers in ({}, {"Authorization": "Bearer x"}):
         answer = client.get(path, headers=headers)

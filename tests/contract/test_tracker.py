@@ -39,13 +39,24 @@ def test_a_request_that_was_sent_is_sent_again_only_after_long(stores: Stores) -
 
 
 def test_an_abandoned_request_is_freed_and_says_so(stores: Stores) -> None:
-    stores.tracker.request_training("default", "forced")
-    assert stores.tracker.free_abandoned(after_seconds=600) == []
-    assert stores.tracker.free_abandoned(after_seconds=-1) == ["default"]
+    request = stores.tracker.request_training("default", "forced")
+    assert request is not None
+    stores.tracker.mark_enqueued(request)
+    assert stores.tracker.free_abandoned(after_seconds=-1, resend_seconds=600) == []
+    assert stores.tracker.free_abandoned(after_seconds=-1, resend_seconds=-1) == ["default"]
     row = stores.tracker.read("default")
     assert row.state is TrainingState.IDLE
     assert row.last_error is not None
     assert "abandoned" in row.last_error
+
+
+def test_a_request_that_grew_old_while_nothing_ran_is_not_abandoned(stores: Stores) -> None:
+    request = stores.tracker.request_training("default", "forced")
+    assert request is not None
+    assert stores.tracker.free_abandoned(after_seconds=0, resend_seconds=-1) == []
+    stores.tracker.mark_enqueued(request)
+    assert stores.tracker.free_abandoned(after_seconds=600, resend_seconds=-1) == []
+    assert stores.tracker.unsent_requests(grace_seconds=-1, resend_seconds=-1) == [request]
 
 
 def test_the_counter_is_set(stores: Stores) -> None:

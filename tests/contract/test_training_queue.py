@@ -24,7 +24,14 @@ def test_a_request_survives_its_message() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    ["", "nonsense", "[]", "{}", '{"request_id": 1, "cohort": "c", "requested_at": "2026-01-01", "reason": "r"}'],
+    [
+        "",
+        "nonsense",
+        "[]",
+        "{}",
+        '{"request_id": 1, "cohort": "c", "requested_at": "2026-01-01T00:00:00Z", "reason": "r"}',
+        '{"request_id": "no uuid", "cohort": "c", "requested_at": "2026-01-01T00:00:00Z", "reason": "r"}',
+    ],
 )
 def test_what_is_no_request_is_recognised(body: str) -> None:
     assert request_from_json(body) is None

@@ -307,14 +307,21 @@ class MemoryTracker:
                 )
             ]
 
-    def free_abandoned(self, after_seconds: float) -> list[str]:
+    def free_abandoned(self, after_seconds: float, resend_seconds: float) -> list[str]:
         with self._db as db:
-            old = db.moment() - timedelta(seconds=after_seconds)
+            after = timedelta(seconds=after_seconds)
+            old = db.moment() - timedelta(seconds=resend_seconds)
             freed = []
             for cohort in list(db.trackers):
                 row = db.tracker(cohort)
-                requested = row.training_requested_at
-                if row.training_request_id and requested and requested < old and not row.lease_live:
+                requested, sent = row.training_requested_at, row.training_enqueued_at
+                if (
+                    row.training_request_id
+                    and requested
+                    and sent
+                    and not row.lease_live
+                    and requested + after <= sent < old
+                ):
                     db.change_tracker(
                         cohort,
                         training_request_id=None,
