@@ -11,12 +11,12 @@ from typing import Any
 from chalice.app import Chalice, Rate
 
 from chalicelib import wiring
-from chalicelib.api import analytics, auth, fallback, model, pages, predictions, root, tasks
+from chalicelib.api import analytics, auth, fallback, model, pages, predictions, recommendations, root, tasks
 from chalicelib.services import training
 
 app = Chalice(app_name="studysmart", configure_logs=False)
 
-for area in (root, auth, tasks, predictions, analytics, model, pages):
+for area in (root, auth, tasks, predictions, recommendations, analytics, model, pages):
     app.register_blueprint(area.routes.blueprint)
     root.documented.extend(area.routes.operations)
 fallback.complete(app)

@@ -24,5 +24,7 @@ def predict(container: Container, caller: Caller, query: PredictionQuery) -> Pre
     user_id = query.user_id or caller.user_id
     if user_id != caller.user_id and not caller.is_admin:
         raise ForbiddenError("Only admins may ask for another student")
-    prediction = predictions.predict_for(container.tasks, container.models, user_id, query.topic, query.difficulty)
-    return prediction_answer(query, prediction)
+    prediction, explanation = predictions.predict_and_explain(
+        container.tasks, container.models, user_id, query.topic, query.difficulty
+    )
+    return prediction_answer(query, prediction, explanation)

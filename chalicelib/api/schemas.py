@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import MAX_NAME_LENGTH, MAX_SECONDS, Difficulty, NewTask, PracticeTask
 from chalicelib.domain.training import TrainingNote
+from chalicelib.prediction.explain import Influence
 
 MAX_ESTIMATED_MINUTES = 1_000_000
 MAX_PAGE = 100
@@ -122,7 +123,10 @@ class PredictionQuery(Struct):
 
 
 class PredictionAnswer(Struct):
-    """What a student is expected to do. The interval of seconds holds 80 % of the times."""
+    """What a student is expected to do, and why. The interval of seconds holds 80 % of the times.
+
+    ``explanation`` names the groups of inputs that moved the prediction away from a newcomer's, the strongest first.
+    """
 
     subject: str | None
     topic: str
@@ -135,6 +139,7 @@ class PredictionAnswer(Struct):
     prediction_source: Source
     model_version: str | None
     lnirt_model_version: str
+    explanation: list[Influence]
 
 
 class CounterBody(Struct):
@@ -197,7 +202,7 @@ def task_answer(task: PracticeTask, kind: type[Answer]) -> Answer:
     return shown
 
 
-def prediction_answer(query: PredictionQuery, prediction: Prediction) -> PredictionAnswer:
+def prediction_answer(query: PredictionQuery, prediction: Prediction, explanation: list[Influence]) -> PredictionAnswer:
     """A prediction as HTTP shows it."""
     return PredictionAnswer(
         query.subject,
@@ -211,6 +216,7 @@ def prediction_answer(query: PredictionQuery, prediction: Prediction) -> Predict
         prediction.source,
         prediction.model_version,
         prediction.lnirt_model_version,
+        explanation,
     )
 
 

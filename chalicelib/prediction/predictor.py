@@ -79,9 +79,26 @@ class Predictor:
                 _LOG.warning("Embedding model prediction failed, falling back to LNIRT: %s", error)
         return self._lnirt(success, time)
 
+    def values(self, source: Source, state: UserState, topic: str, past: Summaries) -> tuple[float, float | None]:
+        """The logit and, where the version knows times, the log seconds that ``source`` gives, before any bounds.
+
+        ``past`` summarises ``state`` on ``topic`` (or what an explanation puts in its place). Raises ModelError when
+        the networks overflow.
+        """
+        success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
+        if source is Source.EMBEDDING:
+            return self._embedding_values(state, topic, past, success, time)
+        return float(success.logit[0]), float(time.log_seconds[0]) if time is not None else None
+
     def _embedding(
         self, state: UserState, topic: str, past: Summaries, success: SuccessPrior, time: TimePrior | None
     ) -> Prediction:
+        logit, log_seconds = self._embedding_values(state, topic, past, success, time)
+        return self.served(Source.EMBEDDING, logit, log_seconds, float(time.variance[0]) if time is not None else None)
+
+    def _embedding_values(
+        self, state: UserState, topic: str, past: Summaries, success: SuccessPrior, time: TimePrior | None
+    ) -> tuple[float, float | None]:
         vocabulary = self.vocabulary
         dense = standardise(dense_columns(past, self.lnirt, success, time), vocabulary.mean, vocabulary.scale)
         user, row = np.array([vocabulary.user_row(state.user_id)]), np.array([vocabulary.topic_row(topic)])
@@ -97,29 +114,31 @@ class Predictor:
             log_seconds = float(self.networks.time(inputs)[0, 0])
         if not np.isfinite([logit, log_seconds or 0.0]).all():
             raise ModelError(f"the networks gave {logit} and {log_seconds}")
-        quantiles = (vocabulary.time_low, vocabulary.time_high)
-        return self._prediction(Source.EMBEDDING, logit, log_seconds, time, quantiles)
+        return logit, log_seconds
 
     def _lnirt(self, success: SuccessPrior, time: TimePrior | None) -> Prediction:
-        model = self.lnirt.time
-        quantiles = (model.low, model.high) if model is not None else (0.0, 0.0)
-        log_seconds = float(time.log_seconds[0]) if time is not None else None
-        return self._prediction(Source.LNIRT, float(success.logit[0]), log_seconds, time, quantiles)
+        if time is None:
+            return self.served(Source.LNIRT, float(success.logit[0]), None, None)
+        return self.served(Source.LNIRT, float(success.logit[0]), float(time.log_seconds[0]), float(time.variance[0]))
 
-    def _prediction(
-        self,
-        source: Source,
-        logit: float,
-        log_seconds: float | None,
-        time: TimePrior | None,
-        quantiles: tuple[float, float],
-    ) -> Prediction:
+    def served(self, source: Source, logit: float, log_seconds: float | None, variance: float | None) -> Prediction:
+        """The prediction that these numbers make, bounded and with its interval.
+
+        ``variance`` is that of LNIRT's log seconds; it and ``log_seconds`` are None for a version without times.
+        """
         correct = float(bounded_probability(np.array([logit]))[0])
-        if log_seconds is None or time is None:
+        if log_seconds is None or variance is None:
             return Prediction(correct, DEFAULT_SECONDS, None, None, source, self.version)
-        spread = float(np.sqrt(time.variance[0]))
-        low, middle, high = (whole_seconds(log_seconds + reach * spread) for reach in (quantiles[0], 0.0, quantiles[1]))
-        return Prediction(correct, middle, low, high, source, self.version)
+        low, high = self._quantiles(source)
+        spread = float(np.sqrt(variance))
+        shortest, middle, longest = (whole_seconds(log_seconds + reach * spread) for reach in (low, 0.0, high))
+        return Prediction(correct, middle, shortest, longest, source, self.version)
+
+    def _quantiles(self, source: Source) -> tuple[float, float]:
+        if source is Source.EMBEDDING:
+            return self.vocabulary.time_low, self.vocabulary.time_high
+        model = self.lnirt.time
+        return (model.low, model.high) if model is not None else (0.0, 0.0)
 
 
 def predict(predictor: Predictor | None, state: UserState, topic: str, difficulty: int, now: datetime) -> Prediction:
@@ -136,7 +155,12 @@ def bounded_probability(logit: np.ndarray[Any, np.dtype[np.floating[Any]]]) -> n
 
 def whole_seconds(log_seconds: float) -> int:
     """Seconds as a completion may claim them: whole, 1 to 86,400."""
-    return round(float(np.exp(np.clip(log_seconds, 0.0, np.log(MAX_SECONDS)))))
+    return round(bounded_seconds(log_seconds))
+
+
+def bounded_seconds(log_seconds: float) -> float:
+    """Seconds within 1 to 86,400, not rounded."""
+    return float(np.exp(np.clip(log_seconds, 0.0, np.log(MAX_SECONDS))))
 
 
 def _version(raw: bytes) -> str:

@@ -21,6 +21,7 @@ from infra.local.http import chalice_server
 from infra.local.processes import bound_socket
 from tests.fakes.analytics import MemoryAnalyticsStore
 from tests.fakes.database import MemoryDatabase, MemoryTaskStore, MemoryTracker, MemoryUserStore
+from tests.fakes.recommendations import MemoryRecommendationStore
 from tests.fakes.services import MemoryIdentity, MemoryQueue, MemoryRegistry
 
 PASSWORD = "correct horse"
@@ -59,6 +60,7 @@ class World:
             users=MemoryUserStore(self.database),
             tracker=MemoryTracker(self.database),
             analytics=MemoryAnalyticsStore(self.database),
+            recommendations=MemoryRecommendationStore(self.database),
             queue=self.queue,
             registry=self.registry,
             identity=self.identity,

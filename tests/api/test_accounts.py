@@ -133,6 +133,7 @@ def test_the_scheme_is_read_in_any_case(student: Api) -> None:
         ("PATCH", "/practice-tasks/x"),
         ("DELETE", "/practice-tasks/x"),
         ("GET", "/predictions"),
+        ("GET", "/recommendations"),
         ("GET", "/model/status"),
         ("POST", "/model/train"),
         ("POST", "/model/counter"),

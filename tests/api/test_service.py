@@ -96,6 +96,7 @@ def test_the_description_names_every_route_of_the_contract(anyone: Api) -> None:
         ("PATCH", "/practice-tasks/{task_id}"),
         ("DELETE", "/practice-tasks/{task_id}"),
         ("GET", "/predictions"),
+        ("GET", "/recommendations"),
         ("GET", "/model/status"),
         ("POST", "/model/train"),
         ("POST", "/model/counter"),

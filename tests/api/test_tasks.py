@@ -225,6 +225,7 @@ def test_a_prediction_needs_no_task(student: Api) -> None:
         "prediction_source": "default",
         "model_version": None,
         "lnirt_model_version": "fallback_default",
+        "explanation": [],
     }
     assert student.get("/practice-tasks").json == []
 

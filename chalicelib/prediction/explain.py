@@ -1,0 +1,187 @@
+"""Why a prediction is what it is: how far each group of inputs moved it, asked of the model itself.
+
+A group's influence is the prediction as it stands less the prediction with that group replaced by what a newcomer
+has: no answers, no times, the embedding shared by all whom the model does not know; for the difficulty, medium.
+Groups overlap in what they know of a student, so influences do not add up to the prediction. This costs two
+predictions per group, so it is done only where somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+import numpy as np
+
+from chalicelib.domain.errors import ModelError
+from chalicelib.domain.predictions import Prediction, Source
+from chalicelib.domain.tasks import Difficulty
+from chalicelib.features.practice_state import UserState
+from chalicelib.features.summaries import Summaries, summarise_state
+from chalicelib.prediction.predictor import Predictor, bounded_probability, bounded_seconds
+
+NEWCOMER = ""
+"""The user id of nobody: its embedding row is the one that unknown students share."""
+
+SMALLEST_PROBABILITY, SMALLEST_SECONDS = 0.001, 0.1
+"""A group that moves both by less than this is left out: it did not count."""
+
+_LOG = logging.getLogger("studysmart.prediction")
+
+
+class Group(StrEnum):
+    """Inputs that belong together in a student's eyes."""
+
+    TOPIC_RECORD = "topic_record"
+    OVERALL_RECORD = "overall_record"
+    RECENT_ANSWERS = "recent_answers"
+    PAUSE = "pause"
+    STUDENT = "student"
+    DIFFICULTY = "difficulty"
+
+
+_NAMES: Mapping[Group, str] = {
+    Group.TOPIC_RECORD: "Your record on this topic",
+    Group.OVERALL_RECORD: "Your record over all topics",
+    Group.RECENT_ANSWERS: "Your recent work on other topics",
+    Group.PAUSE: "The time since you last practised",
+    Group.STUDENT: "What the last training learnt about you",
+    Group.DIFFICULTY: "The difficulty, compared with medium,",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """How one group moved a prediction: ``probability`` and ``seconds`` are signed, positive where it raised them.
+
+    ``seconds`` is null where the model knows nothing of times. ``text`` says the same in a sentence.
+    """
+
+    group: Group
+    text: str
+    probability: float
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What one prediction is made from."""
+
+    past: Summaries
+    state: UserState
+
+
+def explain(
+    predictor: Predictor | None, prediction: Prediction, state: UserState, topic: str, difficulty: int, now: datetime
+) -> list[Influence]:
+    """The groups that moved ``prediction``, the strongest first; none for a default, which knows nothing.
+
+    ``prediction`` is what ``predictor`` gave for the other arguments: a topic key, a difficulty of 1..4. Never raises
+    for its inputs.
+    """
+    if predictor is None or prediction.source is Source.DEFAULT:
+        return []
+    known = _Known(summarise_state(state, topic, difficulty, now, predictor.lnirt), state)
+    nobody = UserState(NEWCOMER, 0, ())
+    newcomer = _Known(summarise_state(nobody, topic, difficulty, now, predictor.lnirt), nobody)
+    try:
+        actual = _values(predictor, prediction.source, known, topic)
+        others = {
+            group: _values(predictor, prediction.source, change(known, newcomer), topic)
+            for group, change in _REPLACED.items()
+        }
+    except (ModelError, ArithmeticError, ValueError, IndexError) as error:
+        _LOG.warning("prediction of %s could not be explained: %s", prediction.lnirt_model_version, error)
+        return []
+    influences = [_influence(group, actual, other) for group, other in others.items()]
+    moved = [
+        one
+        for one in influences
+        if abs(one.probability) >= SMALLEST_PROBABILITY or abs(one.seconds or 0.0) >= SMALLEST_SECONDS
+    ]
+    return sorted(moved, key=lambda one: (-abs(one.probability), -abs(one.seconds or 0.0)))
+
+
+def _values(predictor: Predictor, source: Source, known: _Known, topic: str) -> tuple[float, float | None]:
+    """Probability and seconds as they would be served, the seconds not yet rounded."""
+    logit, log_seconds = predictor.values(source, known.state, topic, known.past)
+    probability = float(bounded_probability(np.array([logit]))[0])
+    return probability, None if log_seconds is None else bounded_seconds(log_seconds)
+
+
+def _influence(group: Group, actual: tuple[float, float | None], other: tuple[float, float | None]) -> Influence:
+    probability = round(actual[0] - other[0], 4)
+    seconds = None if actual[1] is None or other[1] is None else round(actual[1] - other[1], 1)
+    return Influence(group, _sentence(group, probability, seconds), probability, seconds)
+
+
+def _sentence(group: Group, probability: float, seconds: float | None) -> str:
+    effects = []
+    if abs(probability) >= SMALLEST_PROBABILITY:
+        verb = "raises" if probability > 0 else "lowers"
+        effects.append(f"{verb} the chance of success by {100 * abs(probability):.1f} points")
+    if seconds is not None and abs(seconds) >= SMALLEST_SECONDS:
+        verb = "lengthens" if seconds > 0 else "shortens"
+        effects.append(f"{verb} the expected time by {abs(seconds):.1f} s")
+    return f"{_NAMES[group]} {' and '.join(effects) or 'changes nothing'}."
+
+
+def _without_topic_record(known: _Known, newcomer: _Known) -> _Known:
+    past, empty = known.past, newcomer.past
+    changed = replace(
+        past,
+        attempts=empty.attempts,
+        correct=empty.correct,
+        timed=empty.timed,
+        log_seconds=empty.log_seconds,
+        same=empty.same,
+        overall=past.overall - past.same,
+        hours_topic=empty.hours_topic,
+    )
+    return replace(known, past=changed)
+
+
+def _without_overall_record(known: _Known, newcomer: _Known) -> _Known:
+    empty = newcomer.past
+    changed = replace(
+        known.past,
+        n_answers=empty.n_answers,
+        ability=empty.ability,
+        ability_sd=empty.ability_sd,
+        speed_precision=empty.speed_precision,
+        speed_weighted=empty.speed_weighted,
+    )
+    return replace(known, past=changed)
+
+
+def _without_recent_answers(known: _Known, _newcomer: _Known) -> _Known:
+    """The user-wide decayed sums, and the pooled vector of all topics, keep the asked topic's answers only."""
+    return _Known(replace(known.past, overall=known.past.same), replace(known.state, rows=()))
+
+
+def _without_pause(known: _Known, newcomer: _Known) -> _Known:
+    empty = newcomer.past
+    return replace(known, past=replace(known.past, hours_topic=empty.hours_topic, hours_any=empty.hours_any))
+
+
+def _without_student(known: _Known, newcomer: _Known) -> _Known:
+    return replace(known, state=replace(known.state, user_id=newcomer.state.user_id))
+
+
+def _at_medium_difficulty(known: _Known, _newcomer: _Known) -> _Known:
+    return replace(known, past=replace(known.past, level=np.full_like(known.past.level, _MEDIUM)))
+
+
+_MEDIUM = Difficulty.MEDIUM.numeric - 1
+
+_REPLACED: Mapping[Group, Callable[[_Known, _Known], _Known]] = {
+    Group.TOPIC_RECORD: _without_topic_record,
+    Group.OVERALL_RECORD: _without_overall_record,
+    Group.RECENT_ANSWERS: _without_recent_answers,
+    Group.PAUSE: _without_pause,
+    Group.STUDENT: _without_student,
+    Group.DIFFICULTY: _at_medium_difficulty,
+}

@@ -1,0 +1,76 @@
+"""Topics that may be recommended, from PostgreSQL at a bounded cost: two statements, both by index.
+
+The student's own topics are read from their newest tasks. What others practise is read from a sample of all tasks:
+ids are random, so a run of the primary key from anywhere is a random sample, without an index of its own and without
+reading more as the table grows. The run starts at a place that depends on the student only, so that the same request
+gives the same answer.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from chalicelib.domain.recommendations import TopicChoice
+from chalicelib.storage.database import statement
+
+NEWEST_TASKS = 1000
+"""How many of a student's newest tasks are looked at for own topics."""
+
+SAMPLED_TASKS = 1000
+"""How many tasks are sampled from the starting place on, and again from the lowest id up to it.
+
+So all of a table of up to 1,000 tasks is seen, wherever the run starts.
+"""
+
+_NAMESPACE = uuid.UUID("0c9a3c1e-5d0a-5f43-9f0f-0a2f6b7f4d61")
+
+_OWN = """
+    SELECT subject, topic, topic_key
+    FROM (SELECT DISTINCT ON (topic_key) subject, topic, topic_key, created_at, id
+          FROM (SELECT subject, topic, topic_key, created_at, id FROM practice_tasks
+                WHERE user_id = :user_id {of_subject} ORDER BY created_at DESC, id DESC LIMIT :newest) AS newest
+          ORDER BY topic_key, created_at DESC, id DESC) AS topics
+    ORDER BY created_at DESC, id DESC LIMIT :limit
+"""
+
+_SAMPLE = "SELECT user_id, subject, subject_key, topic, topic_key, completed, created_at, id FROM practice_tasks"
+
+_OTHERS = f"""
+    SELECT (array_agg(subject ORDER BY created_at DESC, id DESC))[1],
+           (array_agg(topic ORDER BY created_at DESC, id DESC))[1],
+           topic_key
+    FROM ((SELECT * FROM ({_SAMPLE}) AS t WHERE id >= CAST(:start AS uuid) ORDER BY id LIMIT :sampled)
+          UNION ALL
+          (SELECT * FROM ({_SAMPLE}) AS t WHERE id < CAST(:start AS uuid) ORDER BY id LIMIT :sampled)) AS sample
+    WHERE completed AND user_id <> :user_id {{of_subject}}
+    GROUP BY topic_key ORDER BY count(DISTINCT user_id) DESC, count(*) DESC, topic_key LIMIT :limit
+"""
+
+_OF_SUBJECT = "AND subject_key = :subject"
+
+
+class PostgresRecommendationStore:
+    """Implements :class:`chalicelib.services.recommendations.RecommendationStore`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def topics(self, user_id: str, subject_key: str | None, own: int, others: int) -> list[TopicChoice]:
+        """Up to ``own`` topics of the student, most recent first, then up to ``others`` that others practise."""
+        mine = self._rows(_OWN, subject_key, user_id=user_id, newest=NEWEST_TASKS, limit=own)
+        seen = {topic_key for _, _, topic_key in mine}
+        start = str(uuid.uuid5(_NAMESPACE, user_id))
+        popular = self._rows(
+            _OTHERS, subject_key, user_id=user_id, start=start, sampled=SAMPLED_TASKS, limit=others + len(seen)
+        )
+        new = [row for row in popular if row[2] not in seen][:others]
+        return [TopicChoice(*row, own=True) for row in mine] + [TopicChoice(*row, own=False) for row in new]
+
+    def _rows(self, query: str, subject_key: str | None, **values: Any) -> list[tuple[str, str, str]]:
+        prepared = text(query.format(of_subject="" if subject_key is None else _OF_SUBJECT))
+        given = values if subject_key is None else {**values, "subject": subject_key}
+        rows = statement(self._engine, lambda connection: connection.execute(prepared, given).all())
+        return [(row[0], row[1], row[2]) for row in rows]

@@ -1,0 +1,114 @@
+"""What to practise next, and why a prediction is what it is, over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib.domain.training import Champion
+from tests.api.conftest import TASK, Api, World
+from tests.unit.archives import version_files
+
+FIELDS = {
+    "subject",
+    "topic",
+    "difficulty",
+    "predicted_correct",
+    "predicted_time_seconds",
+    "prediction_source",
+    "score",
+    "reason",
+}
+
+
+def practise(api: Api, topic: str, correct: bool = True, subject: str = "Mathematics") -> None:
+    task = api.post("/practice-tasks", {**TASK, "topic": topic, "subject": subject}).json
+    done = api.patch(f"/practice-tasks/{task['id']}", {"is_correct": correct, "actual_time_seconds": 20})
+    assert done.status == 200
+
+
+@pytest.fixture
+def model(world: World) -> None:
+    """A champion that knows ``topic 0`` to ``topic 2``."""
+    files = {name: body for name, body in version_files().items() if name != "metadata.json"}
+    world.registry.write_version("default", "v1", files, {})
+    champion = Champion("v1", None, "2026-01-31T00:00:00+00:00", None)
+    world.registry.write_champion("default", champion, None)
+
+
+def test_where_nobody_practised_nothing_is_recommended(student: Api) -> None:
+    assert student.get("/recommendations").json == []
+
+
+@pytest.mark.usefixtures("model")
+def test_topics_of_oneself_and_of_others_are_ranked_by_nearness_to_the_target(student: Api, other: Api) -> None:
+    for correct in (True, True, False):
+        practise(student, "topic 0", correct)
+    practise(other, "Topic 1")
+    found = student.get("/recommendations?limit=50").json
+    assert len(found) == 8
+    assert all(set(one) == FIELDS for one in found)
+    assert {one["topic"] for one in found} == {"topic 0", "Topic 1"}
+    assert [one["score"] for one in found] == sorted((one["score"] for one in found), reverse=True)
+    distances = [abs(one["predicted_correct"] - 0.75) for one in found]
+    assert distances == sorted(distances)
+    assert {one["prediction_source"] for one in found} == {"embedding"}
+
+
+@pytest.mark.usefixtures("model")
+def test_a_recommendation_predicts_what_a_prediction_says(student: Api) -> None:
+    practise(student, "topic 0")
+    (best,) = student.get("/recommendations?limit=1&target=0.6").json
+    asked = student.get(f"/predictions?topic=topic%200&difficulty={best['difficulty']}").json
+    assert best["predicted_correct"] == pytest.approx(asked["predicted_correct"], abs=1e-4)
+    assert best["predicted_time_seconds"] == pytest.approx(asked["predicted_time_seconds"], abs=1)
+
+
+@pytest.mark.usefixtures("model")
+def test_another_target_recommends_other_difficulties(student: Api) -> None:
+    practise(student, "topic 0")
+    easy = student.get("/recommendations?target=0.95&limit=1").json[0]
+    hard = student.get("/recommendations?target=0.05&limit=1").json[0]
+    assert (easy["difficulty"], hard["difficulty"]) == ("easy", "expert")
+
+
+def test_a_subject_leaves_the_others_out(student: Api) -> None:
+    practise(student, "Fractions")
+    practise(student, "Cells", subject="Biology")
+    found = student.get("/recommendations?subject=%20biology").json
+    assert {(one["subject"], one["topic"]) for one in found} == {("Biology", "Cells")}
+
+
+def test_before_the_first_model_topics_are_recommended_without_a_prediction(student: Api) -> None:
+    practise(student, "Fractions")
+    (one, *_) = student.get("/recommendations").json
+    assert (one["predicted_correct"], one["prediction_source"]) == (0.5, "default")
+    assert "no prediction" in one["reason"]
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("target=0.04", "target"),
+        ("target=0.96", "target"),
+        ("target=nan", "target"),
+        ("target=high", "target"),
+        ("limit=0", "limit"),
+        ("limit=51", "limit"),
+        ("limit=1.5", "limit"),
+        ("subject=%20", "subject"),
+    ],
+)
+def test_a_query_out_of_bounds_is_422(student: Api, query: str, name: str) -> None:
+    answer = student.get(f"/recommendations?{query}")
+    assert answer.status == 422
+    assert [fault["loc"] for fault in answer.json["detail"]] == [["query", name]]
+
+
+@pytest.mark.usefixtures("model")
+def test_a_prediction_is_explained_and_a_task_is_not(student: Api) -> None:
+    for _ in range(3):
+        practise(student, "topic 0")
+    explanation = student.get("/predictions?topic=Topic%200&difficulty=hard").json["explanation"]
+    assert {"topic_record", "overall_record", "difficulty"} <= {one["group"] for one in explanation}
+    assert all(set(one) == {"group", "text", "probability", "seconds"} for one in explanation)
+    assert "explanation" not in student.post("/practice-tasks", TASK).json

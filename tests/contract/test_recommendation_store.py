@@ -1,0 +1,96 @@
+"""Which topics every store offers for recommendation, be it in memory or in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from chalicelib.domain.predictions import DEFAULT_PREDICTION
+from chalicelib.domain.recommendations import TopicChoice
+from chalicelib.domain.tasks import Difficulty, NewTask, Result
+from chalicelib.domain.training import TrainingPolicy
+from chalicelib.services.ports import TaskStore
+from chalicelib.services.recommendations import RecommendationStore
+from chalicelib.storage.database import connect
+from chalicelib.storage.recommendation_store import PostgresRecommendationStore
+from chalicelib.storage.task_store import PostgresTaskStore
+from tests.fakes.database import MemoryDatabase, MemoryTaskStore
+from tests.fakes.recommendations import MemoryRecommendationStore
+
+ADA = "ada"
+
+
+@dataclass
+class School:
+    """Students at work, and the store that finds topics."""
+
+    tasks: TaskStore
+    store: RecommendationStore
+
+    def create(self, topic: str, user: str = ADA, subject: str = "Mathematics") -> str:
+        return self.tasks.insert(user, NewTask(subject, topic, Difficulty.EASY, "?"), DEFAULT_PREDICTION).id
+
+    def practise(self, topic: str, user: str = ADA, subject: str = "Mathematics") -> None:
+        self.tasks.complete(user, self.create(topic, user, subject), Result(True, 5), None, TrainingPolicy())
+
+    def topics(self, subject: str | None = None, own: int = 40, others: int = 50) -> list[str]:
+        return [choice.topic for choice in self.store.topics(ADA, subject, own, others)]
+
+
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.slow)])
+def school(request: pytest.FixtureRequest) -> Iterator[School]:
+    if request.param == "memory":
+        database = MemoryDatabase()
+        yield School(MemoryTaskStore(database), MemoryRecommendationStore(database))
+        return
+    engine = connect(request.getfixturevalue("database_url"), pool_size=2)
+    yield School(PostgresTaskStore(engine, "default"), PostgresRecommendationStore(engine))
+    engine.dispose()
+
+
+def test_where_nobody_practised_there_is_nothing_to_recommend(school: School) -> None:
+    assert school.topics() == []
+
+
+def test_own_topics_come_first_the_latest_first_even_when_not_completed(school: School) -> None:
+    school.practise("Algebra")
+    school.practise("Fractions", user="bob")
+    school.create("Geometry")
+    assert school.topics() == ["Geometry", "Algebra", "Fractions"]
+
+
+def test_a_topic_is_named_as_last_written_and_comes_once(school: School) -> None:
+    school.practise("algebra", subject="maths")
+    school.practise(" ALGEBRA", user="bob")
+    school.practise("Algebra", subject="Maths")
+    assert school.store.topics(ADA, None, 40, 50) == [TopicChoice("Maths", "Algebra", "algebra", True)]
+
+
+def test_topics_of_others_come_by_the_number_of_their_students(school: School) -> None:
+    for _ in range(3):
+        school.practise("Alone", user="bob")
+    school.practise("Common", user="bob")
+    school.practise("common ", user="cyd")
+    school.create("Only planned", user="cyd")
+    assert school.store.topics(ADA, None, 40, 50) == [
+        TopicChoice("Mathematics", "common ", "common", False),
+        TopicChoice("Mathematics", "Alone", "alone", False),
+    ]
+
+
+def test_a_subject_keeps_the_topics_of_the_others_out(school: School) -> None:
+    school.practise("Algebra")
+    school.practise("Cells", subject="Biology")
+    school.practise("Genes", user="bob", subject="biology")
+    school.practise("Fractions", user="bob")
+    assert school.topics("biology") == ["Cells", "Genes"]
+    assert school.topics("history") == []
+
+
+def test_each_kind_has_its_limit(school: School) -> None:
+    for number in range(4):
+        school.practise(f"Mine {number}")
+        school.practise(f"Theirs {number}", user="bob")
+    assert school.topics(own=2, others=3) == ["Mine 3", "Mine 2", "Theirs 0", "Theirs 1", "Theirs 2"]
