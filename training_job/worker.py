@@ -107,8 +107,7 @@ def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: 
         )
     except TrainingSkipped as reason:
         _log.info("Background training skipped: %s", reason)
-        worker.tracker.skip_request(request, str(reason))
-        worker.queue.delete(delivery)
+        _skip(worker, delivery, heartbeat, str(reason))
     except LeaseLostError as error:
         _log.error("Background training failed: %s", error)
     except WorkerStopped:
@@ -117,7 +116,7 @@ def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: 
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded and the message comes again
         _log.error("Background training failed: %s", error, exc_info=error)
-        _fail(worker, delivery, request, heartbeat, f"{type(error).__name__}: {error}")
+        _fail(worker, delivery, heartbeat, f"{type(error).__name__}: {error}")
     else:
         worker.queue.delete(delivery)
         _log.info("Background training complete (%s, %.1f s)", trained.champion, time.monotonic() - started)
@@ -135,12 +134,26 @@ def _send_next(worker: Worker, following: TrainingRequest | None) -> None:
         _log.error("training request was not sent and stamped, the sweeper will see to it: %s", error)
 
 
-def _fail(worker: Worker, delivery: Delivery, request: TrainingRequest, heartbeat: Heartbeat, reason: str) -> None:
-    if delivery.receive_count >= MAX_RECEIVES:
-        worker.tracker.fail_request(request, reason)
-        worker.queue.extend(delivery, 0)
-    else:
+def _skip(worker: Worker, delivery: Delivery, heartbeat: Heartbeat, reason: str) -> None:
+    try:
+        worker.tracker.skip_request(heartbeat.stop(), reason)
+    except LeaseLostError as error:
+        _log.warning("nothing to skip: %s", error)
+        return
+    worker.queue.delete(delivery)
+
+
+def _fail(worker: Worker, delivery: Delivery, heartbeat: Heartbeat, reason: str) -> None:
+    """Give the training back, or after the last delivery give it up: its message then is a dead letter."""
+    if delivery.receive_count < MAX_RECEIVES:
         _give_back(worker, delivery, heartbeat, reason, RETRY_SECONDS)
+        return
+    try:
+        worker.tracker.fail_request(heartbeat.stop(), reason)
+    except LeaseLostError as error:
+        _log.warning("nothing to give up: %s", error)
+        return
+    worker.queue.extend(delivery, 0)
 
 
 def _give_back(worker: Worker, delivery: Delivery, heartbeat: Heartbeat, reason: str, hidden_seconds: int = 0) -> None:

@@ -108,8 +108,12 @@ def update_task(
         result = Result(change.is_correct, change.actual_time_seconds)
         return _complete(tasks, tracker, queue, policy, user_id, task_id, result, change.study_session_id)
     task = tasks.get(user_id, task_id)
-    if change.completed is False and (task.completed or _carries_result(change)):
+    if change.completed is False and task.completed:
         raise ConflictError("A completed task cannot be made open again; send a correction instead")
+    if change.completed is False and _carries_result(change):
+        raise InvalidInputError(
+            [Fault(("body", "completed"), "false contradicts the result sent with it", "value_error")]
+        )
     if task.completed and _carries_result(change):
         result = _merged(task, change)
         return _complete(tasks, tracker, queue, policy, user_id, task_id, result, change.study_session_id)

@@ -114,7 +114,7 @@ _CLEAR = text(
     UPDATE embedding_model_tracker
     SET training_request_id = NULL, training_requested_at = NULL, training_enqueued_at = NULL,
         training_reason = NULL, lease_expires_at = NULL, progress = CAST(:progress AS jsonb), last_error = :error
-    WHERE cohort = :cohort AND training_request_id = CAST(:id AS uuid)
+    WHERE cohort = :cohort AND training_request_id = CAST(:id AS uuid) AND lease_expires_at = :expires_at
     """
 )
 
@@ -245,21 +245,20 @@ class PostgresTracker:
             return None
         return TrainingRequest(str(row[0]), lease.request.cohort, row[1], "threshold")
 
-    def fail_request(self, request: TrainingRequest, error: str) -> None:
-        """Give a request up that failed for the last time, so that the next completion can trigger again."""
-        self._clear(request, error=error, progress=None)
+    def fail_request(self, lease: Lease, error: str) -> None:
+        """Give a request up that failed for the last time, so that the next completion can trigger again.
 
-    def skip_request(self, request: TrainingRequest, reason: str) -> None:
+        Nothing happens when the lease is lost: the request is another worker's then.
+        """
+        self._clear(lease, error=error, progress=None)
+
+    def skip_request(self, lease: Lease, reason: str) -> None:
         """End a request that there was nothing to train for: no error, and the counter stays as it is."""
-        self._clear(request, error=None, progress={"phase": "skipped", "reason": reason})
+        self._clear(lease, error=None, progress={"phase": "skipped", "reason": reason})
 
-    def _clear(self, request: TrainingRequest, error: str | None, progress: Mapping[str, Any] | None) -> None:
-        values = {
-            "cohort": request.cohort,
-            "id": request.request_id,
-            "error": error,
-            "progress": None if progress is None else json.dumps(dict(progress)),
-        }
+    def _clear(self, lease: Lease, error: str | None, progress: Mapping[str, Any] | None) -> None:
+        stored = None if progress is None else json.dumps(dict(progress))
+        values = {**_lease_values(lease), "error": error, "progress": stored}
         statement(self._engine, lambda c: c.execute(_CLEAR, values))
 
     def release_lease(self, lease: Lease, error: str) -> None:

@@ -137,3 +137,12 @@ def test_the_schedule_sends_what_was_not_sent(student: Api, world: World) -> Non
     with Client(app) as client:
         client.lambda_.invoke("sweep_training_requests", client.events.generate_cw_event("aws.events", "", {}, []))
     assert len(world.queue.messages) == 1
+
+
+def test_a_result_that_says_it_is_none_is_refused_by_the_field(student: Api) -> None:
+    task_id = create(student)["id"]
+    body = {"completed": False, "is_correct": True, "actual_time_seconds": 3}
+    answer = student.patch(f"/practice-tasks/{task_id}", body)
+    assert answer.status == 422
+    assert [fault["loc"] for fault in answer.json["detail"]] == [["body", "completed"]]
+    assert not student.get(f"/practice-tasks/{task_id}").json["completed"]
