@@ -72,8 +72,11 @@ class PooledSteps:
     user: npt.NDArray[np.int32]
     layout: PooledLayout
 
-    def vectors(self, rows: npt.NDArray[np.int64]) -> Float32Array:
-        """The pooled vectors of ``rows``, whole histories of some users in the table's order. Shape (n, width)."""
+    def vectors(self, rows: npt.NDArray[np.int64], *, after: bool = False) -> Float32Array:
+        """The pooled vectors of ``rows``, whole histories of some users in the table's order. Shape (n, width).
+
+        With ``after`` those of a next question on the same topic, asked right after each answer.
+        """
         user, column, steps = self.user[rows], self.column[rows], self.steps[rows]
         starts = group_starts(user)
         position = np.arange(len(rows)) - starts
@@ -93,7 +96,7 @@ class PooledSteps:
             at = at[np.argsort(slots)]
             active = state[: end - begin]
             active *= decay
-            out[at] = active
+            out[at] = active * decay if after else active
             out[at, column[at]] = 0.0
             active[np.arange(len(at)), column[at]] += steps[at]
         flat = out.reshape(len(rows), -1)

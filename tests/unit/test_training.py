@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +22,7 @@ from tests.unit.histories import answers_of, simulate, state_before, time_of
 from training_job.calibrate import choose_scale, choose_temperature
 from training_job.evaluate import holdout_scores, parity
 from training_job.metrics import auc, expected_calibration_error
+from training_job.networks import shortened
 from training_job.split import validation_rows
 from training_job.train import TrainedVersion, TrainingSkipped, train_version
 
@@ -229,3 +231,12 @@ def test_no_network_predicts_less_after_a_success_than_after_a_failure() -> None
             after = UserState(state.user_id, state.n_answers + 1, tuple(known.values()))
             chances.append(predict(predictor, after, answer.topic, 1 + row % 4, moment).correct)
         assert chances[0] >= chances[1] - 1e-6
+
+
+def test_published_weights_are_rounded_to_what_packs_well() -> None:
+    weights = np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)
+    kept = shortened(weights)
+    np.testing.assert_allclose(kept, weights, rtol=1 / 4096)
+    np.testing.assert_array_equal(shortened(kept), kept)
+    assert len(zlib.compress(kept.tobytes())) < 0.75 * len(zlib.compress(weights.tobytes()))
+    np.testing.assert_array_equal(shortened(np.array([0.0, 1.0, -2.0], dtype=np.float32)), [0.0, 1.0, -2.0])
