@@ -6,7 +6,7 @@ training for each, in a process of its own as a fresh worker would (its wall tim
 answers. Ratios compare the loss of what would be served with that of LNIRT alone, and of the mean. Below 1 is better.
 
 Without ``--data`` the draws come from the first file with times beside the project, in ``../shared/data``, or from
-simulated students. A file's topics are dealt into 7 when its users have too few answers on its 7 most practised ones.
+simulated students. A file's topics are dealt into 7 at random.
 """
 
 from __future__ import annotations
