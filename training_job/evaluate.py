@@ -17,6 +17,7 @@ from chalicelib.prediction.batch import predict_history, read_history
 from chalicelib.prediction.keras_archive import read_keras
 from chalicelib.prediction.predictor import Predictor, bounded_probability
 from chalicelib.prediction.vocabulary import read_vocabulary
+from training_job.bootstrap import mean_difference
 from training_job.metrics import auc, expected_calibration_error, log_losses, root_mean_square
 from training_job.samples import Samples, samples_of
 
@@ -28,15 +29,18 @@ def holdout_scores(predictor: Predictor, table: AnswerTable, holdout_mask: npt.N
 
     ``log_loss``, ``auc``, ``ece``, ``log_time_rmse``, ``coverage80`` and the same with ``lnirt_`` for LNIRT alone;
     None where the rows do not allow a figure. ``losses`` (n,) and ``log_time_squared_errors`` (n,) (NaN where
-    the time is unknown) are per held-out row, in the table's order, for paired comparisons; ``users`` (n,) their
-    students' codes.
+    the time is unknown), and the same with ``lnirt_``, are per held-out row, in the table's order, for paired
+    comparisons; ``users`` (n,) their students' codes.
     """
+    concerned = np.isin(table.user, table.user[holdout_mask])
+    table, holdout_mask = table.select(concerned), holdout_mask[concerned]
     served = predict_history(predictor, table, holdout_mask)
     history = read_history(table, predictor.lnirt, predictor.vocabulary)
     rows = table.select(holdout_mask)
     logs, timed = rows.log_seconds, rows.timed
     lnirt_correct = bounded_probability(history.logit[holdout_mask])
-    lnirt_error = (logs - history.log_seconds[holdout_mask])[timed]
+    lnirt_losses = log_losses(rows.is_correct, lnirt_correct)
+    lnirt_errors = np.where(timed, logs - history.log_seconds[holdout_mask], np.nan)
     errors = np.where(timed, logs - served.log_seconds, np.nan)
     losses = log_losses(rows.is_correct, served.correct)
     inside = ((logs >= served.low) & (logs <= served.high))[timed & ~np.isnan(served.low)]
@@ -48,26 +52,43 @@ def holdout_scores(predictor: Predictor, table: AnswerTable, holdout_mask: npt.N
         "ece": expected_calibration_error(rows.is_correct, served.correct),
         "log_time_rmse": root_mean_square(errors[timed]),
         "coverage80": _mean(inside.astype(np.float64)),
-        "lnirt_log_loss": _mean(log_losses(rows.is_correct, lnirt_correct)),
+        "lnirt_log_loss": _mean(lnirt_losses),
         "lnirt_auc": auc(rows.is_correct, lnirt_correct),
-        "lnirt_log_time_rmse": root_mean_square(lnirt_error),
+        "lnirt_log_time_rmse": root_mean_square(lnirt_errors[timed]),
         "losses": losses,
+        "lnirt_losses": lnirt_losses,
         "log_time_squared_errors": np.square(errors),
+        "lnirt_log_time_squared_errors": np.square(lnirt_errors),
         "users": rows.user,
     }
+
+
+def against_lnirt(scores: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The served losses minus those of LNIRT alone with their bounds, from :func:`holdout_scores`.
+
+    ``log_loss`` and, where there are times, ``log_time_mse``.
+    """
+    figures: dict[str, dict[str, float]] = {}
+    for name, losses in (("log_loss", "losses"), ("log_time_mse", "log_time_squared_errors")):
+        ours, theirs = scores[losses], scores[f"lnirt_{losses}"]
+        known = np.isfinite(ours) & np.isfinite(theirs)
+        if known.any():
+            figures[name] = mean_difference(ours[known], theirs[known], scores["users"][known]).figures()
+    return figures
 
 
 def parity(files: Mapping[str, bytes], table: AnswerTable) -> float:
     """The largest absolute difference between numpy and Keras over both models, on a probe batch of the table.
 
-    Outputs are logits and log seconds. Raises ModelError when a file cannot be served at all.
+    Outputs are logits and log seconds; NaN where one of them is not finite. Raises ModelError when a file cannot be
+    served at all.
     """
     lnirt, vocabulary = from_json(files["lnirt.json"]), read_vocabulary(files["vocabulary.json"])
     chunk = next(user_chunks(table, PROBE_ANSWERS), slice(0, 0))
     part = table.select(np.arange(chunk.start, chunk.stop))
     samples = samples_of(part, lnirt, vocabulary, read_history(part, lnirt, vocabulary))
     pairs = zip(("correctness_model.keras", "time_model.keras"), samples, strict=True)
-    return max(_difference(files[name], sample) for name, sample in pairs)
+    return float(np.max([_difference(files[name], sample) for name, sample in pairs]))
 
 
 def _difference(archive: bytes, samples: Samples) -> float:
@@ -83,7 +104,7 @@ def _difference(archive: bytes, samples: Samples) -> float:
     for rows, vectors in samples.blocks(everything):
         inputs = samples.inputs(rows[-PROBE_ANSWERS:], vectors[-PROBE_ANSWERS:])
         expected = np.asarray(trained(inputs, training=False))
-        worst = max(worst, float(np.abs(served(inputs) - expected).max()))
+        worst = float(np.maximum(worst, np.abs(served(inputs) - expected).max()))
     return worst
 
 

@@ -68,6 +68,7 @@ def run(
         "trained_at": datetime.now(UTC).isoformat(),
         "counted": snapshot.counter,
         "n_samples": len(snapshot.table),
+        gate.NEWEST_ANSWER: gate.reach(snapshot.table),
         "parity": difference,
     }
     champion = publish.publish(
@@ -76,7 +77,7 @@ def run(
         request.version,
         trained.files,
         metadata,
-        gate.judge_on(snapshot.table),
+        gate.judge_on(snapshot.table, trained.validated),
         still_ours,
     )
     return Trained(champion, snapshot.counter, len(snapshot.table))

@@ -6,6 +6,7 @@ as it was when champion and challenger were compared, made only while the lease 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,8 +33,16 @@ class Verdict:
     figures: Mapping[str, float]
 
 
-Judge = Callable[[Predictor | None, Predictor], Verdict]
-"""Compares a champion (None: there is none) with a challenger on the same hold-out."""
+@dataclass(frozen=True, slots=True)
+class Incumbent:
+    """The champion as it serves, and its ``metadata.json``."""
+
+    predictor: Predictor
+    metadata: Mapping[str, Any]
+
+
+Judge = Callable[[Incumbent | None, Predictor], Verdict]
+"""Compares a champion (None: there is none that can be read) with a challenger on the same hold-out."""
 
 
 def publish(
@@ -79,10 +88,11 @@ def _judge(
 ) -> Verdict:
     if champion is not None and champion.pinned:
         return Verdict(False, f"champion {champion.version} is pinned", {})
-    serving: Predictor | None = None
+    serving: Incumbent | None = None
     if champion is not None and champion.version != challenger.version:
         try:
-            serving = Predictor.from_files(registry.read_version(cohort, champion.version))
+            files = registry.read_version(cohort, champion.version)
+            serving = Incumbent(Predictor.from_files(files), json.loads(files["metadata.json"]))
         except (ModelError, NotFoundError) as error:
             _log.error("champion %s cannot be read, it loses: %s", champion.version, error)
     return judge(serving, challenger)

@@ -28,8 +28,8 @@ from chalicelib.prediction.keras_archive import read_keras
 from chalicelib.prediction.networks import Networks
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import Vocabulary
-from training_job.calibrate import PRIOR_ONLY, Calibration, choose_scale, choose_temperature
-from training_job.evaluate import holdout_scores
+from training_job.calibrate import PRIOR_ONLY, Calibration, beats_prior, calibrated
+from training_job.evaluate import against_lnirt, holdout_scores
 from training_job.fit_network import FittedNetwork, fit_network, predict_rows
 from training_job.lnirt_fit import clipped_times, fit_lnirt
 from training_job.lnirt_practice import interval_quantiles
@@ -50,10 +50,12 @@ class TrainingSkipped(Exception):  # noqa: N818  (a decision with a reason, not 
 
 @dataclass(frozen=True, slots=True)
 class TrainedVersion:
-    """The four files of a version by name, and what ``metadata.json`` says of them."""
+    """The four files of a version by name, what ``metadata.json`` says of them, and the version of the first stage,
+    which has learnt from the older answers only (:func:`training_job.split.validation_rows`)."""
 
     files: dict[str, bytes]
     metadata: dict[str, Any]
+    validated: Predictor
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +98,18 @@ def train_version(
     networks = _validated_networks(first, table, newest, seed, on_progress)
     files = _files(first, networks)
     on_progress({"phase": "evaluate"})
-    scores = holdout_scores(_predictor(version, files), table, newest)
+    validated = _predictor(version, files)
+    scores = holdout_scores(validated, table, newest)
     on_progress({"phase": "final"})
     final = _stage(table, np.ones(len(table), dtype=np.bool_), on_progress)
-    networks = _final_networks(final, networks, table, seed, on_progress)
-    metadata = _metadata(version, table, networks, scores, final.vocabulary.has_time)
+    finished = _final_networks(final, networks, table, newest, seed, on_progress)
+    stand_in = (replace(finished[0], fitted=networks[0].fitted), replace(finished[1], fitted=networks[1].fitted))
+    if stand_in != networks:
+        # A network was given up in the final pass: then the gate must not judge it either.
+        validated = _predictor(version, _files(first, stand_in))
+    metadata = _metadata(version, table, finished, scores, final.vocabulary.has_time)
     metadata["trained_seconds"] = round(time.monotonic() - begun, 2)
-    return TrainedVersion(_files(final, networks), metadata)
+    return TrainedVersion(_files(final, finished), metadata, validated)
 
 
 def _check(table: AnswerTable) -> None:
@@ -162,11 +169,9 @@ def _correctness(
 ) -> _Network:
     samples = stage.samples[0]
     fitted = fit_network(samples, shape, ~newest, newest, seed=seed, on_progress=on_progress)
-    prior, target = samples.prior[newest], samples.target[newest]
-    output = predict_rows(fitted.model, samples, newest)
-    scale = choose_scale(prior, output, target, table.user[newest], binary=True)
-    logit = prior + scale * (output - prior)
-    return _Network(fitted, Calibration(scale, choose_temperature(logit, target)) if scale else PRIOR_ONLY)
+    judged = newest & _asked(samples)
+    prior, output = samples.prior[judged], predict_rows(fitted.model, samples, judged)
+    return _Network(fitted, calibrated(prior, output, samples.target[judged], table.user[judged], binary=True))
 
 
 def _timing(
@@ -177,30 +182,56 @@ def _timing(
         return _Network(FittedNetwork(build_network(shape), shape, 0), PRIOR_ONLY)
     validated = newest & timed
     fitted = fit_network(samples, shape, ~newest & timed, validated, seed=seed, on_progress=on_progress)
-    prior, target = samples.prior[validated], samples.target[validated]
-    output = predict_rows(fitted.model, samples, validated) if validated.any() else prior
-    scale = choose_scale(prior, output, target, table.user[validated], binary=False)
-    spread = np.sqrt(samples.history.log_seconds_variance[validated])
-    errors = table.log_seconds[validated] - (prior + scale * (output - prior))
+    judged = validated & _asked(samples)
+    prior, output = samples.prior[judged], predict_rows(fitted.model, samples, judged)
+    calibration = calibrated(prior, output, samples.target[judged], table.user[judged], binary=False)
+    spread = np.sqrt(samples.history.log_seconds_variance[judged])
+    errors = table.log_seconds[judged] - (prior + calibration.scale * (output - prior))
     low, high = interval_quantiles(errors / spread)
-    return _Network(fitted, Calibration(scale, 1.0), low, high)
+    return _Network(fitted, calibration, low, high)
+
+
+def _asked(samples: Samples) -> Rows:
+    """The answers for which serving asks a network at all. Shape (N,)."""
+    return samples.history.topic_known & (samples.history.n_answers > 0)
 
 
 def _final_networks(
-    stage: _Stage, validated: tuple[_Network, _Network], table: AnswerTable, seed: int, on_progress: Progress
+    stage: _Stage,
+    validated: tuple[_Network, _Network],
+    table: AnswerTable,
+    newest: Rows,
+    seed: int,
+    on_progress: Progress,
 ) -> tuple[_Network, _Network]:
-    """Networks over the final LNIRT: trained on all answers where the residual is used, untrained where it is not."""
+    """Networks over the final LNIRT: trained on all answers where the residual is used, untrained where it is not.
+
+    A network that even knows the newest answers and is worse than LNIRT on them went wrong: then LNIRT serves.
+    """
     nothing = np.zeros(len(table), dtype=np.bool_)
     rows = (~nothing, table.timed)
     finished: list[_Network] = []
     for network, shape, samples, known in zip(validated, _shapes(stage), stage.samples, rows, strict=True):
-        if network.calibration.scale == 0.0:
-            fitted = FittedNetwork(build_network(shape), shape, 0)
-        else:
+        if network.calibration.scale > 0.0:
             epochs = max(network.fitted.best_epoch, 1)
             fitted = fit_network(samples, shape, known, nothing, seed=seed, on_progress=on_progress, epochs=epochs)
-        finished.append(replace(network, fitted=fitted))
+            judged = newest & known & _asked(samples)
+            prior, output = samples.prior[judged], predict_rows(fitted.model, samples, judged)
+            binary = shape.name == "correctness"
+            if beats_prior(prior, output, samples.target[judged], network.calibration, binary=binary):
+                finished.append(replace(network, fitted=fitted))
+                continue
+            _LOG.warning("the final %s network is worse than LNIRT on the newest answers: LNIRT serves", shape.name)
+            network = _prior_only(stage.lnirt, network)
+        finished.append(replace(network, fitted=FittedNetwork(build_network(shape), shape, 0)))
     return finished[0], finished[1]
+
+
+def _prior_only(lnirt: LnirtParameters, network: _Network) -> _Network:
+    """The network at scale 0, which is exactly LNIRT, with LNIRT's own interval of time."""
+    if lnirt.time is None:
+        return replace(network, calibration=PRIOR_ONLY)
+    return replace(network, calibration=PRIOR_ONLY, low=lnirt.time.low, high=lnirt.time.high)
 
 
 def _files(stage: _Stage, networks: tuple[_Network, _Network]) -> dict[str, bytes]:
@@ -248,6 +279,7 @@ def _metadata(
         "n_timed": int(table.timed.sum()),
         "time": "lognormal" if has_time else "none",
         "validation": figures,
+        "against_lnirt": against_lnirt(scores),
         "correctness_scale": correctness.calibration.scale,
         "temperature": _short(correctness.calibration.temperature),
         "time_scale": timing.calibration.scale,

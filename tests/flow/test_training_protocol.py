@@ -145,6 +145,8 @@ def test_a_second_training_meets_the_champion_and_its_verdict_is_kept(stack: Sta
     newest = stack.worker.registry.list_versions(stack.api.settings.cohort)[0]
     promotion = stack.worker.registry.read_metadata(stack.api.settings.cohort, newest)["promotion"]
     assert promotion["champion_log_loss"] > 0
+    assert promotion["log_loss_low"] <= promotion["log_loss_difference"] <= promotion["log_loss_high"]
+    assert promotion["n_unseen"] > 0
     assert stack.champion() == (newest if promotion["promoted"] else first)
     assert status.model_version == stack.champion()
 

@@ -74,8 +74,8 @@ def _call(inputs: Sequence[str]) -> dict[str, Any]:
     return {"args": tensors if len(tensors) == 1 else [tensors], "kwargs": {}}
 
 
-def network(weight: float, n_pooled: int, n_dense: int = N_DENSE) -> bytes:
-    """prior + weight * (sum of the pooled vector): enough of a network to see that it was asked."""
+def network(weight: float, n_pooled: int, n_dense: int = N_DENSE, *, bias: float = 0.0) -> bytes:
+    """prior + weight * (sum of the pooled vector) + bias: enough of a network to see that it was asked."""
     return archive(
         [
             input_layer("prior", 1),
@@ -85,7 +85,7 @@ def network(weight: float, n_pooled: int, n_dense: int = N_DENSE) -> bytes:
             input_layer("state", n_dense - N_OUTCOMES),
             input_layer("outcomes", N_OUTCOMES),
             input_layer("pooled", n_pooled),
-            Layer("Dense", "head", ["pooled"], {"units": 1}, [np.full((n_pooled, 1), weight), np.zeros(1)]),
+            Layer("Dense", "head", ["pooled"], {"units": 1}, [np.full((n_pooled, 1), weight), np.full(1, bias)]),
             Layer("Add", "output", ["prior", "head"]),
         ],
         "output",

@@ -57,6 +57,15 @@ def simulate(
     return table, Truth(ability, easiness, discrimination, speed, intensity)
 
 
+def rebuilt(table: AnswerTable, **changes: Any) -> AnswerTable:
+    """The table with some columns changed; None for unknown seconds or times."""
+    columns: dict[str, Any] = {
+        name: getattr(table, name)
+        for name in ("user", "user_ids", "topic", "topics", "difficulty", "is_correct", "seconds", "at", "order")
+    }
+    return AnswerTable.from_columns(**{**columns, **changes})
+
+
 def answers_of(table: AnswerTable, rows: Sequence[int]) -> list[Answer]:
     """Rows of a table as the practice state takes them."""
     return [

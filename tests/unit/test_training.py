@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chalicelib.domain.lnirt import sigmoid
 from chalicelib.features.answers import AnswerTable
@@ -18,9 +20,10 @@ from chalicelib.features.practice_state import UserState, advance, rows_by_key
 from chalicelib.prediction.batch import predict_history
 from chalicelib.prediction.predictor import Predictor, predict
 from tests.unit.archives import version_files
-from tests.unit.histories import answers_of, simulate, state_before, time_of
-from training_job.calibrate import choose_scale, choose_temperature
+from tests.unit.histories import answers_of, rebuilt, simulate, state_before, time_of
+from training_job.calibrate import PRIOR_ONLY, Calibration, beats_prior, calibrated, choose_scale, choose_temperature
 from training_job.evaluate import holdout_scores, parity
+from training_job.fit_network import losses_of
 from training_job.metrics import auc, expected_calibration_error
 from training_job.networks import shortened
 from training_job.split import validation_rows
@@ -29,14 +32,6 @@ from training_job.train import TrainedVersion, TrainingSkipped, train_version
 
 def predictor_of(trained: TrainedVersion) -> Predictor:
     return Predictor.from_files({**trained.files, "metadata.json": json.dumps(trained.metadata).encode()})
-
-
-def rebuilt(table: AnswerTable, **changes: Any) -> AnswerTable:
-    columns: dict[str, Any] = {
-        name: getattr(table, name)
-        for name in ("user", "user_ids", "topic", "topics", "difficulty", "is_correct", "seconds", "at", "order")
-    }
-    return AnswerTable.from_columns(**{**columns, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +147,39 @@ def test_a_residual_that_is_right_is_used() -> None:
     assert choose_scale(np.zeros(4000), truth, target, rng.integers(0, 400, 4000), binary=True) > 0.7
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10_000), st.sampled_from([1, 29, 30, 200, 1500]), st.floats(-3, 3), st.floats(0, 3), st.booleans()
+)
+def test_what_was_calibrated_is_never_worse_than_lnirt_on_the_answers_that_decided(
+    seed: int, n: int, right: float, noise: float, binary: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    prior, signal = rng.normal(size=n), rng.normal(size=n)
+    target = prior + signal + rng.normal(size=n)
+    if binary:
+        target = (rng.random(n) < sigmoid(prior + signal)).astype(np.float64)
+    output = prior + right * signal + noise * rng.normal(size=n)
+    chosen = calibrated(prior, output, target, rng.integers(0, 20, n), binary=binary)
+    served = (prior + chosen.scale * (output - prior)) / chosen.temperature
+    ours, theirs = (losses_of(values, target, binary).mean() for values in (served, prior))
+    assert ours < theirs if chosen.scale else chosen == PRIOR_ONLY
+
+
+def test_a_network_that_is_worse_than_its_prior_or_not_finite_does_not_beat_it() -> None:
+    prior, target = np.zeros(50), np.ones(50)
+    whole = Calibration(1.0, 1.0)
+    for binary in (True, False):
+        assert beats_prior(prior, prior + 0.5, target, whole, binary=binary)
+        assert not beats_prior(prior, prior - 0.5, target, whole, binary=binary)
+        assert not beats_prior(prior, prior, target, whole, binary=binary)
+        for broken in (np.nan, np.inf):
+            output = np.where(np.arange(50) == 3, broken, 0.5)
+            assert not beats_prior(prior, output, target, whole, binary=binary)
+            assert not beats_prior(prior, output, target, PRIOR_ONLY, binary=binary)
+    assert not beats_prior(prior[:0], prior[:0], target[:0], whole, binary=True)
+
+
 def test_the_newest_fifth_validates() -> None:
     table, _ = simulate(5, 3, 100)
     newest = validation_rows(table)
@@ -216,9 +244,7 @@ def test_no_network_predicts_less_after_a_success_than_after_a_failure() -> None
     for variable in model.trainable_variables:
         values = rng.normal(scale=0.5, size=variable.shape)
         variable.assign(values if variable.constraint is None else np.abs(values))
-    predictor = predictor_of(
-        TrainedVersion({**files, "correctness_model.keras": archive_bytes(model)}, {"version": "v"})
-    )
+    predictor = Predictor.from_files({**files, "correctness_model.keras": archive_bytes(model)})
     for row in rng.choice(len(table), 60, replace=False).tolist():
         state, moment = state_before(table, row), datetime.now(UTC)
         (answer,) = answers_of(table, [row])
