@@ -56,7 +56,10 @@ class _Sums:
 
 
 def fit_lnirt(table: AnswerTable) -> LnirtParameters:
-    """The model of a history. Raises ``ValueError`` for an empty table."""
+    """The model of a history. Raises ``ValueError`` for an empty table.
+
+    How near the parameters come to those that answers were simulated from: docs/model.md, "Parameter recovery".
+    """
     if not len(table):
         raise ValueError("there are no answers to fit")
     table, topics = _seen_topics(table)

@@ -3,7 +3,7 @@
     value(topic, level) = mean + level effect + topic effect + cell effect
 
 Sparse cells lean on their topic, the topic on the population, and a level nobody has tried on the ordered level
-effects: easier levels are never predicted to be harder, nor to take longer.
+effects: each level is predicted to be harder, and to take longer, than the one before, if only by a least step.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def fit_levels(observed: FloatArray, weight: FloatArray, prior: LevelPrior) -> L
     cell_precision = weight + 1.0 / CELL_SD**2
     values = expected + weight * (observed - expected) / cell_precision
     variances = 1.0 / cell_precision + (1.0 / (1.0 + weight * CELL_SD**2)) ** 2 / precision[:, None]
-    values = _ordered(values, cell_precision, np.sign(prior.gap))
+    values = _ordered(values, cell_precision, prior)
     average_variance = spread + CELL_SD**2
     return LevelFit(np.vstack([values, base]), np.vstack([variances, np.full((1, N_LEVELS), average_variance)]))
 
@@ -90,15 +90,18 @@ def _population(observed: FloatArray, weight: FloatArray, prior: LevelPrior) -> 
     return effects
 
 
-def _ordered(values: FloatArray, weight: FloatArray, direction: float) -> FloatArray:
-    """Rows made monotone (rising for direction 1, falling for -1) by pooling neighbours that are out of order."""
+def _ordered(values: FloatArray, weight: FloatArray, prior: LevelPrior) -> FloatArray:
+    """Rows made monotone in the direction of the gap, by pooling neighbours that are nearer than the least step."""
+    direction = np.sign(prior.gap)
+    least = prior.least * np.arange(N_LEVELS)
     ordered = values.copy()
-    for row in np.flatnonzero((np.diff(values, axis=1) * direction < 0).any(axis=1)):
+    for row in np.flatnonzero((np.diff(values, axis=1) * direction < prior.least).any(axis=1)):
         blocks: list[tuple[float, float, int]] = []
-        for value, mass in zip(values[row] * direction, weight[row], strict=True):
+        for value, mass in zip(values[row] * direction - least, weight[row], strict=True):
             blocks.append((float(value), float(mass), 1))
             while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
                 (v1, m1, n1), (v2, m2, n2) = blocks[-2:]
                 blocks[-2:] = [((v1 * m1 + v2 * m2) / (m1 + m2), m1 + m2, n1 + n2)]
-        ordered[row] = np.concatenate([np.full(count, value * direction) for value, _, count in blocks])
+        pooled = np.concatenate([np.full(count, value) for value, _, count in blocks])
+        ordered[row] = (pooled + least) * direction
     return ordered
