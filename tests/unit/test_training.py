@@ -64,13 +64,18 @@ def test_metadata_and_progress_say_what_was_done(
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_predictions() -> None:
-    table, _ = simulate(5, 4, 150)
+def test_the_same_seed_trains_the_same_networks(
+    small: tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]],
+) -> None:
+    table, trained, progress = small
+    again: list[Mapping[str, Any]] = []
+    second = train_version(table, version="v1", on_progress=again.append)
+    first_losses, losses = ([item["val_loss"] for item in said if "val_loss" in item] for said in (progress, again))
+    assert len(losses) > 5
+    assert losses == pytest.approx(first_losses, abs=1e-4)
     everything = np.ones(len(table), dtype=np.bool_)
-    first, second = (predictor_of(train_version(table, version="v", seed=3)) for _ in range(2))
-    np.testing.assert_allclose(
-        predict_history(first, table, everything).correct, predict_history(second, table, everything).correct, atol=1e-5
-    )
+    before, after = (predict_history(predictor_of(version), table, everything) for version in (trained, second))
+    np.testing.assert_allclose(before.correct, after.correct, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -88,40 +93,6 @@ def test_served_predictions_of_a_history_equal_the_batch(
         one = predict(predictor, state_before(table, row), topic, int(table.difficulty[row]), moment)
         assert batch.correct[position] == pytest.approx(one.correct, abs=1e-5)
         assert np.exp(batch.log_seconds[position]) == pytest.approx(one.seconds, abs=0.51)
-
-
-def _odd_histories() -> dict[str, AnswerTable]:
-    table, _ = simulate(6, 5, 300)
-    rng = np.random.default_rng(0)
-    many, _ = simulate(30, 5000, 6000)
-    return {
-        "ten samples": simulate(2, 2, 10)[0],
-        "no times": simulate(6, 5, 200, times=False)[0],
-        "three times": rebuilt(table, seconds=np.where(np.arange(300) < 3, table.seconds, np.nan)),
-        "one user": simulate(1, 5, 200)[0],
-        "one topic": simulate(6, 1, 200, levels=(2,))[0],
-        "one user with most answers": rebuilt(table, user=np.where(rng.random(300) < 0.9, 0, table.user)),
-        "absurd times": rebuilt(table, seconds=rng.choice([0.1, 72_000.0], 300)),
-        "times only in the newest answers": rebuilt(
-            table, seconds=np.where(validation_rows(table), table.seconds, np.nan)
-        ),
-        "thousands of topics": many,
-        "no timestamps": rebuilt(table, at=None),
-        "one failure among successes": rebuilt(table, is_correct=np.arange(300) != 7),
-    }
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(_odd_histories()))
-def test_an_odd_history_gives_finite_bounded_predictions(name: str) -> None:
-    table = _odd_histories()[name]
-    trained = train_version(table, version="v1")
-    json.dumps(trained.metadata, allow_nan=False)
-    assert parity(trained.files, table) <= 1e-5
-    assert sum(map(len, trained.files.values())) < 4 * 1024 * 1024
-    served = predict_history(predictor_of(trained), table, np.ones(len(table), dtype=np.bool_))
-    assert ((served.correct >= 0.01) & (served.correct <= 0.99)).all()
-    assert np.isfinite(served.log_seconds).all()
 
 
 @pytest.mark.parametrize(("n", "correct", "reason"), [(9, None, "9 samples"), (40, 1, "correct"), (40, 0, "incorrect")])
