@@ -7,6 +7,10 @@ touches one row and a reader decays what it reads:
 
     sum as of the student's answer n  =  stored sum * exp(-(n - last_index) / DECAY_ANSWERS)
 
+It also holds at which of the student's answers the topic and difficulty was first practised. The order in which a
+student first met the topics tells which course they follow, and what students of the same course do is informative
+before a student has many answers.
+
 :func:`advance` is the only place where a state changes. The training job runs the same arithmetic over all of
 history at once; a property test holds the two equal.
 """
@@ -29,7 +33,7 @@ SUCCESSES, FAILURES, LOG_SECONDS, TIMED = range(4)
 """Rows of a decayed block: successes, failures, log seconds, and answers that had a time."""
 
 DECAYED_SHAPE = (4, len(DECAY_ANSWERS))
-STATE_SCHEMA = 1
+STATE_SCHEMA = 2
 """Raised whenever the meaning of a stored row changes."""
 
 
@@ -53,7 +57,8 @@ class StateRow:
     """What is remembered of one topic x difficulty of one student.
 
     ``decayed`` has shape (4, K): successes, failures, log seconds, timed answers, by decay constant, each as of
-    this row's last answer. ``last_index`` counts the student's answers from 0.
+    this row's last answer. ``first_index`` and ``last_index`` are the student's answers, counted from 0 over all
+    topics, at which this topic x difficulty was practised first and last.
     """
 
     topic: str
@@ -63,6 +68,7 @@ class StateRow:
     timed: int
     sum_log_seconds: float
     sum_sq_log_seconds: float
+    first_index: int
     last_index: int
     last_at: datetime | None
     decayed: FloatArray = field(compare=False)
@@ -100,6 +106,7 @@ def advance(row: StateRow | None, answer: Answer, index: int) -> StateRow:
         timed=(row.timed if row else 0) + int(timed),
         sum_log_seconds=(row.sum_log_seconds if row else 0.0) + log_seconds,
         sum_sq_log_seconds=(row.sum_sq_log_seconds if row else 0.0) + log_seconds**2,
+        first_index=row.first_index if row else index,
         last_index=index,
         last_at=answer.at,
         decayed=decayed,

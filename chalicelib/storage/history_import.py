@@ -63,8 +63,8 @@ SELECT id, n_answers, deleted_at IS NOT NULL FROM users WHERE id = ANY(cast(%s A
 ORDER BY id COLLATE "C" FOR UPDATE"""
 _KNOWN_TASKS = "SELECT id::text FROM practice_tasks WHERE id = ANY(cast(%s AS uuid[]))"
 _STATES = """
-SELECT user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds, last_index, last_at,
-    decayed
+SELECT user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds, first_index,
+    last_index, last_at, decayed
 FROM practice_state WHERE user_id = ANY(cast(%s AS text[]))"""
 _COPY_STAGED = "COPY history_staged FROM STDIN"
 _COPY_PLACED = "COPY history_placed FROM STDIN"
@@ -83,7 +83,7 @@ UPDATE users SET n_answers = added.n FROM unnest(cast(%s AS text[]), cast(%s AS 
 WHERE users.id = added.id"""
 _COPY_STATE = """
 COPY history_state (user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds,
-    last_index, last_at, decayed)
+    first_index, last_index, last_at, decayed)
 FROM STDIN"""
 _STORE_STATE = """
 INSERT INTO practice_state SELECT * FROM history_state ON CONFLICT (user_id, topic, difficulty) DO UPDATE SET
@@ -248,8 +248,8 @@ def _state_lines(students: dict[str, _Student]) -> Iterator[str]:
         for row in (student.states[key] for key in sorted(student.changed)):
             yield (
                 f"{_escaped(user)}\t{_escaped(row.topic)}\t{row.difficulty}\t{row.attempts}\t{row.correct}\t{row.timed}\t"
-                f"{row.sum_log_seconds}\t{row.sum_sq_log_seconds}\t{row.last_index}\t{row.last_at or _NULL}\t"
-                f"\\\\x{decayed_to_bytes(row.decayed).hex()}\n"
+                f"{row.sum_log_seconds}\t{row.sum_sq_log_seconds}\t{row.first_index}\t{row.last_index}\t"
+                f"{row.last_at or _NULL}\t\\\\x{decayed_to_bytes(row.decayed).hex()}\n"
             )
 
 

@@ -38,10 +38,11 @@ def assert_same_state(found: UserState, expected: UserState) -> None:
     assert mine.keys() == theirs.keys()
     for key, row in mine.items():
         other = theirs[key]
-        assert (row.attempts, row.correct, row.timed, row.last_index) == (
+        assert (row.attempts, row.correct, row.timed, row.first_index, row.last_index) == (
             other.attempts,
             other.correct,
             other.timed,
+            other.first_index,
             other.last_index,
         )
         np.testing.assert_allclose(row.decayed, other.decayed, rtol=1e-12)
@@ -123,6 +124,35 @@ def test_the_state_is_what_a_replay_of_the_answers_gives(stores: Stores) -> None
         complete(stores, create(stores, topic=topic), correct=correct, seconds=seconds)
         history.append(Answer(topic.strip().casefold(), 3, correct, seconds))
     assert_same_state(stores.tasks.prediction_context("ada").state, replay("ada", history))
+
+
+def first_practised(stores: Stores) -> dict[str, tuple[int, int]]:
+    rows = stores.tasks.prediction_context("ada").state.rows
+    return {row.topic: (row.first_index, row.last_index) for row in rows}
+
+
+def test_the_state_says_at_which_answers_a_topic_was_practised_first_and_last(stores: Stores) -> None:
+    for topic in ("Algebra", "Geometry", "Algebra", "Statistics", "Geometry"):
+        complete(stores, create(stores, topic=topic))
+    assert first_practised(stores) == {"algebra": (0, 2), "geometry": (1, 4), "statistics": (3, 3)}
+
+
+def test_a_deletion_moves_when_a_topic_was_practised_first(stores: Stores) -> None:
+    tasks = [create(stores, topic=topic) for topic in ("Algebra", "Geometry", "Algebra", "Statistics")]
+    for task in tasks:
+        complete(stores, task)
+    stores.tasks.delete("ada", tasks[0].id)
+    complete(stores, create(stores, topic="Geometry"))
+    assert first_practised(stores) == {"geometry": (0, 3), "algebra": (1, 1), "statistics": (2, 2)}
+
+
+def test_a_correction_leaves_when_a_topic_was_practised_first(stores: Stores) -> None:
+    tasks = [create(stores, topic=topic) for topic in ("Algebra", "Geometry", "Algebra")]
+    for task in tasks:
+        complete(stores, task)
+    before = first_practised(stores)
+    complete(stores, tasks[0], correct=False)
+    assert first_practised(stores) == before == {"algebra": (0, 2), "geometry": (1, 1)}
 
 
 def test_deleting_a_completed_task_takes_its_effect_away(stores: Stores) -> None:

@@ -194,6 +194,18 @@ def test_an_account_keeps_what_it_practised_before(engine: Engine, tmp_path: Pat
     assert_state_is_replayed_history(engine, "ada")
 
 
+def test_an_import_keeps_when_a_topic_was_practised_first(engine: Engine, tmp_path: Path) -> None:
+    content = "user_id,topic,is_correct\nada,algebra,1\nada,geometry,1\nada,algebra,0\n"
+    load_text(engine, tmp_path, content)
+    load_text(engine, tmp_path, content + "ada,geometry,0\nada,statistics,1\nada,algebra,1\n")
+    assert query(engine, "SELECT topic, first_index, last_index FROM practice_state ORDER BY topic") == [
+        ("algebra", 0, 5),
+        ("geometry", 1, 3),
+        ("statistics", 4, 4),
+    ]
+    assert_state_is_replayed_history(engine, "ada")
+
+
 def test_a_deleted_account_stays_empty_and_its_rows_are_named(engine: Engine, tmp_path: Path) -> None:
     PostgresUserStore(engine, "default").add("gone", "gone@example.com", None)
     PostgresUserStore(engine, "default").erase("gone")

@@ -1,0 +1,145 @@
+"""What the migrations make of a database that is in use."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from alembic import command
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from chalicelib.features.practice_state import Answer, advance, replay, rows_by_key
+from chalicelib.storage.database import connect
+from chalicelib.storage.rows import state_parameters
+from chalicelib.storage.task_store import PostgresTaskStore
+from infra.local import postgres
+from infra.migrations import alembic_config, upgrade
+
+pytestmark = pytest.mark.slow
+
+LEVELS = ("easy", "medium", "hard", "expert")
+
+ADD_TASK = """
+INSERT INTO practice_tasks (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content, completed,
+    is_correct, answer_index, predicted_correct, predicted_time_seconds, prediction_source)
+VALUES (CAST(:id AS uuid), :user_id, 'Maths', 'maths', :topic, :topic, :difficulty, '?', :completed, :is_correct,
+    CAST(:answer_index AS integer), 0.5, 60, 'default')"""
+
+ADD_STATE_BEFORE_0002 = """
+INSERT INTO practice_state (user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds,
+    last_index, last_at, decayed)
+VALUES (:user_id, :topic, :difficulty, :attempts, :correct, :timed, :sum_log_seconds, :sum_sq_log_seconds,
+    :last_index, :last_at, :decayed)"""
+
+ADA = [Answer("algebra", 1, True), Answer("geometry", 1, False), Answer("algebra", 3, True), Answer("algebra", 1, True)]
+BOB = [Answer("geometry", 1, True), Answer("algebra", 1, False), Answer("geometry", 1, True)]
+
+
+@pytest.fixture
+def empty_url(postgres_server: postgres.Postgres) -> Iterator[str]:
+    """URL of a database without tables."""
+    name = f"empty_{uuid.uuid4().hex}"
+    postgres.create_database(postgres_server, name)
+    yield postgres_server.url(name)
+    postgres.drop_database(postgres_server, name)
+
+
+@pytest.fixture
+def engine(empty_url: str) -> Iterator[Engine]:
+    engine = connect(empty_url, pool_size=1)
+    yield engine
+    engine.dispose()
+
+
+def add_task(engine: Engine, user: str, answer: Answer, index: int | None) -> None:
+    """A task, completed as the student's answer ``index``, or open."""
+    values = {
+        "id": str(uuid.uuid4()),
+        "user_id": user,
+        "topic": answer.topic,
+        "difficulty": LEVELS[answer.difficulty - 1],
+        "completed": index is not None,
+        "is_correct": answer.is_correct,
+        "answer_index": index,
+    }
+    with engine.connect() as connection:
+        connection.execute(text(ADD_TASK), values)
+
+
+def fill_before_0002(engine: Engine) -> None:
+    """What a program of before revision 0002 stored for two students."""
+    for user, answers in (("ada", ADA), ("bob", BOB)):
+        with engine.connect() as connection:
+            connection.execute(
+                text("INSERT INTO users (id, n_answers) VALUES (:id, :n)"), {"id": user, "n": len(answers)}
+            )
+            rows = [state_parameters(user, row) for row in replay(user, answers).rows]
+            for row in rows:
+                del row["first_index"]
+            connection.execute(text(ADD_STATE_BEFORE_0002), rows)
+        for index, answer in enumerate(answers):
+            add_task(engine, user, answer, index)
+
+
+def firsts(engine: Engine) -> list[tuple[object, ...]]:
+    with engine.connect() as connection:
+        found = connection.execute(
+            text("SELECT user_id, topic, difficulty, first_index FROM practice_state ORDER BY 1, 2, 3")
+        )
+        return [tuple(row) for row in found]
+
+
+def test_states_of_before_learn_when_they_were_practised_first(empty_url: str, engine: Engine) -> None:
+    command.upgrade(alembic_config(empty_url), "0001")
+    fill_before_0002(engine)
+    add_task(engine, "bob", Answer("algebra", 1, True), None)  # open tasks are no answers
+    upgrade(empty_url)
+    assert firsts(engine) == [
+        ("ada", "algebra", 1, 0),
+        ("ada", "algebra", 3, 2),
+        ("ada", "geometry", 1, 1),
+        ("bob", "algebra", 1, 1),
+        ("bob", "geometry", 1, 0),
+    ]
+    store = PostgresTaskStore(engine, "default")
+    for user, answers in (("ada", ADA), ("bob", BOB)):
+        assert rows_by_key(store.prediction_context(user).state) == rows_by_key(replay(user, answers))
+
+
+def test_a_state_whose_tasks_are_not_there_counts_from_its_last_answer(empty_url: str, engine: Engine) -> None:
+    command.upgrade(alembic_config(empty_url), "0001")
+    row = state_parameters("eve", advance(None, Answer("algebra", 2, True), 7))
+    del row["first_index"]
+    with engine.connect() as connection:
+        connection.execute(text("INSERT INTO users (id, n_answers) VALUES ('eve', 8)"))
+        connection.execute(text(ADD_STATE_BEFORE_0002), row)
+    upgrade(empty_url)
+    assert firsts(engine) == [("eve", "algebra", 2, 7)]
+
+
+def test_after_the_migration_no_state_is_stored_without_its_first_answer(empty_url: str, engine: Engine) -> None:
+    upgrade(empty_url)
+    row = state_parameters("eve", advance(None, Answer("algebra", 2, True), 0))
+    with engine.connect() as connection:
+        connection.execute(text("INSERT INTO users (id, n_answers) VALUES ('eve', 1)"))
+        with pytest.raises(DBAPIError, match="first_index"):
+            connection.execute(text(ADD_STATE_BEFORE_0002), row)
+
+
+def test_the_way_back_and_forth_again_keeps_every_state(empty_url: str, engine: Engine) -> None:
+    command.upgrade(alembic_config(empty_url), "0001")
+    fill_before_0002(engine)
+    upgrade(empty_url)
+    before = firsts(engine)
+    command.downgrade(alembic_config(empty_url), "0001")
+    with engine.connect() as connection:
+        assert "first_index" not in connection.execute(text("SELECT * FROM practice_state")).keys()  # noqa: SIM118
+    upgrade(empty_url)
+    assert firsts(engine) == before
+
+
+def test_the_tables_that_the_program_knows_are_those_that_the_migrations_make(empty_url: str) -> None:
+    upgrade(empty_url)
+    command.check(alembic_config(empty_url))
