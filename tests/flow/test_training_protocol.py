@@ -166,6 +166,33 @@ def test_a_worse_challenger_is_kept_not_promoted_and_says_so(stack: Stack) -> No
     assert kept["promotion"] == {"promoted": False, "reason": "worse on the hold-out", "difference": 0.1}
 
 
+def test_a_champion_of_an_older_state_is_not_served_and_loses_to_the_next_training(
+    stack: Stack, environment: dict[str, str]
+) -> None:
+    stack.complete(10)
+    assert poll(stack.worker, 1)
+    old, registry, cohort = stack.champion(), stack.worker.registry, stack.api.settings.cohort
+    assert old is not None
+    files = registry.read_version(cohort, old)
+    metadata = json.loads(files.pop("metadata.json"))
+    vocabulary = json.loads(files["vocabulary.json"])
+    older = {**vocabulary, "state_schema": vocabulary["state_schema"] - 1}
+    registry.write_version(cohort, old, {**files, "vocabulary.json": json.dumps(older).encode()}, metadata)
+
+    def predicted_by_a_new_process() -> tuple[Source, str | None]:
+        api = Stack({**environment, "COHORT": cohort}).api
+        prediction = predict_for(api.tasks, api.models, "ada", "topic 1", Difficulty.MEDIUM)
+        api.engine.dispose()
+        return prediction.source, prediction.model_version
+
+    assert predicted_by_a_new_process() == (Source.DEFAULT, None)
+    assert stack.complete(5) == [False] * 4 + [True]
+    assert poll(stack.worker, 1)
+    assert stack.status().last_error is None
+    assert stack.champion() != old
+    assert predicted_by_a_new_process() == (Source.EMBEDDING, stack.champion())
+
+
 def test_a_message_of_a_request_that_is_over_is_dropped(stack: Stack) -> None:
     over = TrainingRequest(str(uuid.uuid4()), stack.api.settings.cohort, datetime.now(UTC), "threshold")
     stack.worker.queue.send(over)
