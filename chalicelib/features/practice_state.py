@@ -9,7 +9,9 @@ touches one row and a reader decays what it reads:
 
 It also holds at which of the student's answers the topic and difficulty was first practised. The order in which a
 student first met the topics tells which course they follow, and what students of the same course do is informative
-before a student has many answers.
+before a student has many answers. And it holds the outcome of the last answer. The networks see a student's record
+with the latest answer on the asked topic counted as a failure, and its real outcome as an input of its own in which
+the prediction can only rise, so the sums have to be able to give that answer back.
 
 :func:`advance` is the only place where a state changes. The training job runs the same arithmetic over all of
 history at once; a property test holds the two equal.
@@ -58,7 +60,7 @@ class StateRow:
 
     ``decayed`` has shape (4, K): successes, failures, log seconds, timed answers, by decay constant, each as of
     this row's last answer. ``first_index`` and ``last_index`` are the student's answers, counted from 0 over all
-    topics, at which this topic x difficulty was practised first and last.
+    topics, at which this topic x difficulty was practised first and last; ``last_correct`` is the outcome of the last.
     """
 
     topic: str
@@ -70,6 +72,7 @@ class StateRow:
     sum_sq_log_seconds: float
     first_index: int
     last_index: int
+    last_correct: bool
     last_at: datetime | None
     decayed: FloatArray = field(compare=False)
 
@@ -108,6 +111,7 @@ def advance(row: StateRow | None, answer: Answer, index: int) -> StateRow:
         sum_sq_log_seconds=(row.sum_sq_log_seconds if row else 0.0) + log_seconds**2,
         first_index=row.first_index if row else index,
         last_index=index,
+        last_correct=answer.is_correct,
         last_at=answer.at,
         decayed=decayed,
     )

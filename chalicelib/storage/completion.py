@@ -48,7 +48,7 @@ _COUNT_ANSWER = text(
         RETURNING {task_columns("t")}, t.answer_index, t.topic_key
     )
     SELECT done.*, s.topic, s.difficulty, s.attempts, s.correct, s.timed, s.sum_log_seconds, s.sum_sq_log_seconds,
-           s.first_index, s.last_index, s.last_at, s.decayed, CAST(s.xmin AS text)
+           s.first_index, s.last_index, s.last_correct, s.last_at, s.decayed, CAST(s.xmin AS text)
     FROM done LEFT JOIN practice_state s
         ON s.user_id = :user_id AND s.topic = done.topic_key AND s.difficulty = done.difficulty_numeric
     """
@@ -57,9 +57,9 @@ _COUNT_ANSWER = text(
 _INSERT_STATE = """
     INSERT INTO practice_state
         (user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds, first_index,
-         last_index, last_at, decayed)
+         last_index, last_correct, last_at, decayed)
     VALUES (:user_id, :topic, :difficulty, :attempts, :correct, :timed, :sum_log_seconds, :sum_sq_log_seconds,
-            :first_index, :last_index, :last_at, :decayed)
+            :first_index, :last_index, :last_correct, :last_at, :decayed)
 """
 
 _DUE = """(k.training_request_id IS NULL
@@ -72,7 +72,8 @@ _STORE_AND_COUNT = text(
         ON CONFLICT (user_id, topic, difficulty) DO UPDATE SET
             attempts = excluded.attempts, correct = excluded.correct, timed = excluded.timed,
             sum_log_seconds = excluded.sum_log_seconds, sum_sq_log_seconds = excluded.sum_sq_log_seconds,
-            last_index = excluded.last_index, last_at = excluded.last_at, decayed = excluded.decayed
+            last_index = excluded.last_index, last_correct = excluded.last_correct, last_at = excluded.last_at,
+            decayed = excluded.decayed
         WHERE practice_state.xmin = CAST(:seen AS xid)
         RETURNING 1 AS stored
     ), tracker AS (

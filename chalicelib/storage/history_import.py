@@ -64,7 +64,7 @@ ORDER BY id COLLATE "C" FOR UPDATE"""
 _KNOWN_TASKS = "SELECT id::text FROM practice_tasks WHERE id = ANY(cast(%s AS uuid[]))"
 _STATES = """
 SELECT user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds, first_index,
-    last_index, last_at, decayed
+    last_index, last_correct, last_at, decayed
 FROM practice_state WHERE user_id = ANY(cast(%s AS text[]))"""
 _COPY_STAGED = "COPY history_staged FROM STDIN"
 _COPY_PLACED = "COPY history_placed FROM STDIN"
@@ -83,13 +83,14 @@ UPDATE users SET n_answers = added.n FROM unnest(cast(%s AS text[]), cast(%s AS 
 WHERE users.id = added.id"""
 _COPY_STATE = """
 COPY history_state (user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds,
-    first_index, last_index, last_at, decayed)
+    first_index, last_index, last_correct, last_at, decayed)
 FROM STDIN"""
 _STORE_STATE = """
 INSERT INTO practice_state SELECT * FROM history_state ON CONFLICT (user_id, topic, difficulty) DO UPDATE SET
     attempts = excluded.attempts, correct = excluded.correct, timed = excluded.timed,
     sum_log_seconds = excluded.sum_log_seconds, sum_sq_log_seconds = excluded.sum_sq_log_seconds,
-    last_index = excluded.last_index, last_at = excluded.last_at, decayed = excluded.decayed"""
+    last_index = excluded.last_index, last_correct = excluded.last_correct, last_at = excluded.last_at,
+    decayed = excluded.decayed"""
 _COUNT_SAMPLES = """
 INSERT INTO embedding_model_tracker (cohort, n_samples_total) VALUES (%s, %s)
 ON CONFLICT (cohort) DO UPDATE
@@ -249,7 +250,7 @@ def _state_lines(students: dict[str, _Student]) -> Iterator[str]:
             yield (
                 f"{_escaped(user)}\t{_escaped(row.topic)}\t{row.difficulty}\t{row.attempts}\t{row.correct}\t{row.timed}\t"
                 f"{row.sum_log_seconds}\t{row.sum_sq_log_seconds}\t{row.first_index}\t{row.last_index}\t"
-                f"{row.last_at or _NULL}\t\\\\x{decayed_to_bytes(row.decayed).hex()}\n"
+                f"{row.last_correct}\t{row.last_at or _NULL}\t\\\\x{decayed_to_bytes(row.decayed).hex()}\n"
             )
 
 

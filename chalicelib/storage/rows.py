@@ -48,6 +48,7 @@ def state_row_from(
     sum_sq_log_seconds: float,
     first_index: int,
     last_index: int,
+    last_correct: bool,
     last_at: datetime | None,
     decayed: bytes,
 ) -> StateRow:
@@ -62,6 +63,7 @@ def state_row_from(
         sum_sq_log_seconds,
         first_index,
         last_index,
+        last_correct,
         last_at,
         decayed_from_bytes(decayed),
     )
@@ -80,6 +82,7 @@ def state_parameters(user_id: str, row: StateRow) -> dict[str, Any]:
         "sum_sq_log_seconds": row.sum_sq_log_seconds,
         "first_index": row.first_index,
         "last_index": row.last_index,
+        "last_correct": row.last_correct,
         "last_at": row.last_at,
         "decayed": decayed_to_bytes(row.decayed),
     }

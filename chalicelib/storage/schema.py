@@ -120,12 +120,14 @@ practice_state = Table(
     Column("sum_sq_log_seconds", Double, nullable=False),
     Column("first_index", Integer, nullable=False),
     Column("last_index", Integer, nullable=False),
+    Column("last_correct", Boolean, nullable=False),
     Column("last_at", DateTime(timezone=True)),
     Column("decayed", LargeBinary, nullable=False),
 )
 """``topic`` is the key of the name; ``decayed`` is :func:`chalicelib.features.practice_state.decayed_to_bytes`.
 
-``first_index`` and ``last_index`` are values of ``practice_tasks.answer_index``.
+``first_index`` and ``last_index`` are values of ``practice_tasks.answer_index``; ``last_correct`` is that task's
+``is_correct``.
 """
 
 embedding_model_tracker = Table(

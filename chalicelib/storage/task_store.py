@@ -23,7 +23,7 @@ _CONTEXT = text(
     """
     SELECT u.n_answers, u.deleted_at IS NOT NULL, k.model_version,
            s.topic, s.difficulty, s.attempts, s.correct, s.timed, s.sum_log_seconds, s.sum_sq_log_seconds,
-           s.first_index, s.last_index, s.last_at, s.decayed
+           s.first_index, s.last_index, s.last_correct, s.last_at, s.decayed
     FROM (SELECT CAST(:user_id AS text) AS id, CAST(:cohort AS text) AS cohort) AS wanted
     LEFT JOIN users u ON u.id = wanted.id
     LEFT JOIN embedding_model_tracker k ON k.cohort = wanted.cohort

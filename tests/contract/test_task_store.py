@@ -38,12 +38,13 @@ def assert_same_state(found: UserState, expected: UserState) -> None:
     assert mine.keys() == theirs.keys()
     for key, row in mine.items():
         other = theirs[key]
-        assert (row.attempts, row.correct, row.timed, row.first_index, row.last_index) == (
+        assert (row.attempts, row.correct, row.timed, row.first_index, row.last_index, row.last_correct) == (
             other.attempts,
             other.correct,
             other.timed,
             other.first_index,
             other.last_index,
+            other.last_correct,
         )
         np.testing.assert_allclose(row.decayed, other.decayed, rtol=1e-12)
         np.testing.assert_allclose(row.sum_log_seconds, other.sum_log_seconds, rtol=1e-12)
@@ -153,6 +154,42 @@ def test_a_correction_leaves_when_a_topic_was_practised_first(stores: Stores) ->
     before = first_practised(stores)
     complete(stores, tasks[0], correct=False)
     assert first_practised(stores) == before == {"algebra": (0, 2), "geometry": (1, 1)}
+
+
+def last_outcomes(stores: Stores) -> dict[str, bool]:
+    rows = stores.tasks.prediction_context("ada").state.rows
+    return {row.topic: row.last_correct for row in rows}
+
+
+def test_the_state_says_if_the_last_answer_on_a_topic_was_right(stores: Stores) -> None:
+    seen = []
+    for topic, correct in (("Algebra", False), ("Geometry", True), ("Algebra", True), ("Geometry", False)):
+        complete(stores, create(stores, topic=topic), correct=correct)
+        seen.append(last_outcomes(stores))
+    assert seen == [
+        {"algebra": False},
+        {"algebra": False, "geometry": True},
+        {"algebra": True, "geometry": True},
+        {"algebra": True, "geometry": False},
+    ]
+
+
+def test_a_correction_of_the_last_answer_turns_its_outcome_and_one_of_another_does_not(stores: Stores) -> None:
+    tasks = [create(stores) for _ in range(2)]
+    for task in tasks:
+        complete(stores, task)
+    complete(stores, tasks[0], correct=False)
+    assert last_outcomes(stores) == {"algebra": True}
+    complete(stores, tasks[1], correct=False)
+    assert last_outcomes(stores) == {"algebra": False}
+
+
+def test_after_a_deletion_the_answer_before_is_the_last(stores: Stores) -> None:
+    tasks = [create(stores) for _ in range(2)]
+    for task, correct in zip(tasks, (False, True), strict=True):
+        complete(stores, task, correct=correct)
+    stores.tasks.delete("ada", tasks[1].id)
+    assert last_outcomes(stores) == {"algebra": False}
 
 
 def test_deleting_a_completed_task_takes_its_effect_away(stores: Stores) -> None:

@@ -206,6 +206,18 @@ def test_an_import_keeps_when_a_topic_was_practised_first(engine: Engine, tmp_pa
     assert_state_is_replayed_history(engine, "ada")
 
 
+def test_an_import_says_if_the_last_answer_on_a_topic_was_right(engine: Engine, tmp_path: Path) -> None:
+    content = "user_id,topic,is_correct\nada,algebra,1\nada,geometry,0\nada,statistics,1\n"
+    load_text(engine, tmp_path, content)
+    load_text(engine, tmp_path, content + "ada,algebra,0\nada,geometry,1\n")
+    assert query(engine, "SELECT topic, last_correct FROM practice_state ORDER BY topic") == [
+        ("algebra", False),
+        ("geometry", True),
+        ("statistics", True),
+    ]
+    assert_state_is_replayed_history(engine, "ada")
+
+
 def test_a_deleted_account_stays_empty_and_its_rows_are_named(engine: Engine, tmp_path: Path) -> None:
     PostgresUserStore(engine, "default").add("gone", "gone@example.com", None)
     PostgresUserStore(engine, "default").erase("gone")

@@ -10,9 +10,10 @@ from alembic import command
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from chalicelib.features.practice_state import Answer, advance, replay, rows_by_key
+from chalicelib.features.practice_state import Answer, StateRow, advance, replay, rows_by_key
 from chalicelib.storage.database import connect
 from chalicelib.storage.rows import state_parameters
+from chalicelib.storage.schema import practice_state
 from chalicelib.storage.task_store import PostgresTaskStore
 from infra.local import postgres
 from infra.migrations import alembic_config, upgrade
@@ -33,8 +34,15 @@ INSERT INTO practice_state (user_id, topic, difficulty, attempts, correct, timed
 VALUES (:user_id, :topic, :difficulty, :attempts, :correct, :timed, :sum_log_seconds, :sum_sq_log_seconds,
     :last_index, :last_at, :decayed)"""
 
-ADA = [Answer("algebra", 1, True), Answer("geometry", 1, False), Answer("algebra", 3, True), Answer("algebra", 1, True)]
-BOB = [Answer("geometry", 1, True), Answer("algebra", 1, False), Answer("geometry", 1, True)]
+NEW_COLUMNS = ("first_index", "last_correct")
+
+ADA = [
+    Answer("algebra", 1, True),
+    Answer("geometry", 1, False),
+    Answer("algebra", 3, True),
+    Answer("algebra", 1, False),
+]
+BOB = [Answer("geometry", 1, False), Answer("algebra", 1, False), Answer("geometry", 1, True)]
 
 
 @pytest.fixture
@@ -68,6 +76,10 @@ def add_task(engine: Engine, user: str, answer: Answer, index: int | None) -> No
         connection.execute(text(ADD_TASK), values)
 
 
+def parameters_before_0002(user: str, row: StateRow) -> dict[str, object]:
+    return {name: value for name, value in state_parameters(user, row).items() if name not in NEW_COLUMNS}
+
+
 def fill_before_0002(engine: Engine) -> None:
     """What a program of before revision 0002 stored for two students."""
     for user, answers in (("ada", ADA), ("bob", BOB)):
@@ -75,69 +87,80 @@ def fill_before_0002(engine: Engine) -> None:
             connection.execute(
                 text("INSERT INTO users (id, n_answers) VALUES (:id, :n)"), {"id": user, "n": len(answers)}
             )
-            rows = [state_parameters(user, row) for row in replay(user, answers).rows]
-            for row in rows:
-                del row["first_index"]
+            rows = [parameters_before_0002(user, row) for row in replay(user, answers).rows]
             connection.execute(text(ADD_STATE_BEFORE_0002), rows)
         for index, answer in enumerate(answers):
             add_task(engine, user, answer, index)
 
 
-def firsts(engine: Engine) -> list[tuple[object, ...]]:
+def firsts_and_lasts(engine: Engine) -> list[tuple[object, ...]]:
     with engine.connect() as connection:
         found = connection.execute(
-            text("SELECT user_id, topic, difficulty, first_index FROM practice_state ORDER BY 1, 2, 3")
+            text("SELECT user_id, topic, difficulty, first_index, last_correct FROM practice_state ORDER BY 1, 2, 3")
         )
         return [tuple(row) for row in found]
 
 
-def test_states_of_before_learn_when_they_were_practised_first(empty_url: str, engine: Engine) -> None:
+def test_states_of_before_learn_when_they_were_practised_first_and_if_the_last_answer_was_right(
+    empty_url: str, engine: Engine
+) -> None:
     command.upgrade(alembic_config(empty_url), "0001")
     fill_before_0002(engine)
     add_task(engine, "bob", Answer("algebra", 1, True), None)  # open tasks are no answers
     upgrade(empty_url)
-    assert firsts(engine) == [
-        ("ada", "algebra", 1, 0),
-        ("ada", "algebra", 3, 2),
-        ("ada", "geometry", 1, 1),
-        ("bob", "algebra", 1, 1),
-        ("bob", "geometry", 1, 0),
+    assert firsts_and_lasts(engine) == [
+        ("ada", "algebra", 1, 0, False),
+        ("ada", "algebra", 3, 2, True),
+        ("ada", "geometry", 1, 1, False),
+        ("bob", "algebra", 1, 1, False),
+        ("bob", "geometry", 1, 0, True),
     ]
     store = PostgresTaskStore(engine, "default")
     for user, answers in (("ada", ADA), ("bob", BOB)):
         assert rows_by_key(store.prediction_context(user).state) == rows_by_key(replay(user, answers))
 
 
-def test_a_state_whose_tasks_are_not_there_counts_from_its_last_answer(empty_url: str, engine: Engine) -> None:
+def test_a_state_whose_tasks_are_not_there_counts_from_its_last_answer_and_takes_it_for_right_if_all_were(
+    empty_url: str, engine: Engine
+) -> None:
     command.upgrade(alembic_config(empty_url), "0001")
-    row = state_parameters("eve", advance(None, Answer("algebra", 2, True), 7))
-    del row["first_index"]
+    right, wrong = Answer("algebra", 1, True), Answer("geometry", 1, False)
+    mixed = advance(advance(None, Answer("statistics", 1, False), 4), Answer("statistics", 1, True), 6)
+    states = [advance(advance(None, right, 3), right, 7), advance(None, wrong, 5), mixed]
     with engine.connect() as connection:
         connection.execute(text("INSERT INTO users (id, n_answers) VALUES ('eve', 8)"))
-        connection.execute(text(ADD_STATE_BEFORE_0002), row)
+        connection.execute(text(ADD_STATE_BEFORE_0002), [parameters_before_0002("eve", state) for state in states])
     upgrade(empty_url)
-    assert firsts(engine) == [("eve", "algebra", 2, 7)]
+    assert firsts_and_lasts(engine) == [
+        ("eve", "algebra", 1, 7, True),
+        ("eve", "geometry", 1, 5, False),
+        ("eve", "statistics", 1, 6, False),
+    ]
 
 
-def test_after_the_migration_no_state_is_stored_without_its_first_answer(empty_url: str, engine: Engine) -> None:
+@pytest.mark.parametrize("column", NEW_COLUMNS)
+def test_after_the_migration_no_state_is_stored_without_its_first_index_and_last_outcome(
+    empty_url: str, engine: Engine, column: str
+) -> None:
     upgrade(empty_url)
     row = state_parameters("eve", advance(None, Answer("algebra", 2, True), 0))
     with engine.connect() as connection:
         connection.execute(text("INSERT INTO users (id, n_answers) VALUES ('eve', 1)"))
-        with pytest.raises(DBAPIError, match="first_index"):
-            connection.execute(text(ADD_STATE_BEFORE_0002), row)
+        with pytest.raises(DBAPIError, match=column):
+            connection.execute(practice_state.insert(), {name: row[name] for name in row if name != column})
+        connection.execute(practice_state.insert(), row)
 
 
 def test_the_way_back_and_forth_again_keeps_every_state(empty_url: str, engine: Engine) -> None:
     command.upgrade(alembic_config(empty_url), "0001")
     fill_before_0002(engine)
     upgrade(empty_url)
-    before = firsts(engine)
+    before = firsts_and_lasts(engine)
     command.downgrade(alembic_config(empty_url), "0001")
     with engine.connect() as connection:
-        assert "first_index" not in connection.execute(text("SELECT * FROM practice_state")).keys()  # noqa: SIM118
+        assert not set(NEW_COLUMNS) & set(connection.execute(text("SELECT * FROM practice_state")).keys())
     upgrade(empty_url)
-    assert firsts(engine) == before
+    assert firsts_and_lasts(engine) == before
 
 
 def test_the_tables_that_the_program_knows_are_those_that_the_migrations_make(empty_url: str) -> None:

@@ -1,4 +1,4 @@
-"""When a topic and difficulty was first practised: the same whether counted one by one, replayed, or over a table."""
+"""The first practice and the last outcome: the same whether counted one by one, replayed, or searched in a table."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ def firsts(state: UserState) -> dict[tuple[str, int], int]:
     return {key: row.first_index for key, row in rows_by_key(state).items()}
 
 
+def lasts(state: UserState) -> dict[tuple[str, int], bool]:
+    return {key: row.last_correct for key, row in rows_by_key(state).items()}
+
+
 def test_the_first_practice_is_counted_over_all_topics_and_stays() -> None:
     answers = [Answer(topic, 2, True) for topic in ("a", "b", "b", "a", "c", "b")]
     rows = rows_by_key(replay("ada", answers))
@@ -45,9 +49,17 @@ def test_each_difficulty_of_a_topic_has_a_first_practice_of_its_own() -> None:
     }
 
 
+def test_the_last_outcome_is_that_of_the_last_answer_on_the_topic_and_difficulty() -> None:
+    answers = [Answer("a", 1, True), Answer("a", 2, False), Answer("b", 1, False), Answer("a", 2, True)]
+    assert lasts(replay("ada", answers)) == {("a", 1): True, ("a", 2): True, ("b", 1): False}
+    assert lasts(replay("ada", [*answers, Answer("a", 1, False)])) == {("a", 1): False, ("a", 2): True, ("b", 1): False}
+
+
 @given(ANSWERS)
 @settings(max_examples=100, deadline=None)
-def test_answers_added_one_by_one_a_replay_and_a_search_find_the_same_first_practice(answers: list[Answer]) -> None:
+def test_answers_added_one_by_one_a_replay_and_a_search_find_the_same_first_practice_and_last_outcome(
+    answers: list[Answer],
+) -> None:
     rows: dict[tuple[str, int], StateRow] = {}
     for index, answer in enumerate(answers):
         key = (answer.topic, answer.difficulty)
@@ -56,6 +68,7 @@ def test_answers_added_one_by_one_a_replay_and_a_search_find_the_same_first_prac
     replayed = replay("ada", answers)
     assert rows == rows_by_key(replayed)
     assert firsts(replayed) == {key: keys.index(key) for key in keys}
+    assert lasts(replayed) == {key: answer.is_correct for key, answer in zip(keys, answers, strict=True)}
 
 
 @given(ANSWERS.filter(bool), st.data())
@@ -69,7 +82,9 @@ def test_what_was_first_met_is_not_moved_by_later_answers(answers: list[Answer],
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=40), st.integers(0, 1000))
 @settings(max_examples=50, deadline=None)
-def test_the_first_practice_of_stored_states_is_that_of_the_whole_history(users: list[int], seed: int) -> None:
+def test_the_first_practice_and_last_outcome_of_stored_states_are_those_of_the_whole_history(
+    users: list[int], seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     n = len(users)
     table = AnswerTable.from_columns(
@@ -86,7 +101,10 @@ def test_the_first_practice_of_stored_states_is_that_of_the_whole_history(users:
         expected: dict[tuple[str, int], int] = {}
         for i in known[::-1]:
             expected[table.topics[table.topic[i]], int(table.difficulty[i])] = int(index[i])
-        assert firsts(state_before(table, row)) == expected
+        outcomes = {(table.topics[table.topic[i]], int(table.difficulty[i])): bool(table.is_correct[i]) for i in known}
+        state = state_before(table, row)
+        assert firsts(state) == expected
+        assert lasts(state) == outcomes
 
 
 def test_an_answer_that_is_taken_out_moves_what_was_met_after_it() -> None:

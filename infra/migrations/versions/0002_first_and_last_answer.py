@@ -1,4 +1,4 @@
-"""Each row of the practice state also says at which of the student's answers it was practised first.
+"""Each row of the practice state also says which of the student's answers was its first, and if its last was right.
 
 Rows that are there get it from the completed tasks. A program of before this revision cannot complete tasks after
 it, nor a newer one before it: install the program together with the migration.
@@ -16,22 +16,33 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-_FROM_TASKS = """
+_FIRST_FROM_TASKS = """
 UPDATE practice_state s SET first_index = met.first_index
 FROM (SELECT user_id, topic_key, difficulty_numeric, min(answer_index) AS first_index
       FROM practice_tasks WHERE completed GROUP BY user_id, topic_key, difficulty_numeric) met
 WHERE met.user_id = s.user_id AND met.topic_key = s.topic AND met.difficulty_numeric = s.difficulty"""
 
-_WITHOUT_TASKS = "UPDATE practice_state SET first_index = last_index WHERE first_index IS NULL"
+_FIRST_WITHOUT_TASKS = "UPDATE practice_state SET first_index = last_index WHERE first_index IS NULL"
 """No state is without its tasks; were one, its last answer is the only one that is known to have been."""
+
+_LAST_FROM_TASKS = """
+UPDATE practice_state s SET last_correct = t.is_correct FROM practice_tasks t
+WHERE t.completed AND t.user_id = s.user_id AND t.answer_index = s.last_index"""
+
+_LAST_WITHOUT_TASKS = """
+UPDATE practice_state SET last_correct = (correct > 0 AND correct = attempts) WHERE last_correct IS NULL"""
+"""Without its task the last answer is known to have been right only where all were."""
 
 
 def upgrade() -> None:
     op.add_column("practice_state", sa.Column("first_index", sa.Integer))
-    op.execute(_FROM_TASKS)
-    op.execute(_WITHOUT_TASKS)
+    op.add_column("practice_state", sa.Column("last_correct", sa.Boolean))
+    for fill in (_FIRST_FROM_TASKS, _FIRST_WITHOUT_TASKS, _LAST_FROM_TASKS, _LAST_WITHOUT_TASKS):
+        op.execute(fill)
     op.alter_column("practice_state", "first_index", nullable=False)
+    op.alter_column("practice_state", "last_correct", nullable=False)
 
 
 def downgrade() -> None:
+    op.drop_column("practice_state", "last_correct")
     op.drop_column("practice_state", "first_index")
