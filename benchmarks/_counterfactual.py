@@ -13,6 +13,8 @@ from chalicelib.domain.lnirt import N_LEVELS, FloatArray, IntArray, LnirtParamet
 from chalicelib.features.answers import AnswerTable
 from chalicelib.features.history import summarise_history, topic_codes, user_chunks
 from chalicelib.features.inputs import dense_columns, standardise, success_priors, time_priors
+from chalicelib.features.paths import Keys, keys_of_history
+from chalicelib.features.population import Population
 from chalicelib.features.practice_state import DECAY_ANSWERS
 from chalicelib.features.scan import exclusive_sums, group_starts
 from chalicelib.features.summaries import Summaries, answer_steps
@@ -31,18 +33,25 @@ def predictions_after(predictor: Predictor, table: AnswerTable) -> tuple[FloatAr
     after = np.zeros((2, len(table)))
     for rows in user_chunks(table, POOLED_CHUNK):
         vectors = pooled.vectors(np.arange(rows.start, rows.stop), after=True)
-        before = summarise_history(table, rows, lnirt, codes)
+        before = summarise_history(table, rows, lnirt, codes, vocabulary.population)
         for out, correct in zip(after, (True, False), strict=True):
-            past = _advanced(before, table, rows, lnirt, correct)
+            past = _advanced(before, table, rows, lnirt, vocabulary.population, correct)
             success, time = success_priors(past, lnirt), time_priors(past, lnirt)
-            dense = standardise(dense_columns(past, lnirt, success, time), vocabulary.mean, vocabulary.scale)
-            values = network_inputs(success.logit, users[rows], topics[rows], past.level, dense, vectors)
+            dense = standardise(dense_columns(past, lnirt, time), vocabulary.mean, vocabulary.scale)
+            values = network_inputs(success.logit, users[rows], topics[rows], past.level, past.last, dense, vectors)
             known = past.topic != lnirt.unknown
             out[rows] = np.where(known, predictor.networks.correctness(values)[:, 0], success.logit)
     return bounded_probability(after[0]), bounded_probability(after[1])
 
 
-def _advanced(before: Summaries, table: AnswerTable, rows: slice, model: LnirtParameters, correct: bool) -> Summaries:
+def _advanced(
+    before: Summaries,
+    table: AnswerTable,
+    rows: slice,
+    model: LnirtParameters,
+    population: Population,
+    correct: bool,
+) -> Summaries:
     """The summaries as of the next question on the same topic and level, asked at once, with the outcome forced."""
     n = rows.stop - rows.start
     outcome = np.full(n, float(correct))
@@ -55,6 +64,7 @@ def _advanced(before: Summaries, table: AnswerTable, rows: slice, model: LnirtPa
         noise = model.time.residual_variance[before.topic]
         precision = precision + timed / noise
         weighted = weighted + timed * (model.time.intensity[before.topic, before.level] - logs) / noise
+    trait_success, trait_log_seconds = _traits_after(before, table, rows, model, population)
     elapsed = np.where(np.isnan(table.at[rows]), np.nan, 0.0)
     return Summaries(
         topic=before.topic,
@@ -72,6 +82,13 @@ def _advanced(before: Summaries, table: AnswerTable, rows: slice, model: LnirtPa
         overall=(before.overall + steps[:, :, None]) * fade,
         hours_topic=elapsed,
         hours_any=elapsed,
+        last=2.0 * outcome - 1.0,
+        ability_if_wrong=ability if not correct else _ability_after(before, table, rows, model, False)[0],
+        trait_success=trait_success,
+        trait_log_seconds=trait_log_seconds,
+        paths=population.paths.lookup(_paths_after(before, table, rows)),
+        gap=np.ones(n),
+        n_topics=before.n_topics + (before.gap == 0.0),
     )
 
 
@@ -79,6 +96,28 @@ def _plus(by_level: FloatArray, level: IntArray, step: FloatArray) -> FloatArray
     grown = by_level.copy()
     grown[np.arange(len(level)), level] += step
     return grown
+
+
+def _paths_after(before: Summaries, table: AnswerTable, rows: slice) -> Keys:
+    user, topic = table.user[rows].astype(np.int64), table.topic[rows].astype(np.int64)
+    attempts = before.attempts.sum(axis=1).astype(np.int64)
+    return keys_of_history(user, topic, before.topic, attempts, after=True)
+
+
+def _traits_after(
+    before: Summaries, table: AnswerTable, rows: slice, model: LnirtParameters, population: Population
+) -> tuple[FloatArray, FloatArray]:
+    """What the traits foretell on the same topic after each answer, taken for wrong."""
+    traits, timed = population.traits, np.zeros(len(before.topic))
+    expected, slow = model.expected_success()[before.topic, before.level], timed
+    if model.time is not None:
+        timed = table.timed[rows].astype(np.float64)
+        slow = timed * (table.log_seconds[rows] - model.time.intensity[before.topic, before.level])
+    ones, actual = np.ones(len(timed)), table.is_correct[rows].astype(np.float64)
+    told = traits.evidence(before.topic, ones, actual - expected, timed, slow)
+    wrong = traits.evidence(before.topic, ones, -expected, timed, slow)
+    scores = traits.scores(exclusive_sums(told, group_starts(table.user[rows])) + wrong)
+    return traits.expected(before.topic, scores)
 
 
 def _ability_after(

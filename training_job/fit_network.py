@@ -7,7 +7,7 @@ mean over the answers of equal batches, so that long and short histories count t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.lnirt import FloatArray
-from training_job.networks import NetworkShape, build_network
+from training_job.networks import NetworkShape, build_network, combined
 from training_job.samples import Samples, with_dropped_users
 
 LEARNING_RATE = 2e-3
-SMALL_BATCH, LARGE_BATCH = 64, 2048
+SMALL_BATCH, LARGE_BATCH = 64, 1024
 STEPS_WANTED = 1600
-LEAST_EPOCHS, MOST_EPOCHS = 4, 20
+LEAST_EPOCHS, MOST_EPOCHS = 6, 20
 PATIENCE = 3
 WEIGHT_DECAY = 1e-4
 USER_DROPPED = 0.5
@@ -66,21 +66,30 @@ def fit_network(
     seed: int,
     on_progress: Progress,
     epochs: int | None = None,
+    members: int = 1,
 ) -> FittedNetwork:
     """Train on the ``trained`` rows. With ``epochs``, run just that many and keep the last weights.
 
+    The network is the mean of ``members`` that start from different weights and see the answers in different orders.
     ``on_progress`` gets phase, epoch, epochs, loss and val_loss after each epoch.
     """
     import keras
 
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
-    model = build_network(shape)
     plan = Plan.for_rows(int(trained.sum()), epochs)
-    step = _traced_step(model, plan, binary=shape.name == "correctness")
+    parts = [build_network(shape) for _ in range(members)]
+    steps = [_traced_step(part, plan, binary=shape.name == "correctness") for part in parts]
+    for epoch in range(1, plan.epochs + 1) if members > 1 else ():
+        loss = _run_epoch(samples, trained, plan, steps, rng)
+        on_progress(_epoch_note(shape.name, epoch, plan.epochs, loss, math.nan, final=epochs is not None))
+    if members > 1:
+        model, shape = combined(parts, shape)
+        return FittedNetwork(model, shape, plan.epochs)
+    (model,) = parts
     best, best_loss, best_epoch = model.get_weights(), math.inf, 0
     for epoch in range(1, plan.epochs + 1):
-        loss = _run_epoch(samples, trained, plan, step, rng)
+        loss = _run_epoch(samples, trained, plan, steps, rng)
         val_loss = mean_loss(samples, predict_rows(model, samples, validated), validated, shape.name == "correctness")
         on_progress(_epoch_note(shape.name, epoch, plan.epochs, loss, val_loss, final=epochs is not None))
         if epochs is not None or not validated.any() or val_loss < best_loss:
@@ -122,16 +131,24 @@ def _traced_step(model: Any, plan: Plan, *, binary: bool) -> Callable[[Mapping[s
 
 
 def _run_epoch(
-    samples: Samples, trained: Rows, plan: Plan, step: Callable[..., Any], rng: np.random.Generator
+    samples: Samples,
+    trained: Rows,
+    plan: Plan,
+    steps: Sequence[Callable[..., Any]],
+    rng: np.random.Generator,
 ) -> float:
+    """One pass over the ``trained`` rows by each member's step; the mean loss."""
     total, seen = 0.0, 0
     for rows, vectors in samples.blocks(trained, rng):
         n_batches = max(1, round(len(rows) / plan.batch))
-        for part in np.array_split(np.arange(len(rows)), n_batches):
-            inputs = with_dropped_users(samples.inputs(rows[part], vectors[part]), USER_DROPPED, rng)
-            target = samples.target[rows[part], None].astype(np.float32)
-            total += float(step(inputs, target)) * len(part)
-            seen += len(part)
+        for step in steps:
+            # The rows of a block come shuffled; what is made for one member serves the others in another order.
+            order = np.arange(len(rows)) if step is steps[0] else rng.permutation(len(rows))
+            for part in np.array_split(order, n_batches):
+                inputs = with_dropped_users(samples.inputs(rows[part], vectors[part]), USER_DROPPED, rng)
+                target = samples.target[rows[part], None].astype(np.float32)
+                total += float(step(inputs, target)) * len(part)
+                seen += len(part)
     return total / max(seen, 1)
 
 

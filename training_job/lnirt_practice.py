@@ -17,6 +17,7 @@ from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters, TimeP
 from chalicelib.features.answers import AnswerTable
 from chalicelib.features.history import summarise_history, topic_codes, user_chunks
 from chalicelib.features.inputs import success_priors, time_priors
+from chalicelib.features.population import nothing_known
 from chalicelib.features.summaries import Summaries
 
 MAX_FITTED = 150_000
@@ -131,8 +132,8 @@ def _time_priors(past: Sequence[Summaries], model: LnirtParameters) -> list[Time
 
 
 def _past(model: LnirtParameters, table: AnswerTable) -> list[Summaries]:
-    codes = topic_codes(table.topics, model)
-    return [summarise_history(table, rows, model, codes) for rows in user_chunks(table)]
+    codes, population = topic_codes(table.topics, model), nothing_known(len(model.topics))
+    return [summarise_history(table, rows, model, codes, population) for rows in user_chunks(table)]
 
 
 def _sampled(table: AnswerTable) -> AnswerTable:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,12 @@ from chalicelib.domain.lnirt import FloatArray, LnirtParameters
 from chalicelib.features.answers import AnswerTable
 from chalicelib.features.inputs import Float32Array, standardise
 from chalicelib.features.pooled import BEYOND, FAILURE, SUCCESS, PooledLayout, PooledSteps
-from chalicelib.prediction.batch import History, both_pooled, read_history
+from chalicelib.features.population import Population
+from chalicelib.prediction.batch import History, both_pooled, joined, read_history
 from chalicelib.prediction.networks import network_inputs
 from chalicelib.prediction.vocabulary import OUT_OF_VOCABULARY, Vocabulary
+from training_job.paths_fit import fit_paths
+from training_job.traits_fit import fit_traits
 
 MAX_TOPICS = 1024
 """Topics with an embedding of their own, most practised first."""
@@ -30,14 +33,17 @@ MAX_USERS = 256
 MAX_POOLED_TOPICS = 200
 """Topics with pooled columns of their own."""
 
-CORRECTNESS_PAIRS = tuple((statistic, decay) for statistic in (SUCCESS, FAILURE) for decay in (0, 1, 2))
-TIME_PAIRS = tuple((BEYOND, decay) for decay in (1, 2, 3))
+CORRECTNESS_PAIRS = tuple((statistic, decay) for statistic in (SUCCESS, FAILURE) for decay in (1, 2, 3))
+TIME_PAIRS = tuple((BEYOND, decay) for decay in (2, 3, 4))
 """What is pooled per topic: successes and failures, log seconds beyond intensity, at three decays each."""
 
 MIN_SPREAD = 0.05
 """Least scale of a dense column: one that never varied in training stays harmless when it varies later."""
 
-BLOCK_ANSWERS = 20_000
+BLOCK_ANSWERS = 60_000
+
+FOLDS = 5
+"""Parts of the students whose knowledge of the population comes from the other parts."""
 
 Inputs = dict[str, npt.NDArray[Any]]
 
@@ -58,8 +64,9 @@ class Samples:
         """The network's inputs for some rows and their pooled vectors."""
         history = self.history
         return network_inputs(
-            self.prior[rows], history.user[rows], history.topic[rows], history.level[rows], self.state[rows], vectors
-        )
+            self.prior[rows], history.user[rows], history.topic[rows], history.level[rows], history.last[rows],
+            self.state[rows], vectors,
+        )  # fmt: skip
 
     def blocks(
         self, wanted: npt.NDArray[np.bool_], rng: np.random.Generator | None = None
@@ -93,10 +100,35 @@ def build_vocabulary(table: AnswerTable, trained: npt.NDArray[np.bool_], lnirt: 
         time_pooled=PooledLayout(TIME_PAIRS, columns),
         mean=np.zeros(0, dtype=np.float32),
         scale=np.zeros(0, dtype=np.float32),
+        population=fit_population(table.select(trained), lnirt),
         has_time=lnirt.time is not None,
         time_low=-1.2816,
         time_high=1.2816,
     )
+
+
+def fit_population(table: AnswerTable, lnirt: LnirtParameters) -> Population:
+    """What the answers of a table tell of the population beyond its LNIRT."""
+    return Population(fit_traits(table, lnirt), fit_paths(table, lnirt))
+
+
+def read_history_by_others(
+    table: AnswerTable, trained: npt.NDArray[np.bool_], lnirt: LnirtParameters, vocabulary: Vocabulary, seed: int
+) -> History:
+    """The table's history in which what is known of the population comes from other students' answers only.
+
+    Students are dealt into ``FOLDS`` parts; each part sees the population of the ``trained`` answers of the others,
+    as a student who is new to the version does. So the networks learn how far such knowledge carries.
+    """
+    fold = np.random.default_rng(seed).permutation(len(table.user_ids))[table.user] % FOLDS
+    parts: list[History] = []
+    rows: list[npt.NDArray[np.int64]] = []
+    for number in np.unique(fold):
+        mine = fold == number
+        population = fit_population(table.select(trained & ~mine), lnirt)
+        parts.append(read_history(table.select(mine), lnirt, replace(vocabulary, population=population)))
+        rows.append(np.flatnonzero(mine))
+    return joined(parts, np.concatenate(rows))
 
 
 def _most_common(codes: npt.NDArray[np.int32], names: tuple[str, ...], limit: int) -> tuple[str, ...]:

@@ -23,7 +23,6 @@ from chalicelib.domain.lnirt_json import rounded, to_json
 from chalicelib.features.answers import AnswerTable
 from chalicelib.features.inputs import FEATURE_SCHEMA
 from chalicelib.features.practice_state import DECAY_ANSWERS, STATE_SCHEMA
-from chalicelib.prediction.batch import read_history
 from chalicelib.prediction.keras_archive import read_keras
 from chalicelib.prediction.networks import Networks
 from chalicelib.prediction.predictor import Predictor
@@ -34,10 +33,14 @@ from training_job.fit_network import FittedNetwork, fit_network, predict_rows
 from training_job.lnirt_fit import clipped_times, fit_lnirt
 from training_job.lnirt_practice import interval_quantiles
 from training_job.networks import NetworkShape, archive_bytes, build_network, rescaled
-from training_job.samples import Samples, build_vocabulary, samples_of, spread_of
+from training_job.samples import Samples, build_vocabulary, read_history_by_others, samples_of, spread_of
 from training_job.split import validation_rows
 
 MIN_SAMPLES = 10
+
+MEMBERS, MANY_ANSWERS = 3, 50_000
+"""Networks whose mean is published, and the answers from which it is more than one: before, it gains nothing."""
+
 _LOG = logging.getLogger("studysmart.training")
 
 Progress = Callable[[Mapping[str, Any]], None]
@@ -94,14 +97,14 @@ def train_version(
     _check(table)
     _prepare_tensorflow(threads)
     newest = validation_rows(table)
-    first = _stage(table, ~newest, on_progress)
+    first = _stage(table, ~newest, seed, on_progress)
     networks = _validated_networks(first, table, newest, seed, on_progress)
     files = _files(first, networks)
     on_progress({"phase": "evaluate"})
     validated = _predictor(version, files)
     scores = holdout_scores(validated, table, newest)
     on_progress({"phase": "final"})
-    final = _stage(table, np.ones(len(table), dtype=np.bool_), on_progress)
+    final = _stage(table, np.ones(len(table), dtype=np.bool_), seed, on_progress)
     finished = _final_networks(final, networks, table, newest, seed, on_progress)
     stand_in = (replace(finished[0], fitted=networks[0].fitted), replace(finished[1], fitted=networks[1].fitted))
     if stand_in != networks:
@@ -132,13 +135,13 @@ def _prepare_tensorflow(threads: int) -> None:
         _LOG.debug("thread bounds stay as they are: %s", error)
 
 
-def _stage(table: AnswerTable, known: Rows, on_progress: Progress) -> _Stage:
+def _stage(table: AnswerTable, known: Rows, seed: int, on_progress: Progress) -> _Stage:
     """Everything that is computed before the networks, from the ``known`` rows only."""
     on_progress({"phase": "lnirt"})
     lnirt = rounded(fit_lnirt(table.select(known)))
     on_progress({"phase": "features"})
     vocabulary = build_vocabulary(table, known, lnirt)
-    history = read_history(table, lnirt, vocabulary)
+    history = read_history_by_others(table, known, lnirt, vocabulary, seed)
     mean, scale = spread_of(history.dense[known])
     vocabulary = replace(vocabulary, mean=mean, scale=scale)
     targets = clipped_times(table) if table.timed.any() else table
@@ -216,7 +219,16 @@ def _final_networks(
     for network, shape, samples, known in zip(validated, _shapes(stage), stage.samples, rows, strict=True):
         if network.calibration.scale > 0.0:
             epochs = max(network.fitted.best_epoch, 1)
-            fitted = fit_network(samples, shape, known, nothing, seed=seed, on_progress=on_progress, epochs=epochs)
+            fitted = fit_network(
+                samples,
+                shape,
+                known,
+                nothing,
+                seed=seed,
+                on_progress=on_progress,
+                epochs=epochs,
+                members=MEMBERS if int(known.sum()) >= MANY_ANSWERS else 1,
+            )
             judged = newest & known & _asked(samples)
             prior, output = samples.prior[judged], predict_rows(fitted.model, samples, judged)
             binary = shape.name == "correctness"

@@ -16,8 +16,10 @@ from chalicelib.domain.lnirt import (
     grid_log_likelihoods,
 )
 from chalicelib.features.answers import AnswerTable
+from chalicelib.features.paths import Keys, keys_of_history
+from chalicelib.features.population import Population
 from chalicelib.features.practice_state import DECAY_ANSWERS
-from chalicelib.features.scan import exclusive_decayed, exclusive_sums, group_starts
+from chalicelib.features.scan import BoolArray, exclusive_decayed, exclusive_sums, group_starts
 from chalicelib.features.summaries import Summaries, answer_steps
 
 CHUNK_ANSWERS = 50_000
@@ -39,16 +41,20 @@ def user_chunks(table: AnswerTable, size: int = CHUNK_ANSWERS) -> Iterator[slice
         begin = end
 
 
-def summarise_history(table: AnswerTable, rows: slice, model: LnirtParameters, codes: IntArray) -> Summaries:
+def summarise_history(
+    table: AnswerTable, rows: slice, model: LnirtParameters, codes: IntArray, population: Population
+) -> Summaries:
     """Summaries of the answers of one chunk of :func:`user_chunks`, each from the answers before it.
 
     ``codes`` are the table's topics as rows of the parameters (:func:`topic_codes`).
     """
     part = _Chunk(table, rows, codes)
     steps = part.steps(model)
-    ability, ability_sd = _abilities(part, model)
+    right = part.last() > 0
+    (ability, ability_sd), ability_if_wrong = _abilities(part, model, right)
     precision, weighted = _speeds(part, model)
     by_level = part.in_topic(exclusive_sums(part.level_steps()[part.by_topic], part.topic_starts))
+    trait_success, trait_log_seconds = _traits(part, model, population, right)
     same = exclusive_decayed(steps[part.by_topic], part.index[part.by_topic], part.topic_starts, DECAY_ANSWERS)
     return Summaries(
         topic=part.topic,
@@ -66,6 +72,13 @@ def summarise_history(table: AnswerTable, rows: slice, model: LnirtParameters, c
         overall=exclusive_decayed(steps, part.index, part.user_starts, DECAY_ANSWERS),
         hours_topic=part.in_topic(_hours_before(part.at[part.by_topic], part.topic_starts)),
         hours_any=_hours_before(part.at, part.user_starts),
+        last=part.last(),
+        ability_if_wrong=ability_if_wrong,
+        trait_success=trait_success,
+        trait_log_seconds=trait_log_seconds,
+        paths=population.paths.lookup(part.path_keys()),
+        gap=part.in_topic(_gaps(part.index[part.by_topic], part.topic_starts)),
+        n_topics=exclusive_sums(part.is_first().astype(np.float64), part.user_starts),
     )
 
 
@@ -75,6 +88,7 @@ class _Chunk:
     def __init__(self, table: AnswerTable, rows: slice, codes: IntArray) -> None:
         raw_topic = table.topic[rows].astype(np.int64)
         user = table.user[rows]
+        self.user, self.raw_topic = user.astype(np.int64), raw_topic
         self.topic = codes[raw_topic]
         self.level = table.difficulty[rows].astype(np.int64) - 1
         self.correct = table.is_correct[rows].astype(np.float64)
@@ -93,6 +107,30 @@ class _Chunk:
         restored[self.by_topic] = values
         return restored
 
+    def is_first(self) -> npt.NDArray[np.bool_]:
+        """Whether an answer is its student's first one on the topic."""
+        return self.in_topic((self.topic_starts == np.arange(len(self.topic))).astype(np.float64)) > 0
+
+    def before(self) -> IntArray:
+        """The row of the student's answer before on the same topic, -1 for none. Shape (n,)."""
+        earlier = np.append(-1, self.by_topic[:-1])
+        earlier[self.topic_starts == np.arange(len(earlier))] = -1
+        rows = np.empty_like(earlier)
+        rows[self.by_topic] = earlier
+        return rows
+
+    def last(self) -> FloatArray:
+        """How that answer was: 1 right, -1 wrong, 0 for none. Shape (n,)."""
+        before = self.before()
+        return np.where(before < 0, 0.0, 2.0 * self.correct[before] - 1.0)
+
+    def path_keys(self) -> Keys:
+        """The paths that lead to each answer."""
+        number = np.arange(len(self.topic)) - self.topic_starts
+        attempts = np.empty_like(number)
+        attempts[self.by_topic] = number
+        return keys_of_history(self.user, self.raw_topic, self.topic, attempts)
+
     def level_steps(self) -> FloatArray:
         """What each answer adds to attempts, correct, timed and log seconds of its level. Shape (n, 4, 4)."""
         steps = np.zeros((len(self.topic), 4, N_LEVELS))
@@ -105,13 +143,20 @@ class _Chunk:
         return answer_steps(self.topic, self.level, self.correct, self.timed, self.log_seconds, model)
 
 
-def _abilities(part: _Chunk, model: LnirtParameters) -> tuple[FloatArray, FloatArray]:
+def _abilities(
+    part: _Chunk, model: LnirtParameters, last_right: BoolArray
+) -> tuple[tuple[FloatArray, FloatArray], FloatArray]:
+    """Abilities with their standard deviations, and abilities had the last answer on the topic been wrong."""
     cells, cell = np.unique(part.topic * N_LEVELS + part.level, return_inverse=True)
     right, wrong = grid_log_likelihoods(
         model.discrimination[cells // N_LEVELS], model.easiness[cells // N_LEVELS, cells % N_LEVELS]
     )
     log_likelihood = np.where(part.correct[:, None] > 0, right[cell], wrong[cell])
-    return ability_from(exclusive_sums(log_likelihood, part.user_starts))
+    sums = exclusive_sums(log_likelihood, part.user_starts)
+    before = part.before()[last_right]
+    wrong_instead = sums.copy()
+    wrong_instead[last_right] += (wrong - right)[cell[before]]
+    return ability_from(sums), ability_from(wrong_instead)[0]
 
 
 def _speeds(part: _Chunk, model: LnirtParameters) -> tuple[FloatArray, FloatArray]:
@@ -121,6 +166,28 @@ def _speeds(part: _Chunk, model: LnirtParameters) -> tuple[FloatArray, FloatArra
     steps = np.stack([part.timed / noise, part.timed * (intensity - part.log_seconds) / noise], axis=1)
     sums = exclusive_sums(steps, part.user_starts)
     return sums[:, 0], sums[:, 1]
+
+
+def _traits(
+    part: _Chunk, model: LnirtParameters, population: Population, last_right: BoolArray
+) -> tuple[FloatArray, FloatArray]:
+    """Success and log seconds that traits foretell, had the last answer on the topic been wrong."""
+    traits, nothing = population.traits, np.zeros(len(part.topic))
+    beyond = part.correct - model.expected_success()[part.topic, part.level]
+    timed, slow = nothing, nothing
+    if model.time is not None:
+        timed, slow = part.timed, part.timed * (part.log_seconds - model.time.intensity[part.topic, part.level])
+    told = traits.evidence(part.topic, nothing + 1.0, beyond, timed, slow)
+    told = exclusive_sums(told, part.user_starts)
+    told -= traits.evidence(part.topic, nothing, last_right.astype(np.float64), nothing, nothing)
+    return traits.expected(part.topic, traits.scores(told))
+
+
+def _gaps(index: IntArray, starts: IntArray) -> FloatArray:
+    gaps = np.zeros(len(index))
+    rows = np.flatnonzero(np.arange(len(index)) > starts)
+    gaps[rows] = index[rows] - index[rows - 1]
+    return gaps
 
 
 def _hours_before(at: FloatArray, starts: npt.NDArray[np.int64]) -> FloatArray:

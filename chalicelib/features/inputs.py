@@ -17,16 +17,17 @@ from chalicelib.domain.lnirt import (
     success_prior,
     time_prior,
 )
+from chalicelib.features.paths import TRIES
 from chalicelib.features.practice_state import DECAY_ANSWERS
 from chalicelib.features.summaries import Summaries
 
 Float32Array = npt.NDArray[np.float32]
 
-FEATURE_SCHEMA = 1
+FEATURE_SCHEMA = 2
 """Raised whenever the columns or their meaning change: a model of another schema is refused."""
 
-N_OUTCOMES = 2 + 4 * len(DECAY_ANSWERS)
-"""The last of the dense columns: those in which the correctness model may only rise."""
+LEAST_SHARE = 0.02
+"""Foretold success is kept this far from 0 and 1."""
 
 MAX_STANDARDISED = 5.0
 """Standardised columns are clipped to this, so that nothing far outside of training can blow up a prediction."""
@@ -53,42 +54,61 @@ def time_priors(past: Summaries, model: LnirtParameters) -> TimePrior | None:
     )
 
 
-def dense_columns(
-    past: Summaries, model: LnirtParameters, success: SuccessPrior, time: TimePrior | None
-) -> Float32Array:
-    """The dense part of the inputs before standardisation: context, then outcomes. Shape (N, D)."""
-    return np.concatenate([_context(past, model, time), _outcomes(past, success)], axis=1).astype(np.float32)
+def dense_columns(past: Summaries, model: LnirtParameters, time: TimePrior | None) -> Float32Array:
+    """The dense part of the inputs before standardisation. Shape (N, D).
 
-
-def _context(past: Summaries, model: LnirtParameters, time: TimePrior | None) -> FloatArray:
-    """Columns that do not change when the latest answer, on the same topic, turns from wrong to right.
-
-    The topic's parameters, speed, amounts of practice, successes and failures and form on the *other* topics, how
-    earlier outcomes are spread in time, pace against intensity, and time since last practice.
+    All of it takes the student's last answer on the asked topic for wrong. What it really was is an input of its own,
+    in which a prediction of correctness can only rise. So the network may make of the columns what it likes, and yet
+    no success ever counts against its student.
     """
+    same, overall = _if_wrong(past.same, past), _if_wrong(past.overall, past)
     others = np.maximum(past.overall - past.same, 0.0)
     columns = [
         _topic_columns(past, model),
         _time_columns(past, time),
         _amounts(past),
-        np.log1p(past.same[:, 0] + past.same[:, 1]),
-        np.log1p(others[:, :2]).reshape(len(past.topic), -1),
+        _if_foretold(past, model, time),
+        np.log1p(np.concatenate([same[:, :2], overall[:, :2], others[:, :2]], axis=1)).reshape(len(past.topic), -1),
+        _form(same),
+        _form(overall),
         _form(others),
-        _before_latest(past.same),
-        _before_latest(past.overall),
         _pace(past.same),
         _pace(past.overall),
         _since(past.hours_topic),
         _since(past.hours_any),
+        np.stack([np.log1p(past.gap), past.gap == 0.0, past.gap == 1.0], axis=1),
+        past.paths[:, :TRIES],
+    ]
+    return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def _if_wrong(decayed: FloatArray, past: Summaries) -> FloatArray:
+    """Decayed sums (N, 5, K) had the last answer on the topic been wrong."""
+    weight = (past.last > 0)[:, None] * np.exp(-past.gap[:, None] / DECAY_ANSWERS)
+    changed = decayed.copy()
+    changed[:, 0] = np.maximum(changed[:, 0] - weight, 0.0)
+    changed[:, 1] += weight
+    return changed
+
+
+def _if_foretold(past: Summaries, model: LnirtParameters, time: TimePrior | None) -> FloatArray:
+    """What the student's ability, their traits, and others at the same try foretell. Shape (N, 4)."""
+    share = model.expected_success()[past.topic, past.level][:, None]
+    share = share + np.stack([past.trait_success, past.paths[:, TRIES]], axis=1)
+    share = np.clip(share, LEAST_SHARE, 1.0 - LEAST_SHARE)
+    columns = [
+        past.ability_if_wrong[:, None],
+        np.log(share / (1.0 - share)),
+        _foretold_pace(past, model, time)[:, None],
     ]
     return np.concatenate(columns, axis=1)
 
 
-def _outcomes(past: Summaries, success: SuccessPrior) -> FloatArray:
-    """Columns that only grow when the latest answer, on the same topic, turns right. Shape (N, N_OUTCOMES)."""
-    same, overall = np.log1p(past.same[:, :2]), np.log1p(past.overall[:, :2])
-    columns = [np.stack([success.logit, past.ability], axis=1), same[:, 0], -same[:, 1], overall[:, 0], -overall[:, 1]]
-    return np.concatenate(columns, axis=1)
+def _foretold_pace(past: Summaries, model: LnirtParameters, time: TimePrior | None) -> FloatArray:
+    """Log seconds that the traits foretell beyond LNIRT's. Shape (N,)."""
+    if time is None or model.time is None:
+        return np.zeros(len(past.topic))
+    return model.time.intensity[past.topic, past.level] + past.trait_log_seconds - time.log_seconds
 
 
 def standardise(dense: Float32Array, mean: Float32Array, scale: Float32Array) -> Float32Array:
@@ -115,18 +135,9 @@ def _time_columns(past: Summaries, time: TimePrior | None) -> FloatArray:
 def _amounts(past: Summaries) -> FloatArray:
     this_level: IntArray = past.level[:, None]
     attempts = np.take_along_axis(past.attempts, this_level, axis=1)[:, 0]
-    return np.log1p(np.stack([attempts, past.attempts.sum(axis=1), past.n_answers], axis=1))
-
-
-def _before_latest(decayed: FloatArray) -> FloatArray:
-    """Differences between neighbouring decays that the latest answer's outcome does not touch. Shape (N, 2 (K - 1)).
-
-    An answer just given adds the same 1 to a sum of every decay, one answer old by now; lifted back by that one
-    answer, the sums' differences tell how older successes and failures are spread in time, whatever came last. So
-    the network may use them freely, without a success ever counting against its student.
-    """
-    lifted = decayed[:, :2] * np.exp(1.0 / DECAY_ANSWERS)
-    return np.log1p(np.maximum(np.diff(lifted, axis=2), 0.0)).reshape(len(decayed), -1)
+    tried = past.attempts.sum(axis=1)
+    right = past.correct.sum(axis=1) - (past.last > 0)
+    return np.log1p(np.stack([attempts, tried, past.n_answers, past.n_topics, right, tried - right], axis=1))
 
 
 def _form(decayed: FloatArray) -> FloatArray:

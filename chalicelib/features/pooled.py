@@ -2,7 +2,7 @@
 
 Column ``c * F + f`` holds statistic ``f`` of topic column ``c``. The most practised topics have a column each, all
 others share the last one, so that thousands of topics do not make a larger model. The column of the topic that is
-asked for is blank: what was done on it comes in as dense columns, in which a success can only raise a prediction.
+asked for is blank: what was done on it comes in as dense columns, which take the last answer on it for wrong.
 The network's first layer turns the vector into a weighted sum of learnt vectors, one per topic and statistic: a
 linear recurrence over the history.
 """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +37,7 @@ class History:
     user: IntArray
     topic: IntArray
     level: IntArray
+    last: FloatArray
     n_answers: IntArray
     topic_known: npt.NDArray[np.bool_]
 
@@ -58,12 +61,12 @@ def read_history(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabul
     n = len(table)
     dense: list[Float32Array] = []
     logit, log_seconds, variance = np.zeros(n), np.full(n, np.log(DEFAULT_SECONDS)), np.ones(n)
-    n_answers = np.zeros(n, dtype=np.int64)
+    n_answers, last = np.zeros(n, dtype=np.int64), np.zeros(n)
     for rows in user_chunks(table):
-        past = summarise_history(table, rows, lnirt, codes)
+        past = summarise_history(table, rows, lnirt, codes, vocabulary.population)
         success, time = success_priors(past, lnirt), time_priors(past, lnirt)
-        dense.append(dense_columns(past, lnirt, success, time))
-        logit[rows], n_answers[rows] = success.logit, past.n_answers.astype(np.int64)
+        dense.append(dense_columns(past, lnirt, time))
+        logit[rows], last[rows], n_answers[rows] = success.logit, past.last, past.n_answers.astype(np.int64)
         if time is not None:
             log_seconds[rows], variance[rows] = time.log_seconds, time.variance
     users = np.array([vocabulary.user_row(name) for name in table.user_ids], dtype=np.int64)
@@ -76,9 +79,20 @@ def read_history(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabul
         user=users[table.user],
         topic=topics[table.topic],
         level=table.difficulty.astype(np.int64) - 1,
+        last=last,
         n_answers=n_answers,
         topic_known=(codes != lnirt.unknown)[table.topic],
     )
+
+
+def joined(parts: Sequence[History], rows: IntArray) -> History:
+    """One history of several; ``rows`` (N,) says which row of the whole each of the parts' rows is, part by part."""
+    columns: dict[str, Any] = {}
+    for field in fields(History):
+        values = np.concatenate([getattr(part, field.name) for part in parts])
+        columns[field.name] = np.empty_like(values)
+        columns[field.name][rows] = values
+    return History(**columns)
 
 
 def both_pooled(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabulary) -> tuple[PooledSteps, PooledSteps]:
@@ -112,7 +126,7 @@ def predict_history(predictor: Predictor, table: AnswerTable, wanted: npt.NDArra
                 at += rows.start
                 state = standardise(history.dense[at], vocabulary.mean, vocabulary.scale)
                 values = network_inputs(
-                    prior[at], history.user[at], history.topic[at], history.level[at], state, vectors
+                    prior[at], history.user[at], history.topic[at], history.level[at], history.last[at], state, vectors
                 )
                 out[at] = model(values)[:, 0]
     return _served(predictor, history, embedded, logit, log_seconds, wanted)

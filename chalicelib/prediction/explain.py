@@ -1,9 +1,9 @@
 """Why a prediction is what it is: how far each group of inputs moved it, asked of the model itself.
 
 A group's influence is the prediction as it stands less the prediction with that group replaced by what a newcomer
-has: no answers, no times, the embedding shared by all whom the model does not know; for the difficulty, medium.
-Groups overlap in what they know of a student, so influences do not add up to the prediction. This costs two
-predictions per group, so it is done only where somebody asks for it.
+has: no answers, no times, the embedding shared by all whom the model does not know; for the course, how students fare
+on average; for the difficulty, medium. Groups overlap in what they know of a student, so influences do not add up
+to the prediction. This costs two predictions per group, so it is done only where somebody asks for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from chalicelib.domain.errors import ModelError
 from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.features.practice_state import UserState
-from chalicelib.features.summaries import Summaries, summarise_state
+from chalicelib.features.summaries import Summaries
 from chalicelib.prediction.predictor import Predictor, bounded_probability, bounded_seconds
 
 NEWCOMER = ""
@@ -38,6 +38,7 @@ class Group(StrEnum):
     TOPIC_RECORD = "topic_record"
     OVERALL_RECORD = "overall_record"
     RECENT_ANSWERS = "recent_answers"
+    COURSE = "course"
     PAUSE = "pause"
     STUDENT = "student"
     DIFFICULTY = "difficulty"
@@ -47,6 +48,7 @@ _NAMES: Mapping[Group, str] = {
     Group.TOPIC_RECORD: "Your record on this topic",
     Group.OVERALL_RECORD: "Your record over all topics",
     Group.RECENT_ANSWERS: "Your recent work on other topics",
+    Group.COURSE: "How students of your course fared",
     Group.PAUSE: "The time since you last practised",
     Group.STUDENT: "What the last training learnt about you",
     Group.DIFFICULTY: "The difficulty, compared with medium,",
@@ -74,6 +76,14 @@ class _Known:
     state: UserState
 
 
+@dataclass(frozen=True, slots=True)
+class _Others:
+    """What is put in a group's place: a newcomer's, or the student's own had they never met the topic."""
+
+    newcomer: _Known
+    elsewhere: Summaries
+
+
 def explain(
     predictor: Predictor | None, prediction: Prediction, state: UserState, topic: str, difficulty: int, now: datetime
 ) -> list[Influence]:
@@ -84,13 +94,17 @@ def explain(
     """
     if predictor is None or prediction.source is Source.DEFAULT:
         return []
-    known = _Known(summarise_state(state, topic, difficulty, now, predictor.lnirt), state)
+    known = _Known(predictor.summarise(state, topic, difficulty, now), state)
     nobody = UserState(NEWCOMER, 0, ())
-    newcomer = _Known(summarise_state(nobody, topic, difficulty, now, predictor.lnirt), nobody)
+    without_topic = replace(state, rows=tuple(row for row in state.rows if row.topic != topic))
+    instead = _Others(
+        newcomer=_Known(predictor.summarise(nobody, topic, difficulty, now), nobody),
+        elsewhere=predictor.summarise(without_topic, topic, difficulty, now),
+    )
     try:
         actual = _values(predictor, prediction.source, known, topic)
         others = {
-            group: _values(predictor, prediction.source, change(known, newcomer), topic)
+            group: _values(predictor, prediction.source, change(known, instead), topic)
             for group, change in _REPLACED.items()
         }
     except (ModelError, ArithmeticError, ValueError, IndexError) as error:
@@ -129,8 +143,8 @@ def _sentence(group: Group, probability: float, seconds: float | None) -> str:
     return f"{_NAMES[group]} {' and '.join(effects) or 'changes nothing'}."
 
 
-def _without_topic_record(known: _Known, newcomer: _Known) -> _Known:
-    past, empty = known.past, newcomer.past
+def _without_topic_record(known: _Known, instead: _Others) -> _Known:
+    past, empty = known.past, instead.newcomer.past
     changed = replace(
         past,
         attempts=empty.attempts,
@@ -140,47 +154,60 @@ def _without_topic_record(known: _Known, newcomer: _Known) -> _Known:
         same=empty.same,
         overall=past.overall - past.same,
         hours_topic=empty.hours_topic,
+        last=empty.last,
+        gap=empty.gap,
+        trait_success=instead.elsewhere.trait_success,
+        trait_log_seconds=instead.elsewhere.trait_log_seconds,
     )
     return replace(known, past=changed)
 
 
-def _without_overall_record(known: _Known, newcomer: _Known) -> _Known:
-    empty = newcomer.past
+def _without_overall_record(known: _Known, instead: _Others) -> _Known:
+    empty = instead.newcomer.past
     changed = replace(
         known.past,
         n_answers=empty.n_answers,
+        n_topics=empty.n_topics,
         ability=empty.ability,
         ability_sd=empty.ability_sd,
+        ability_if_wrong=empty.ability_if_wrong,
+        trait_success=empty.trait_success,
+        trait_log_seconds=empty.trait_log_seconds,
         speed_precision=empty.speed_precision,
         speed_weighted=empty.speed_weighted,
     )
     return replace(known, past=changed)
 
 
-def _without_recent_answers(known: _Known, _newcomer: _Known) -> _Known:
+def _without_recent_answers(known: _Known, _instead: _Others) -> _Known:
     """The user-wide decayed sums, and the pooled vector of all topics, keep the asked topic's answers only."""
     return _Known(replace(known.past, overall=known.past.same), replace(known.state, rows=()))
 
 
-def _without_pause(known: _Known, newcomer: _Known) -> _Known:
-    empty = newcomer.past
+def _without_course(known: _Known, _instead: _Others) -> _Known:
+    return replace(known, past=replace(known.past, paths=np.zeros_like(known.past.paths)))
+
+
+def _without_pause(known: _Known, instead: _Others) -> _Known:
+    empty = instead.newcomer.past
     return replace(known, past=replace(known.past, hours_topic=empty.hours_topic, hours_any=empty.hours_any))
 
 
-def _without_student(known: _Known, newcomer: _Known) -> _Known:
-    return replace(known, state=replace(known.state, user_id=newcomer.state.user_id))
+def _without_student(known: _Known, instead: _Others) -> _Known:
+    return replace(known, state=replace(known.state, user_id=instead.newcomer.state.user_id))
 
 
-def _at_medium_difficulty(known: _Known, _newcomer: _Known) -> _Known:
+def _at_medium_difficulty(known: _Known, _instead: _Others) -> _Known:
     return replace(known, past=replace(known.past, level=np.full_like(known.past.level, _MEDIUM)))
 
 
 _MEDIUM = Difficulty.MEDIUM.numeric - 1
 
-_REPLACED: Mapping[Group, Callable[[_Known, _Known], _Known]] = {
+_REPLACED: Mapping[Group, Callable[[_Known, _Others], _Known]] = {
     Group.TOPIC_RECORD: _without_topic_record,
     Group.OVERALL_RECORD: _without_overall_record,
     Group.RECENT_ANSWERS: _without_recent_answers,
+    Group.COURSE: _without_course,
     Group.PAUSE: _without_pause,
     Group.STUDENT: _without_student,
     Group.DIFFICULTY: _at_medium_difficulty,

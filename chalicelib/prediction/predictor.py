@@ -70,7 +70,7 @@ class Predictor:
         student_known = state.n_answers > 0
         if not topic_known and not student_known:
             return DEFAULT_PREDICTION
-        past = summarise_state(state, topic, difficulty, now, self.lnirt)
+        past = self.summarise(state, topic, difficulty, now)
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
         if topic_known and student_known:
             try:
@@ -78,6 +78,10 @@ class Predictor:
             except (ModelError, ArithmeticError, ValueError, IndexError) as error:
                 _LOG.warning("Embedding model prediction failed, falling back to LNIRT: %s", error)
         return self._lnirt(success, time)
+
+    def summarise(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Summaries:
+        """What this version's models see of a student's state."""
+        return summarise_state(state, topic, difficulty, now, self.lnirt, self.vocabulary.population)
 
     def values(self, source: Source, state: UserState, topic: str, past: Summaries) -> tuple[float, float | None]:
         """The logit and, where the version knows times, the log seconds that ``source`` gives, before any bounds.
@@ -100,17 +104,17 @@ class Predictor:
         self, state: UserState, topic: str, past: Summaries, success: SuccessPrior, time: TimePrior | None
     ) -> tuple[float, float | None]:
         vocabulary = self.vocabulary
-        dense = standardise(dense_columns(past, self.lnirt, success, time), vocabulary.mean, vocabulary.scale)
+        dense = standardise(dense_columns(past, self.lnirt, time), vocabulary.mean, vocabulary.scale)
         user, row = np.array([vocabulary.user_row(state.user_id)]), np.array([vocabulary.topic_row(topic)])
         columns = np.array([vocabulary.pooled_column(item.topic) for item in state.rows], dtype=np.int64)
         own = vocabulary.pooled_column(topic)
         pooled = pooled_state(state, columns, own, vocabulary.correctness_pooled, self.lnirt)
-        inputs = network_inputs(success.logit, user, row, past.level, dense, pooled)
+        inputs = network_inputs(success.logit, user, row, past.level, past.last, dense, pooled)
         logit = float(self.networks.correctness(inputs)[0, 0])
         log_seconds = None
         if time is not None:
             pooled = pooled_state(state, columns, own, vocabulary.time_pooled, self.lnirt)
-            inputs = network_inputs(time.log_seconds, user, row, past.level, dense, pooled)
+            inputs = network_inputs(time.log_seconds, user, row, past.level, past.last, dense, pooled)
             log_seconds = float(self.networks.time(inputs)[0, 0])
         if not np.isfinite([logit, log_seconds or 0.0]).all():
             raise ModelError(f"the networks gave {logit} and {log_seconds}")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from chalicelib.domain.errors import ModelError
 from chalicelib.features.inputs import FEATURE_SCHEMA, Float32Array
+from chalicelib.features.paths import PathTable
 from chalicelib.features.pooled import TIMED, PooledLayout
+from chalicelib.features.population import Population
 from chalicelib.features.practice_state import DECAY_ANSWERS, STATE_SCHEMA
+from chalicelib.features.traits import TraitModel
 
 OUT_OF_VOCABULARY = 0
 """The embedding row shared by all users (or topics) that have none of their own."""
@@ -20,7 +25,7 @@ OUT_OF_VOCABULARY = 0
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The names behind the embeddings' rows, the inputs' layout, and the calibration of the time's interval.
+    """The names behind the embeddings' rows, the inputs' layout, the population, and the time interval's calibration.
 
     ``topics`` and ``users``: position i has embedding row i + 1. The first ``pooled.n_columns - 1`` topics have a
     pooled column each. ``mean`` and ``scale`` (D,) standardise the dense columns. ``time_low`` and ``time_high``
@@ -34,6 +39,7 @@ class Vocabulary:
     time_pooled: PooledLayout
     mean: Float32Array
     scale: Float32Array
+    population: Population
     has_time: bool
     time_low: float
     time_high: float
@@ -71,6 +77,11 @@ class Vocabulary:
             "time_pooled": self.time_pooled.pairs,
             "mean": [float(value) for value in self.mean],
             "scale": [float(value) for value in self.scale],
+            "traits": _packed_traits(self.population.traits),
+            "paths": {
+                "keys": _packed(self.population.paths.keys, "<u4"),
+                "values": _packed(self.population.paths.values, "<f2"),
+            },
             "has_time": self.has_time,
             "time_low": self.time_low,
             "time_high": self.time_high,
@@ -98,11 +109,12 @@ def read_vocabulary(raw: bytes) -> Vocabulary:
             time_pooled=PooledLayout(_pairs(document["time_pooled"]), columns),
             mean=mean,
             scale=scale,
+            population=Population(_traits(document["traits"]), _paths(document["paths"])),
             has_time=bool(document["has_time"]),
             time_low=low,
             time_high=high,
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ModelError(f"vocabulary.json is damaged: {error!r}") from error
 
 
@@ -115,6 +127,42 @@ def _check_schema(document: Mapping[str, Any]) -> None:
     for name, value in expected.items():
         if document[name] != value:
             raise ModelError(f"vocabulary.json has {name} {document[name]!r}, this version reads {value!r}")
+
+
+def _packed(array: npt.NDArray[Any], kind: str) -> str:
+    """The array's bytes, little-endian, in base64."""
+    return base64.b64encode(array.astype(kind).tobytes()).decode()
+
+
+def _unpacked(raw: str, kind: str) -> npt.NDArray[Any]:
+    return np.frombuffer(base64.b64decode(raw, validate=True), dtype=kind)
+
+
+def _packed_traits(traits: TraitModel) -> dict[str, Any]:
+    names = ("success", "success_noise", "time", "time_noise")
+    return {"n_traits": traits.n_traits, **{name: _packed(getattr(traits, name), "<f4") for name in names}}
+
+
+def _traits(document: Mapping[str, Any]) -> TraitModel:
+    n_traits = int(document["n_traits"])
+    noise = [_unpacked(document[name], "<f4").astype(np.float64) for name in ("success_noise", "time_noise")]
+    loadings = [
+        _unpacked(document[name], "<f4").astype(np.float64).reshape(len(noise[0]), n_traits)
+        for name in ("success", "time")
+    ]
+    if noise[0].shape != noise[1].shape or not all(np.isfinite(part).all() and (part > 0).all() for part in noise):
+        raise ModelError("vocabulary.json has traits without a valid noise")
+    if not all(np.isfinite(part).all() for part in loadings):
+        raise ModelError("vocabulary.json has trait loadings that are not finite")
+    return TraitModel(loadings[0], noise[0], loadings[1], noise[1])
+
+
+def _paths(document: Mapping[str, Any]) -> PathTable:
+    keys = _unpacked(document["keys"], "<u4").astype(np.uint32)
+    values = _unpacked(document["values"], "<f2").astype(np.float64)
+    if keys.shape != values.shape or not np.isfinite(values).all() or not (keys[1:] > keys[:-1]).all():
+        raise ModelError("vocabulary.json has paths that do not fit their values")
+    return PathTable(keys, values)
 
 
 def _pairs(raw: Any) -> tuple[tuple[int, int], ...]:

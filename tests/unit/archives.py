@@ -13,12 +13,22 @@ import h5py
 import numpy as np
 
 from chalicelib.domain.lnirt_json import to_json
-from chalicelib.features.inputs import N_OUTCOMES
+from chalicelib.features.inputs import dense_columns, time_priors
 from chalicelib.features.pooled import PooledLayout
+from chalicelib.features.population import nothing_known
+from chalicelib.features.practice_state import UserState
+from chalicelib.features.summaries import summarise_state
 from chalicelib.prediction.vocabulary import Vocabulary
-from tests.unit.test_features import model_of
+from tests.unit.test_features import model_of, population_of
 
-N_DENSE = 69
+
+def _n_dense() -> int:
+    model = model_of(1)
+    past = summarise_state(UserState("", 0, ()), "topic 0", 1, None, model, nothing_known(1))
+    return dense_columns(past, model, time_priors(past, model)).shape[1]
+
+
+N_DENSE = _n_dense()
 
 
 @dataclass
@@ -74,22 +84,50 @@ def _call(inputs: Sequence[str]) -> dict[str, Any]:
     return {"args": tensors if len(tensors) == 1 else [tensors], "kwargs": {}}
 
 
+def network_input_layers(n_pooled: int, n_dense: int = N_DENSE) -> list[Layer]:
+    """All inputs of a version's network."""
+    return [
+        input_layer("prior", 1),
+        input_layer("user", 1, "int32"),
+        input_layer("topic", 1, "int32"),
+        input_layer("difficulty", 1, "int32"),
+        input_layer("last", 1),
+        input_layer("state", n_dense),
+        input_layer("pooled", n_pooled),
+    ]
+
+
 def network(weight: float, n_pooled: int, n_dense: int = N_DENSE, *, bias: float = 0.0) -> bytes:
     """prior + weight * (sum of the pooled vector) + bias: enough of a network to see that it was asked."""
     return archive(
         [
-            input_layer("prior", 1),
-            input_layer("user", 1, "int32"),
-            input_layer("topic", 1, "int32"),
-            input_layer("difficulty", 1, "int32"),
-            input_layer("state", n_dense - N_OUTCOMES),
-            input_layer("outcomes", N_OUTCOMES),
-            input_layer("pooled", n_pooled),
+            *network_input_layers(n_pooled, n_dense),
             Layer("Dense", "head", ["pooled"], {"units": 1}, [np.full((n_pooled, 1), weight), np.full(1, bias)]),
             Layer("Add", "output", ["prior", "head"]),
         ],
         "output",
     )
+
+
+def attentive_network(n_pooled: int, n_dense: int = N_DENSE, *, last: float = 0.2, seed: int = 0) -> bytes:
+    """prior + ``last`` * last + random weights * (state, pooled): what it gives depends on every input number."""
+    weights = np.random.default_rng(seed).normal(scale=0.05, size=(1 + n_dense + n_pooled, 1))
+    weights[0] = last
+    return archive(
+        [
+            *network_input_layers(n_pooled, n_dense),
+            Layer("Concatenate", "everything", ["last", "state", "pooled"], {"axis": -1}),
+            Layer("Dense", "head", ["everything"], {"units": 1}, [weights, np.zeros(1)]),
+            Layer("Add", "output", ["prior", "head"]),
+        ],
+        "output",
+    )
+
+
+def attentive_files(*, times: bool = True) -> dict[str, bytes]:
+    """Those of :func:`version_files` with networks that read every input."""
+    networks = {"correctness_model.keras": attentive_network(4), "time_model.keras": attentive_network(4, seed=1)}
+    return {**version_files(times=times), **networks}
 
 
 def version_files(*, weight: float = 0.1, times: bool = True, version: str = "v1") -> dict[str, bytes]:
@@ -102,6 +140,7 @@ def version_files(*, weight: float = 0.1, times: bool = True, version: str = "v1
         time_pooled=PooledLayout(((3, 2),), 4),
         mean=np.zeros(N_DENSE, dtype=np.float32),
         scale=np.ones(N_DENSE, dtype=np.float32),
+        population=population_of(3),
         has_time=times,
         time_low=-1.3,
         time_high=1.3,

@@ -18,7 +18,7 @@ from benchmarks.quality import topic_means
 from benchmarks.small_data import ANSWERS, draw, summary
 from chalicelib.features.practice_state import UserState, advance, rows_by_key
 from chalicelib.prediction.predictor import Predictor, predict
-from tests.unit.archives import version_files
+from tests.unit.archives import attentive_files
 from tests.unit.histories import answers_of, simulate, state_before
 
 
@@ -86,7 +86,7 @@ def test_topic_means_know_the_training_rows_only() -> None:
 
 def test_predictions_after_an_answer_are_those_that_would_be_served() -> None:
     table, _ = simulate(3, 4, 90)
-    predictor = Predictor.from_files(version_files())
+    predictor = Predictor.from_files(attentive_files())
     both = predictions_after(predictor, table)
     for row in range(0, len(table), 7):
         (answer,) = answers_of(table, [row])

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from datetime import UTC, datetime
 
 import pytest
 
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Source
-from chalicelib.features.inputs import N_OUTCOMES
 from chalicelib.features.practice_state import Answer, UserState, replay
 from chalicelib.prediction.explain import Group, Influence, explain
 from chalicelib.prediction.predictor import Predictor
-from tests.unit.archives import Layer, archive, input_layer, network, version_files
+from tests.unit.archives import Layer, archive, network, network_input_layers, version_files
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 NEWCOMER = UserState("newcomer", 0, ())
@@ -70,14 +68,10 @@ def test_on_an_unknown_topic_lnirt_explains_itself_by_ability(predictor: Predict
 
 
 def test_the_students_own_embedding_is_compared_with_the_shared_one() -> None:
-    files = version_files()
-    vocabulary = json.loads(files["vocabulary.json"])
-    inputs = [input_layer("prior", 1), *(input_layer(name, 1, "int32") for name in ("user", "topic", "difficulty"))]
-    inputs += [input_layer("state", len(vocabulary["mean"]) - N_OUTCOMES), input_layer("outcomes", N_OUTCOMES)]
-    inputs += [input_layer("pooled", 4)]
     table = Layer("Embedding", "users", ["user"], {"input_dim": 2, "output_dim": 1}, [[[0.0], [1.0]]])
-    layers = [*inputs, table, Layer("Flatten", "flat", ["users"]), Layer("Add", "output", ["prior", "flat"])]
-    predictor = Predictor.from_files({**files, "correctness_model.keras": archive(layers, "output")})
+    layers = [*network_input_layers(4), table, Layer("Flatten", "flat", ["users"])]
+    layers += [Layer("Add", "output", ["prior", "flat"])]
+    predictor = Predictor.from_files({**version_files(), "correctness_model.keras": archive(layers, "output")})
     assert why(predictor, practised(True), "topic 0")[Group.STUDENT].probability > 0.1
 
 

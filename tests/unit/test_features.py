@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from chalicelib.domain.lnirt import LnirtParameters, TimeParameters
 from chalicelib.features.answers import AnswerTable
 from chalicelib.features.history import summarise_history, topic_codes, user_chunks
-from chalicelib.features.inputs import dense_columns, success_priors, time_priors
+from chalicelib.features.inputs import dense_columns, time_priors
+from chalicelib.features.paths import N_PATHS, PathTable, keys_of_history
 from chalicelib.features.pooled import PooledLayout, pooled_state, pooled_steps
-from chalicelib.features.practice_state import DECAY_ANSWERS, advance, decayed_from_bytes, decayed_to_bytes
+from chalicelib.features.population import Population
+from chalicelib.features.practice_state import DECAY_ANSWERS, advance, decayed_from_bytes, decayed_to_bytes, replay
 from chalicelib.features.scan import exclusive_decayed, exclusive_sums, group_starts
 from chalicelib.features.summaries import summarise_state
+from chalicelib.features.traits import TraitModel
 from tests.unit.histories import answers_of, simulate, state_before, time_of
 
 LAYOUT = PooledLayout(((0, 0), (1, 1), (3, 2)), 3)
@@ -46,6 +49,19 @@ def model_of(n_topics: int, *, times: bool = True) -> LnirtParameters:
     )
 
 
+def population_of(n_topics: int) -> Population:
+    """Two traits with random loadings, and random values for half of the paths that are common in random histories."""
+    rng = np.random.default_rng(2)
+    rows = n_topics + 1
+    parts = rng.normal(0, 0.2, (rows, 2)), rng.uniform(0.1, 0.3, rows), rng.normal(0, 0.3, (rows, 2)), np.ones(rows)
+    traits = TraitModel(*(part.astype(np.float32).astype(np.float64) for part in parts))
+    table, _ = simulate(100, rows, 2000, seed=3)
+    user, topic = table.user.astype(np.int64), table.topic.astype(np.int64)
+    keys = np.unique(keys_of_history(user, topic, topic, rng.integers(0, 9, len(table))))
+    kept = keys[rng.random(len(keys)) < 0.5]
+    return Population(traits, PathTable(kept, rng.normal(0, 0.1, len(kept)).astype(np.float16).astype(np.float64)))
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> AnswerTable:
     n = draw(st.integers(1, 25))
@@ -67,27 +83,60 @@ def histories(draw: st.DrawFn) -> AnswerTable:
 @settings(max_examples=25, deadline=None)
 @given(histories(), st.booleans())
 def test_a_whole_history_gives_what_each_stored_state_gives(table: AnswerTable, times: bool) -> None:
-    model = model_of(3, times=times)  # the fourth topic is unknown to the model
+    model, population = model_of(3, times=times), population_of(3)  # the fourth topic is unknown to the model
     codes = topic_codes(table.topics, model)
     column = np.array([0, 1, 2, 2])
     pooled = pooled_steps(table, codes, column, LAYOUT, model).vectors(np.arange(len(table)))
     for rows in user_chunks(table, 7):
-        batch = summarise_history(table, rows, model, codes)
-        dense = dense_columns(batch, model, success_priors(batch, model), time_priors(batch, model))
+        batch = summarise_history(table, rows, model, codes, population)
+        dense = dense_columns(batch, model, time_priors(batch, model))
         for i, row in enumerate(range(rows.start, rows.stop)):
             state = state_before(table, row)
             topic, difficulty = table.topics[table.topic[row]], int(table.difficulty[row])
-            one = summarise_state(state, topic, difficulty, time_of(table, row), model)
+            one = summarise_state(state, topic, difficulty, time_of(table, row), model, population)
             for field in dataclasses.fields(one):
                 expected: Any = getattr(one, field.name)[0]
                 np.testing.assert_allclose(
                     getattr(batch, field.name)[i], expected, rtol=1e-6, atol=1e-6, err_msg=field.name
                 )
-            single = dense_columns(one, model, success_priors(one, model), time_priors(one, model))
+            single = dense_columns(one, model, time_priors(one, model))
             np.testing.assert_allclose(dense[i], single[0], rtol=1e-4, atol=1e-4)
             columns = np.array([column[int(item.topic[-1])] for item in state.rows], dtype=np.int64)
             vector = pooled_state(state, columns, int(column[table.topic[row]]), LAYOUT, model)
             np.testing.assert_allclose(pooled[row], vector[0], atol=2e-3)
+
+
+def test_the_population_of_these_tests_has_something_to_say_of_most_answers() -> None:
+    table, _ = simulate(10, 4, 300)
+    model, population = model_of(3), population_of(3)
+    past = summarise_history(table, slice(0, len(table)), model, topic_codes(table.topics, model), population)
+    assert past.paths.shape == (300, N_PATHS)
+    assert (np.abs(past.paths) > 0).mean(axis=0).min() > 0.2
+    assert (past.paths == 0).mean(axis=0).min() > 0.05
+    assert (np.abs(past.trait_success) > 0).mean() > 0.9
+    assert (np.abs(past.trait_log_seconds) > 0).mean() > 0.9
+
+
+@settings(max_examples=50, deadline=None)
+@given(histories(), st.booleans(), st.integers(1, 4))
+def test_the_dense_columns_do_not_know_how_the_last_answer_on_the_asked_topic_was(
+    table: AnswerTable, times: bool, difficulty: int
+) -> None:
+    model, population = model_of(3, times=times), population_of(3)
+    answers = answers_of(table, np.flatnonzero(table.user == table.user[0]).tolist())
+    asked = answers[0].topic
+    latest = max(number for number, answer in enumerate(answers) if answer.topic == asked)
+    columns, lasts, abilities = [], [], []
+    for outcome in (True, False):
+        changed = list(answers)
+        changed[latest] = dataclasses.replace(answers[latest], is_correct=outcome)
+        past = summarise_state(replay("a", changed), asked, difficulty, answers[-1].at, model, population)
+        columns.append(dense_columns(past, model, time_priors(past, model)))
+        lasts.append(past.last[0])
+        abilities.append(past.ability[0])
+    np.testing.assert_allclose(columns[0], columns[1], atol=1e-6)
+    assert lasts == [1.0, -1.0]
+    assert abilities[0] > abilities[1]
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(0, 100))

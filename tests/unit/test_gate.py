@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 
 from chalicelib.domain.lnirt_json import to_json
 from chalicelib.features.answers import AnswerTable
+from chalicelib.features.population import nothing_known
 from chalicelib.prediction.predictor import Predictor
+from chalicelib.prediction.vocabulary import read_vocabulary
 from tests.unit.archives import network, version_files
 from tests.unit.histories import rebuilt, simulate
 from training_job.bootstrap import MIN_STUDENTS, mean_difference
@@ -28,8 +31,10 @@ def version(table: AnswerTable, *, logit: float = 0.0, log_seconds: float = 0.0)
         "correctness_model.keras": network(0.0, 4, bias=logit),
         "time_model.keras": network(0.0, 4, bias=log_seconds),
     }
+    files = version_files(times=model.time is not None)
+    vocabulary = replace(read_vocabulary(files["vocabulary.json"]), population=nothing_known(len(model.topics)))
     return Predictor.from_files(
-        {**version_files(times=model.time is not None), **networks, "lnirt.json": to_json(model)}
+        {**files, **networks, "lnirt.json": to_json(model), "vocabulary.json": vocabulary.to_json()}
     )
 
 

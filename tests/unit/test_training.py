@@ -211,10 +211,8 @@ def test_no_network_predicts_less_after_a_success_than_after_a_failure() -> None
     files = version_files()
     vocabulary = json.loads(files["vocabulary.json"])
     model = build_network(NetworkShape("correctness", 4, 2, len(vocabulary["mean"]), 4))
-    # Any weights that training could reach: whatever is constrained is not negative, all else is arbitrary.
     for variable in model.trainable_variables:
-        values = rng.normal(scale=0.5, size=variable.shape)
-        variable.assign(values if variable.constraint is None else np.abs(values))
+        variable.assign(rng.normal(scale=0.5, size=variable.shape))
     predictor = Predictor.from_files({**files, "correctness_model.keras": archive_bytes(model)})
     for row in rng.choice(len(table), 60, replace=False).tolist():
         state, moment = state_before(table, row), datetime.now(UTC)

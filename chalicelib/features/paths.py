@@ -1,0 +1,173 @@
+"""Course paths: the topics on which a student's course began, those they practised last, and how often they tried.
+
+Students of one course meet the topics in one order, so the order tells which course a student follows before their
+own answers tell much. A version keeps, for a topic asked after a path, by how much those who came that way did
+better or worse on it than students do on average. Paths say nothing of the student's own results, and each that is
+kept was followed by several students.
+
+A path is looked up by a 32-bit hash; longer paths fall back to shorter ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from chalicelib.domain.lnirt import FloatArray, IntArray
+from chalicelib.features.practice_state import StateRow
+from chalicelib.features.scan import group_starts
+
+N_FIRST, N_LATEST = 3, 2
+"""Topics of the beginning and of the latest practice that a path may hold."""
+
+N_PATHS = N_FIRST + N_LATEST + 1
+"""Columns: after the first topic, the first two, the first three, the latest other topic, the latest two, and at the
+number of the try on the topic."""
+
+TRIES = N_PATHS - 1
+"""The column of the try's number."""
+
+MAX_TRIES = 6
+"""Tries from which on all are the same path."""
+
+PARENTS = (None, 0, 1, None, 3, None)
+"""The column that each column falls back to."""
+
+Keys = npt.NDArray[np.uint32]
+_Hash = npt.NDArray[np.uint64]
+
+NOTHING = 0
+"""Stands in a path for a topic that does not exist (yet); topics are their row plus one."""
+
+
+@dataclass(frozen=True)
+class PathTable:
+    """``keys`` (M,) rising, ``values`` (M,) success beyond that expected of the average student, a share."""
+
+    keys: Keys
+    values: FloatArray
+
+    def lookup(self, keys: Keys) -> FloatArray:
+        """Values of the paths, 0 where neither a path nor its shorter ones are known. (N, N_PATHS) gives the same."""
+        found = np.zeros(keys.shape)
+        if not len(self.keys):
+            return found
+        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        known = self.keys[at] == keys
+        for column, parent in enumerate(PARENTS):
+            shorter = 0.0 if parent is None else found[:, parent]
+            found[:, column] = np.where(known[:, column], self.values[at[:, column]], shorter)
+        return found
+
+
+def no_paths() -> PathTable:
+    """The table of a population without common paths."""
+    return PathTable(np.zeros(0, dtype=np.uint32), np.zeros(0))
+
+
+def path_keys(asked: IntArray, first: IntArray, latest: IntArray, attempts: IntArray) -> Keys:
+    """Hashes of the N_PATHS paths: asked (N,) rows, first (N, N_FIRST) and latest (N, N_LATEST) rows plus one.
+
+    ``attempts`` (N,): answers on the asked topic so far.
+    """
+    keys = np.empty((len(asked), N_PATHS), dtype=np.uint32)
+    tries = np.minimum(attempts, MAX_TRIES)[:, None]
+    for begin, topics in ((0, first), (N_FIRST, latest), (N_FIRST + N_LATEST, tries)):
+        path = _mixed(np.full(len(asked), begin + 1, dtype=np.uint64), asked)
+        for position in range(topics.shape[1]):
+            path = _mixed(path, topics[:, position])
+            keys[:, begin + position] = path >> np.uint64(32)
+    return keys
+
+
+def _mixed(path: _Hash, topic: IntArray) -> _Hash:
+    """The hash of a path that is one topic longer (the finaliser of SplitMix64, Steele et al. 2014)."""
+    with np.errstate(over="ignore"):
+        value = path * np.uint64(0x9E3779B97F4A7C15) + topic.astype(np.uint64) + np.uint64(1)
+        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+def keys_of_state(rows: Iterable[StateRow], codes: Sequence[int], asked: Sequence[tuple[str, int]]) -> Keys:
+    """Paths of one student to each ``asked`` topic (key and row). ``codes`` gives each state row's topic row."""
+    begun: dict[str, int] = {}
+    ended: dict[str, int] = {}
+    token: dict[str, int] = {}
+    tried: dict[str, int] = {}
+    for row, code in zip(rows, codes, strict=True):
+        begun[row.topic] = min(begun.get(row.topic, row.first_index), row.first_index)
+        ended[row.topic] = max(ended.get(row.topic, row.last_index), row.last_index)
+        token[row.topic] = code + 1
+        tried[row.topic] = tried.get(row.topic, 0) + row.attempts
+    # One topic more than is needed: the asked one is left out.
+    by_end = sorted(ended, key=ended.__getitem__, reverse=True)[: N_LATEST + 1]
+    first = [token[topic] for topic in sorted(begun, key=begun.__getitem__)[:N_FIRST]]
+    first += [NOTHING] * (N_FIRST - len(first))
+    latest = []
+    for topic, _ in asked:
+        others = [token[other] for other in by_end if other != topic][:N_LATEST]
+        latest.append(others + [NOTHING] * (N_LATEST - len(others)))
+    return path_keys(
+        np.array([code for _, code in asked], dtype=np.int64),
+        np.tile(np.array(first, dtype=np.int64), (len(asked), 1)),
+        np.array(latest, dtype=np.int64).reshape(len(asked), N_LATEST),
+        np.array([tried.get(topic, 0) for topic, _ in asked], dtype=np.int64),
+    )
+
+
+def keys_of_history(
+    user: IntArray, topic: IntArray, code: IntArray, attempts: IntArray, *, after: bool = False
+) -> Keys:
+    """Paths to every answer of some students' whole histories, each from the answers before it.
+
+    ``user`` and ``topic`` (N,) sorted by student, oldest first; ``code`` (N,) the topics' rows, ``attempts`` (N,)
+    earlier answers on the topic. With ``after`` the paths to a next question on the same topic, asked right after
+    each answer.
+    """
+    first, latest = _first_topics(user, topic, code + 1, after), _latest_topics(user, topic, code + 1)
+    return path_keys(code, first, latest, attempts + after)
+
+
+def _first_topics(user: IntArray, topic: IntArray, token: IntArray, after: bool) -> IntArray:
+    n = len(user)
+    first = np.zeros((n, N_FIRST), dtype=np.int64)
+    if not n:
+        return first
+    starts = group_starts(user)
+    order = np.lexsort((np.arange(n), topic, user))
+    new = np.zeros(n, dtype=np.bool_)
+    new[order] = group_starts(user[order], topic[order]) == np.arange(n)
+    met = np.cumsum(new) - new
+    met_before = met - met[starts]
+    known = met_before + new if after else met_before
+    for number in range(N_FIRST):
+        rows = np.flatnonzero(new & (met_before == number))
+        by_start = np.zeros(n, dtype=np.int64)
+        by_start[starts[rows]] = token[rows]
+        first[:, number] = np.where(known > number, by_start[starts], NOTHING)
+    return first
+
+
+def _latest_topics(user: IntArray, topic: IntArray, token: IntArray) -> IntArray:
+    """The topics practised last other than the asked one, from runs of answers on one topic."""
+    n = len(user)
+    latest = np.zeros((n, N_LATEST), dtype=np.int64)
+    if not n:
+        return latest
+    run_start = group_starts(user, topic)
+    run_rows = np.flatnonzero(run_start == np.arange(n))
+    run_user, run_topic, run_token = user[run_rows], topic[run_rows], token[run_rows]
+    run = np.arange(len(run_rows))
+    number = run - group_starts(run_user)
+    before = np.where(number >= 1, run_token[np.maximum(run - 1, 0)], NOTHING)
+    # Two runs back, unless that is the asked topic again: then whatever stood there for the run before.
+    fresh = (number < 2) | (run_topic[np.maximum(run - 2, 0)] != run_topic)
+    source = np.maximum.accumulate(np.where(fresh, run, 0))
+    two_back = np.where(number[source] >= 2, run_token[np.maximum(source - 2, 0)], NOTHING)
+    of_row = np.searchsorted(run_rows, run_start)
+    latest[:, 0], latest[:, 1] = before[of_row], two_back[of_row]
+    return latest

@@ -1,0 +1,197 @@
+"""Traits and course paths: what is learnt of a population, what is kept, and how it is stored."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib.domain.errors import ModelError
+from chalicelib.features.answers import AnswerTable
+from chalicelib.features.history import summarise_history, topic_codes
+from chalicelib.features.paths import N_LATEST, N_PATHS, TRIES, path_keys
+from chalicelib.features.population import Population, nothing_known
+from chalicelib.prediction.vocabulary import read_vocabulary
+from tests.unit.archives import version_files
+from tests.unit.histories import simulate
+from tests.unit.test_features import model_of, population_of
+from training_job import paths_fit
+from training_job.lnirt_fit import fit_lnirt
+from training_job.paths_fit import fit_paths
+from training_job.traits_fit import MIN_STUDENTS, fit_traits
+
+
+def two_abilities(n_students: int, n_answers: int, seed: int) -> AnswerTable:
+    """Students with one ability for even topics and another for odd ones, in success and in pace."""
+    rng = np.random.default_rng(seed)
+    student, topic = np.repeat(np.arange(n_students), n_answers), rng.integers(8, size=n_students * n_answers)
+    able, slow = rng.normal(size=(n_students, 2)), rng.normal(scale=0.4, size=(n_students, 2))
+    logit = 1.5 * able[student, topic % 2] + 0.3
+    return AnswerTable.from_columns(
+        user=student,
+        user_ids=[f"student {i}" for i in range(n_students)],
+        topic=topic,
+        topics=[f"topic {i}" for i in range(8)],
+        difficulty=np.full(len(topic), 2),
+        is_correct=rng.random(len(topic)) < 1 / (1 + np.exp(-logit)),
+        seconds=np.exp(3.5 + slow[student, topic % 2] + rng.normal(scale=0.4, size=len(topic))),
+    )
+
+
+def test_traits_foretell_what_one_ability_cannot() -> None:
+    learnt, later = two_abilities(300, 40, seed=0), two_abilities(100, 40, seed=1)
+    model = fit_lnirt(learnt)
+    assert model.time is not None
+    traits = fit_traits(learnt, model)
+    codes = topic_codes(later.topics, model)
+    past = summarise_history(later, slice(0, len(later)), model, codes, Population(traits, nothing_known(8).paths))
+    expected = model.expected_success()[past.topic, past.level]
+    beyond = later.is_correct - expected
+    slow = later.log_seconds - model.time.intensity[past.topic, past.level]
+    late = past.n_answers >= 20
+    assert np.mean((beyond - past.trait_success)[late] ** 2) < 0.85 * np.mean(beyond[late] ** 2)
+    assert np.mean((slow - past.trait_log_seconds)[late] ** 2) < 0.65 * np.mean(slow[late] ** 2)
+
+
+def test_too_few_students_have_no_traits() -> None:
+    table = two_abilities(MIN_STUDENTS - 1, 20, seed=0)
+    assert fit_traits(table, fit_lnirt(table)).n_traits == 0
+
+
+def test_the_same_history_gives_the_same_traits() -> None:
+    table = two_abilities(80, 15, seed=0)
+    model = fit_lnirt(table)
+    first, second = fit_traits(table, model), fit_traits(table, model)
+    np.testing.assert_array_equal(first.success, second.success)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 3), st.integers(1, 30))
+def test_traits_never_expect_less_on_a_topic_after_a_success_there(seed: int, topic: int, answers: int) -> None:
+    rng = np.random.default_rng(seed)
+    traits = population_of(3).traits
+    asked = np.array([topic])
+    told = traits.evidence(
+        rng.integers(0, 4, answers),
+        np.ones(answers),
+        rng.uniform(-1, 1, answers),
+        np.ones(answers),
+        rng.normal(size=answers),
+    ).sum(axis=0, keepdims=True)
+    one, none = np.ones(1), np.zeros(1)
+    wrong, _ = traits.expected(asked, traits.scores(told + traits.evidence(asked, one, none - 0.6, none, none)))
+    right, _ = traits.expected(asked, traits.scores(told + traits.evidence(asked, one, none + 0.4, none, none)))
+    assert right[0] >= wrong[0]
+
+
+def course(n_students: int, answers_each: int, *, right: bool) -> dict[str, list[Any]]:
+    """Students who go from topic 0 to topic 1 and do well or badly there."""
+    rows: dict[str, list[Any]] = {"user": [], "topic": [], "is_correct": []}
+    for student in range(n_students):
+        for topic in (0, 1):
+            for number in range(answers_each):
+                rows["user"].append(student)
+                rows["topic"].append(topic)
+                rows["is_correct"].append(right if topic == 1 else number % 2 == 0)
+    return rows
+
+
+def table_of(rows: dict[str, list[Any]], n_topics: int = 3) -> AnswerTable:
+    n = max(rows["user"]) + 1
+    return AnswerTable.from_columns(
+        user=rows["user"], user_ids=[f"s{i}" for i in range(n)], topic=rows["topic"],
+        topics=[f"topic {i}" for i in range(n_topics)], difficulty=np.full(len(rows["user"]), 2),
+        is_correct=rows["is_correct"],
+    )  # fmt: skip
+
+
+def after_topic_0(topic: int, attempts: int = 0) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    return path_keys(np.array([topic]), np.array([[1, 0, 0]]), np.array([[1, 0]]), np.array([attempts]))
+
+
+def test_those_who_fared_well_along_a_path_raise_it() -> None:
+    model = model_of(3, times=False)
+    well = fit_paths(table_of(course(10, 4, right=True)), model).lookup(after_topic_0(1))[0]
+    badly = fit_paths(table_of(course(10, 4, right=False)), model).lookup(after_topic_0(1))[0]
+    assert (well[:TRIES] > 0.1).all()
+    assert (badly[:TRIES] < -0.1).all()
+
+
+@pytest.mark.parametrize(("students", "each"), [(2, 10), (4, 1)])
+def test_a_path_of_too_few_students_or_answers_is_not_kept(students: int, each: int) -> None:
+    paths = fit_paths(table_of(course(students, each, right=True)), model_of(3, times=False))
+    assert not paths.lookup(after_topic_0(1)).any()
+
+
+def test_an_unknown_path_falls_back_to_the_shorter_one() -> None:
+    paths = fit_paths(table_of(course(10, 4, right=True)), model_of(3, times=False))
+    known, longer = after_topic_0(1), path_keys(np.array([1]), np.array([[1, 3, 2]]), np.array([[1, 3]]), np.array([0]))
+    found, expected = paths.lookup(longer)[0], paths.lookup(known)[0]
+    np.testing.assert_allclose(found[[0, 1, 2]], expected[0])
+    np.testing.assert_allclose(found[[3, 4]], expected[3])
+
+
+def test_paths_are_capped_and_the_common_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, _ = simulate(40, 6, 3000)
+    model = model_of(6, times=False)
+    whole = fit_paths(table, model)
+    monkeypatch.setattr(paths_fit, "MAX_PATHS", 20)
+    capped = fit_paths(table, model)
+    assert len(whole.keys) > len(capped.keys) == 20
+    assert np.isin(capped.keys, whole.keys).all()
+
+
+def test_columns_of_paths_are_told_apart() -> None:
+    keys = path_keys(np.array([1]), np.array([[2, 0, 0]]), np.array([[2, 0]]), np.array([2]))[0]
+    assert len(set(keys.tolist())) == N_PATHS == TRIES + 1
+    assert N_LATEST == 2
+
+
+def test_a_population_comes_back_from_vocabulary_json_as_it_was() -> None:
+    raw = version_files()["vocabulary.json"]
+    vocabulary = read_vocabulary(raw)
+    assert vocabulary.to_json() == raw
+    np.testing.assert_array_equal(vocabulary.population.traits.success, population_of(3).traits.success)
+    np.testing.assert_array_equal(vocabulary.population.paths.values, population_of(3).paths.values)
+
+
+def packed(values: Any, kind: str) -> str:
+    return base64.b64encode(np.asarray(values).astype(kind).tobytes()).decode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"traits": {"success": packed([0.0], "<f4")}},
+        {"traits": {"success": packed(np.full(8, np.nan), "<f4")}},
+        {"traits": {"time_noise": packed([0.0, 1.0, 1.0, 1.0], "<f4")}},
+        {"traits": {"time_noise": packed([1.0], "<f4")}},
+        {"traits": {"success_noise": "not base64!"}},
+        {"traits": {"n_traits": 3}},
+        {"paths": {"keys": packed([2, 1], "<u4"), "values": packed([0, 0], "<f2")}},
+        {"paths": {"keys": packed([1, 2], "<u4"), "values": packed([0], "<f2")}},
+        {"paths": {"keys": packed([1], "<u4"), "values": packed([np.inf], "<f2")}},
+        {"paths": {"keys": "AAA=", "values": ""}},
+    ],
+)
+def test_a_damaged_population_is_refused(change: dict[str, dict[str, Any]]) -> None:
+    document = json.loads(version_files()["vocabulary.json"])
+    for name, part in change.items():
+        document[name] = {**document[name], **part}
+    with pytest.raises(ModelError, match=r"vocabulary\.json"):
+        read_vocabulary(json.dumps(document).encode())
+
+
+def test_a_population_of_other_topics_than_lnirts_is_refused() -> None:
+    from chalicelib.prediction.predictor import Predictor
+
+    files = version_files()
+    vocabulary = replace(read_vocabulary(files["vocabulary.json"]), population=population_of(7))
+    with pytest.raises(ModelError, match="number of topics"):
+        Predictor.from_files({**files, "vocabulary.json": vocabulary.to_json()})
