@@ -1,9 +1,9 @@
 """What the validation answers decide: how far to trust the residual, its temperature, and the time's interval.
 
-The residual's scale leans to 0 by one standard error: a network must show on later answers that it is worth it,
-else the version serves exactly LNIRT. Errors are clustered by student, since one student's answers are alike. What
-was chosen is then held against LNIRT alone once more, and so is the network of the final pass: whatever went wrong
-on the way, no version is worse than LNIRT on its hold-out.
+The residual's scale leans to 0 by one standard error while it is in doubt: a network must show on later answers that
+it is worth it, else the version serves exactly LNIRT. Errors are clustered by student, since one student's answers
+are alike. What was chosen is then held against LNIRT alone once more, and so is the network of the final pass:
+whatever went wrong on the way, no version is worse than LNIRT on its hold-out.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from training_job.fit_network import losses_of
 SCALES = np.linspace(0.0, 1.0, 11)
 MIN_VALIDATION = 30
 """Validation answers below which the residual is not used at all."""
+
+CLEAR_GAIN = 4.0
+"""Standard errors of the gain over LNIRT from which there is no doubt left that a factor should lean to."""
 
 MIN_TEMPERATURE_ANSWERS = 1000
 TEMPERATURE_SD = 0.05
@@ -65,12 +68,17 @@ def beats_prior(
 def choose_scale(
     prior: FloatArray, output: FloatArray, target: FloatArray, user: npt.NDArray[np.integer], *, binary: bool
 ) -> float:
-    """The smallest factor whose validation loss is within one standard error of the best one's. All (N,)."""
+    """The smallest factor whose validation loss is within one standard error of the best one's. All (N,).
+
+    Where the network is better than its prior beyond doubt, it is the best one.
+    """
     if len(target) < MIN_VALIDATION:
         return 0.0
     losses = np.stack([losses_of(prior + scale * (output - prior), target, binary) for scale in SCALES])
     means = losses.mean(axis=1)
     best = int(means.argmin())
+    if means[0] - means[best] > CLEAR_GAIN * _standard_error(losses[0] - losses[best], user):
+        return float(SCALES[best])
     for candidate in range(best):
         if means[candidate] - means[best] <= _standard_error(losses[candidate] - losses[best], user):
             return float(SCALES[candidate])

@@ -23,6 +23,10 @@ SMALL_BATCH, LARGE_BATCH = 64, 1024
 STEPS_WANTED = 1600
 LEAST_EPOCHS, MOST_EPOCHS = 6, 20
 PATIENCE = 3
+AS_GOOD = 5e-4
+"""An epoch whose validation loss is within this share of the least one is as good: of such, the last is kept, whose
+learning rate had fallen further."""
+
 WEIGHT_DECAY = 1e-4
 USER_DROPPED = 0.5
 PREDICT_BATCH = 8192
@@ -92,8 +96,8 @@ def fit_network(
         loss = _run_epoch(samples, trained, plan, steps, rng)
         val_loss = mean_loss(samples, predict_rows(model, samples, validated), validated, shape.name == "correctness")
         on_progress(_epoch_note(shape.name, epoch, plan.epochs, loss, val_loss, final=epochs is not None))
-        if epochs is not None or not validated.any() or val_loss < best_loss:
-            best, best_loss, best_epoch = model.get_weights(), val_loss, epoch
+        if epochs is not None or not validated.any() or val_loss <= best_loss * (1.0 + AS_GOOD):
+            best, best_loss, best_epoch = model.get_weights(), min(val_loss, best_loss), epoch
         elif epoch - best_epoch >= PATIENCE:
             break
     model.set_weights(best)

@@ -33,8 +33,8 @@ MAX_USERS = 256
 MAX_POOLED_TOPICS = 200
 """Topics with pooled columns of their own."""
 
-CORRECTNESS_PAIRS = tuple((statistic, decay) for statistic in (SUCCESS, FAILURE) for decay in (1, 2, 3))
-TIME_PAIRS = tuple((BEYOND, decay) for decay in (2, 3, 4))
+CORRECTNESS_PAIRS = tuple((statistic, decay) for statistic in (SUCCESS, FAILURE) for decay in (0, 1, 2))
+TIME_PAIRS = tuple((BEYOND, decay) for decay in (1, 2, 3))
 """What is pooled per topic: successes and failures, log seconds beyond intensity, at three decays each."""
 
 MIN_SPREAD = 0.05

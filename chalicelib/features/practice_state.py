@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-DECAY_ANSWERS: FloatArray = np.array([0.5, 2.0, 8.0, 40.0, 400.0])
+DECAY_ANSWERS: FloatArray = np.array([2.0, 8.0, 40.0, 400.0])
 """Decay constants tau, in answers of the student: a sum keeps exp(-1/tau) of itself per answer."""
 
 SUCCESSES, FAILURES, LOG_SECONDS, TIMED = range(4)

@@ -155,6 +155,7 @@ def _without_topic_record(known: _Known, instead: _Others) -> _Known:
         overall=past.overall - past.same,
         hours_topic=empty.hours_topic,
         last=empty.last,
+        ability_if_wrong=past.ability,
         gap=empty.gap,
         trait_success=instead.elsewhere.trait_success,
         trait_log_seconds=instead.elsewhere.trait_log_seconds,

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Source
+from chalicelib.features.paths import TRIES, no_paths
 from chalicelib.features.practice_state import Answer, UserState, replay
+from chalicelib.features.summaries import Summaries
 from chalicelib.prediction.explain import Group, Influence, explain
 from chalicelib.prediction.predictor import Predictor
-from tests.unit.archives import Layer, archive, network, network_input_layers, version_files
+from chalicelib.prediction.vocabulary import read_vocabulary
+from tests.unit.archives import (
+    N_DENSE,
+    Layer,
+    archive,
+    attentive_files,
+    network,
+    network_input_layers,
+    version_files,
+)
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 NEWCOMER = UserState("newcomer", 0, ())
@@ -73,6 +86,104 @@ def test_the_students_own_embedding_is_compared_with_the_shared_one() -> None:
     layers += [Layer("Add", "output", ["prior", "flat"])]
     predictor = Predictor.from_files({**version_files(), "correctness_model.keras": archive(layers, "output")})
     assert why(predictor, practised(True), "topic 0")[Group.STUDENT].probability > 0.1
+
+
+class Recording(Predictor):
+    """Remembers which summaries it was asked about."""
+
+    asked: list[Summaries]
+
+    def values(self, source: Source, state: UserState, topic: str, past: Summaries) -> tuple[float, float | None]:
+        self.asked.append(past)
+        return super().values(source, state, topic, past)
+
+
+def replaced(state: UserState, topic: str) -> tuple[Recording, Summaries, dict[Group, Summaries]]:
+    """What the networks were given as the student's past, and with each group replaced."""
+    predictor = Recording.from_files(attentive_files())
+    assert isinstance(predictor, Recording)
+    predictor.asked = []
+    explain(predictor, predictor.predict(state, topic, 2, NOW), state, topic, 2, NOW)
+    actual, *others = predictor.asked
+    return predictor, actual, dict(zip(Group, others, strict=True))  # asked in the order of the groups
+
+
+MIXED = replay(
+    "student 0",
+    [
+        Answer("topic 1", 2, True, 20.0, NOW),
+        Answer("topic 0", 3, True, 90.0, NOW),
+        Answer("topic 2", 2, False, 50.0, NOW),
+        Answer("topic 0", 2, True, 40.0, NOW),
+        Answer("topic 1", 1, True, 70.0, NOW),
+    ],
+)
+
+
+def test_without_the_record_on_the_topic_it_is_as_if_the_topic_was_never_met() -> None:
+    predictor, actual, others = replaced(MIXED, "topic 0")
+    past = others[Group.TOPIC_RECORD]
+    elsewhere = UserState("student 0", 5, tuple(row for row in MIXED.rows if row.topic != "topic 0"))
+    expected = predictor.summarise(elsewhere, "topic 0", 2, NOW)
+    for name in ("last", "gap", "attempts", "correct", "same", "overall", "trait_success", "trait_log_seconds"):
+        np.testing.assert_allclose(getattr(past, name), getattr(expected, name), atol=1e-12, err_msg=name)
+    assert (actual.last[0], actual.gap[0], past.last[0], past.gap[0]) == (1.0, 2.0, 0.0, 0.0)
+    assert past.trait_success[0] != actual.trait_success[0] != 0.0
+    assert past.ability_if_wrong[0] == actual.ability[0]
+
+
+def test_without_the_overall_record_ability_traits_and_amounts_are_a_newcomers() -> None:
+    predictor, actual, others = replaced(MIXED, "topic 0")
+    past, expected = others[Group.OVERALL_RECORD], predictor.summarise(NEWCOMER, "topic 0", 2, NOW)
+    for name in (
+        "n_answers", "n_topics", "ability", "ability_sd", "ability_if_wrong", "speed_precision", "speed_weighted",
+        "trait_success", "trait_log_seconds",
+    ):  # fmt: skip
+        np.testing.assert_array_equal(getattr(past, name), getattr(expected, name), err_msg=name)
+        assert getattr(past, name)[0] != getattr(actual, name)[0]
+    assert past.last[0] == actual.last[0]
+
+
+def test_without_the_course_only_the_paths_are_those_of_the_average_student() -> None:
+    _, actual, others = replaced(MIXED, "topic 0")
+    past = others[Group.COURSE]
+    assert actual.paths.any()
+    assert not past.paths.any()
+    for field in fields(Summaries):
+        if field.name != "paths":
+            np.testing.assert_array_equal(getattr(past, field.name), getattr(actual, field.name))
+
+
+@pytest.mark.parametrize(("beyond", "verb"), [(0.2, "raises"), (-0.2, "lowers")])
+def test_a_course_whose_students_fared_better_raises_the_chance_and_one_that_fared_worse_lowers_it(
+    beyond: float, verb: str
+) -> None:
+    files = version_files()
+    vocabulary = read_vocabulary(files["vocabulary.json"])
+    paths = replace(vocabulary.population.paths, values=np.full(len(vocabulary.population.paths.keys), beyond))
+    population = replace(vocabulary.population, paths=paths)
+    weights = np.zeros((N_DENSE, 1))
+    weights[-TRIES:] = 1.0  # the last of the dense columns are the paths
+    layers = [*network_input_layers(4), Layer("Dense", "head", ["state"], {"units": 1}, [weights, np.zeros(1)])]
+    layers += [Layer("Add", "output", ["prior", "head"])]
+    predictor = Predictor.from_files(
+        {
+            **files,
+            "vocabulary.json": replace(vocabulary, population=population).to_json(),
+            "correctness_model.keras": archive(layers, "output"),
+        }
+    )
+    course = why(predictor, MIXED, "topic 0")[Group.COURSE]
+    assert course.probability * beyond > 0
+    assert course.text.startswith(f"How students of your course fared {verb} the chance of success by")
+
+
+def test_where_no_path_is_known_the_course_is_not_mentioned() -> None:
+    files = version_files()
+    vocabulary = read_vocabulary(files["vocabulary.json"])
+    population = replace(vocabulary.population, paths=no_paths())
+    nothing = {"vocabulary.json": replace(vocabulary, population=population).to_json()}
+    assert Group.COURSE not in why(Predictor.from_files({**attentive_files(), **nothing}), MIXED, "topic 0")
 
 
 def test_the_strongest_group_comes_first(predictor: Predictor) -> None:

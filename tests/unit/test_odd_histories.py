@@ -45,6 +45,7 @@ HISTORIES: dict[str, Callable[[], AnswerTable]] = {
     "ten samples": lambda: simulate(2, 2, 10)[0],
     "no times and no timestamps": lambda: rebuilt(_usual(), seconds=None, at=None),
     "three times": lambda: rebuilt(_usual(), seconds=np.where(np.arange(ANSWERS) < 3, _usual().seconds, np.nan)),
+    "enough students for traits": lambda: simulate(80, 5, 1600)[0],
     "one user": lambda: simulate(1, 5, ANSWERS)[0],
     "one topic at one difficulty": lambda: simulate(6, 1, ANSWERS, levels=(2,))[0],
     "one user with most answers": _crowded,

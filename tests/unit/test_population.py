@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.errors import ModelError
 from chalicelib.features.answers import AnswerTable
 from chalicelib.features.history import summarise_history, topic_codes
-from chalicelib.features.paths import N_LATEST, N_PATHS, TRIES, path_keys
+from chalicelib.features.paths import N_LATEST, N_PATHS, TRIES, keys_of_history, keys_of_state, path_keys
 from chalicelib.features.population import Population, nothing_known
+from chalicelib.features.practice_state import Answer, replay
 from chalicelib.prediction.vocabulary import read_vocabulary
 from tests.unit.archives import version_files
 from tests.unit.histories import simulate
@@ -69,6 +70,20 @@ def test_the_same_history_gives_the_same_traits() -> None:
     model = fit_lnirt(table)
     first, second = fit_traits(table, model), fit_traits(table, model)
     np.testing.assert_array_equal(first.success, second.success)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 3), st.lists(st.booleans(), max_size=12), st.booleans())
+def test_what_answers_tell_of_traits_adds_up(seed: int, topic: int, outcomes: list[bool], timed: bool) -> None:
+    rng = np.random.default_rng(seed)
+    traits, n = population_of(3).traits, len(outcomes)
+    beyond, slow = np.array(outcomes) - 0.6, rng.normal(size=n) * timed
+    each = traits.evidence(np.full(n, topic), np.ones(n), beyond, np.full(n, float(timed)), slow)
+    (together,) = traits.evidence(
+        np.array([topic]), np.array([float(n)]), beyond.sum(keepdims=True), np.array([float(n * timed)]),
+        slow.sum(keepdims=True),
+    )  # fmt: skip
+    np.testing.assert_allclose(each.sum(axis=0), together, atol=1e-9)
 
 
 @settings(max_examples=60, deadline=None)
@@ -147,6 +162,25 @@ def test_paths_are_capped_and_the_common_ones_stay(monkeypatch: pytest.MonkeyPat
     assert np.isin(capped.keys, whole.keys).all()
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40))
+@example([0, 1, 0, 1, 0, 1, 2, 0, 2, 0])
+@example([4, 5, 4, 5, 4, 0])
+def test_the_paths_of_a_history_are_those_of_each_stored_state(topics: list[int]) -> None:
+    codes = np.minimum(np.arange(6), 4)  # topics 4 and 5 are both unknown
+    topic, user = np.array(topics), np.zeros(len(topics), dtype=np.int64)
+    attempts = np.array([topics[:row].count(asked) for row, asked in enumerate(topics)])
+    before = keys_of_history(user, topic, codes[topic], attempts)
+    after = keys_of_history(user, topic, codes[topic], attempts, after=True)
+    answers = [Answer(f"topic {asked}", 1 + row % 4, True) for row, asked in enumerate(topics)]
+    for row, asked in enumerate(topics):
+        for keys, n in ((before, row), (after, row + 1)):
+            rows = replay("a", answers[:n]).rows
+            of_rows = [int(codes[int(one.topic[-1])]) for one in rows]
+            one = keys_of_state(rows, of_rows, [(f"topic {asked}", int(codes[asked]))])
+            np.testing.assert_array_equal(keys[row], one[0])
+
+
 def test_columns_of_paths_are_told_apart() -> None:
     keys = path_keys(np.array([1]), np.array([[2, 0, 0]]), np.array([[2, 0]]), np.array([2]))[0]
     assert len(set(keys.tolist())) == N_PATHS == TRIES + 1
@@ -174,6 +208,7 @@ def packed(values: Any, kind: str) -> str:
         {"traits": {"time_noise": packed([1.0], "<f4")}},
         {"traits": {"success_noise": "not base64!"}},
         {"traits": {"n_traits": 3}},
+        {"traits": {"n_traits": 10**30}},
         {"paths": {"keys": packed([2, 1], "<u4"), "values": packed([0, 0], "<f2")}},
         {"paths": {"keys": packed([1, 2], "<u4"), "values": packed([0], "<f2")}},
         {"paths": {"keys": packed([1], "<u4"), "values": packed([np.inf], "<f2")}},

@@ -17,15 +17,17 @@ from hypothesis import strategies as st
 from chalicelib.domain.lnirt import sigmoid
 from chalicelib.features.answers import AnswerTable
 from chalicelib.features.practice_state import UserState, advance, rows_by_key
-from chalicelib.prediction.batch import predict_history
+from chalicelib.prediction.batch import predict_history, read_history
 from chalicelib.prediction.predictor import Predictor, predict
 from tests.unit.archives import version_files
 from tests.unit.histories import answers_of, rebuilt, simulate, state_before, time_of
 from training_job.calibrate import PRIOR_ONLY, Calibration, beats_prior, calibrated, choose_scale, choose_temperature
 from training_job.evaluate import holdout_scores, parity
 from training_job.fit_network import losses_of
+from training_job.lnirt_fit import fit_lnirt
 from training_job.metrics import auc, expected_calibration_error
 from training_job.networks import shortened
+from training_job.samples import build_vocabulary, read_history_by_others
 from training_job.split import validation_rows
 from training_job.train import TrainedVersion, TrainingSkipped, train_version
 
@@ -173,6 +175,15 @@ def test_few_validation_answers_are_no_proof() -> None:
     assert choose_scale(np.zeros(20), np.full(20, 3.0), np.ones(20), np.arange(20), binary=True) == 0.0
 
 
+def test_a_residual_that_is_right_beyond_doubt_is_used_at_its_best_factor() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(scale=2, size=40_000)
+    target = (rng.random(40_000) < sigmoid(truth)).astype(np.float64)
+    user = rng.integers(0, 400, 40_000)
+    assert choose_scale(np.zeros(40_000), truth, target, user, binary=True) == 1.0
+    assert choose_scale(np.zeros(40_000), 1.25 * truth, target, user, binary=True) == pytest.approx(0.8)
+
+
 def test_overconfident_logits_get_a_temperature_above_one() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(size=20_000)
@@ -226,6 +237,35 @@ def test_no_network_predicts_less_after_a_success_than_after_a_failure() -> None
             after = UserState(state.user_id, state.n_answers + 1, tuple(known.values()))
             chances.append(predict(predictor, after, answer.topic, 1 + row % 4, moment).correct)
         assert chances[0] >= chances[1] - 1e-6
+
+
+def test_where_nothing_is_known_of_the_population_a_history_is_read_in_its_own_order() -> None:
+    table, _ = simulate(6, 4, 30)
+    lnirt, everything = fit_lnirt(table), np.ones(len(table), dtype=np.bool_)
+    vocabulary = build_vocabulary(table, everything, lnirt)
+    assert not len(vocabulary.population.paths.keys)
+    assert vocabulary.population.traits.n_traits == 0
+    by_others = read_history_by_others(table, everything, lnirt, vocabulary, 0)
+    for field in dataclasses.fields(by_others):
+        alone = getattr(read_history(table, lnirt, vocabulary), field.name)
+        np.testing.assert_allclose(getattr(by_others, field.name), alone, atol=1e-6, err_msg=field.name)
+
+
+def test_what_the_networks_learn_the_population_from_never_holds_the_students_own_answers() -> None:
+    table, _ = simulate(80, 4, 2400)
+    lnirt, everything = fit_lnirt(table), np.ones(len(table), dtype=np.bool_)
+    vocabulary = build_vocabulary(table, everything, lnirt)
+    assert vocabulary.population.traits.n_traits > 0
+    # The last answers of one student: no input but those of the population could know of them.
+    mine = np.flatnonzero(table.user == 5)
+    changed = table.is_correct.copy()
+    changed[mine[-1]] = not changed[mine[-1]]
+    before, after = (
+        read_history_by_others(other, everything, lnirt, vocabulary, 0).dense
+        for other in (table, rebuilt(table, is_correct=changed))
+    )
+    np.testing.assert_array_equal(before[mine], after[mine])
+    assert (before != after).any()  # others do learn from it
 
 
 def test_published_weights_are_rounded_to_what_packs_well() -> None:
