@@ -5,6 +5,8 @@ The graphs in the archives then need standard layers only.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -17,7 +19,7 @@ from chalicelib.domain.lnirt import (
     success_prior,
     time_prior,
 )
-from chalicelib.features.paths import TRIES
+from chalicelib.features.paths import BEGINNING, TRIES
 from chalicelib.features.practice_state import DECAY_ANSWERS
 from chalicelib.features.summaries import Summaries
 
@@ -34,8 +36,15 @@ MAX_STANDARDISED = 5.0
 
 
 def success_priors(past: Summaries, model: LnirtParameters) -> SuccessPrior:
-    """LNIRT's prediction of correctness for each summary."""
-    return success_prior(model, past.topic, past.level, past.ability, past.ability_sd, past.attempts, past.correct)
+    """LNIRT's prediction of correctness for each summary.
+
+    For a student without any answer it is how those fared who began with the topic, where enough did: first answers
+    are worse than the same students' ability lets expect.
+    """
+    prior = success_prior(model, past.topic, past.level, past.ability, past.ability_sd, past.attempts, past.correct)
+    began = past.paths[:, BEGINNING]
+    share = model.expected_success()[past.topic, past.level] + began
+    return replace(prior, logit=np.where((past.n_answers == 0) & (began != 0.0), _logit(share), prior.logit))
 
 
 def time_priors(past: Summaries, model: LnirtParameters) -> TimePrior | None:
@@ -95,13 +104,14 @@ def _if_foretold(past: Summaries, model: LnirtParameters, time: TimePrior | None
     """What the student's ability, their traits, and others at the same try foretell. Shape (N, 4)."""
     share = model.expected_success()[past.topic, past.level][:, None]
     share = share + np.stack([past.trait_success, past.paths[:, TRIES]], axis=1)
-    share = np.clip(share, LEAST_SHARE, 1.0 - LEAST_SHARE)
-    columns = [
-        past.ability_if_wrong[:, None],
-        np.log(share / (1.0 - share)),
-        _foretold_pace(past, model, time)[:, None],
-    ]
-    return np.concatenate(columns, axis=1)
+    pace = _foretold_pace(past, model, time)
+    return np.concatenate([past.ability_if_wrong[:, None], _logit(share), pace[:, None]], axis=1)
+
+
+def _logit(share: FloatArray) -> FloatArray:
+    """The logit of foretold success, which is kept away from 0 and 1."""
+    bounded = np.clip(share, LEAST_SHARE, 1.0 - LEAST_SHARE)
+    return np.asarray(np.log(bounded / (1.0 - bounded)))
 
 
 def _foretold_pace(past: Summaries, model: LnirtParameters, time: TimePrior | None) -> FloatArray:

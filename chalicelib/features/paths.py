@@ -27,6 +27,9 @@ N_PATHS = N_FIRST + N_LATEST + 1
 """Columns: after the first topic, the first two, the first three, the latest other topic, the latest two, and at the
 number of the try on the topic."""
 
+BEGINNING = 0
+"""The column of the first topic; without any, of those who began with the asked topic."""
+
 TRIES = N_PATHS - 1
 """The column of the try's number."""
 

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from chalicelib.domain.errors import ModelError
 from chalicelib.features.answers import AnswerTable
 from chalicelib.features.history import summarise_history, topic_codes
+from chalicelib.features.inputs import success_priors
 from chalicelib.features.paths import N_LATEST, N_PATHS, TRIES, keys_of_history, keys_of_state, path_keys
 from chalicelib.features.population import Population, nothing_known
-from chalicelib.features.practice_state import Answer, replay
+from chalicelib.features.practice_state import Answer, UserState, replay
+from chalicelib.features.summaries import summarise_state
 from chalicelib.prediction.vocabulary import read_vocabulary
 from tests.unit.archives import version_files
 from tests.unit.histories import simulate
@@ -230,3 +232,25 @@ def test_a_population_of_other_topics_than_lnirts_is_refused() -> None:
     vocabulary = replace(read_vocabulary(files["vocabulary.json"]), population=population_of(7))
     with pytest.raises(ModelError, match="number of topics"):
         Predictor.from_files({**files, "vocabulary.json": vocabulary.to_json()})
+
+
+def test_a_newcomer_is_expected_to_fare_as_those_who_began_with_the_topic() -> None:
+    model = model_of(3, times=False)
+    # Everybody's first answer is wrong, everything later on the same topic right.
+    rows: dict[str, list[Any]] = {"user": [], "topic": [], "is_correct": []}
+    for student in range(60):
+        for number in range(6):
+            rows["user"].append(student)
+            rows["topic"].append(0)
+            rows["is_correct"].append(number > 0)
+    learnt = Population(nothing_known(3).traits, fit_paths(table_of(rows), model))
+    newcomer = UserState("new", 0, ())
+    (began, elsewhere), (plain, same) = (
+        [
+            success_priors(summarise_state(newcomer, topic, 2, None, model, population), model).logit[0]
+            for topic in ("topic 0", "topic 1")
+        ]
+        for population in (learnt, nothing_known(3))
+    )
+    assert began < plain - 0.5
+    assert elsewhere == same
