@@ -62,41 +62,26 @@ class FittedNetwork:
 
 
 def fit_network(
-    samples: Samples,
-    shape: NetworkShape,
-    trained: Rows,
-    validated: Rows,
-    *,
-    seed: int,
-    on_progress: Progress,
-    epochs: int | None = None,
-    members: int = 1,
+    samples: Samples, shape: NetworkShape, trained: Rows, validated: Rows, *, seed: int, on_progress: Progress
 ) -> FittedNetwork:
-    """Train on the ``trained`` rows. With ``epochs``, run just that many and keep the last weights.
+    """Train on the ``trained`` rows until the loss on the ``validated`` ones rises, and keep the best weights.
 
-    The network is the mean of ``members`` that start from different weights and see the answers in different orders.
     ``on_progress`` gets phase, epoch, epochs, loss and val_loss after each epoch.
     """
     import keras
 
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
-    plan = Plan.for_rows(int(trained.sum()), epochs)
-    parts = [build_network(shape) for _ in range(members)]
-    steps = [_traced_step(part, plan, binary=shape.name == "correctness") for part in parts]
-    for epoch in range(1, plan.epochs + 1) if members > 1 else ():
-        loss = _run_epoch(samples, trained, plan, steps, rng)
-        on_progress(_epoch_note(shape.name, epoch, plan.epochs, loss, math.nan, final=epochs is not None))
-    if members > 1:
-        model, shape = combined(parts, shape)
-        return FittedNetwork(model, shape, plan.epochs)
-    (model,) = parts
+    binary = shape.name == "correctness"
+    model = build_network(shape)
+    plan = Plan.for_rows(int(trained.sum()))
+    steps = [_traced_step(model, plan, binary=binary)]
     best, best_loss, best_epoch = model.get_weights(), math.inf, 0
     for epoch in range(1, plan.epochs + 1):
         loss = _run_epoch(samples, trained, plan, steps, rng)
-        val_loss = mean_loss(samples, predict_rows(model, samples, validated), validated, shape.name == "correctness")
-        on_progress(_epoch_note(shape.name, epoch, plan.epochs, loss, val_loss, final=epochs is not None))
-        if epochs is not None or not validated.any() or val_loss <= best_loss * (1.0 + AS_GOOD):
+        val_loss = mean_loss(samples, predict_rows(model, samples, validated), validated, binary)
+        on_progress(_epoch_note(shape.name, epoch, plan.epochs, loss, val_loss))
+        if not validated.any() or val_loss <= best_loss * (1.0 + AS_GOOD):
             best, best_loss, best_epoch = model.get_weights(), min(val_loss, best_loss), epoch
         elif epoch - best_epoch >= PATIENCE:
             break
@@ -104,9 +89,38 @@ def fit_network(
     return FittedNetwork(model, shape, best_epoch)
 
 
-def _epoch_note(name: str, epoch: int, epochs: int, loss: float, val_loss: float, *, final: bool) -> Mapping[str, Any]:
+def fit_members(
+    samples: Samples,
+    shape: NetworkShape,
+    trained: Rows,
+    *,
+    epochs: int,
+    members: int,
+    seed: int,
+    on_progress: Progress,
+) -> FittedNetwork:
+    """Train for just that many epochs; the network is the mean of ``members``.
+
+    They start from different weights and see the answers in different orders. ``on_progress`` gets phase, epoch, epochs
+    and loss after each epoch.
+    """
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    rng = np.random.default_rng(seed)
+    parts = [build_network(shape) for _ in range(members)]
+    plan = Plan.for_rows(int(trained.sum()), epochs)
+    steps = [_traced_step(part, plan, binary=shape.name == "correctness") for part in parts]
+    for epoch in range(1, epochs + 1):
+        loss = _run_epoch(samples, trained, plan, steps, rng)
+        on_progress(_epoch_note(f"final {shape.name}", epoch, epochs, loss, math.nan))
+    model, shape = combined(parts, shape)
+    return FittedNetwork(model, shape, epochs)
+
+
+def _epoch_note(phase: str, epoch: int, epochs: int, loss: float, val_loss: float) -> Mapping[str, Any]:
     """What the progress says of an epoch; ``val_loss`` only where something was validated (NaN is no JSON)."""
-    note: dict[str, Any] = {"phase": f"final {name}" if final else name, "epoch": epoch, "epochs": epochs, "loss": loss}
+    note: dict[str, Any] = {"phase": phase, "epoch": epoch, "epochs": epochs, "loss": loss}
     return note if math.isnan(val_loss) else {**note, "val_loss": val_loss}
 
 

@@ -29,7 +29,7 @@ from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import Vocabulary
 from training_job.calibrate import PRIOR_ONLY, Calibration, beats_prior, calibrated
 from training_job.evaluate import against_lnirt, holdout_scores
-from training_job.fit_network import FittedNetwork, fit_network, predict_rows
+from training_job.fit_network import FittedNetwork, fit_members, fit_network, predict_rows
 from training_job.lnirt_fit import clipped_times, fit_lnirt
 from training_job.lnirt_practice import interval_quantiles
 from training_job.networks import NetworkShape, archive_bytes, build_network, rescaled
@@ -213,21 +213,18 @@ def _final_networks(
 
     A network that even knows the newest answers and is worse than LNIRT on them went wrong: then LNIRT serves.
     """
-    nothing = np.zeros(len(table), dtype=np.bool_)
-    rows = (~nothing, table.timed)
+    rows = (np.ones(len(table), dtype=np.bool_), table.timed)
     finished: list[_Network] = []
     for network, shape, samples, known in zip(validated, _shapes(stage), stage.samples, rows, strict=True):
         if network.calibration.scale > 0.0:
-            epochs = max(network.fitted.best_epoch, 1)
-            fitted = fit_network(
+            fitted = fit_members(
                 samples,
                 shape,
                 known,
-                nothing,
+                epochs=max(network.fitted.best_epoch, 1),
+                members=MEMBERS if int(known.sum()) >= MANY_ANSWERS else 1,
                 seed=seed,
                 on_progress=on_progress,
-                epochs=epochs,
-                members=MEMBERS if int(known.sum()) >= MANY_ANSWERS else 1,
             )
             judged = newest & known & _asked(samples)
             prior, output = samples.prior[judged], predict_rows(fitted.model, samples, judged)
