@@ -23,11 +23,11 @@ from tests.unit.archives import version_files
 from tests.unit.histories import answers_of, rebuilt, simulate, state_before, time_of
 from training_job.calibrate import PRIOR_ONLY, Calibration, beats_prior, calibrated, choose_scale, choose_temperature
 from training_job.evaluate import holdout_scores, parity
-from training_job.fit_network import losses_of
+from training_job.fit_network import fit_members, losses_of, predict_rows
 from training_job.lnirt_fit import fit_lnirt
 from training_job.metrics import auc, expected_calibration_error
-from training_job.networks import shortened
-from training_job.samples import build_vocabulary, read_history_by_others
+from training_job.networks import NetworkShape, shortened
+from training_job.samples import build_vocabulary, read_history_by_others, samples_of, spread_of
 from training_job.split import validation_rows
 from training_job.train import TrainedVersion, TrainingSkipped, train_version
 
@@ -275,3 +275,23 @@ def test_published_weights_are_rounded_to_what_packs_well() -> None:
     np.testing.assert_array_equal(shortened(kept), kept)
     assert len(zlib.compress(kept.tobytes())) < 0.75 * len(zlib.compress(weights.tobytes()))
     np.testing.assert_array_equal(shortened(np.array([0.0, 1.0, -2.0], dtype=np.float32)), [0.0, 1.0, -2.0])
+
+
+@pytest.mark.slow
+def test_several_members_train_for_the_given_epochs_and_differ() -> None:
+    table, _ = simulate(6, 4, 200)
+    everything = np.ones(len(table), dtype=np.bool_)
+    lnirt = fit_lnirt(table)
+    vocabulary = build_vocabulary(table, everything, lnirt)
+    history = read_history_by_others(table, everything, lnirt, vocabulary, 0)
+    mean, scale = spread_of(history.dense)
+    samples, _ = samples_of(table, lnirt, dataclasses.replace(vocabulary, mean=mean, scale=scale), history)
+    width = vocabulary.correctness_pooled.width
+    shape = NetworkShape("correctness", len(vocabulary.topics) + 1, len(vocabulary.users) + 1, len(mean), width)
+    notes: list[Mapping[str, Any]] = []
+    fitted = fit_members(samples, shape, everything, epochs=2, members=2, seed=0, on_progress=notes.append)
+    assert [(note["phase"], note["epoch"]) for note in notes] == [("final correctness", 1), ("final correctness", 2)]
+    assert fitted.shape.members == 2
+    heads = [fitted.model.get_layer(f"hidden_1_{number}").get_weights()[0] for number in (1, 2)]
+    assert not np.allclose(heads[0], heads[1])
+    assert np.isfinite(predict_rows(fitted.model, samples, everything)).all()
