@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chalicelib.domain.errors import ModelError, NotFoundError, RegistryUnavailableError
-from chalicelib.prediction.predictor import Predictor
+from chalicelib.prediction.predictor import MODEL_FILES, Predictor
 from chalicelib.services.ports import ModelRegistry
 
 _log = logging.getLogger("studysmart.models")
@@ -95,7 +95,7 @@ class ChampionModels:
                 if before and before.predictor and before.predictor.version == champion.version:
                     self._loaded = _Loaded(before.predictor, etag)
                 else:
-                    files = self._registry.read_version(self._cohort, champion.version)
+                    files = self._registry.read_version(self._cohort, champion.version, MODEL_FILES)
                     self._loaded = _Loaded(Predictor.from_files(files), etag)
                     _log.info("model %s loaded for cohort %s", champion.version, self._cohort)
             elif before is None:

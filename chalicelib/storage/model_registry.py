@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 METADATA = "metadata.json"
+
+PARALLEL_READS = 4
 
 _ABSENT = ("NoSuchKey", "404", "NotFound")
 _LOST = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
@@ -96,14 +99,19 @@ class S3ModelRegistry:
     def read_version(self, cohort: str, version: str, names: Sequence[str] | None = None) -> dict[str, bytes]:
         """The files of a version by name, with ``metadata.json``, read side by side.
 
-        Each is checked against the size and sha256 in the metadata: ModelError for what is missing or differs,
-        NotFoundError when there is no such version.
+        Given ``names`` save a round trip: the metadata then comes with the files, not before them. Each file is checked
+        against the size and sha256 in the metadata: ModelError for what is missing or differs, NotFoundError when there
+        is no such version.
         """
-        metadata = self.read_metadata(cohort, version)
-        wanted = list(metadata["files"]) if names is None else list(names)
-        with ThreadPoolExecutor(max_workers=max(len(wanted), 1)) as pool:
-            bodies = list(pool.map(lambda name: self._file(cohort, version, name), wanted))
-        files = dict(zip(wanted, bodies, strict=True))
+        with ThreadPoolExecutor(max_workers=PARALLEL_READS) as pool:
+            if names is None:
+                metadata = self.read_metadata(cohort, version)
+                names = list(metadata["files"])
+                bodies = pool.map(partial(self._file, cohort, version), names)
+            else:
+                bodies = pool.map(partial(self._file, cohort, version), names)
+                metadata = self.read_metadata(cohort, version)
+            files = dict(zip(names, bodies, strict=True))
         for name, body in files.items():
             _check(version, name, body, metadata["files"].get(name))
         return {**files, METADATA: json.dumps(metadata).encode()}

@@ -32,9 +32,17 @@ def test_some_files_can_be_read_alone(registry: ModelRegistry) -> None:
     assert set(registry.read_version("default", "v1", ["lnirt.json"])) == {"lnirt.json", "metadata.json"}
 
 
+def test_a_named_file_that_the_version_lacks_is_refused(registry: ModelRegistry) -> None:
+    registry.write_version("default", "v1", FILES, {})
+    with pytest.raises(ModelError, match=r"vocabulary\.json"):
+        registry.read_version("default", "v1", ["lnirt.json", "vocabulary.json"])
+
+
 def test_an_unknown_version_is_not_found(registry: ModelRegistry) -> None:
     with pytest.raises(NotFoundError):
         registry.read_version("default", "v1")
+    with pytest.raises(NotFoundError):
+        registry.read_version("default", "v1", ["lnirt.json"])
     with pytest.raises(NotFoundError):
         registry.read_metadata("default", "v1")
 
