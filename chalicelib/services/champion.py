@@ -3,7 +3,8 @@
 Two things make a warm process look again. The tracker's version, which every creation reads anyway, differs from
 what is loaded: then the request itself fetches the new model, so that a training shows at the very next task; other
 requests go on with the old one meanwhile. Or the last look was too long ago: then a thread looks, by ETag, while
-the request is answered. A look that fails, or a version that is damaged, keeps the model in memory.
+the request is answered. A look that fails, or a version that is damaged, keeps the model in memory, and from then
+on no request waits for another try: threads make them until one succeeds.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from chalicelib.services.ports import ModelRegistry
 _log = logging.getLogger("studysmart.models")
 
 RETRY_SECONDS = 5.0
-"""How long a failed look keeps the next one away from the request path."""
+"""How long after a failed look the next one is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class ChampionModels:
         self._looking = threading.Lock()
         self._next_look = 0.0
         self._answered: str | None = None
+        self._failed = False
         self._retry_at = 0.0
 
     def current(self, expected_version: str | None = None) -> Predictor | None:
@@ -55,16 +57,16 @@ class ChampionModels:
 
         ``expected_version`` is the tracker's: when it is another than the loaded one, look at once.
         """
-        loaded = self._loaded
-        if loaded is None:
-            return self._load_cold()
         now = self._clock()
-        version = loaded.predictor.version if loaded.predictor else None
-        if expected_version not in (None, version, self._answered) and now >= self._retry_at:
+        if self._failed:
+            if now >= self._retry_at:
+                self._look_aside(expected_version, now)
+        elif self._loaded is None:
+            self._load_cold()
+        elif expected_version not in (None, self.version, self._answered):
             self._look(expected_version)
-        elif now >= self._next_look and not self._looking.locked():
-            self._next_look = now + self._refresh_seconds
-            threading.Thread(target=self._look, args=(None,), name="champion-refresh", daemon=True).start()
+        elif now >= self._next_look:
+            self._look_aside(None, now)
         return self._loaded.predictor if self._loaded else None
 
     @property
@@ -72,11 +74,15 @@ class ChampionModels:
         """The loaded version, without looking for a newer one."""
         return self._loaded.predictor.version if self._loaded and self._loaded.predictor else None
 
-    def _load_cold(self) -> Predictor | None:
+    def _load_cold(self) -> None:
         with self._looking:
-            if self._loaded is None and self._clock() >= self._retry_at:
+            if self._loaded is None and not self._failed:
                 self._refresh(None)
-        return self._loaded.predictor if self._loaded else None
+
+    def _look_aside(self, expected_version: str | None, now: float) -> None:
+        """Refresh in a thread while the request goes on."""
+        self._next_look, self._retry_at = now + self._refresh_seconds, now + RETRY_SECONDS
+        threading.Thread(target=self._look, args=(expected_version,), name="champion-refresh", daemon=True).start()
 
     def _look(self, expected_version: str | None) -> None:
         """Refresh unless another thread is at it: then the model in memory has to do."""
@@ -101,9 +107,9 @@ class ChampionModels:
             elif before is None:
                 self._loaded = _Loaded(None, None)
         except (RegistryUnavailableError, ModelError, NotFoundError) as error:
-            self._retry_at = self._clock() + RETRY_SECONDS
+            self._failed, self._retry_at = True, self._clock() + RETRY_SECONDS
             kept = before.predictor.version if before and before.predictor else None
             _log.error("model refresh failed, keeping %s: %s", kept or "no model", error)
             return
-        self._answered = expected_version
+        self._failed, self._answered = False, expected_version
         self._next_look = self._clock() + self._refresh_seconds
