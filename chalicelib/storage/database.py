@@ -4,13 +4,14 @@ Connections are in autocommit: a single statement has no BEGIN and COMMIT around
 Leaving a transaction by an exception rolls it back when the connection returns to the pool. A unit of work whose
 connection breaks before its COMMIT was sent has changed nothing, so it is run once more on a fresh connection; a
 break at the COMMIT itself is reported, because nobody can tell whether it took effect.
+
+Statements with parameters are prepared once per connection (:mod:`.prepared`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -19,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from chalicelib.domain.errors import DatabaseUnavailableError
+from chalicelib.storage.prepared import PreparingConnection
 
 T = TypeVar("T")
 
@@ -27,31 +29,16 @@ _log = logging.getLogger("studysmart.database")
 _SERVER_GONE = ("57P01", "57P02", "57P03", "08000", "08003", "08006")
 """SQLSTATEs by which PostgreSQL says that it ends the session or is not ready."""
 
+_STATEMENTS_GONE = ("26000", "0A000")
+"""What was prepared is not there (a pooler gave us another session), or a migration changed what it returns.
 
-@cache
-def _scan_each_statement_once() -> None:
-    """Make pg8000 remember where a statement's parameters are.
-
-    pg8000 looks at every character of a statement each time it runs it, which takes 1 to 2 ms for the long ones here,
-    more than PostgreSQL itself needs. In the ``format`` style, SQLAlchemy's, the outcome depends on the text alone.
-    """
-    import pg8000.legacy
-
-    scan = pg8000.legacy.convert_paramstyle
-
-    @lru_cache(maxsize=512)
-    def positions(statement: str) -> str:
-        return str(scan("format", statement, ())[0])
-
-    def convert(style: str, statement: str, values: Any) -> tuple[str, Any]:
-        return (positions(statement), values) if style == "format" else scan(style, statement, values)
-
-    pg8000.legacy.convert_paramstyle = convert
+Nothing was executed, and everything the connection prepared is in doubt: it is replaced like a broken one. 0A000 is
+"feature not supported" in general, and a second time it is reported as what it is.
+"""
 
 
 def connect(database_url: str, pool_size: int = 8) -> Engine:
     """An engine with a small pool; connections are made when they are first needed."""
-    _scan_each_statement_once()
     engine = create_engine(
         database_url,
         pool_size=pool_size,
@@ -61,6 +48,7 @@ def connect(database_url: str, pool_size: int = 8) -> Engine:
         isolation_level="AUTOCOMMIT",
         connect_args={"timeout": 10},
     )
+    event.listen(engine, "do_connect", lambda _dialect, _record, args, options: PreparingConnection(*args, **options))
     event.listen(engine, "handle_error", _recognise_broken_connection)
     event.listen(engine, "connect", _forget_connect_timeout)
     return engine
@@ -75,7 +63,7 @@ def _recognise_broken_connection(context: ExceptionContext) -> None:
     """Tell SQLAlchemy of the ways in which pg8000 reports a lost connection."""
     original = context.original_exception
     state = original.args[0].get("C") if original.args and isinstance(original.args[0], dict) else None
-    if isinstance(original, OSError) or state in _SERVER_GONE:
+    if isinstance(original, OSError) or state in (*_SERVER_GONE, *_STATEMENTS_GONE):
         context.is_disconnect = True
 
 
@@ -125,5 +113,7 @@ def _run(engine: Engine, work: Callable[[Connection], T], transaction: bool) -> 
             if error.connection_invalidated:
                 raise _BrokenBeforeCommitError(error) from error
             raise
+        except OSError as error:  # pg8000 lets a reset of the connection through as it is
+            raise _BrokenBeforeCommitError(error) from error
         connection.exec_driver_sql("COMMIT")
         return result

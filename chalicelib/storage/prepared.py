@@ -1,0 +1,88 @@
+"""pg8000 connections that prepare each statement once and keep it.
+
+pg8000 parses, describes and executes a statement in three round trips each time it runs, and looks at every character
+of its text for parameters. Here a connection prepares a text when it first meets it, and from then on executes it in
+one round trip. What is prepared belongs to the connection, so it goes with it when the connection breaks.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from pg8000 import legacy
+from pg8000.converters import TIMESTAMPTZ, make_params, timestamptz_in
+
+KEPT_STATEMENTS = 100
+"""Statements that a connection keeps prepared; the one that was not used for the longest time makes room."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    name: bytes
+    columns: list[dict[str, Any]] | None
+    readers: list[Any]
+
+
+@lru_cache(maxsize=512)
+def _numbered(operation: str) -> str:
+    """The text with PostgreSQL's ``$1`` for SQLAlchemy's ``%s``."""
+    return str(legacy.convert_paramstyle("format", operation, ())[0])
+
+
+def _time_from(text: str) -> Any:
+    """A time of PostgreSQL's. pg8000 reads it by strptime, which takes twenty times as long."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:  # infinity, or beyond the year 9999
+        return timestamptz_in(text)
+
+
+class PreparingCursor(legacy.Cursor):  # type: ignore[misc]  # pg8000 has no types
+    """A cursor that executes statements with parameters as prepared ones."""
+
+    def execute(self, operation: str, args: Sequence[Any] = (), stream: Any = None) -> PreparingCursor:
+        """Run a statement; one without parameters or with a stream goes pg8000's own way."""
+        if not args or stream is not None or self.paramstyle != "format" or not self._c.autocommit:
+            super().execute(operation, args, stream)
+            return self
+        self._context = self._c.execute_prepared(_numbered(operation), args)
+        self._row_iter = iter(self._context.rows or ())
+        return self
+
+
+class PreparingConnection(legacy.Connection):  # type: ignore[misc]
+    """A connection that remembers what it prepared."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._prepared: OrderedDict[str, _Prepared] = OrderedDict()
+        self.register_in_adapter(TIMESTAMPTZ, _time_from)
+
+    def cursor(self) -> PreparingCursor:
+        """A cursor of this connection."""
+        return PreparingCursor(self)
+
+    def execute_prepared(self, statement: str, values: Sequence[Any]) -> Any:
+        """Execute a statement, prepared now or before; returns pg8000's context with rows and columns.
+
+        Raises pg8000's DatabaseError for what PostgreSQL refuses, InterfaceError when the connection is broken.
+        """
+        prepared = self._prepared.get(statement)
+        if prepared is None:
+            prepared = self._prepare(statement)
+        else:
+            self._prepared.move_to_end(statement)
+        parameters = make_params(self.py_types, values)
+        return self.execute_named(prepared.name, parameters, prepared.columns, prepared.readers, statement)
+
+    def _prepare(self, statement: str) -> _Prepared:
+        if len(self._prepared) >= KEPT_STATEMENTS:
+            self.close_prepared_statement(self._prepared.popitem(last=False)[1].name)
+        prepared = _Prepared(*self.prepare_statement(statement, ()))
+        self._prepared[statement] = prepared
+        return prepared
