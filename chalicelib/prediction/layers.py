@@ -1,15 +1,35 @@
 """The Keras layers that numpy serves, in float32, as Keras computes them at inference.
 
-A layer is built from its configuration and weights, and is then a function of its inputs. Supported: Activation,
-Add, Average, Concatenate (last axis), Dense, Dropout and GaussianNoise (the identity when serving), Embedding,
-Flatten, LayerNormalization (last axis), Multiply, Rescaling, Subtract. Activations: linear, relu, sigmoid, silu
-(swish), softplus, tanh. Anything else raises ModelError: a model is served exactly or not at all.
+A layer is built from its configuration and weights. It says which shape its output has, so that layers that do not fit
+together are found when an archive is read, and is a function of its inputs. Supported, with what is refused of each:
+
+==================  ==================================================================================================
+Activation          any function but those listed below
+Add, Subtract,      inputs of different rank, or of shapes that do not broadcast; Subtract of anything but two inputs;
+Multiply, Average   a single input
+Concatenate         another axis than the last
+Dense               quantised or LoRA kernels
+Dropout,            being called with ``training=True``; otherwise they are the identity when serving
+GaussianNoise
+Embedding           ``mask_zero``; codes outside of the table raise IndexError (Keras raises too, and numpy would count
+                    negative ones from the end)
+Flatten             ``channels_first``
+LayerNormalization  another axis than the last, ``rms_scaling``
+Rescaling           scales and offsets that are not single numbers
+==================  ==================================================================================================
+
+Activations: linear, relu, sigmoid, silu (swish), softplus, tanh. Everything computes in float32. Anything else raises
+ModelError: a model is served exactly or not at all.
+
+Shapes are without the batch's axis: a layer for rows of shape ``(d,)`` takes arrays of shape ``(N, d)``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +38,20 @@ from chalicelib.domain.errors import ModelError
 
 Float32Array = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
-Layer = Callable[[Sequence[Array]], Array]
+Shape = tuple[int, ...]
 Weights = Sequence[Float32Array]
+
+
+class Layer(Protocol):
+    """A function of arrays of shapes (N, ...)."""
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        """The output's shape for inputs of these shapes. Raises ModelError when they do not fit."""
+        ...
+
+    def __call__(self, inputs: Sequence[Array]) -> Array:
+        """The output for inputs of such shapes."""
+        ...
 
 
 def _sigmoid(x: Float32Array) -> Float32Array:
@@ -42,8 +74,167 @@ ACTIVATIONS: Mapping[str, Callable[[Float32Array], Float32Array]] = {
 """Activation functions by Keras name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What Dropout and GaussianNoise are when serving."""
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        """That of the only input."""
+        return _only(shapes)
+
+    def __call__(self, inputs: Sequence[Array]) -> Array:
+        """The input."""
+        return inputs[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """An activation function of :data:`ACTIVATIONS`, by name."""
+
+    function: str
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        """That of the only input."""
+        return _only(shapes)
+
+    def __call__(self, inputs: Sequence[Array]) -> Array:
+        """The function of each number."""
+        return ACTIVATIONS[self.function](inputs[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """``kernel`` (n, m), ``bias`` (m,), then an activation, over the last axis."""
+
+    kernel: Float32Array
+    bias: Float32Array
+    function: str
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        """(..., n) gives (..., m)."""
+        shape = _only(shapes)
+        if not shape or shape[-1] != len(self.kernel):
+            raise ModelError(f"a kernel of shape {self.kernel.shape} does not fit inputs of shape {shape}")
+        return (*shape[:-1], self.kernel.shape[1])
+
+    def __call__(self, inputs: Sequence[Array]) -> Array:
+        """(N, ..., n) gives (N, ..., m)."""
+        return ACTIVATIONS[self.function](inputs[0] @ self.kernel + self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """Rows of a ``table`` (n, d)."""
+
+    table: Float32Array
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        """Codes of shape (...) give (..., d)."""
+        return (*_only(shapes), self.table.shape[1])
+
+    def __call__(self, inputs: Sequence[Array]) -> Array:
+        """The rows of codes (N, ...), each 0..n-1; IndexError for any other."""
+        codes = inputs[0]
+        if codes.size and codes.min() < 0:
+            raise IndexError(f"code {codes.min()} is negative")
+        return self.table[codes]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNormalization:
+    """Each row less its mean, in units of its standard deviation, times ``gamma`` (d,) plus ``beta`` (d,)."""
+
+    gamma: Float32Array
+    beta: Float32Array
+    epsilon: float
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        """(..., d) gives the same."""
+        shape = _only(shapes)
+        if not shape or shape[-1:] != self.gamma.shape:
+            raise ModelError(f"gamma of shape {self.gamma.shape} does not fit inputs of shape {shape}")
+        return shape
+
+    def __call__(self, inputs: Sequence[Array]) -> Array:
+        """(N, ..., d) gives the same."""
+        x = inputs[0]
+        centred = x - x.mean(axis=-1, keepdims=True)
+        variance = np.square(centred).mean(axis=-1, keepdims=True)
+        return centred / np.sqrt(variance + np.float32(self.epsilon)) * self.gamma + self.beta
+
+
+@dataclass(frozen=True, slots=True)
+class Rescaling:
+    """``scale`` times the input, plus ``offset``."""
+
+    scale: float
+    offset: float
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        """That of the only input."""
+        return _only(shapes)
+
+    def __call__(self, inputs: Sequence[Array]) -> Array:
+        """The same for each number."""
+        return inputs[0] * np.float32(self.scale) + np.float32(self.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Flatten:
+    """All of a row's numbers in a line."""
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        """(a, b, ...) gives (a * b * ...,)."""
+        return (math.prod(_only(shapes)),)
+
+    def __call__(self, inputs: Sequence[Array]) -> Array:
+        """(N, a, b, ...) gives (N, a * b * ...)."""
+        return inputs[0].reshape(len(inputs[0]), -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Concatenate:
+    """Inputs side by side along the last axis."""
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        """(..., a), (..., b), ... give (..., a + b + ...)."""
+        if len({shape[:-1] for shape in shapes}) != 1 or not all(shapes):
+            raise ModelError(f"inputs of shapes {list(shapes)} cannot be concatenated")
+        return (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
+
+    def __call__(self, inputs: Sequence[Array]) -> Array:
+        """(N, ..., a), (N, ..., b), ... give (N, ..., a + b + ...)."""
+        return np.concatenate(inputs, axis=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Inputs added, subtracted or multiplied in turn, with broadcasting; ``mean`` divides by their number."""
+
+    operation: np.ufunc
+    mean: bool = False
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        """What the inputs' shapes, of one rank, broadcast to."""
+        if len(shapes) < 2 or (self.operation is np.subtract and len(shapes) != 2):
+            raise ModelError(f"{len(shapes)} inputs cannot be merged")
+        if len({len(shape) for shape in shapes}) != 1:
+            raise ModelError(f"inputs of shapes {list(shapes)} have no common rank")
+        try:
+            return np.broadcast_shapes(*shapes)
+        except ValueError as error:
+            raise ModelError(f"inputs of shapes {list(shapes)} cannot be merged") from error
+
+    def __call__(self, inputs: Sequence[Array]) -> Array:
+        """(N, ...) each."""
+        total: Array = inputs[0]
+        for other in inputs[1:]:
+            total = self.operation(total, other)
+        return total / np.float32(len(inputs)) if self.mean else total
+
+
 def build_layer(class_name: str, config: Mapping[str, Any], weights: Weights) -> Layer:
-    """The function of one layer. Raises ModelError for a layer, setting or weight that is not supported."""
+    """One layer. Raises ModelError for a class, setting or weight that is not supported."""
     builder = _BUILDERS.get(class_name)
     name = config.get("name", class_name)
     if builder is None:
@@ -55,102 +246,120 @@ def build_layer(class_name: str, config: Mapping[str, Any], weights: Weights) ->
     return builder(config, weights)
 
 
-def _expect_weights(config: Mapping[str, Any], weights: Weights, *dimensions: int) -> None:
-    if tuple(weight.ndim for weight in weights) != dimensions:
-        shapes = [weight.shape for weight in weights]
-        raise ModelError(f"layer {config.get('name')!r} has weights of shapes {shapes}")
+def _only(shapes: Sequence[Shape]) -> Shape:
+    if len(shapes) != 1:
+        raise ModelError(f"{len(shapes)} inputs, expected one")
+    return shapes[0]
 
 
-def _activation(config: Mapping[str, Any]) -> Callable[[Float32Array], Float32Array]:
+def _expect_weights(config: Mapping[str, Any], weights: Weights, *shapes: Shape) -> None:
+    found = tuple(weight.shape for weight in weights)
+    if found != shapes:
+        raise ModelError(f"layer {config.get('name')!r} has weights of shapes {found}, expected {shapes}")
+
+
+def _refuse(config: Mapping[str, Any], *settings: str) -> None:
+    """ModelError when one of the settings is on."""
+    for setting in settings:
+        if config.get(setting):
+            raise ModelError(f"layer {config.get('name')!r} has {setting} {config[setting]!r}, which is not served")
+
+
+def _function(config: Mapping[str, Any]) -> str:
     name = config.get("activation", "linear")
     if not isinstance(name, str) or name not in ACTIVATIONS:
         raise ModelError(f"layer {config.get('name')!r} has the activation {name!r}, which numpy does not serve")
-    return ACTIVATIONS[name]
+    return name
+
+
+def _activation(config: Mapping[str, Any], weights: Weights) -> Layer:
+    _expect_weights(config, weights)
+    return Activation(_function(config))
 
 
 def _dense(config: Mapping[str, Any], weights: Weights) -> Layer:
-    activation = _activation(config)
+    _refuse(config, "quantization_config", "lora_rank")
+    units = _size(config, "units")
+    kernel = weights[0] if weights else np.zeros((0, units), dtype=np.float32)
+    bias = np.zeros(units, dtype=np.float32)
     if config.get("use_bias", True):
-        _expect_weights(config, weights, 2, 1)
-        kernel, bias = weights
+        _expect_weights(config, weights, (len(kernel), units), (units,))
+        bias = weights[1]
     else:
-        _expect_weights(config, weights, 2)
-        kernel, bias = weights[0], np.zeros(weights[0].shape[1], dtype=np.float32)
-    if kernel.shape[1] != config.get("units") or bias.shape != (kernel.shape[1],):
-        raise ModelError(f"layer {config.get('name')!r} has weights of shapes {kernel.shape} and {bias.shape}")
-    return lambda inputs: activation(inputs[0] @ kernel + bias)
-
-
-def _only_activation(config: Mapping[str, Any], _weights: Weights) -> Layer:
-    activation = _activation(config)
-    return lambda inputs: activation(inputs[0])
+        _expect_weights(config, weights, (len(kernel), units))
+    return Dense(kernel, bias, _function(config))
 
 
 def _embedding(config: Mapping[str, Any], weights: Weights) -> Layer:
-    _expect_weights(config, weights, 2)
-    (table,) = weights
-    if table.shape != (config.get("input_dim"), config.get("output_dim")):
-        raise ModelError(f"layer {config.get('name')!r} has weights of shape {table.shape}")
-    return lambda inputs: table[inputs[0]]
+    _refuse(config, "mask_zero", "quantization_config", "lora_rank")
+    _expect_weights(config, weights, (_size(config, "input_dim"), _size(config, "output_dim")))
+    return Embedding(weights[0])
 
 
 def _layer_normalization(config: Mapping[str, Any], weights: Weights) -> Layer:
-    _expect_weights(config, weights, 1, 1)
-    gamma, beta = weights
-    if config.get("axis", -1) not in (-1, [-1]) or config.get("rms_scaling"):
+    _refuse(config, "rms_scaling")
+    if config.get("axis", -1) not in (-1, [-1]):
         raise ModelError(f"layer {config.get('name')!r} does not normalise its last axis")
-    epsilon = np.float32(config.get("epsilon", 1e-3))
-
-    def normalise(inputs: Sequence[Array]) -> Array:
-        x = inputs[0]
-        centred = x - x.mean(axis=-1, keepdims=True)
-        variance = np.square(centred).mean(axis=-1, keepdims=True)
-        return centred / np.sqrt(variance + epsilon) * gamma + beta
-
-    return normalise
+    scaled, centred = bool(config.get("scale", True)), bool(config.get("center", True))
+    width = len(weights[0]) if weights else 0
+    _expect_weights(config, weights, *[(width,)] * (scaled + centred))
+    if not weights:
+        raise ModelError(f"layer {config.get('name')!r} has neither gamma nor beta")
+    gamma = weights[0] if scaled else np.ones(width, dtype=np.float32)
+    beta = weights[-1] if centred else np.zeros(width, dtype=np.float32)
+    return LayerNormalization(gamma, beta, _number(config, "epsilon", 1e-3))
 
 
 def _rescaling(config: Mapping[str, Any], weights: Weights) -> Layer:
     _expect_weights(config, weights)
-    scale, offset = np.float32(config["scale"]), np.float32(config.get("offset", 0.0))
-    return lambda inputs: inputs[0] * scale + offset
+    return Rescaling(_number(config, "scale"), _number(config, "offset", 0.0))
+
+
+def _size(config: Mapping[str, Any], setting: str) -> int:
+    value = config[setting]
+    if not isinstance(value, int) or value < 1:
+        raise ModelError(f"layer {config.get('name')!r} has {setting} {value!r}")
+    return value
+
+
+def _number(config: Mapping[str, Any], setting: str, default: float | None = None) -> float:
+    value = config.get(setting, default)
+    if not isinstance(value, int | float) or not abs(value) <= float(np.finfo(np.float32).max):
+        raise ModelError(f"layer {config.get('name')!r} has {setting} {value!r}")
+    return float(value)
 
 
 def _identity(_config: Mapping[str, Any], _weights: Weights) -> Layer:
-    return lambda inputs: inputs[0]
+    # Keras keeps a random generator's state among the weights; nothing is drawn when serving.
+    return Identity()
 
 
-def _flatten(_config: Mapping[str, Any], _weights: Weights) -> Layer:
-    return lambda inputs: inputs[0].reshape(len(inputs[0]), -1)
+def _flatten(config: Mapping[str, Any], weights: Weights) -> Layer:
+    _expect_weights(config, weights)
+    if config.get("data_format", "channels_last") not in ("channels_last", None):
+        raise ModelError(f"layer {config.get('name')!r} flattens {config['data_format']!r}")
+    return Flatten()
 
 
-def _concatenate(config: Mapping[str, Any], _weights: Weights) -> Layer:
+def _concatenate(config: Mapping[str, Any], weights: Weights) -> Layer:
+    _expect_weights(config, weights)
     if config.get("axis", -1) != -1:
         raise ModelError(f"layer {config.get('name')!r} does not concatenate along the last axis")
-    return lambda inputs: np.concatenate(inputs, axis=-1)
+    return Concatenate()
 
 
-def _merge(operation: Callable[[Array, Array], Array]) -> Callable[[Mapping[str, Any], Weights], Layer]:
-    def build(_config: Mapping[str, Any], _weights: Weights) -> Layer:
-        def merge(inputs: Sequence[Array]) -> Array:
-            total = inputs[0]
-            for other in inputs[1:]:
-                total = operation(total, other)
-            return total
-
-        return merge
+def _merge(operation: np.ufunc, *, mean: bool = False) -> Callable[[Mapping[str, Any], Weights], Layer]:
+    def build(config: Mapping[str, Any], weights: Weights) -> Layer:
+        _expect_weights(config, weights)
+        return Merge(operation, mean)
 
     return build
 
 
-def _average(_config: Mapping[str, Any], _weights: Weights) -> Layer:
-    return lambda inputs: np.mean(np.stack(inputs), axis=0, dtype=np.float32)
-
-
 _BUILDERS: Mapping[str, Callable[[Mapping[str, Any], Weights], Layer]] = {
-    "Activation": _only_activation,
+    "Activation": _activation,
     "Add": _merge(np.add),
-    "Average": _average,
+    "Average": _merge(np.add, mean=True),
     "Concatenate": _concatenate,
     "Dense": _dense,
     "Dropout": _identity,

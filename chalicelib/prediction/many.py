@@ -17,7 +17,7 @@ from chalicelib.features.inputs import dense_columns, standardise, success_prior
 from chalicelib.features.pooled import Float32Array, PooledLayout, pooled_state
 from chalicelib.features.practice_state import UserState
 from chalicelib.features.summaries import Summaries, Wanted, summarise_many
-from chalicelib.prediction.networks import network_inputs
+from chalicelib.prediction.networks import network_inputs, time_column
 from chalicelib.prediction.predictor import Predictor
 
 _LOG = logging.getLogger("studysmart.prediction")
@@ -64,18 +64,18 @@ def _ask_networks(
     topic = np.array([vocabulary.topic_row(name) for name, _ in wanted])
     columns = np.array([vocabulary.pooled_column(row.topic) for row in state.rows], dtype=np.int64)
     own = np.array([vocabulary.pooled_column(name) for name, _ in wanted])
-    log_seconds = np.zeros(len(wanted))
     try:
-        pooled = _pooled(state, columns, own, vocabulary.correctness_pooled, model)
-        inputs = network_inputs(success.logit, user, topic, past.level, past.last, dense, pooled)
-        logit = networks.correctness(inputs)[:, 0].astype(np.float64)
-        if time is not None:
-            pooled = _pooled(state, columns, own, vocabulary.time_pooled, model)
-            inputs = network_inputs(time.log_seconds, user, topic, past.level, past.last, dense, pooled)
-            log_seconds = networks.time(inputs)[:, 0].astype(np.float64)
+        correctness, timing = (
+            _pooled(state, columns, own, layout, model)
+            for layout in (vocabulary.correctness_pooled, vocabulary.time_pooled)
+        )
+        inputs = network_inputs(success.logit, user, topic, past.level, past.last, dense, correctness)
+        logit, log_seconds = networks(inputs, time_column(time, len(wanted)), timing)
     except (ModelError, ArithmeticError, ValueError, IndexError) as error:
         _LOG.warning("Embedding model prediction failed, falling back to LNIRT: %s", error)
-        return np.full(len(wanted), np.nan), log_seconds
+        return np.full(len(wanted), np.nan), np.zeros(len(wanted))
+    if time is None:
+        log_seconds = np.zeros(len(wanted))
     failed = int((~(np.isfinite(logit) & np.isfinite(log_seconds))).sum())
     if failed:
         _LOG.warning(

@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.errors import ModelError
-from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters
+from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters, TimePrior
 from chalicelib.features.inputs import Float32Array
+from chalicelib.prediction.compiled import Program, compiled
 from chalicelib.prediction.keras_archive import KerasModel
 from chalicelib.prediction.vocabulary import Vocabulary
 
 Inputs = Mapping[str, npt.NDArray[Any]]
 
+TIME_PRIOR, TIME_POOLED = "time_prior", "time_pooled"
+"""What the time model's own inputs are called beside those of the correctness model; it shares the others."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Networks:
-    """The correctness model (logit) and the time model (log seconds) of a version."""
+    """The correctness model (logit) and the time model (log seconds) of a version, and both as one program."""
 
     correctness: KerasModel
     time: KerasModel
+    program: Program = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        together = compiled([self.correctness, self.time], [{}, {"prior": TIME_PRIOR, "pooled": TIME_POOLED}])
+        object.__setattr__(self, "program", together)
+
+    def __call__(
+        self, inputs: Inputs, time_prior: Float32Array, time_pooled: Float32Array
+    ) -> tuple[FloatArray, FloatArray]:
+        """Logits and log seconds, (N,) each.
+
+        ``inputs`` are those of the correctness model (:func:`network_inputs`), the others the time model's own prior
+        (N, 1) and pooled vectors (N, width). Raises ModelError for inputs that do not fit.
+        """
+        logit, log_seconds = self.program({**inputs, TIME_PRIOR: time_prior, TIME_POOLED: time_pooled})
+        return logit[:, 0].astype(np.float64), log_seconds[:, 0].astype(np.float64)
 
 
 def network_inputs(
@@ -50,6 +70,11 @@ def network_inputs(
     }
 
 
+def time_column(time: TimePrior | None, n: int) -> Float32Array:
+    """The time model's prior as its input, (N, 1); zeros for a version without times, whose time model says nothing."""
+    return np.zeros((n, 1), dtype=np.float32) if time is None else time.log_seconds.astype(np.float32)[:, None]
+
+
 def check_fit(networks: Networks, vocabulary: Vocabulary, lnirt: LnirtParameters) -> None:
     """Raise ModelError when the files of a version do not belong together."""
     expected = {"prior": 1, "user": 1, "topic": 1, "difficulty": 1, "last": 1, "state": len(vocabulary.mean)}
@@ -58,6 +83,8 @@ def check_fit(networks: Networks, vocabulary: Vocabulary, lnirt: LnirtParameters
         widths = {item.name: item.width for item in model.inputs}
         if widths != {**expected, "pooled": layouts[name].width}:
             raise ModelError(f"the {name} model has inputs {widths}, the vocabulary does not fit")
+        if model.output_shape != (1,):
+            raise ModelError(f"the {name} model gives {model.output_shape}, expected one number")
     if len(vocabulary.population.traits.success) != len(lnirt.topics) + 1:
         raise ModelError("vocabulary.json and lnirt.json disagree on the number of topics")
     if vocabulary.has_time != (lnirt.time is not None):

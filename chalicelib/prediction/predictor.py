@@ -28,7 +28,7 @@ from chalicelib.features.pooled import pooled_state
 from chalicelib.features.practice_state import UserState
 from chalicelib.features.summaries import Summaries, summarise_state
 from chalicelib.prediction.keras_archive import read_keras
-from chalicelib.prediction.networks import Networks, check_fit, network_inputs
+from chalicelib.prediction.networks import Networks, check_fit, network_inputs, time_column
 from chalicelib.prediction.vocabulary import Vocabulary, read_vocabulary
 
 LEAST_PROBABILITY, GREATEST_PROBABILITY = 0.01, 0.99
@@ -108,14 +108,13 @@ class Predictor:
         user, row = np.array([vocabulary.user_row(state.user_id)]), np.array([vocabulary.topic_row(topic)])
         columns = np.array([vocabulary.pooled_column(item.topic) for item in state.rows], dtype=np.int64)
         own = vocabulary.pooled_column(topic)
-        pooled = pooled_state(state, columns, own, vocabulary.correctness_pooled, self.lnirt)
-        inputs = network_inputs(success.logit, user, row, past.level, past.last, dense, pooled)
-        logit = float(self.networks.correctness(inputs)[0, 0])
-        log_seconds = None
-        if time is not None:
-            pooled = pooled_state(state, columns, own, vocabulary.time_pooled, self.lnirt)
-            inputs = network_inputs(time.log_seconds, user, row, past.level, past.last, dense, pooled)
-            log_seconds = float(self.networks.time(inputs)[0, 0])
+        correctness, timing = (
+            pooled_state(state, columns, own, layout, self.lnirt)
+            for layout in (vocabulary.correctness_pooled, vocabulary.time_pooled)
+        )
+        inputs = network_inputs(success.logit, user, row, past.level, past.last, dense, correctness)
+        logits, logs = self.networks(inputs, time_column(time, 1), timing)
+        logit, log_seconds = float(logits[0]), None if time is None else float(logs[0])
         if not np.isfinite([logit, log_seconds or 0.0]).all():
             raise ModelError(f"the networks gave {logit} and {log_seconds}")
         return logit, log_seconds
