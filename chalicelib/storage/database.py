@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -39,6 +39,8 @@ Nothing was executed, and everything the connection prepared is in doubt: it is 
 
 def connect(database_url: str, pool_size: int = 8) -> Engine:
     """An engine with a small pool; connections are made when they are first needed."""
+    # On a unix socket pg8000 would ask for TLS too, and read all of the system's authorities before it does.
+    security: dict[str, Any] = {"ssl_context": False} if "unix_sock" in make_url(database_url).query else {}
     engine = create_engine(
         database_url,
         pool_size=pool_size,
@@ -46,7 +48,7 @@ def connect(database_url: str, pool_size: int = 8) -> Engine:
         pool_timeout=5,
         pool_use_lifo=True,
         isolation_level="AUTOCOMMIT",
-        connect_args={"timeout": 10},
+        connect_args={"timeout": 10, **security},
     )
     event.listen(engine, "do_connect", lambda _dialect, _record, args, options: PreparingConnection(*args, **options))
     event.listen(engine, "handle_error", _recognise_broken_connection)

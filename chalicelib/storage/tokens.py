@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import jwt
@@ -39,15 +39,29 @@ def jwks_url_of(region: str, pool_id: str) -> str:
     return f"{issuer_of(region, pool_id)}/.well-known/jwks.json"
 
 
-def fetch_from(url: str, timeout_seconds: float = 3.0) -> Fetch:
-    """A function that fetches a JWKS document over HTTP; IdentityUnavailableError when it cannot."""
+def fetch_from(url: str, timeout_seconds: int = 3) -> Fetch:
+    """A function that fetches a JWKS document over HTTP; IdentityUnavailableError when it cannot.
+
+    By botocore's HTTP client, which knows the same proxies as its other requests and makes a TLS context only where
+    there is TLS: ``urllib.request`` reads all of the system's authorities even for a plain address.
+    """
 
     def fetch() -> Mapping[str, Any]:
+        from botocore.awsrequest import AWSRequest
+        from botocore.exceptions import BotoCoreError
+        from botocore.httpsession import URLLib3Session
+        from botocore.utils import get_environ_proxies
+
+        session = URLLib3Session(timeout=timeout_seconds, proxies=get_environ_proxies(url))
         try:
-            with urllib.request.urlopen(url, timeout=timeout_seconds) as answer:
-                document = json.load(answer)
-        except (OSError, ValueError) as error:  # no connection, an HTTP error, or no JSON
+            answer = session.send(AWSRequest("GET", url).prepare())
+            if answer.status_code != HTTPStatus.OK:
+                raise IdentityUnavailableError(f"fetching {url} failed: {answer.status_code}")
+            document = json.loads(answer.content)
+        except (BotoCoreError, ValueError) as error:  # no connection, or no JSON
             raise IdentityUnavailableError(f"fetching {url} failed: {error}") from error
+        finally:
+            session.close()
         if not isinstance(document, dict):
             raise IdentityUnavailableError(f"{url} holds no JWKS")
         return document

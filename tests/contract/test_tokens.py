@@ -195,11 +195,13 @@ def test_known_keys_outlive_an_outage() -> None:
     assert one.verify(signed(claims())).user_id == "student-1"
 
 
-@pytest.mark.parametrize("body", [b'{"keys": []}', b"[]", b"no json"])
-def test_keys_come_over_http_or_are_an_outage(body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, b'{"keys": []}'), (200, b"[]"), (200, b"no json"), (404, b"{}"), (500, b"{}")]
+)
+def test_keys_come_over_http_or_are_an_outage(status: int, body: bytes) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
 
