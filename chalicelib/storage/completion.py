@@ -1,10 +1,11 @@
-"""What happens inside the transaction of a completion, a correction or a deletion.
+"""Completing, correcting and deleting a task: everything that changes what a student has answered.
 
-A completion is two statements. The first takes the student's row (which orders everything that changes one
-student), decides who counts, and reads the state row. The second stores the advanced state and counts in the
-tracker. The state that the first statement read may be older than the lock it waited for; the second then finds
-another version of the row (``xmin``: a correction changes it and leaves ``last_index`` as it was) than it was told,
-and the caller starts again with the lock taken beforehand.
+A completion is two statements and no transaction around them. The first reads, without a lock and in one snapshot, the
+task, the student's row with its version (``xmin``) and the state row. The second does everything at once, and only if
+the student's row still has that version: marks the task, stores the advanced state, counts in the tracker. Since
+whoever changes a student's answers or state writes the student's row first (:func:`take_user`), an unchanged version
+proves that nothing that was read has changed; else the second statement changes nothing, and the completion starts
+again with the student's row taken beforehand.
 
 Every writer takes its locks in this order: users, practice_tasks, practice_state, embedding_model_tracker.
 """
@@ -12,9 +13,10 @@ Every writer takes its locks in this order: users, practice_tasks, practice_stat
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from chalicelib.domain.errors import NotFoundError
 from chalicelib.domain.tasks import PracticeTask, Result
@@ -30,55 +32,59 @@ from chalicelib.storage.rows import (
     task_from,
 )
 
-_COUNT_ANSWER = text(
+_READ = text(
     f"""
-    WITH student AS (
-        UPDATE users SET n_answers = n_answers + 1
-        WHERE id = :user_id AND EXISTS (
-            SELECT 1 FROM practice_tasks
-            WHERE id = CAST(:task_id AS uuid) AND user_id = :user_id AND NOT completed)
-        RETURNING n_answers - 1 AS answer_index
-    ), done AS (
-        UPDATE practice_tasks t
-        SET completed = true, is_correct = :is_correct, actual_time_seconds = CAST(:seconds AS double precision),
-            study_session_id = coalesce(CAST(:session AS uuid), t.study_session_id),
-            answer_index = student.answer_index, completed_at = moment, updated_at = moment
-        FROM student, clock_timestamp() AS moment
-        WHERE t.id = CAST(:task_id AS uuid) AND t.user_id = :user_id AND NOT t.completed
-        RETURNING {task_columns("t")}, t.answer_index, t.topic_key
-    )
-    SELECT done.*, s.topic, s.difficulty, s.attempts, s.correct, s.timed, s.sum_log_seconds, s.sum_sq_log_seconds,
-           s.first_index, s.last_index, s.last_correct, s.last_at, s.decayed, CAST(s.xmin AS text)
-    FROM done LEFT JOIN practice_state s
-        ON s.user_id = :user_id AND s.topic = done.topic_key AND s.difficulty = done.difficulty_numeric
+    SELECT {task_columns("t")}, t.topic_key, u.n_answers, CAST(u.xmin AS text), clock_timestamp(),
+           s.topic, s.difficulty, s.attempts, s.correct, s.timed, s.sum_log_seconds, s.sum_sq_log_seconds,
+           s.first_index, s.last_index, s.last_correct, s.last_at, s.decayed
+    FROM practice_tasks t JOIN users u ON u.id = t.user_id
+    LEFT JOIN practice_state s
+        ON s.user_id = t.user_id AND s.topic = t.topic_key AND s.difficulty = t.difficulty_numeric
+    WHERE t.id = CAST(:task_id AS uuid) AND t.user_id = :user_id
     """
 )
 
-_INSERT_STATE = """
-    INSERT INTO practice_state
-        (user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds, first_index,
-         last_index, last_correct, last_at, decayed)
+_STATE_COLUMNS = """
+    (user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds, first_index,
+     last_index, last_correct, last_at, decayed)"""
+
+_INSERT_STATE = text(
+    f"""
+    INSERT INTO practice_state {_STATE_COLUMNS}
     VALUES (:user_id, :topic, :difficulty, :attempts, :correct, :timed, :sum_log_seconds, :sum_sq_log_seconds,
             :first_index, :last_index, :last_correct, :last_at, :decayed)
-"""
+    """
+)
 
 _DUE = """(k.training_request_id IS NULL
     AND k.n_samples_since_training + 1 >= :threshold AND k.n_samples_total + 1 >= :minimum)"""
 
-_STORE_AND_COUNT = text(
+_COMPLETE = text(
     f"""
-    WITH state AS (
-        {_INSERT_STATE}
+    WITH student AS (
+        UPDATE users SET n_answers = n_answers + 1 WHERE id = :user_id AND xmin = CAST(:seen AS xid)
+        RETURNING id, n_answers - 1 AS answer_index
+    ), done AS (
+        UPDATE practice_tasks t
+        SET completed = true, is_correct = :is_correct, actual_time_seconds = CAST(:seconds AS double precision),
+            study_session_id = coalesce(CAST(:session AS uuid), t.study_session_id),
+            answer_index = student.answer_index, completed_at = :moment, updated_at = :moment
+        FROM student WHERE t.id = CAST(:task_id AS uuid) AND t.user_id = student.id AND NOT t.completed
+        RETURNING t.user_id, t.study_session_id
+    ), state AS (
+        INSERT INTO practice_state {_STATE_COLUMNS}
+        SELECT (SELECT user_id FROM done), :topic, :difficulty, :attempts, :correct, :timed, :sum_log_seconds,
+               :sum_sq_log_seconds, :first_index, :last_index, :last_correct, :last_at, :decayed
+        FROM student
         ON CONFLICT (user_id, topic, difficulty) DO UPDATE SET
             attempts = excluded.attempts, correct = excluded.correct, timed = excluded.timed,
             sum_log_seconds = excluded.sum_log_seconds, sum_sq_log_seconds = excluded.sum_sq_log_seconds,
             last_index = excluded.last_index, last_correct = excluded.last_correct, last_at = excluded.last_at,
             decayed = excluded.decayed
-        WHERE practice_state.xmin = CAST(:seen AS xid)
-        RETURNING 1 AS stored
+        RETURNING user_id
     ), tracker AS (
         INSERT INTO embedding_model_tracker AS k (cohort, n_samples_since_training, n_samples_total)
-        VALUES (:cohort, 1, 1)
+        SELECT :cohort, 1, 1 FROM state
         ON CONFLICT (cohort) DO UPDATE SET
             n_samples_since_training = k.n_samples_since_training + 1,
             n_samples_total = k.n_samples_total + 1,
@@ -90,11 +96,16 @@ _STORE_AND_COUNT = text(
             progress = CASE WHEN {_DUE} THEN NULL ELSE k.progress END
         RETURNING k.n_samples_since_training, k.n_samples_total, k.training_request_id, k.training_requested_at
     )
-    SELECT (SELECT stored FROM state), tracker.* FROM tracker
+    SELECT done.study_session_id, tracker.* FROM done, tracker
     """
 )
+"""Each part reads the one before, so the locks are taken in order.
 
-_LOCK_USER = text("SELECT 1 FROM users WHERE id = :user_id FOR UPDATE")
+A student without an open task would mean that somebody completed or deleted it without :func:`take_user`. Then the
+state's ``user_id`` is null, which its column refuses, and the statement as a whole changes nothing.
+"""
+
+_TAKE_USER = text("UPDATE users SET n_answers = n_answers WHERE id = :user_id")
 
 _CORRECT = text(
     f"""
@@ -105,8 +116,6 @@ _CORRECT = text(
     RETURNING {TASK_COLUMNS}
     """
 )
-
-_READ = text(f"SELECT {TASK_COLUMNS} FROM practice_tasks WHERE id = CAST(:task_id AS uuid) AND user_id = :user_id")
 
 _DELETE = text(
     """
@@ -137,16 +146,84 @@ _UNCOUNT = text(
 )
 
 
-class StaleStateError(Exception):
-    """Another completion of the same student came between reading and locking; nothing was stored."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one statement reads of a task that a result was sent for.
+
+    ``version`` is that of the student's row, ``moment`` the database's time, ``before`` the state on the task's topic
+    and difficulty, None where there is none yet.
+    """
+
+    task: PracticeTask
+    topic_key: str
+    n_answers: int
+    version: str
+    moment: datetime
+    before: StateRow | None
 
 
-def lock_user(connection: Connection, user_id: str) -> None:
-    """Take the student's row, so that what is read after this is what is changed."""
-    connection.execute(_LOCK_USER, {"user_id": user_id})
+def take_user(connection: Connection, user_id: str) -> None:
+    """Lock the student's row and give it a new version, before anything of what the student answered is changed."""
+    connection.execute(_TAKE_USER, {"user_id": user_id})
+
+
+def read(connection: Connection, user_id: str, task_id: str) -> Seen:
+    """Read the task and what its completion needs. Raises NotFoundError."""
+    row = connection.execute(_READ, {"user_id": user_id, "task_id": task_id}).one_or_none()
+    if row is None:
+        raise NotFoundError("Practice task not found")
+    topic_key, n_answers, version, moment, *state = row[N_TASK_COLUMNS:]
+    before = None if state[0] is None else state_row_from(*state)
+    return Seen(task_from(row), topic_key, n_answers, version, moment, before)
+
+
+def is_repeat(task: PracticeTask, result: Result, session_id: str | None) -> bool:
+    """Whether a completed task has this result and session already."""
+    return task.completed and _same_result(task, result) and session_id in (None, task.study_session_id)
+
+
+def _same_result(task: PracticeTask, result: Result) -> bool:
+    return task.is_correct == result.is_correct and task.actual_time_seconds == result.seconds
 
 
 def complete(
+    connection: Connection, cohort: str, seen: Seen, result: Result, session_id: str | None, policy: TrainingPolicy
+) -> Completion | None:
+    """Complete an open task by one statement; None, and nothing changed, when what was seen is no longer so."""
+    task = seen.task
+    answer = Answer(seen.topic_key, task.difficulty_numeric, result.is_correct, result.seconds, seen.moment)
+    after = advance(seen.before, answer, seen.n_answers)
+    values = state_parameters(task.user_id, after) | {
+        "task_id": task.id,
+        "seen": seen.version,
+        "is_correct": result.is_correct,
+        "seconds": result.seconds,
+        "session": session_id,
+        "moment": seen.moment,
+        "cohort": cohort,
+        "threshold": policy.threshold,
+        "minimum": policy.minimum_samples,
+        "request_id": str(uuid.uuid4()),
+    }
+    row = connection.execute(_COMPLETE, values).one_or_none()
+    if row is None:
+        return None
+    session, counter, total, live_request, requested_at = row
+    mine = live_request is not None and str(live_request) == values["request_id"]
+    request = TrainingRequest(values["request_id"], cohort, requested_at, "threshold") if mine else None
+    done = replace(
+        task,
+        completed=True,
+        is_correct=result.is_correct,
+        actual_time_seconds=result.seconds,
+        study_session_id=None if session is None else str(session),
+        completed_at=seen.moment,
+        updated_at=seen.moment,
+    )
+    return Completion(done, Counted(counter, policy.threshold, total, request))
+
+
+def complete_or_correct(
     connection: Connection,
     cohort: str,
     user_id: str,
@@ -155,78 +232,25 @@ def complete(
     session_id: str | None,
     policy: TrainingPolicy,
 ) -> Completion:
-    """Complete a task; a repeat changes nothing and a different result is stored as a correction."""
-    values = {
-        "user_id": user_id,
-        "task_id": task_id,
-        "is_correct": result.is_correct,
-        "seconds": result.seconds,
-        "session": session_id,
-    }
-    row = connection.execute(_COUNT_ANSWER, values).one_or_none()
-    if row is None:
-        return _completed_before(connection, user_id, task_id, result, values)
-    counted = _store_and_count(connection, cohort, user_id, row, policy)
-    return Completion(task_from(row), counted)
-
-
-def _store_and_count(
-    connection: Connection, cohort: str, user_id: str, row: Row[Any], policy: TrainingPolicy
-) -> Counted:
-    task = task_from(row)
-    answer_index, topic_key = row[N_TASK_COLUMNS : N_TASK_COLUMNS + 2]
-    *stored, seen = row[N_TASK_COLUMNS + 2 :]
-    before: StateRow | None = state_row_from(*stored) if stored[0] is not None else None
-    if before is not None and before.last_index >= answer_index:
-        raise StaleStateError
-    after = advance(before, _answer(topic_key, task), answer_index)
-    request_id = str(uuid.uuid4())
-    values = state_parameters(user_id, after) | {
-        "seen": seen,
-        "cohort": cohort,
-        "threshold": policy.threshold,
-        "minimum": policy.minimum_samples,
-        "request_id": request_id,
-    }
-    stored_flag, counter, total, live_request, requested_at = connection.execute(_STORE_AND_COUNT, values).one()
-    if stored_flag is None:
-        raise StaleStateError
-    mine = live_request is not None and str(live_request) == request_id
-    request = TrainingRequest(request_id, cohort, requested_at, "threshold") if mine else None
-    return Counted(counter, policy.threshold, total, request)
-
-
-def _answer(topic_key: str, task: PracticeTask) -> Answer:
-    return Answer(
-        topic_key, task.difficulty_numeric, bool(task.is_correct), task.actual_time_seconds, task.completed_at
-    )
-
-
-def _completed_before(
-    connection: Connection, user_id: str, task_id: str, result: Result, values: dict[str, Any]
-) -> Completion:
-    """A repeat, a correction, or no task at all. ``_COUNT_ANSWER`` may have counted in a lost race: uncount first."""
-    connection.exec_driver_sql("ROLLBACK")
-    connection.exec_driver_sql("BEGIN")
-    lock_user(connection, user_id)
-    row = connection.execute(_READ, {"user_id": user_id, "task_id": task_id}).one_or_none()
-    if row is None:
-        raise NotFoundError("Practice task not found")
-    task = task_from(row)
-    if not task.completed:
-        raise StaleStateError
-    same = task.is_correct == result.is_correct and task.actual_time_seconds == result.seconds
-    if same and values["session"] in (None, task.study_session_id):
-        return Completion(task, None)
-    task = task_from(connection.execute(_CORRECT, values).one())
-    if not same:
+    """The same for any task, inside a transaction: a different result on a completed task is a correction."""
+    take_user(connection, user_id)
+    seen = read(connection, user_id, task_id)
+    if not seen.task.completed:
+        completion = complete(connection, cohort, seen, result, session_id, policy)
+        assert completion is not None, f"the row of {user_id} changed while it was locked"
+        return completion
+    if is_repeat(seen.task, result, session_id):
+        return Completion(seen.task, None)
+    values = {"is_correct": result.is_correct, "seconds": result.seconds, "session": session_id}
+    task = task_from(connection.execute(_CORRECT, values | {"user_id": user_id, "task_id": task_id}).one())
+    if not _same_result(seen.task, result):
         rebuild_state(connection, user_id)
     return Completion(task, None)
 
 
 def delete(connection: Connection, cohort: str, user_id: str, task_id: str) -> None:
     """Delete a task; for a completed one rebuild the state and take it out of the totals."""
-    lock_user(connection, user_id)
+    take_user(connection, user_id)
     row = connection.execute(_DELETE, {"user_id": user_id, "task_id": task_id}).one_or_none()
     if row is None:
         raise NotFoundError("Practice task not found")
@@ -243,7 +267,7 @@ def rebuild_state(connection: Connection, user_id: str) -> None:
     state = replay(user_id, (Answer(t, d, bool(correct), s, at) for t, d, correct, s, at in history))
     connection.execute(_CLEAR_STATE, {"user_id": user_id})
     if state.rows:
-        connection.execute(text(_INSERT_STATE), [state_parameters(user_id, row) for row in state.rows])
+        connection.execute(_INSERT_STATE, [state_parameters(user_id, row) for row in state.rows])
     connection.execute(_SET_ANSWERS, {"user_id": user_id, "n": state.n_answers})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
 from chalicelib.domain.errors import NotFoundError, UnauthenticatedError
 from chalicelib.domain.predictions import Prediction
@@ -168,20 +168,25 @@ class PostgresTaskStore:
     def complete(
         self, user_id: str, task_id: str, result: Result, session_id: str | None, policy: TrainingPolicy
     ) -> Completion:
-        """Complete a task once, count it, and request a training when it is due."""
+        """Complete a task once, count it, and request a training when it is due.
+
+        A repeat changes nothing, and a different result on a completed task is stored as a correction.
+        """
         task_id = canonical_id(task_id)
-
-        def work(connection: Connection) -> Completion:
-            return completion.complete(connection, self._cohort, user_id, task_id, result, session_id, policy)
-
-        def work_under_lock(connection: Connection) -> Completion:
-            completion.lock_user(connection, user_id)
-            return work(connection)
-
-        try:
-            return transaction(self._engine, work)
-        except completion.StaleStateError:
-            return transaction(self._engine, work_under_lock)
+        seen = statement(self._engine, lambda c: completion.read(c, user_id, task_id))
+        if completion.is_repeat(seen.task, result, session_id):
+            return Completion(seen.task, None)
+        if not seen.task.completed:
+            # May run twice when the connection breaks: the second time the student's row has another version.
+            done = statement(
+                self._engine, lambda c: completion.complete(c, self._cohort, seen, result, session_id, policy)
+            )
+            if done is not None:
+                return done
+        return transaction(
+            self._engine,
+            lambda c: completion.complete_or_correct(c, self._cohort, user_id, task_id, result, session_id, policy),
+        )
 
     def delete(self, user_id: str, task_id: str) -> None:
         """Delete a task; a completed one takes its effect on the state and the totals with it."""

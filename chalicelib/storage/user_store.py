@@ -52,7 +52,7 @@ class PostgresUserStore:
 
     def _erase(self, connection: Connection, user_id: str) -> None:
         values = {"id": user_id}
-        completion.lock_user(connection, user_id)
+        completion.take_user(connection, user_id)
         deleted = connection.execute(
             text("DELETE FROM practice_tasks WHERE user_id = :id RETURNING completed"), values
         ).all()

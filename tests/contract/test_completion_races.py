@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
+from chalicelib.domain.errors import NotFoundError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, PracticeTask, Result
 from chalicelib.domain.training import TrainingPolicy
+from chalicelib.services.ports import Completion
 from chalicelib.storage import completion
 from chalicelib.storage.database import connect
+from chalicelib.storage.prepared import PreparingConnection
 from chalicelib.storage.task_store import PostgresTaskStore
+from chalicelib.storage.tracker import PostgresTracker
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +34,26 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.fixture
+def store(engine: Engine) -> PostgresTaskStore:
+    return PostgresTaskStore(engine, "default")
+
+
+def create(store: PostgresTaskStore) -> PracticeTask:
+    return store.insert("ada", NewTask("Math", "Algebra", Difficulty.HARD, "?"), DEFAULT_PREDICTION)
+
+
+def complete(store: PostgresTaskStore, task: PracticeTask, *, correct: bool = True) -> Completion:
+    return store.complete("ada", task.id, Result(correct, 20.0), None, POLICY)
+
+
+def counted(store: PostgresTaskStore, engine: Engine) -> tuple[int, int, list[tuple[int, int]]]:
+    """The student's answers, the samples, and (attempts, correct) of each state row."""
+    state = store.prediction_context("ada").state
+    samples = PostgresTracker(engine).read("default").n_samples_total
+    return state.n_answers, samples, [(row.attempts, row.correct) for row in state.rows]
+
+
 def wait_until_one_waits(connection: Connection) -> None:
     deadline = time.monotonic() + 20
     while connection.exec_driver_sql(WAITING).scalar_one() == 0:
@@ -36,21 +61,95 @@ def wait_until_one_waits(connection: Connection) -> None:
         time.sleep(0.01)
 
 
-def test_a_completion_that_waited_for_a_correction_keeps_the_correction(engine: Engine) -> None:
-    store = PostgresTaskStore(engine, "default")
-
-    def create() -> PracticeTask:
-        return store.insert("ada", NewTask("Math", "Algebra", Difficulty.HARD, "?"), DEFAULT_PREDICTION)
-
-    corrected, completed = create(), create()
-    store.complete("ada", corrected.id, Result(True, 10.0), None, POLICY)
+def complete_meanwhile(
+    store: PostgresTaskStore, engine: Engine, task: PracticeTask, change: Callable[[Connection], object], end: str
+) -> Completion:
+    """Complete a task while a transaction with the change is open, which ends when the completion waits for it."""
     with engine.connect() as connection, engine.connect() as observer, ThreadPoolExecutor(1) as pool:
         connection.exec_driver_sql("BEGIN")
-        # The correction holds the student's row, and the completion has read the state before it commits.
-        completion.complete(connection, "default", "ada", corrected.id, Result(False, 99.0), None, POLICY)
-        racing = pool.submit(store.complete, "ada", completed.id, Result(True, 20.0), None, POLICY)
+        change(connection)
+        racing = pool.submit(complete, store, task)
         wait_until_one_waits(observer)
-        connection.exec_driver_sql("COMMIT")
-        racing.result(timeout=20)
-    (row,) = store.prediction_context("ada").state.rows
-    assert (row.attempts, row.correct) == (2, 1)
+        connection.exec_driver_sql(end)
+        return racing.result(timeout=20)
+
+
+def test_a_completion_that_waited_for_a_correction_keeps_the_correction(
+    store: PostgresTaskStore, engine: Engine
+) -> None:
+    corrected, completed = create(store), create(store)
+    complete(store, corrected)
+
+    def correct(connection: Connection) -> None:
+        completion.complete_or_correct(connection, "default", "ada", corrected.id, Result(False, 99.0), None, POLICY)
+
+    assert complete_meanwhile(store, engine, completed, correct, "COMMIT").counted is not None
+    assert counted(store, engine) == (2, 2, [(2, 1)])
+
+
+def test_a_completion_that_waited_for_a_correction_that_was_undone_counts(
+    store: PostgresTaskStore, engine: Engine
+) -> None:
+    corrected, completed = create(store), create(store)
+    complete(store, corrected)
+
+    def correct(connection: Connection) -> None:
+        completion.complete_or_correct(connection, "default", "ada", corrected.id, Result(False, 99.0), None, POLICY)
+
+    assert complete_meanwhile(store, engine, completed, correct, "ROLLBACK").counted is not None
+    assert counted(store, engine) == (2, 2, [(2, 2)])
+
+
+def test_a_completion_that_waited_for_the_deletion_of_its_task_finds_no_task(
+    store: PostgresTaskStore, engine: Engine
+) -> None:
+    complete(store, create(store))
+    task = create(store)
+    with pytest.raises(NotFoundError):
+        complete_meanwhile(store, engine, task, lambda c: completion.delete(c, "default", "ada", task.id), "COMMIT")
+    assert counted(store, engine) == (1, 1, [(1, 1)])
+
+
+def test_a_completion_that_waited_for_the_same_completion_is_a_repeat(store: PostgresTaskStore, engine: Engine) -> None:
+    task = create(store)
+
+    def first(connection: Connection) -> None:
+        completion.complete_or_correct(connection, "default", "ada", task.id, Result(True, 20.0), None, POLICY)
+
+    assert complete_meanwhile(store, engine, task, first, "COMMIT").counted is None
+    assert counted(store, engine) == (1, 1, [(1, 1)])
+
+
+def test_a_completion_of_a_task_that_was_deleted_past_the_rules_changes_nothing(
+    store: PostgresTaskStore, engine: Engine
+) -> None:
+    task = create(store)
+
+    def delete(connection: Connection) -> None:
+        connection.exec_driver_sql("DELETE FROM practice_tasks")
+
+    with pytest.raises(DBAPIError, match="23502"):
+        complete_meanwhile(store, engine, task, delete, "COMMIT")
+    assert counted(store, engine) == (0, 0, [])
+
+
+def test_a_completion_whose_answer_was_lost_on_the_way_counts_once(
+    store: PostgresTaskStore, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = create(store)
+    read, lost = PreparingConnection.handle_messages, []
+
+    def lose_the_answer(connection: PreparingConnection, context: object) -> None:
+        read(connection, context)
+        if "UPDATE users" in str(context.statement) and not lost:  # type: ignore[attr-defined]
+            lost.append(context.rows)  # type: ignore[attr-defined]
+            raise ConnectionResetError("by the test")
+
+    monkeypatch.setattr(PreparingConnection, "handle_messages", lose_the_answer)
+    complete(store, task)  # prepares the statement and loses that answer, so nothing was executed
+    lost.clear()
+    second = create(store)
+    done = complete(store, second)
+    assert lost[0]
+    assert done.task.completed
+    assert counted(store, engine) == (2, 2, [(2, 2)])
