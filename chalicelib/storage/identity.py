@@ -27,6 +27,7 @@ from chalicelib.domain.errors import (
     UnauthenticatedError,
 )
 from chalicelib.storage.aws import error_code
+from chalicelib.storage.token_cache import RememberingVerifier
 from chalicelib.storage.tokens import KeyCache, TokenVerifier, fetch_from, issuer_of, jwks_url_of
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class CognitoIdentity:
         self._pool_id = pool_id
         self._client_id = client_id
         keys = KeyCache(fetch_from(jwks_url or jwks_url_of(region, pool_id)))
-        self._verifier = TokenVerifier(keys, issuer_of(region, pool_id), client_id)
+        self._verifier = RememberingVerifier(TokenVerifier(keys, issuer_of(region, pool_id), client_id))
 
     @cached_property
     def _cognito(self) -> CognitoIdentityProviderClient:
