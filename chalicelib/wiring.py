@@ -14,6 +14,7 @@ from chalicelib.services.analytics import AnalyticsStore
 from chalicelib.services.champion import ChampionModels
 from chalicelib.services.ports import Identity, ModelRegistry, TaskStore, Tracker, TrainingQueue, UserStore
 from chalicelib.services.recommendations import RecommendationStore
+from chalicelib.services.training import Later, at_once
 from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
@@ -35,6 +36,7 @@ class Container:
     def __init__(self, settings: Settings, **given: Any) -> None:
         self.settings = settings
         self.policy = TrainingPolicy(settings.training_threshold, settings.minimum_samples)
+        self.later: Later = at_once
         vars(self).update(given)
 
     @cached_property

@@ -65,6 +65,7 @@ def update_task(container: Container, caller: Caller, task_id: str, body: TaskPa
         caller.user_id,
         task_id,
         tasks.TaskChange(body.completed, body.is_correct, body.actual_time_seconds, text_of(body.study_session_id)),
+        container.later,
     )
     answer = task_answer(task, CompletedTaskAnswer)
     if note is not None:

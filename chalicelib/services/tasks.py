@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, UnavailableError
 from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key
-from chalicelib.domain.training import Counted, TrackerRow, TrainingNote, TrainingPolicy, TrainingState
+from chalicelib.domain.training import Counted, TrackerRow, TrainingNote, TrainingPolicy, TrainingRequest, TrainingState
 from chalicelib.services import training
 from chalicelib.services.champion import ChampionModels
 from chalicelib.services.ports import TaskFilter, TaskStore, Tracker, TrainingQueue
@@ -98,15 +98,17 @@ def update_task(
     user_id: str,
     task_id: str,
     change: TaskChange,
+    later: training.Later = training.at_once,
 ) -> tuple[PracticeTask, TrainingNote | None]:
     """Carry out a PATCH: a completion, a correction, a session id, or nothing.
 
-    The note is given with whatever carries a result, also when it was a repeat. Raises NotFoundError,
+    The note is given with whatever carries a result, also when it was a repeat. A training that became due is in the
+    tracker when this returns; its message is sent by ``later``. Raises NotFoundError,
     InvalidInputError when half of a result is missing, ConflictError for reopening a completed task.
     """
     if change.is_correct is not None and change.actual_time_seconds is not None and change.completed is not False:
         result = Result(change.is_correct, change.actual_time_seconds)
-        return _complete(tasks, tracker, queue, policy, user_id, task_id, result, change.study_session_id)
+        return _complete(tasks, tracker, queue, policy, user_id, task_id, result, change.study_session_id, later)
     task = tasks.get(user_id, task_id)
     if change.completed is False and task.completed:
         raise ConflictError("A completed task cannot be made open again; send a correction instead")
@@ -116,7 +118,7 @@ def update_task(
         )
     if task.completed and _carries_result(change):
         result = _merged(task, change)
-        return _complete(tasks, tracker, queue, policy, user_id, task_id, result, change.study_session_id)
+        return _complete(tasks, tracker, queue, policy, user_id, task_id, result, change.study_session_id, later)
     if not task.completed and (change.completed or _carries_result(change)):
         raise InvalidInputError(_missing(change))
     if change.study_session_id is not None and change.study_session_id != task.study_session_id:
@@ -153,18 +155,23 @@ def _complete(
     task_id: str,
     result: Result,
     session_id: str | None,
+    later: training.Later,
 ) -> tuple[PracticeTask, TrainingNote]:
     done = tasks.complete(user_id, task_id, result, session_id, policy)
     if done.counted is None:
         return done.task, _note_of(tracker.read(tasks.cohort), policy)
     _announce(done.counted)
-    if done.counted.request is not None:
-        try:
-            training.send_request(tracker, queue, done.counted.request)
-        except UnavailableError as error:
-            _log.error("training request was not sent and stamped, the sweeper will see to it: %s", error)
+    if (request := done.counted.request) is not None:
+        later(lambda: _send(tracker, queue, request))
     note = TrainingNote(done.counted.counter, policy.threshold, done.counted.request is not None)
     return done.task, note
+
+
+def _send(tracker: Tracker, queue: TrainingQueue, request: TrainingRequest) -> None:
+    try:
+        training.send_request(tracker, queue, request)
+    except UnavailableError as error:
+        _log.error("training request was not sent and stamped, the sweeper will see to it: %s", error)
 
 
 def _announce(counted: Counted) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,15 @@ ABANDON_SECONDS = 3_600.0
 
 A request that only grew old while nothing ran is sent again first.
 """
+
+
+Later = Callable[[Callable[[], None]], None]
+"""Sees to work that an answer does not depend on: at once, or after the answer where the process lives on."""
+
+
+def at_once(work: Callable[[], None]) -> None:
+    """Do the work now: the :data:`Later` of a Lambda, which sleeps from its answer to the next request."""
+    work()
 
 
 @dataclass(frozen=True, slots=True)

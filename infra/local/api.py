@@ -14,6 +14,7 @@ from pathlib import Path
 
 from chalicelib import logs, wiring
 from chalicelib.services import training
+from infra.local.after_answer import AfterAnswer
 from infra.local.http import chalice_server
 from infra.local.processes import bound_socket, write_json
 
@@ -70,7 +71,9 @@ def main() -> int:
     from chalicelib.api import fallback
 
     fallback.add_local_depths(app)
-    server = chalice_server(app, bound)
+    after_answer = AfterAnswer()
+    wiring.current().later = after_answer
+    server = chalice_server(app, bound, after_answer.answered)
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True, name="http").start()
@@ -80,6 +83,7 @@ def main() -> int:
     threading.Thread(target=sweep_forever, args=(arguments.sweep_seconds, stopped), daemon=True, name="sweeper").start()
     stopped.wait()
     server.finish(_GRACE_SECONDS)
+    after_answer.finish(_GRACE_SECONDS / 2)
     return 0
 
 

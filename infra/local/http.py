@@ -9,7 +9,7 @@ import socket
 import string
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -50,8 +50,12 @@ class Handler(KeptConnection, ChaliceRequestHandler):  # type: ignore[misc]
         # The base class reads the address as Latin-1; bytes that a client did not encode are encoded as they came.
         self.path = _no_deeper_than_routes(quote(self.path, safe=string.punctuation, encoding="latin-1"))
         if fault is None:
-            with self.server.request_in_hand():
-                self._generic_handle()
+            try:
+                with self.server.request_in_hand():
+                    self._generic_handle()
+                    self.wfile.flush()
+            finally:
+                self.server.after_answer()
             return
         # What follows on this connection cannot be told apart from the body.
         self.close_connection = True
@@ -85,13 +89,16 @@ class Server(ThreadedHTTPServer):  # type: ignore[misc]
 
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], handler: Any, *, bound: socket.socket) -> None:
+    def __init__(
+        self, address: tuple[str, int], handler: Any, *, bound: socket.socket, after_answer: Callable[[], None]
+    ) -> None:
         super().__init__(address, handler, bind_and_activate=False)
         self.socket.close()
         self.socket: socket.socket = bound
         self.server_name, self.server_port = bound.getsockname()
         self.server_address = bound.getsockname()
         self.server_activate()
+        self.after_answer = after_answer
         self._idle = threading.Condition()
         self._in_hand = 0
 
@@ -132,15 +139,21 @@ def _no_deeper_than_routes(target: str) -> str:
     return "/".join([*segments[: fallback.LOCAL_DEPTH], "%2F".join(beyond)]) + mark + query
 
 
-def chalice_server(app: Chalice, bound: socket.socket) -> Server:
-    """Chalice's local server of an app on a bound socket; it listens at once and serves with ``serve_forever``."""
+def _nothing() -> None:
+    pass
+
+
+def chalice_server(app: Chalice, bound: socket.socket, after_answer: Callable[[], None] = _nothing) -> Server:
+    """Chalice's local server of an app on a bound socket; it listens at once and serves with ``serve_forever``.
+
+    ``after_answer`` is called on a request's thread when its answer was sent.
+    """
     host, port = bound.getsockname()
     fallback.add_local_depths(app)
     if not isinstance(app, LocalChalice):
         # Gives the app a request of its own for each thread; the server made on the way is not used.
         create_local_server(app, Config.create(), host, 0).server.server_close()
-    local = LocalDevServer(
-        app, Config.create(), host, port, handler_cls=Handler, server_cls=functools.partial(Server, bound=bound)
-    )
+    server_class = functools.partial(Server, bound=bound, after_answer=after_answer)
+    local = LocalDevServer(app, Config.create(), host, port, handler_cls=Handler, server_cls=server_class)
     server: Server = local.server
     return server

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -175,9 +175,9 @@ def url(world: World) -> Iterator[str]:
 
 
 @contextmanager
-def serving() -> Iterator[str]:
+def serving(after_answer: Callable[[], None] = lambda: None) -> Iterator[str]:
     """The one-machine stack's server for the container that is installed."""
-    server = chalice_server(app, bound_socket(0))
+    server = chalice_server(app, bound_socket(0), after_answer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
