@@ -20,7 +20,7 @@ uv_version := 0.13.9
 compile := .lock/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help run test check demo lock clean chromium venv moved
+.PHONY: help run test check demo package lock clean chromium venv moved
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ check: $(installed) ## Format, lint, types and the fast tests, the layer rule am
 
 demo: $(installed) ## Show the main job from import to retrained prediction (FILE=answers.csv)
 	@exec $(py) -m ops.demo --state-dir "$(STATE_DIR)" $(if $(FILE),--file "$(FILE)")
+
+package: $(installed) ## Build and check the Lambda's zip, build/studysmart-lambda.zip
+	@$(py) -m infra.package
 
 venv: $(installed) ## Make .venv and install the locked packages
 

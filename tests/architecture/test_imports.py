@@ -1,0 +1,114 @@
+"""What a cold start loads: a new package on this way must be added here by somebody who knows what it costs.
+
+``python -X importtime -c "import app"`` shows the cost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+LOADED = {
+    "asn1crypto",  # by scramp
+    "botocore",  # its errors only, until a client is made
+    "chalice",
+    "cryptography",  # by jwt
+    "dateutil",  # by pg8000
+    "jwt",
+    "msgspec",
+    "numpy",
+    "pg8000",
+    "scramp",  # by pg8000
+    "six",  # by dateutil
+    "sqlalchemy",
+    "typing_extensions",  # by sqlalchemy
+}
+
+NEVER = {
+    "tensorflow",
+    "keras",
+    "training_job",
+    "ops",
+    "infra",
+    "alembic",
+    "moto",
+    "werkzeug",
+    "pytest",
+    "boto3",
+    "scipy",
+}
+
+LATER = {
+    "h5py": "when a model is read",
+    "aws_lambda_powertools": "when the environment asks for JSON lines",
+    "urllib3": "when a client is made",
+    "botocore.session": "when a client is made",
+    "sqlalchemy.dialects.postgresql": "when the engine is made",
+}
+
+PROGRAM = """
+import gc, json, os, sys
+import app
+modules = {
+    name: bool(getattr(module, "__file__", None) or getattr(module, "__path__", None))
+    for name, module in sys.modules.items()
+}
+threads = os.environ.get("OPENBLAS_NUM_THREADS")
+print(json.dumps({"modules": modules, "collects": gc.isenabled(), "frozen": gc.get_freeze_count(), "threads": threads}))
+"""
+
+
+def imported(**environment: str) -> dict[str, Any]:
+    """What a fresh interpreter says after ``import app``, without any environment but the given one."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    return dict(json.loads(done.stdout))
+
+
+def test_importing_the_app_loads_these_packages_and_no_others() -> None:
+    own = {"app", "chalicelib", "__main__"}
+    loaded = {name.partition(".")[0] for name, is_a_file in imported()["modules"].items() if is_a_file}
+    # What begins with an underscore is a part of one of these, or of how the venv finds them.
+    assert {name for name in loaded - own - sys.stdlib_module_names if not name.startswith("_")} == LOADED
+
+
+def test_importing_the_app_loads_nothing_of_the_worker_or_the_tools() -> None:
+    loaded = {name.partition(".")[0] for name in imported()["modules"]}
+    assert loaded.isdisjoint(NEVER)
+
+
+def test_what_not_every_process_needs_is_loaded_later() -> None:
+    assert set(imported()["modules"]).isdisjoint(LATER)
+
+
+def test_the_collector_works_again_after_the_import_and_skips_what_was_imported() -> None:
+    state = imported()
+    assert state["collects"] is True
+    assert state["frozen"] > 10_000
+
+
+def test_one_thread_for_products_of_small_matrices_unless_the_environment_says_otherwise() -> None:
+    assert imported()["threads"] == "1"
+    assert imported(OPENBLAS_NUM_THREADS="2")["threads"] == "2"
+
+
+def test_a_client_is_made_without_boto3() -> None:
+    program = """
+import sys
+from chalicelib.storage.aws import aws_client
+first, second = aws_client("s3", "eu-central-1"), aws_client("sqs", "us-east-1")
+assert (first.meta.region_name, second.meta.region_name) == ("eu-central-1", "us-east-1")
+sys.exit(sorted({"boto3", "s3transfer"} & set(sys.modules)) or 0)
+"""
+    path = {name: value for name, value in os.environ.items() if name == "PATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,167 @@
+"""The Lambda's zip, built for real from the pinned wheels: what is in it, and that it runs with nothing else."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.package import build, bytecode, trial
+from infra.package.__main__ import ROOT, main
+from infra.package.errors import PackageError
+from infra.package.pins import read_pins
+from infra.package.target import runs_here
+
+pytestmark = pytest.mark.slow
+
+PYTHON = bytecode.find_python()
+needs_lambdas_python = pytest.mark.skipif(
+    PYTHON is None or not runs_here(), reason="needs Python 3.13 on x86-64 Linux, as on the Lambda"
+)
+
+# Of the names that only Chalice's command line needs, as the zip's description prints them.
+COMMAND_LINE = {"pip", "setuptools", "wheel", "click", "inquirer"}
+
+WELCOME = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import app
+event = {
+    "resource": "/", "path": "/", "httpMethod": "GET", "headers": None, "multiValueHeaders": None,
+    "queryStringParameters": None, "multiValueQueryStringParameters": None, "pathParameters": None,
+    "stageVariables": None, "body": None, "isBase64Encoded": False,
+    "requestContext": {"resourcePath": "/", "httpMethod": "GET", "path": "/", "stage": "v1"},
+}
+page = {**event, "resource": "/login", "path": "/login"}
+page["requestContext"] = {**event["requestContext"], "resourcePath": "/login", "path": "/login"}
+print(json.dumps([app.app(one, None) for one in (event, page)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what is packaged, so that an edit during the test does not matter."""
+    return copy_checkout(tmp_path_factory.mktemp("checkout"))
+
+
+def copy_checkout(root: Path) -> Path:
+    without_caches = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "chalicelib", root / "chalicelib", ignore=without_caches)
+    for name in ("app.py", "requirements.in", "requirements.txt"):
+        shutil.copyfile(ROOT / name, root / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def zip_file(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("package") / "lambda.zip"
+    assert main(["--checkout", str(checkout), "--output", str(output)]) == 0
+    assert [path.name for path in output.parent.iterdir()] == ["lambda.zip"]
+    return output
+
+
+@pytest.fixture
+def archive(zip_file: Path) -> Iterator[zipfile.ZipFile]:
+    with zipfile.ZipFile(zip_file) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def unpacked(zip_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("unpacked")
+    with zipfile.ZipFile(zip_file) as opened:
+        opened.extractall(directory)
+    return directory
+
+
+def distributions(archive: zipfile.ZipFile) -> dict[str, str]:
+    found = {}
+    for name in archive.namelist():
+        if part := re.fullmatch(r"([^/]+)-([^/-]+)\.dist-info/METADATA", name):
+            found[re.sub(r"[-_.]+", "-", part[1]).lower()] = part[2]
+    return found
+
+
+def test_every_pin_is_in_it_but_those_of_chalices_command_line(archive: zipfile.ZipFile) -> None:
+    pinned = {pin.name: pin.version for pin in read_pins((ROOT / "requirements.txt").read_text())}
+    shipped = distributions(archive)
+    assert shipped.items() <= pinned.items()
+    assert pinned.keys() - shipped.keys() >= COMMAND_LINE
+    assert shipped.keys() >= {"numpy", "h5py", "sqlalchemy", "pg8000", "botocore", "msgspec", "pyjwt", "chalice"}
+
+
+def test_every_page_is_in_it_as_it_is_in_the_checkout(checkout: Path, archive: zipfile.ZipFile) -> None:
+    pages = [path for path in (checkout / "chalicelib" / "web").rglob("*") if path.is_file()]
+    assert len(pages) > 20
+    for page in pages:
+        assert archive.read(page.relative_to(checkout).as_posix()) == page.read_bytes()
+
+
+def test_licences_are_kept(archive: zipfile.ZipFile) -> None:
+    licensed = {name.partition(".dist-info/")[0] for name in archive.namelist() if "LICEN" in name.upper()}
+    for name in ("numpy", "h5py", "cryptography", "sqlalchemy", "botocore", "msgspec"):
+        assert any(folder.lower().startswith(f"{name}-") for folder in licensed), name
+
+
+def test_it_is_small_enough_for_a_quick_cold_start(zip_file: Path, archive: zipfile.ZipFile) -> None:
+    assert zip_file.stat().st_size <= 45e6
+    assert sum(entry.file_size for entry in archive.infolist()) <= 150e6
+
+
+def test_it_holds_only_the_service_models_that_are_used(archive: zipfile.ZipFile) -> None:
+    services = {name.split("/")[2] for name in archive.namelist() if re.match(r"botocore/data/[^/]+/", name)}
+    assert services == {"s3", "sqs", "cognito-idp"}
+
+
+def test_the_same_sources_give_the_same_bytes(checkout: Path, zip_file: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copied later and elsewhere"
+    shutil.copytree(checkout, copy, copy_function=shutil.copyfile)
+    (tmp_path / "work").mkdir()
+    build.build(copy, tmp_path / "again.zip", tmp_path / "work", PYTHON)
+    with zipfile.ZipFile(zip_file) as one, zipfile.ZipFile(tmp_path / "again.zip") as two:
+        first, second = ({entry.filename: entry.CRC for entry in opened.infolist()} for opened in (one, two))
+    assert dict(first.items() ^ second.items()) == {}
+    assert filecmp.cmp(zip_file, tmp_path / "again.zip", shallow=False)
+
+
+@needs_lambdas_python
+def test_the_handler_answers_from_the_zip_alone(unpacked: Path) -> None:
+    assert PYTHON is not None
+    command = [PYTHON, "-I", "-S", "-c", WELCOME, str(unpacked)]
+    done = subprocess.run(command, cwd="/", env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    welcome, page = json.loads(done.stdout)
+    assert json.loads(welcome["body"])["message"] == "Welcome to StudySmart AI API"
+    assert (page["statusCode"], "Sign in" in page["body"]) == (200, True)
+
+
+@needs_lambdas_python
+@pytest.mark.parametrize("missing", ["h5py/_hl/files.py", "scramp/core.py"])
+def test_a_module_that_was_left_out_is_noticed_by_the_import_on_trial(
+    zip_file: Path, tmp_path: Path, missing: str
+) -> None:
+    assert PYTHON is not None
+    with zipfile.ZipFile(zip_file) as whole, zipfile.ZipFile(tmp_path / "part.zip", "w") as part:
+        for name in whole.namelist():
+            if name not in (missing, bytecode.bytecode_path(missing)):
+                part.writestr(name, whole.read(name))
+    with pytest.raises(PackageError, match="cannot be imported"):
+        trial.run(tmp_path / "part.zip", {"s3"}, tmp_path / "trial", PYTHON)
+
+
+def test_a_wheel_that_does_not_exist_fails_and_leaves_no_zip(tmp_path: Path) -> None:
+    root = copy_checkout(tmp_path / "checkout")
+    lock = (ROOT / "requirements.txt").read_text()
+    (root / "requirements.txt").write_text(re.sub(r"(?m)^msgspec==\S+", "msgspec==0.0.1", lock))
+    (tmp_path / "work").mkdir()
+    with pytest.raises(PackageError, match=r"msgspec==0\.0\.1"):
+        build.build(root, tmp_path / "lambda.zip", tmp_path / "work", sys.executable)
+    assert not (tmp_path / "lambda.zip").exists()
