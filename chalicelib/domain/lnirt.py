@@ -15,9 +15,12 @@ Parameters of a topic the model does not know are those of the average topic, ke
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+
+from chalicelib.domain.columns import OF_ARRAYS, Column, Functions, array_of, columns_of, functions_for, picked
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -30,6 +33,8 @@ ABILITY_GRID: FloatArray = np.linspace(-4.0, 4.0, 41)
 
 LOG_PRIOR: FloatArray = -0.5 * ABILITY_GRID**2
 """Log density of the population on the grid, up to a constant."""
+
+_MOMENTS: FloatArray = np.stack([np.ones_like(ABILITY_GRID), ABILITY_GRID, ABILITY_GRID**2], axis=1)
 
 MAX_ABS_LOGIT = 4.6
 """Prior logits are kept within this: odds of 99 to 1. Nobody is that sure of a practice task."""
@@ -55,6 +60,21 @@ class TimeParameters:
     offset_variance: float
     low: float
     high: float
+
+    @cached_property
+    def of_topics(self) -> FloatArray:
+        """Shift, slope, residual variance, and the four intensities, by topic. Shape (T+1, 7)."""
+        return np.column_stack([self.practice, self.residual_variance, self.intensity])
+
+    @cached_property
+    def of_cells(self) -> FloatArray:
+        """Intensity and its variance, by topic x difficulty: row ``topic * 4 + level``. Shape ((T+1) * 4, 2)."""
+        return np.column_stack([self.intensity.ravel(), self.intensity_variance.ravel()])
+
+    @cached_property
+    def weight(self) -> FloatArray:
+        """Of one answer on a topic, when speeds are estimated: 1 / residual variance. Shape (T+1,)."""
+        return 1.0 / self.residual_variance
 
 
 @dataclass(frozen=True)
@@ -86,7 +106,21 @@ class LnirtParameters:
 
     def expected_success(self) -> FloatArray:
         """Probability of a correct answer at ability 0, without practice. Shape (T+1, 4)."""
+        return self._expected_success
+
+    @cached_property
+    def _expected_success(self) -> FloatArray:
         return sigmoid(self.easiness)
+
+    @cached_property
+    def of_topics(self) -> FloatArray:
+        """Discrimination, shift, slope, and the four easinesses, by topic. Shape (T+1, 7)."""
+        return np.column_stack([self.discrimination, self.practice, self.easiness])
+
+    @cached_property
+    def log_right(self) -> FloatArray:
+        """Log P(correct) on the ability grid, by topic x difficulty: row ``topic * 4 + level``. ((T+1) * 4, G)."""
+        return grid_log_likelihoods(np.repeat(self.discrimination, N_LEVELS), self.easiness.ravel())[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +149,13 @@ def sigmoid(logit: npt.NDArray[np.floating]) -> FloatArray:
 
 def mean_log_attempts(attempts: npt.NDArray[np.floating]) -> FloatArray:
     """Mean of log(1 + k) over k = 0 .. attempts - 1, by Stirling's formula; 0 for one attempt or none."""
-    n = np.maximum(np.asarray(attempts, dtype=np.float64), 1.0)
-    log_factorial = n * np.log(n) - n + 0.5 * np.log(2 * np.pi * n) + 1 / (12 * n)
-    return np.where(n > 1, log_factorial / n, 0.0)
+    return array_of(_mean_log_attempts(np.asarray(attempts, dtype=np.float64), OF_ARRAYS))
+
+
+def _mean_log_attempts(attempts: Column, f: Functions) -> Column:
+    n = f.most(attempts, 1.0)
+    log_factorial = n * f.log(n) - n + 0.5 * f.log(2 * np.pi * n) + 1 / (12 * n)
+    return f.where(n > 1, log_factorial / n, 0.0)
 
 
 def grid_log_likelihoods(discrimination: FloatArray, easiness: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -132,9 +170,9 @@ def ability_from(log_likelihood: FloatArray) -> tuple[FloatArray, FloatArray]:
     posterior = log_likelihood + LOG_PRIOR
     posterior -= posterior.max(axis=1, keepdims=True)
     np.exp(posterior, out=posterior)
-    posterior /= posterior.sum(axis=1, keepdims=True)
-    mean = posterior @ ABILITY_GRID
-    return mean, np.sqrt(np.maximum(posterior @ ABILITY_GRID**2 - mean**2, 1e-6))
+    moments = posterior @ _MOMENTS
+    mean = moments[:, 1] / moments[:, 0]
+    return mean, np.sqrt(np.maximum(moments[:, 2] / moments[:, 0] - mean * mean, 1e-6))
 
 
 def success_prior(
@@ -152,16 +190,22 @@ def success_prior(
     by level. The student's offset on the topic is one shrunken Newton step from what its answers leave unexplained.
     The uncertainty of ability and offset pulls the logit towards 0 (MacKay's approximation of the mean of a logit).
     """
-    slope, total = model.discrimination[topic], attempts.sum(axis=1)
-    shift, rate = model.practice[topic, 0], model.practice[topic, 1]
-    practised = (slope * ability + shift + rate * mean_log_attempts(total))[:, None]
-    p = sigmoid(practised + model.easiness[topic])
-    precision = (attempts * p * (1 - p)).sum(axis=1) + 1.0 / model.offset_variance
-    offset = (correct - attempts * p).sum(axis=1) / precision
-    logit = slope * ability + model.easiness[topic, level] + shift + rate * np.log1p(total) + offset
-    variance = (slope * ability_sd) ** 2 + 1.0 / precision
-    logit = logit / np.sqrt(1.0 + np.pi / 8.0 * variance)
-    return SuccessPrior(np.clip(logit, -MAX_ABS_LOGIT, MAX_ABS_LOGIT), offset)
+    f = functions_for(len(topic))
+    slope, shift, rate, *easiness = picked(model.of_topics, topic)
+    tried = columns_of(attempts)
+    total = sum(tried)
+    able = slope * columns_of(ability)
+    practised = able + shift + rate * _mean_log_attempts(total, f)
+    precision, unexplained = 1.0 / model.offset_variance, 0.0
+    for easy, n, right in zip(easiness, tried, columns_of(correct), strict=True):
+        p = f.logistic(practised + easy)
+        precision = precision + n * p * (1.0 - p)
+        unexplained = unexplained + right - n * p
+    offset = unexplained / precision
+    logit = able + picked(model.easiness.ravel(), topic * N_LEVELS + level) + shift + rate * f.log1p(total) + offset
+    spread = slope * columns_of(ability_sd)
+    logit = logit / f.sqrt(1.0 + np.pi / 8.0 * (spread * spread + 1.0 / precision))
+    return SuccessPrior(array_of(f.bounded(logit, -MAX_ABS_LOGIT, MAX_ABS_LOGIT)), array_of(offset))
 
 
 def time_prior(
@@ -179,17 +223,19 @@ def time_prior(
     ``speed_precision`` and ``speed_weighted`` (N,) are the sums over the student's timed answers of 1/variance and of
     (intensity - log seconds)/variance; ``attempts``, ``timed``, ``log_seconds`` (N, 4) belong to the topic by level.
     """
-    speed_variance = 1.0 / (1.0 / model.speed_variance + speed_precision)
-    speed = np.clip(speed_weighted * speed_variance, -MAX_LOG_SHIFT, MAX_LOG_SHIFT)
-    shift, rate = model.practice[topic, 0], model.practice[topic, 1]
-    total, n_timed = attempts.sum(axis=1), timed.sum(axis=1)
-    noise = model.residual_variance[topic]
-    explained = (timed * model.intensity[topic]).sum(axis=1) + n_timed * (
-        shift + rate * mean_log_attempts(total) - speed
-    )
+    f = functions_for(len(topic))
+    shift, rate, noise, *intensities = picked(model.of_topics, topic)
+    intensity, intensity_variance = picked(model.of_cells, topic * N_LEVELS + level)
+    speed_variance = 1.0 / (1.0 / model.speed_variance + columns_of(speed_precision))
+    speed = f.bounded(columns_of(speed_weighted) * speed_variance, -MAX_LOG_SHIFT, MAX_LOG_SHIFT)
+    total, with_time = sum(columns_of(attempts)), columns_of(timed)
+    n_timed = sum(with_time)
+    practised = shift + rate * _mean_log_attempts(total, f) - speed
+    explained = n_timed * practised + sum(n * beta for n, beta in zip(with_time, intensities, strict=True))
     offset_variance = 1.0 / (1.0 / model.offset_variance + n_timed / noise)
-    offset = (log_seconds.sum(axis=1) - explained) / noise * offset_variance
-    offset = np.clip(offset, -MAX_LOG_SHIFT, MAX_LOG_SHIFT)
-    expected = model.intensity[topic, level] - speed + shift + rate * np.log1p(total) + offset
-    variance = noise + speed_variance + offset_variance + model.intensity_variance[topic, level]
-    return TimePrior(expected, variance, speed, np.sqrt(speed_variance), offset)
+    offset = (sum(columns_of(log_seconds)) - explained) / noise * offset_variance
+    offset = f.bounded(offset, -MAX_LOG_SHIFT, MAX_LOG_SHIFT)
+    expected = intensity - speed + shift + rate * f.log1p(total) + offset
+    variance = noise + speed_variance + offset_variance + intensity_variance
+    values = (expected, variance, speed, f.sqrt(speed_variance), offset)
+    return TimePrior(*(array_of(value) for value in values))

@@ -10,20 +10,15 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.lnirt import (
-    FloatArray,
-    IntArray,
-    LnirtParameters,
-    SuccessPrior,
-    TimePrior,
-    success_prior,
-    time_prior,
-)
+from chalicelib.domain.columns import OF_ARRAYS, Column, Functions, columns_of, functions_for, picked, side_by_side
+from chalicelib.domain.lnirt import N_LEVELS, LnirtParameters, SuccessPrior, TimePrior, success_prior, time_prior
 from chalicelib.features.paths import BEGINNING, TRIES
 from chalicelib.features.practice_state import DECAY_ANSWERS
 from chalicelib.features.summaries import Summaries
 
 Float32Array = npt.NDArray[np.float32]
+Sums = list[list[Column]]
+"""Decayed sums: a column for each statistic and decay constant."""
 
 FEATURE_SCHEMA = 2
 """Raised whenever the columns or their meaning change: a model of another schema is refused."""
@@ -42,9 +37,11 @@ def success_priors(past: Summaries, model: LnirtParameters) -> SuccessPrior:
     are worse than the same students' ability lets expect.
     """
     prior = success_prior(model, past.topic, past.level, past.ability, past.ability_sd, past.attempts, past.correct)
-    began = past.paths[:, BEGINNING]
-    share = model.expected_success()[past.topic, past.level] + began
-    return replace(prior, logit=np.where((past.n_answers == 0) & (began != 0.0), _logit(share), prior.logit))
+    first = (past.n_answers == 0) & (past.paths[:, BEGINNING] != 0.0)
+    if not first.any():
+        return prior
+    share = model.expected_success()[past.topic, past.level] + past.paths[:, BEGINNING]
+    return replace(prior, logit=np.where(first, _logit(share, OF_ARRAYS), prior.logit))
 
 
 def time_priors(past: Summaries, model: LnirtParameters) -> TimePrior | None:
@@ -70,97 +67,111 @@ def dense_columns(past: Summaries, model: LnirtParameters, time: TimePrior | Non
     in which a prediction of correctness can only rise. So the network may make of the columns what it likes, and yet
     no success ever counts against its student.
     """
-    same, overall = _if_wrong(past.same, past), _if_wrong(past.overall, past)
-    others = np.maximum(past.overall - past.same, 0.0)
-    columns = [
-        _topic_columns(past, model),
-        _time_columns(past, time),
-        _amounts(past),
-        _if_foretold(past, model, time),
-        np.log1p(np.concatenate([same[:, :2], overall[:, :2], others[:, :2]], axis=1)).reshape(len(past.topic), -1),
-        _form(same),
-        _form(overall),
-        _form(others),
-        _pace(past.same),
-        _pace(past.overall),
-        _since(past.hours_topic),
-        _since(past.hours_any),
-        np.stack([np.log1p(past.gap), past.gap == 0.0, past.gap == 1.0], axis=1),
-        past.paths[:, :TRIES],
+    n = len(past.topic)
+    f = functions_for(n)
+    last, gap = columns_of(past.last), columns_of(past.gap)
+    turned = [(last > 0) * f.exp(gap / -tau) for tau in DECAY_ANSWERS.tolist()]
+    same, overall = columns_of(past.same), columns_of(past.overall)
+    others = [
+        [f.most(whole - own, 0.0) for own, whole in zip(*sums, strict=True)]
+        for sums in zip(same[:3], overall[:3], strict=True)
     ]
-    return np.concatenate(columns, axis=1).astype(np.float32)
-
-
-def _if_wrong(decayed: FloatArray, past: Summaries) -> FloatArray:
-    """Decayed sums (N, 5, K) had the last answer on the topic been wrong."""
-    weight = (past.last > 0)[:, None] * np.exp(-past.gap[:, None] / DECAY_ANSWERS)
-    changed = decayed.copy()
-    changed[:, 0] = np.maximum(changed[:, 0] - weight, 0.0)
-    changed[:, 1] += weight
-    return changed
-
-
-def _if_foretold(past: Summaries, model: LnirtParameters, time: TimePrior | None) -> FloatArray:
-    """What the student's ability, their traits, and others at the same try foretell. Shape (N, 4)."""
-    share = model.expected_success()[past.topic, past.level][:, None]
-    share = share + np.stack([past.trait_success, past.paths[:, TRIES]], axis=1)
-    pace = _foretold_pace(past, model, time)
-    return np.concatenate([past.ability_if_wrong[:, None], _logit(share), pace[:, None]], axis=1)
-
-
-def _logit(share: FloatArray) -> FloatArray:
-    """The logit of foretold success, which is kept away from 0 and 1."""
-    bounded = np.clip(share, LEAST_SHARE, 1.0 - LEAST_SHARE)
-    return np.asarray(np.log(bounded / (1.0 - bounded)))
-
-
-def _foretold_pace(past: Summaries, model: LnirtParameters, time: TimePrior | None) -> FloatArray:
-    """Log seconds that the traits foretell beyond LNIRT's. Shape (N,)."""
-    if time is None or model.time is None:
-        return np.zeros(len(past.topic))
-    return model.time.intensity[past.topic, past.level] + past.trait_log_seconds - time.log_seconds
+    scopes = (_if_wrong(same, turned, f), _if_wrong(overall, turned, f), others)
+    columns = [
+        *_topic_columns(past, model),
+        *_time_columns(time),
+        *_amounts(past, f),
+        *_if_foretold(past, model, time, f),
+        *(f.log1p(column) for sums in scopes for outcome in sums[:2] for column in outcome),
+        *(column for sums in scopes for column in _form(sums, f)),
+        *_pace(same),
+        *_pace(overall),
+        *_since(columns_of(past.hours_topic), f),
+        *_since(columns_of(past.hours_any), f),
+        f.log1p(gap),
+        gap == 0.0,
+        gap == 1.0,
+        *columns_of(past.paths[:, :TRIES]),
+    ]
+    return side_by_side(columns, n).astype(np.float32)
 
 
 def standardise(dense: Float32Array, mean: Float32Array, scale: Float32Array) -> Float32Array:
     """Columns in units of their spread in training, clipped. Shapes (N, D), (D,), (D,)."""
-    columns: Float32Array = np.clip((dense - mean) / scale, -MAX_STANDARDISED, MAX_STANDARDISED).astype(np.float32)
-    return columns
+    columns = (dense - mean) / scale
+    np.minimum(np.maximum(columns, -MAX_STANDARDISED, out=columns), MAX_STANDARDISED, out=columns)
+    return columns.astype(np.float32, copy=False)
 
 
-def _topic_columns(past: Summaries, model: LnirtParameters) -> FloatArray:
-    columns = [model.discrimination[past.topic], model.easiness[past.topic, past.level], model.practice[past.topic, 1]]
+def _if_wrong(decayed: Sums, turned: list[Column], f: Functions) -> Sums:
+    """Successes, failures and expected successes had the last answer on the topic been wrong."""
+    successes, failures, expected = decayed[:3]
+    return [
+        [f.most(sums - weight, 0.0) for sums, weight in zip(successes, turned, strict=True)],
+        [sums + weight for sums, weight in zip(failures, turned, strict=True)],
+        expected,
+    ]
+
+
+def _if_foretold(past: Summaries, model: LnirtParameters, time: TimePrior | None, f: Functions) -> list[Column]:
+    """What the student's ability, their traits, and others at the same try foretell: 4 columns."""
+    expected = picked(model.expected_success().ravel(), past.topic * N_LEVELS + past.level)
+    traits, tries = columns_of(past.trait_success), columns_of(past.paths[:, TRIES])
+    pace = _foretold_pace(past, model, time)
+    return [columns_of(past.ability_if_wrong), _logit(expected + traits, f), _logit(expected + tries, f), pace]
+
+
+def _logit(share: Column, f: Functions) -> Column:
+    """The logit of foretold success, which is kept away from 0 and 1."""
+    bounded = f.bounded(share, LEAST_SHARE, 1.0 - LEAST_SHARE)
+    return f.log(bounded / (1.0 - bounded))
+
+
+def _foretold_pace(past: Summaries, model: LnirtParameters, time: TimePrior | None) -> Column:
+    """Log seconds that the traits foretell beyond LNIRT's."""
+    if time is None or model.time is None:
+        return 0.0
+    intensity = picked(model.time.intensity.ravel(), past.topic * N_LEVELS + past.level)
+    return intensity + columns_of(past.trait_log_seconds) - columns_of(time.log_seconds)
+
+
+def _topic_columns(past: Summaries, model: LnirtParameters) -> list[Column]:
+    cell = past.topic * N_LEVELS + past.level
+    discrimination, _, rate, *_ = picked(model.of_topics, past.topic)
+    columns = [discrimination, picked(model.easiness.ravel(), cell), rate]
     if model.time is None:
-        columns += [np.zeros(len(past.topic))] * 2
-    else:
-        columns += [model.time.intensity[past.topic, past.level], model.time.residual_variance[past.topic]]
-    return np.stack(columns, axis=1)
+        return [*columns, 0.0, 0.0]
+    return [*columns, picked(model.time.intensity.ravel(), cell), picked(model.time.residual_variance, past.topic)]
 
 
-def _time_columns(past: Summaries, time: TimePrior | None) -> FloatArray:
+def _time_columns(time: TimePrior | None) -> list[Column]:
     if time is None:
-        return np.zeros((len(past.topic), 3))
-    return np.stack([time.speed, time.speed_sd, time.offset], axis=1)
+        return [0.0, 0.0, 0.0]
+    return [columns_of(time.speed), columns_of(time.speed_sd), columns_of(time.offset)]
 
 
-def _amounts(past: Summaries) -> FloatArray:
-    this_level: IntArray = past.level[:, None]
-    attempts = np.take_along_axis(past.attempts, this_level, axis=1)[:, 0]
-    tried = past.attempts.sum(axis=1)
-    right = past.correct.sum(axis=1) - (past.last > 0)
-    return np.log1p(np.stack([attempts, tried, past.n_answers, past.n_topics, right, tried - right], axis=1))
+def _amounts(past: Summaries, f: Functions) -> list[Column]:
+    attempts = picked(past.attempts.ravel(), np.arange(len(past.level)) * N_LEVELS + past.level)
+    tried = sum(columns_of(past.attempts))
+    right = sum(columns_of(past.correct)) - (columns_of(past.last) > 0)
+    amounts = [attempts, tried, columns_of(past.n_answers), columns_of(past.n_topics), right, tried - right]
+    return [f.log1p(amount) for amount in amounts]
 
 
-def _form(decayed: FloatArray) -> FloatArray:
+def _form(decayed: Sums, f: Functions) -> list[Column]:
     """Successes beyond those expected of an average student, in units of about one standard deviation."""
-    answers = decayed[:, 0] + decayed[:, 1]
-    return (decayed[:, 0] - decayed[:, 2]) / np.sqrt(1.0 + answers)
+    successes, failures, expected = decayed[:3]
+    return [
+        (right - average) / f.sqrt(1.0 + right + wrong)
+        for right, wrong, average in zip(successes, failures, expected, strict=True)
+    ]
 
 
-def _pace(decayed: FloatArray) -> FloatArray:
+def _pace(decayed: Sums) -> list[Column]:
     """Mean log seconds beyond the tasks' intensities, shrunk towards 0 by one answer."""
-    return decayed[:, 3] / (1.0 + decayed[:, 4])
+    return [beyond / (1.0 + timed) for beyond, timed in zip(decayed[3], decayed[4], strict=True)]
 
 
-def _since(hours: FloatArray) -> FloatArray:
-    known = ~np.isnan(hours)
-    return np.stack([np.log1p(np.where(known, hours, 0.0)), known], axis=1)
+def _since(hours: Column, f: Functions) -> list[Column]:
+    known = hours == hours  # not of NaN
+    return [f.log1p(f.where(known, hours, 0.0)), known]

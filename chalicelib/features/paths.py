@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.lnirt import FloatArray, IntArray
-from chalicelib.features.practice_state import StateRow
+from chalicelib.domain.lnirt import N_LEVELS, FloatArray, IntArray
+from chalicelib.features.practice_state import StateColumns
 from chalicelib.features.scan import group_starts
 
 N_FIRST, N_LATEST = 3, 2
@@ -39,8 +40,13 @@ MAX_TRIES = 6
 PARENTS = (None, 0, 1, None, 3, None)
 """The column that each column falls back to."""
 
+_SHORTER = tuple((column, parent) for column, parent in enumerate(PARENTS) if parent is not None)
+
 Keys = npt.NDArray[np.uint32]
-_Hash = npt.NDArray[np.uint64]
+_Hash = Any
+"""A hash, or a topic, of one path (int) or of many (uint64 array)."""
+
+_64_BITS = 0xFFFFFFFFFFFFFFFF
 
 NOTHING = 0
 """Stands in a path for a topic that does not exist (yet); topics are their row plus one."""
@@ -55,14 +61,14 @@ class PathTable:
 
     def lookup(self, keys: Keys) -> FloatArray:
         """Values of the paths, 0 where neither a path nor its shorter ones are known. (N, N_PATHS) gives the same."""
-        found = np.zeros(keys.shape)
         if not len(self.keys):
-            return found
+            return np.zeros(keys.shape)
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        known = self.keys[at] == keys
-        for column, parent in enumerate(PARENTS):
-            shorter = 0.0 if parent is None else found[:, parent]
-            found[:, column] = np.where(known[:, column], self.values[at[:, column]], shorter)
+        unknown = self.keys.take(at) != keys
+        found = self.values.take(at)
+        found[unknown] = 0.0
+        for column, parent in _SHORTER:
+            np.copyto(found[:, column], found[:, parent], where=unknown[:, column])
         return found
 
 
@@ -76,50 +82,59 @@ def path_keys(asked: IntArray, first: IntArray, latest: IntArray, attempts: IntA
 
     ``attempts`` (N,): answers on the asked topic so far.
     """
-    keys = np.empty((len(asked), N_PATHS), dtype=np.uint32)
-    tries = np.minimum(attempts, MAX_TRIES)[:, None]
-    for begin, topics in ((0, first), (N_FIRST, latest), (N_FIRST + N_LATEST, tries)):
-        path = _mixed(np.full(len(asked), begin + 1, dtype=np.uint64), asked)
-        for position in range(topics.shape[1]):
-            path = _mixed(path, topics[:, position])
-            keys[:, begin + position] = path >> np.uint64(32)
-    return keys
+    tries = np.minimum(attempts, MAX_TRIES)
+    hashes = _hashes(*(columns.astype(np.uint64) for columns in (asked, first.T, latest.T, tries)))
+    return np.stack(hashes, axis=1).astype(np.uint32)
 
 
-def _mixed(path: _Hash, topic: IntArray) -> _Hash:
+def _hashes(asked: _Hash, first: Iterable[_Hash], latest: Iterable[_Hash], tries: _Hash) -> list[_Hash]:
+    """Hashes of the N_PATHS paths, of one or of many."""
+    hashes = []
+    for begin, topics in ((0, first), (N_FIRST, latest), (N_FIRST + N_LATEST, (tries,))):
+        path = _mixed(begin + 1, asked)
+        for topic in topics:
+            path = _mixed(path, topic)
+            hashes.append(path >> 32)
+    return hashes
+
+
+def _mixed(path: _Hash, topic: _Hash) -> _Hash:
     """The hash of a path that is one topic longer (the finaliser of SplitMix64, Steele et al. 2014)."""
-    with np.errstate(over="ignore"):
-        value = path * np.uint64(0x9E3779B97F4A7C15) + topic.astype(np.uint64) + np.uint64(1)
-        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+    value = (path * 0x9E3779B97F4A7C15 & _64_BITS) + topic + 1 & _64_BITS
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & _64_BITS
+    value = (value ^ value >> 27) * 0x94D049BB133111EB & _64_BITS
+    return value ^ value >> 31
 
 
-def keys_of_state(rows: Iterable[StateRow], codes: Sequence[int], asked: Sequence[tuple[str, int]]) -> Keys:
-    """Paths of one student to each ``asked`` topic (key and row). ``codes`` gives each state row's topic row."""
-    begun: dict[str, int] = {}
-    ended: dict[str, int] = {}
-    token: dict[str, int] = {}
-    tried: dict[str, int] = {}
-    for row, code in zip(rows, codes, strict=True):
-        begun[row.topic] = min(begun.get(row.topic, row.first_index), row.first_index)
-        ended[row.topic] = max(ended.get(row.topic, row.last_index), row.last_index)
-        token[row.topic] = code + 1
-        tried[row.topic] = tried.get(row.topic, 0) + row.attempts
-    # One topic more than is needed: the asked one is left out.
-    by_end = sorted(ended, key=ended.__getitem__, reverse=True)[: N_LATEST + 1]
-    first = [token[topic] for topic in sorted(begun, key=begun.__getitem__)[:N_FIRST]]
+def keys_of_state(
+    columns: StateColumns, codes: Sequence[int], asked: Sequence[int], topics: Sequence[str], attempts: Sequence[float]
+) -> Keys:
+    """Paths of one student to each asked topic.
+
+    ``codes`` gives each state row's topic row; ``asked``, ``topics`` and ``attempts`` the asked topics' rows, their
+    keys, and the student's answers on them so far.
+    """
+    first = [codes[row] + 1 for row in _distinct(columns.topics, columns.first_index.argsort(), N_FIRST)]
     first += [NOTHING] * (N_FIRST - len(first))
-    latest = []
-    for topic, _ in asked:
-        others = [token[other] for other in by_end if other != topic][:N_LATEST]
-        latest.append(others + [NOTHING] * (N_LATEST - len(others)))
-    return path_keys(
-        np.array([code for _, code in asked], dtype=np.int64),
-        np.tile(np.array(first, dtype=np.int64), (len(asked), 1)),
-        np.array(latest, dtype=np.int64).reshape(len(asked), N_LATEST),
-        np.array([tried.get(topic, 0) for topic, _ in asked], dtype=np.int64),
-    )
+    # One topic more than is needed: the asked one is left out.
+    by_end = _distinct(columns.topics, columns.last_index.argsort()[::-1], N_LATEST + 1)
+    hashes = []
+    for code, topic, n in zip(asked, topics, attempts, strict=True):
+        latest = [codes[row] + 1 for row in by_end if columns.topics[row] != topic][:N_LATEST]
+        latest += [NOTHING] * (N_LATEST - len(latest))
+        hashes.append(_hashes(code, first, latest, min(int(n), MAX_TRIES)))
+    return np.array(hashes, dtype=np.uint32).reshape(len(asked), N_PATHS)
+
+
+def _distinct(topics: Sequence[str], order: IntArray, wanted: int) -> list[int]:
+    """The first rows, in ``order``, of the first ``wanted`` topics: a topic has at most one row per difficulty."""
+    found: dict[str, int] = {}
+    for row in order[: wanted * N_LEVELS].tolist():
+        if topics[row] not in found:
+            found[topics[row]] = row
+            if len(found) == wanted:
+                break
+    return list(found.values())
 
 
 def keys_of_history(

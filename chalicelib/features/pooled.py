@@ -9,17 +9,18 @@ linear recurrence over the history.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.lnirt import IntArray, LnirtParameters
+from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters
 from chalicelib.features.answers import AnswerTable
-from chalicelib.features.practice_state import DECAY_ANSWERS, UserState
+from chalicelib.features.practice_state import DECAY_ANSWERS
 from chalicelib.features.scan import group_starts
-from chalicelib.features.summaries import answer_steps, decayed_rows
+from chalicelib.features.summaries import answer_steps
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -34,30 +35,39 @@ class PooledLayout:
     pairs: tuple[tuple[int, int], ...]
     n_columns: int
 
+    positions: IntArray = field(init=False, repr=False, compare=False)
+    """Of the pairs in decayed sums (5, K) laid out in a line. Shape (F,)."""
+
+    def __post_init__(self) -> None:
+        lines = [statistic * len(DECAY_ANSWERS) + decay for statistic, decay in self.pairs]
+        object.__setattr__(self, "positions", np.array(lines, dtype=np.int64))
+
     @property
     def width(self) -> int:
         """Length of a pooled vector."""
         return len(self.pairs) * self.n_columns
 
 
-def pooled_state(
-    state: UserState, columns: IntArray, own: int, layout: PooledLayout, model: LnirtParameters
-) -> Float32Array:
-    """The pooled vector of one state; ``columns`` (R,) gives each row's topic column, ``own`` the asked topic's one.
+def pooled_state(decayed: FloatArray, columns: IntArray, own: IntArray, layout: PooledLayout) -> Float32Array:
+    """Pooled vectors of one state for N asked topics. Shape (N, width).
 
-    Shape (1, width).
+    ``decayed`` (R, 5, K) are the state's decayed sums, ``columns`` (R,) each row's topic column, ``own`` (N,) the asked
+    topics' columns.
     """
-    statistics = [pair[0] for pair in layout.pairs]
-    decays = [pair[1] for pair in layout.pairs]
-    sums = np.zeros((layout.n_columns, len(layout.pairs)))
-    np.add.at(sums, columns, decayed_rows(state, model)[:, statistics, decays])
-    sums[own] = 0.0
-    return compressed(sums.reshape(1, -1))
+    n_pairs = len(layout.pairs)
+    picked = decayed.reshape(len(decayed), math.prod(decayed.shape[1:])).take(layout.positions, axis=1)
+    place = (columns * n_pairs)[:, None] + np.arange(n_pairs)
+    sums = np.bincount(place.ravel(), picked.ravel(), minlength=layout.width)
+    vectors = np.empty((len(own), layout.n_columns, n_pairs), dtype=np.float32)
+    vectors[:] = compressed(sums).reshape(layout.n_columns, n_pairs)
+    vectors[np.arange(len(own)), own] = 0.0
+    return vectors.reshape(len(own), -1)
 
 
 def compressed(sums: npt.NDArray[np.floating]) -> Float32Array:
     """Signed square root: counts grow, their information grows more slowly."""
-    return (np.sign(sums) * np.sqrt(np.abs(sums))).astype(np.float32)
+    roots: Float32Array = np.copysign(np.sqrt(np.abs(sums)), sums).astype(np.float32)
+    return roots
 
 
 @dataclass(frozen=True, slots=True)

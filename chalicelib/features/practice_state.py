@@ -19,9 +19,12 @@ history at once; a property test holds the two equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -77,13 +80,144 @@ class StateRow:
     decayed: FloatArray = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+NUMBERS = (
+    "difficulty", "attempts", "correct", "timed", "sum_log_seconds", "sum_sq_log_seconds", "first_index", "last_index",
+    "last_correct", "last_at",
+)  # fmt: skip
+"""The columns of :attr:`StateColumns.numbers`."""
+
+STATISTICS = slice(1, 5)
+"""Among them what LNIRT needs: attempts, correct, timed, sum of log seconds."""
+
+
+@dataclass(frozen=True, eq=False)
+class StateColumns:
+    """The rows of a state as columns, which is how they are stored, read and predicted from.
+
+    ``topics`` (R,) keys; ``numbers`` (R, 10) :data:`NUMBERS`, with ``last_at`` in seconds since the epoch and NaN for
+    None; ``decayed`` (R, 4, K).
+    """
+
+    topics: Sequence[str]
+    numbers: FloatArray
+    decayed: FloatArray
+
+    def __len__(self) -> int:
+        """R."""
+        return len(self.topics)
+
+    @property
+    def levels(self) -> npt.NDArray[np.int64]:
+        """Difficulties as 0..3. Shape (R,)."""
+        return self.numbers[:, 0].astype(np.int64) - 1
+
+    @property
+    def statistics(self) -> FloatArray:
+        """Attempts, correct, timed and sum of log seconds. Shape (R, 4)."""
+        return self.numbers[:, STATISTICS]
+
+    @property
+    def first_index(self) -> FloatArray:
+        """Shape (R,)."""
+        return self.numbers[:, 6]
+
+    @property
+    def last_index(self) -> FloatArray:
+        """Shape (R,)."""
+        return self.numbers[:, 7]
+
+    @property
+    def last_correct(self) -> FloatArray:
+        """1 or 0. Shape (R,)."""
+        return self.numbers[:, 8]
+
+    @property
+    def last_at(self) -> FloatArray:
+        """Seconds since the epoch, NaN where no time is known. Shape (R,)."""
+        return self.numbers[:, 9]
+
+    def select(self, rows: npt.NDArray[np.int64]) -> StateColumns:
+        """Some of the rows."""
+        return StateColumns([self.topics[row] for row in rows], self.numbers[rows], self.decayed[rows])
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[StateRow]) -> StateColumns:
+        """The columns of rows."""
+        numbers = [[_as_number(getattr(row, name)) for name in NUMBERS] for row in rows]
+        return cls(
+            [row.topic for row in rows],
+            np.array(numbers, dtype=np.float64).reshape(len(rows), len(NUMBERS)),
+            np.array([row.decayed for row in rows], dtype=np.float64).reshape(len(rows), *DECAYED_SHAPE),
+        )
+
+
+def _as_number(value: float | datetime | None) -> float:
+    if value is None:
+        return math.nan
+    return value.timestamp() if isinstance(value, datetime) else float(value)
+
+
+class StoredRows(Sequence[StateRow]):
+    """Rows that are kept as columns: each is made when it is asked for, so that a prediction makes none."""
+
+    def __init__(self, columns: StateColumns) -> None:
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    @overload
+    def __getitem__(self, index: int) -> StateRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[StateRow]: ...
+    def __getitem__(self, index: int | slice) -> StateRow | Sequence[StateRow]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        number = dict(zip(NUMBERS, self.columns.numbers[index].tolist(), strict=True))
+        counts = {name: int(number[name]) for name in NUMBERS if name in _COUNTS}
+        return StateRow(
+            topic=self.columns.topics[index],
+            sum_log_seconds=number["sum_log_seconds"],
+            sum_sq_log_seconds=number["sum_sq_log_seconds"],
+            last_correct=bool(number["last_correct"]),
+            last_at=None if math.isnan(number["last_at"]) else datetime.fromtimestamp(number["last_at"], UTC),
+            decayed=self.columns.decayed[index],
+            **counts,
+        )
+
+    def __iter__(self) -> Iterator[StateRow]:
+        return (self[index] for index in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+
+_COUNTS = ("difficulty", "attempts", "correct", "timed", "first_index", "last_index")
+
+
+@dataclass(frozen=True)
 class UserState:
-    """All rows of one student. ``n_answers`` is the index that the next answer will have."""
+    """All rows of one student. ``n_answers`` is the index that the next answer will have.
+
+    ``rows`` and ``columns`` are the same: rows to advance, columns to predict from.
+    """
 
     user_id: str
     n_answers: int
-    rows: tuple[StateRow, ...]
+    rows: Sequence[StateRow]
+
+    @cached_property
+    def columns(self) -> StateColumns:
+        """The rows as columns."""
+        return self.rows.columns if isinstance(self.rows, StoredRows) else StateColumns.of_rows(self.rows)
+
+    def without(self, topic: str) -> UserState:
+        """The state without the rows of a topic, its number of answers as it was."""
+        others = [row for row, other in enumerate(self.columns.topics) if other != topic]
+        return replace(self, rows=StoredRows(self.columns.select(np.array(others, dtype=np.int64))))
 
 
 def advance(row: StateRow | None, answer: Answer, index: int) -> StateRow:

@@ -10,28 +10,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from chalicelib.domain.lnirt import (
-    N_LEVELS,
-    FloatArray,
-    IntArray,
-    LnirtParameters,
-    ability_from,
-    grid_log_likelihoods,
-)
+from chalicelib.domain.lnirt import ABILITY_GRID, N_LEVELS, FloatArray, IntArray, LnirtParameters, ability_from
 from chalicelib.features.paths import keys_of_state
 from chalicelib.features.population import Population
-from chalicelib.features.practice_state import (
-    DECAY_ANSWERS,
-    FAILURES,
-    LOG_SECONDS,
-    SUCCESSES,
-    TIMED,
-    StateRow,
-    UserState,
-)
+from chalicelib.features.practice_state import DECAY_ANSWERS, FAILURES, LOG_SECONDS, SUCCESSES, TIMED, UserState
 
 Wanted = Sequence[tuple[str, int]]
 """Topic keys, each with a difficulty of 1..4."""
@@ -95,121 +82,173 @@ def summarise_many(
     state: UserState, wanted: Wanted, now: datetime | None, model: LnirtParameters, population: Population
 ) -> Summaries:
     """The same for several topics and difficulties: what is the same for all is computed once."""
-    seen = _Seen(state, list(dict.fromkeys(topic for topic, _ in wanted)), model)
-    which = np.array([seen.position[topic] for topic, _ in wanted])
-    n = len(wanted)
-    ability, ability_sd, ability_if_wrong = seen.abilities(model)
-    precision, weighted = _speed_of_rows(model, seen.codes, seen.levels, seen.statistics)
-    asked = np.array([model.code(topic) for topic in seen.position])
-    trait_success, trait_log_seconds = seen.traits(asked, model, population)
-    keys = keys_of_state(state.rows, seen.codes.tolist(), list(zip(seen.position, asked.tolist(), strict=True)))
-    decayed = decayed_rows(state, model)
-    by_level = seen.per_topic(seen.at_level())
-    return Summaries(
-        topic=asked[which],
-        level=np.array([difficulty - 1 for _, difficulty in wanted]),
-        n_answers=np.full(n, float(state.n_answers)),
-        attempts=by_level[which, 0],
-        correct=by_level[which, 1],
-        timed=by_level[which, 2],
-        log_seconds=by_level[which, 3],
-        ability=np.repeat(ability, n),
-        ability_sd=np.repeat(ability_sd, n),
-        speed_precision=np.repeat(precision, n),
-        speed_weighted=np.repeat(weighted, n),
-        same=seen.per_topic(decayed)[which],
-        overall=np.repeat(decayed.sum(axis=0)[None], n, axis=0),
-        hours_topic=np.array([_hours_since(row, now) for row in seen.last])[which],
-        hours_any=np.repeat(_hours_since(max(state.rows, key=_by_last, default=None), now), n),
-        gap=np.array([0.0 if row is None else float(state.n_answers - row.last_index) for row in seen.last])[which],
-        last=np.array([0.0 if row is None else 2.0 * row.last_correct - 1.0 for row in seen.last])[which],
-        n_topics=np.full(n, float(len({row.topic for row in state.rows}))),
-        ability_if_wrong=ability_if_wrong[which],
-        trait_success=trait_success[which],
-        trait_log_seconds=trait_log_seconds[which],
-        paths=population.paths.lookup(keys)[which],
-    )
+    return SeenState(state, model).summaries(wanted, now, population)
 
 
-class _Seen:
-    """A state's rows as arrays, and which of T asked topics each belongs to."""
+class SeenState:
+    """A student's state as a model sees it: R rows, and what the model knows of each row's topic and difficulty.
 
-    def __init__(self, state: UserState, topics: Sequence[str], model: LnirtParameters) -> None:
-        rows = state.rows
-        self.position = {topic: i for i, topic in enumerate(topics)}
-        self.codes = np.array([model.code(row.topic) for row in rows], dtype=np.int64)
-        self.levels = np.array([row.difficulty - 1 for row in rows], dtype=np.int64)
-        self.statistics = np.array(
-            [(row.attempts, row.correct, row.timed, row.sum_log_seconds) for row in rows], dtype=np.float64
-        ).reshape(-1, 4)
-        self._topic = np.array([self.position.get(row.topic, -1) for row in rows], dtype=np.int64)
-        self.last: list[StateRow | None] = [None] * len(topics)
-        self._right: list[tuple[int, int]] = []
-        at: dict[int, int] = {}
-        for number, (topic, row) in enumerate(zip(self._topic.tolist(), rows, strict=True)):
-            before = self.last[topic] if topic >= 0 else row
-            if before is None or row.last_index > before.last_index:
-                self.last[topic], at[topic] = row, number
-        # Asked topics whose last answer was right, each with the row that it counts in.
-        self._right = [(topic, number) for topic, number in at.items() if rows[number].last_correct]
+    What is needed of a state are sums over its rows, of their numbers times constants of their topics, so that the
+    work does not grow by more than some nanoseconds per row and number.
+    """
 
-    def at_level(self) -> FloatArray:
-        """Each row's statistics at its level. Shape (R, 4, 4)."""
-        spread = np.zeros((len(self.levels), 4, N_LEVELS))
-        spread[np.arange(len(self.levels)), :, self.levels] = self.statistics
-        return spread
+    def __init__(self, state: UserState, model: LnirtParameters) -> None:
+        self.state, self.model = state, model
+        self.columns = columns = state.columns
+        self.code_list = [model.code(topic) for topic in columns.topics]
+        self._code = np.array(self.code_list, dtype=np.int64)
+        self.level = columns.levels
+        cell = self._code * N_LEVELS + self.level
+        self._attempts, self._correct, self._timed, log_seconds = columns.statistics.T
+        self._expected = model.expected_success().ravel().take(cell)
+        self._beyond = self._correct - self._attempts * self._expected
+        self._log_right = model.log_right.take(cell, axis=0)
+        if model.time is None:
+            self._timed = self._intensity = self._slow = np.zeros(len(columns))
+        else:
+            self._intensity = model.time.intensity.ravel().take(cell)
+            self._slow = log_seconds - self._timed * self._intensity
 
-    def per_topic(self, values: FloatArray) -> FloatArray:
-        """The rows' values (R, ...) summed by asked topic, (T, ...)."""
-        sums = np.zeros((len(self.position), *values.shape[1:]))
-        kept = self._topic >= 0
-        np.add.at(sums, self._topic[kept], values[kept])
+    def summaries(self, wanted: Wanted, now: datetime | None, population: Population) -> Summaries:
+        """What N predictions need, on topics and difficulties that may repeat."""
+        asked = _Asked(self, list(dict.fromkeys(topic for topic, _ in wanted)), now)
+        by_level = asked.by_level()
+        ability, ability_sd, ability_if_wrong = self._abilities(asked)
+        trait_success, trait_log_seconds = self._traits(asked, population)
+        keys = keys_of_state(
+            self.columns, self.code_list, asked.code_list, asked.topics, by_level[:, 0].sum(axis=1).tolist()
+        )
+        by_topic: dict[str, Any] = {
+            "topic": asked.code,
+            "attempts": by_level[:, 0],
+            "correct": by_level[:, 1],
+            "timed": by_level[:, 2],
+            "log_seconds": by_level[:, 3],
+            "same": asked.same(),
+            "hours_topic": asked.hours,
+            "gap": asked.gap,
+            "last": asked.last,
+            "ability_if_wrong": ability_if_wrong,
+            "trait_success": trait_success,
+            "trait_log_seconds": trait_log_seconds,
+            "paths": population.paths.lookup(keys),
+        }
+        if len(asked.topics) < len(wanted):
+            which = [asked.position[topic] for topic, _ in wanted]
+            by_topic = {name: values.take(which, axis=0) for name, values in by_topic.items()}
+        for_all = np.empty((7, len(wanted)))
+        precision, weighted = self._speed()
+        of_all = (self.state.n_answers, ability, ability_sd, precision, weighted, self._hours_any(now), self._n_topics)
+        for_all.T[:] = of_all
+        n_answers, abilities, ability_sds, precisions, weights, hours_any, n_topics = for_all
+        return Summaries(
+            level=np.array([difficulty - 1 for _, difficulty in wanted]),
+            n_answers=n_answers,
+            ability=abilities,
+            ability_sd=ability_sds,
+            speed_precision=precisions,
+            speed_weighted=weights,
+            overall=np.repeat(self.decayed.sum(axis=0)[None], len(wanted), axis=0),
+            hours_any=hours_any,
+            n_topics=n_topics,
+            **by_topic,
+        )
+
+    @cached_property
+    def decayed(self) -> FloatArray:
+        """The summary's decayed sums of each row as of the student's next answer. Shape (R, 5, K)."""
+        gap = self.columns.last_index - self.state.n_answers
+        stored = self.columns.decayed * np.exp(gap[:, None] / DECAY_ANSWERS)[:, None, :]
+        sums = np.empty((len(gap), N_DECAYED, len(DECAY_ANSWERS)))
+        successes, failures, expected, beyond, timed = sums.transpose(1, 0, 2)
+        successes[:], failures[:], timed[:] = stored[:, SUCCESSES], stored[:, FAILURES], stored[:, TIMED]
+        np.multiply(successes + failures, self._expected[:, None], out=expected)
+        np.subtract(stored[:, LOG_SECONDS], self._intensity[:, None] * timed, out=beyond)
         return sums
 
-    def abilities(self, model: LnirtParameters) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Ability and its standard deviation, (1,) each, and had the last answer on each topic been wrong, (T,)."""
-        right, wrong = grid_log_likelihoods(model.discrimination[self.codes], model.easiness[self.codes, self.levels])
-        attempts, correct = self.statistics[:, 0], self.statistics[:, 1]
-        sums = np.repeat((correct @ right + (attempts - correct) @ wrong)[None], 1 + len(self.position), axis=0)
-        for topic, row in self._right:
-            sums[1 + topic] += wrong[row] - right[row]
-        ability, ability_sd = ability_from(sums)
-        return ability[:1], ability_sd[:1], ability[1:]
+    def hours_since(self, row: int, now: datetime | None) -> float:
+        """Hours since a row's last answer, NaN where a time is not known."""
+        last_at = float(self.columns.last_at[row])
+        if now is None or math.isnan(last_at):
+            return math.nan
+        return max(now.timestamp() - last_at, 0.0) / 3600.0
 
-    def traits(self, asked: IntArray, model: LnirtParameters, population: Population) -> tuple[FloatArray, FloatArray]:
+    @property
+    def _n_topics(self) -> int:
+        return len(set(self.columns.topics))
+
+    def _hours_any(self, now: datetime | None) -> float:
+        if not len(self.columns):
+            return math.nan
+        return self.hours_since(int(self.columns.last_index.argmax()), now)
+
+    def _abilities(self, asked: _Asked) -> tuple[float, float, FloatArray]:
+        """Ability and its standard deviation, and ability had the last answer on each topic been wrong, (T,).
+
+        Log P(wrong) is log P(correct) less the logit, and what is the same for all abilities does not count.
+        """
+        discrimination = self.model.discrimination
+        failures = float((self._attempts - self._correct) @ discrimination.take(self._code))
+        turned = np.zeros(1 + len(asked.topics))
+        turned[1:] = (asked.last > 0) * discrimination.take(asked.code)
+        log_likelihood = self._attempts @ self._log_right - (failures + turned)[:, None] * ABILITY_GRID
+        ability, ability_sd = ability_from(log_likelihood)
+        return float(ability[0]), float(ability_sd[0]), ability[1:]
+
+    def _speed(self) -> tuple[float, float]:
+        """The precision of the speed, and its weighted sum."""
+        if self.model.time is None:
+            return 0.0, 0.0
+        weight = self.model.time.weight.take(self._code)
+        return float(self._timed @ weight), -float(self._slow @ weight)
+
+    def _traits(self, asked: _Asked, population: Population) -> tuple[FloatArray, FloatArray]:
         """What the traits foretell on each topic had its last answer been wrong, (T,) each."""
-        attempts, correct, timed, log_seconds = self.statistics.T
-        beyond_success = correct - attempts * model.expected_success()[self.codes, self.levels]
-        if model.time is None:
-            timed, slow = np.zeros(len(timed)), np.zeros(len(timed))
-        else:
-            slow = log_seconds - timed * model.time.intensity[self.codes, self.levels]
         traits = population.traits
-        told = traits.evidence(self.codes, attempts, beyond_success, timed, slow)
-        right, nothing = np.zeros(len(asked)), np.zeros(len(asked))
-        right[[topic for topic, _ in self._right]] = 1.0
-        sums = told.sum(axis=0) - traits.evidence(asked, nothing, right, nothing, nothing)
-        return traits.expected(asked, traits.scores(sums))
+        total = traits.total(self._code, self._attempts, self._beyond, self._timed, self._slow)
+        scores = traits.scores_if_wrong(total, asked.code, (asked.last > 0).astype(np.float64))
+        return traits.expected(asked.code, scores)
 
 
-def _by_last(row: StateRow) -> int:
-    return row.last_index
+class _Asked:
+    """T topics that are asked for, and which rows of a state are theirs.
 
+    ``hours``, ``gap`` and ``last`` (T,): as in :class:`Summaries`.
+    """
 
-def decayed_rows(state: UserState, model: LnirtParameters) -> FloatArray:
-    """The summary's decayed sums of each row as of the student's next answer. Shape (R, 5, K)."""
-    if not state.rows:
-        return np.zeros((0, N_DECAYED, len(DECAY_ANSWERS)))
-    codes = np.array([model.code(row.topic) for row in state.rows])
-    levels = np.array([row.difficulty - 1 for row in state.rows])
-    gap = np.array([float(state.n_answers - row.last_index) for row in state.rows])
-    stored = np.stack([row.decayed for row in state.rows])
-    stored = stored * np.exp(-gap[:, None] / DECAY_ANSWERS)[:, None, :]
-    answers = stored[:, SUCCESSES] + stored[:, FAILURES]
-    expected = model.expected_success()[codes, levels][:, None] * answers
-    intensity = model.time.intensity[codes, levels] if model.time is not None else np.zeros(len(codes))
-    beyond = stored[:, LOG_SECONDS] - intensity[:, None] * stored[:, TIMED]
-    return np.stack([stored[:, SUCCESSES], stored[:, FAILURES], expected, beyond, stored[:, TIMED]], axis=1)
+    def __init__(self, seen: SeenState, topics: list[str], now: datetime | None) -> None:
+        self.topics, self.position = topics, {topic: i for i, topic in enumerate(topics)}
+        self.code_list = [seen.model.code(topic) for topic in topics]
+        self.code = np.array(self.code_list, dtype=np.int64)
+        self._seen = seen
+        self._rows = [row for row, topic in enumerate(seen.columns.topics) if topic in self.position]
+        self._topic_of_row = [self.position[seen.columns.topics[row]] for row in self._rows]
+        last_index = seen.columns.last_index
+        latest: dict[int, int] = {}
+        for topic, row in zip(self._topic_of_row, self._rows, strict=True):
+            if topic not in latest or last_index[row] > last_index[latest[topic]]:
+                latest[topic] = row
+        n = len(topics)
+        self.hours, self.gap, self.last = np.full(n, math.nan), np.zeros(n), np.zeros(n)
+        for topic, row in latest.items():
+            self.hours[topic] = seen.hours_since(row, now)
+            self.gap[topic] = seen.state.n_answers - last_index[row]
+            self.last[topic] = 2.0 * seen.columns.last_correct[row] - 1.0
+
+    def by_level(self) -> FloatArray:
+        """Attempts, correct, timed and log seconds on each topic by level. Shape (T, 4, 4)."""
+        statistics = np.zeros((len(self.topics), 4, N_LEVELS))
+        if self._rows:
+            found = self._seen.columns.statistics.take(self._rows, axis=0)
+            statistics[self._topic_of_row, :, self._seen.level.take(self._rows)] = found
+        return statistics
+
+    def same(self) -> FloatArray:
+        """Decayed sums on each topic. Shape (T, 5, K)."""
+        sums = np.zeros((len(self.topics), N_DECAYED, len(DECAY_ANSWERS)))
+        if self._rows:
+            np.add.at(sums, self._topic_of_row, self._seen.decayed.take(self._rows, axis=0))
+        return sums
 
 
 def answer_steps(
@@ -224,20 +263,3 @@ def answer_steps(
     expected = model.expected_success()[topic, level]
     intensity = model.time.intensity[topic, level] if model.time is not None else 0.0
     return np.stack([correct, 1.0 - correct, expected, timed * (log_seconds - intensity), timed], axis=1)
-
-
-def _speed_of_rows(
-    model: LnirtParameters, codes: IntArray, levels: IntArray, statistics: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    if model.time is None:
-        return np.zeros(1), np.zeros(1)
-    noise, intensity = model.time.residual_variance[codes], model.time.intensity[codes, levels]
-    timed, log_seconds = statistics[:, 2], statistics[:, 3]
-    weighted = (timed * intensity - log_seconds) / noise
-    return (timed / noise).sum(keepdims=True), weighted.sum(keepdims=True)
-
-
-def _hours_since(last: StateRow | None, now: datetime | None) -> float:
-    if last is None or last.last_at is None or now is None:
-        return math.nan
-    return max((now - last.last_at).total_seconds(), 0.0) / 3600.0

@@ -32,6 +32,7 @@ class TraitModel:
     time: FloatArray
     time_noise: FloatArray
     _steps: FloatArray = field(init=False, repr=False, compare=False)
+    _loadings: FloatArray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         width = self.n_traits**2 + self.n_traits
@@ -43,6 +44,7 @@ class TraitModel:
             out[:, : self.n_traits**2] = (loadings[:, :, None] * weighted[:, None, :]).reshape(len(loadings), -1)
             out[:, self.n_traits**2 :] = weighted
         object.__setattr__(self, "_steps", steps)
+        object.__setattr__(self, "_loadings", np.stack([self.success, self.time], axis=1))
 
     @property
     def n_traits(self) -> int:
@@ -68,6 +70,22 @@ class TraitModel:
         told[:, square:] = beyond_success[:, None] * success[:, square:] + beyond_log[:, None] * time[:, square:]
         return told
 
+    def total(
+        self,
+        topic: IntArray,
+        attempts: FloatArray,
+        beyond_success: FloatArray,
+        timed: FloatArray,
+        beyond_log: FloatArray,
+    ) -> FloatArray:
+        """The sum of the rows of :meth:`evidence`. Shape (K * K + K,)."""
+        square = self.n_traits**2
+        success, time = self._steps[0].take(topic, axis=0), self._steps[1].take(topic, axis=0)
+        told = np.empty(square + self.n_traits)
+        told[:square] = attempts @ success[:, :square] + timed @ time[:, :square]
+        told[square:] = beyond_success @ success[:, square:] + beyond_log @ time[:, square:]
+        return told
+
     def scores(self, evidence: FloatArray) -> FloatArray:
         """Posterior means of the traits from summed evidence: (n, K * K + K) gives (n, K)."""
         k = self.n_traits
@@ -75,11 +93,24 @@ class TraitModel:
         means: FloatArray = np.linalg.solve(precision, evidence[:, k * k :, None])[:, :, 0]
         return means
 
+    def scores_if_wrong(self, total: FloatArray, topic: IntArray, right: FloatArray) -> FloatArray:
+        """Posterior means had an answer on each topic (n,) that was ``right`` (n,) 1 or 0 been wrong. Shape (n, K).
+
+        ``total`` (K * K + K,) is the evidence of all answers as they were. Outcomes do not change the precision.
+        """
+        k = self.n_traits
+        weighted = total[k * k :] - right[:, None] * self._steps[0, topic, k * k :]
+        means: FloatArray = np.linalg.solve(total[: k * k].reshape(k, k) + np.eye(k), weighted.T).T
+        return means
+
     def expected(self, topic: IntArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Success (a share) and log seconds beyond the topic's means that the scores (n, K) foretell, (n,) each."""
-        success = (self.success[topic] * scores).sum(axis=1)
-        log_seconds = (self.time[topic] * scores).sum(axis=1)
-        return np.clip(success, -1.0, 1.0), np.clip(log_seconds, -MAX_LOG_SHIFT, MAX_LOG_SHIFT)
+        both = (self._loadings.take(topic, axis=0) @ scores[:, :, None])[:, :, 0]
+        both = np.minimum(np.maximum(both, -_MOST_FORETOLD), _MOST_FORETOLD)
+        return both[:, 0], both[:, 1]
+
+
+_MOST_FORETOLD = np.array([1.0, MAX_LOG_SHIFT])
 
 
 def no_traits(n_topics: int) -> TraitModel:

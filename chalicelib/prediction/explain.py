@@ -96,10 +96,9 @@ def explain(
         return []
     known = _Known(predictor.summarise(state, topic, difficulty, now), state)
     nobody = UserState(NEWCOMER, 0, ())
-    without_topic = replace(state, rows=tuple(row for row in state.rows if row.topic != topic))
     instead = _Others(
         newcomer=_Known(predictor.summarise(nobody, topic, difficulty, now), nobody),
-        elsewhere=predictor.summarise(without_topic, topic, difficulty, now),
+        elsewhere=predictor.summarise(state.without(topic), topic, difficulty, now),
     )
     try:
         actual = _values(predictor, prediction.source, known, topic)

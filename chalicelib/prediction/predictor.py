@@ -12,21 +12,23 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
+from chalicelib.domain.columns import OF_FLOATS
 from chalicelib.domain.errors import ModelError
-from chalicelib.domain.lnirt import LnirtParameters, SuccessPrior, TimePrior, sigmoid
+from chalicelib.domain.lnirt import FloatArray, LnirtParameters, SuccessPrior, TimePrior, sigmoid
 from chalicelib.domain.lnirt_json import from_json
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, DEFAULT_SECONDS, Prediction, Source
 from chalicelib.domain.tasks import MAX_SECONDS
 from chalicelib.features.inputs import dense_columns, standardise, success_priors, time_priors
 from chalicelib.features.pooled import pooled_state
 from chalicelib.features.practice_state import UserState
-from chalicelib.features.summaries import Summaries, summarise_state
+from chalicelib.features.summaries import SeenState, Summaries, summarise_state
 from chalicelib.prediction.keras_archive import read_keras
 from chalicelib.prediction.networks import Networks, check_fit, network_inputs, time_column
 from chalicelib.prediction.vocabulary import Vocabulary, read_vocabulary
@@ -70,14 +72,17 @@ class Predictor:
         student_known = state.n_answers > 0
         if not topic_known and not student_known:
             return DEFAULT_PREDICTION
-        past = self.summarise(state, topic, difficulty, now)
+        seen = SeenState(state, self.lnirt)
+        past = seen.summaries([(topic, difficulty)], now, self.vocabulary.population)
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
         if topic_known and student_known:
             try:
-                return self._embedding(state, topic, past, success, time)
+                logit, log_seconds = self._embedding(seen, topic, past, success, time)
+                return self.served(Source.EMBEDDING, logit, log_seconds, _variance(time))
             except (ModelError, ArithmeticError, ValueError, IndexError) as error:
                 _LOG.warning("Embedding model prediction failed, falling back to LNIRT: %s", error)
-        return self._lnirt(success, time)
+        log_seconds = None if time is None else float(time.log_seconds[0])
+        return self.served(Source.LNIRT, float(success.logit[0]), log_seconds, _variance(time))
 
     def summarise(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Summaries:
         """What this version's models see of a student's state."""
@@ -91,49 +96,51 @@ class Predictor:
         """
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
         if source is Source.EMBEDDING:
-            return self._embedding_values(state, topic, past, success, time)
+            return self._embedding(SeenState(state, self.lnirt), topic, past, success, time)
         return float(success.logit[0]), float(time.log_seconds[0]) if time is not None else None
 
-    def _embedding(
-        self, state: UserState, topic: str, past: Summaries, success: SuccessPrior, time: TimePrior | None
-    ) -> Prediction:
-        logit, log_seconds = self._embedding_values(state, topic, past, success, time)
-        return self.served(Source.EMBEDDING, logit, log_seconds, float(time.variance[0]) if time is not None else None)
+    def ask_networks(
+        self, seen: SeenState, topics: Sequence[str], past: Summaries, success: SuccessPrior, time: TimePrior | None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Logits and log seconds that the networks give on N topics, (N,) each; zeros for seconds without times.
 
-    def _embedding_values(
-        self, state: UserState, topic: str, past: Summaries, success: SuccessPrior, time: TimePrior | None
-    ) -> tuple[float, float | None]:
+        They are not finite where the networks overflow. ``past``, ``success`` and ``time`` belong to the topics, in
+        their order. Raises ModelError when the networks cannot be run.
+        """
         vocabulary = self.vocabulary
-        dense = standardise(dense_columns(past, self.lnirt, time), vocabulary.mean, vocabulary.scale)
-        user, row = np.array([vocabulary.user_row(state.user_id)]), np.array([vocabulary.topic_row(topic)])
-        columns = np.array([vocabulary.pooled_column(item.topic) for item in state.rows], dtype=np.int64)
-        own = vocabulary.pooled_column(topic)
-        correctness, timing = (
-            pooled_state(state, columns, own, layout, self.lnirt)
-            for layout in (vocabulary.correctness_pooled, vocabulary.time_pooled)
+        columns, own = vocabulary.pooled_columns(seen.columns.topics), vocabulary.pooled_columns(topics)
+        pooled = pooled_state(seen.decayed, columns, own, vocabulary.correctness_pooled)
+        inputs = network_inputs(
+            success.logit,
+            np.full(len(topics), vocabulary.user_row(seen.state.user_id)),
+            np.array([vocabulary.topic_row(topic) for topic in topics]),
+            past.level,
+            past.last,
+            standardise(dense_columns(past, self.lnirt, time), vocabulary.mean, vocabulary.scale),
+            pooled,
         )
-        inputs = network_inputs(success.logit, user, row, past.level, past.last, dense, correctness)
-        logits, logs = self.networks(inputs, time_column(time, 1), timing)
-        logit, log_seconds = float(logits[0]), None if time is None else float(logs[0])
-        if not np.isfinite([logit, log_seconds or 0.0]).all():
-            raise ModelError(f"the networks gave {logit} and {log_seconds}")
-        return logit, log_seconds
+        pooled = pooled_state(seen.decayed, columns, own, vocabulary.time_pooled)
+        logits, log_seconds = self.networks(inputs, time_column(time, len(topics)), pooled)
+        return logits, np.zeros(len(topics)) if time is None else log_seconds
 
-    def _lnirt(self, success: SuccessPrior, time: TimePrior | None) -> Prediction:
-        if time is None:
-            return self.served(Source.LNIRT, float(success.logit[0]), None, None)
-        return self.served(Source.LNIRT, float(success.logit[0]), float(time.log_seconds[0]), float(time.variance[0]))
+    def _embedding(
+        self, seen: SeenState, topic: str, past: Summaries, success: SuccessPrior, time: TimePrior | None
+    ) -> tuple[float, float | None]:
+        (logit,), (log_seconds,) = (part.tolist() for part in self.ask_networks(seen, [topic], past, success, time))
+        if not (math.isfinite(logit) and math.isfinite(log_seconds)):
+            raise ModelError(f"the networks gave {logit} and {log_seconds}")
+        return logit, None if time is None else log_seconds
 
     def served(self, source: Source, logit: float, log_seconds: float | None, variance: float | None) -> Prediction:
         """The prediction that these numbers make, bounded and with its interval.
 
         ``variance`` is that of LNIRT's log seconds; it and ``log_seconds`` are None for a version without times.
         """
-        correct = float(bounded_probability(np.array([logit]))[0])
+        correct = OF_FLOATS.bounded(OF_FLOATS.logistic(logit), LEAST_PROBABILITY, GREATEST_PROBABILITY)
         if log_seconds is None or variance is None:
             return Prediction(correct, DEFAULT_SECONDS, None, None, source, self.version)
         low, high = self._quantiles(source)
-        spread = float(np.sqrt(variance))
+        spread = math.sqrt(variance)
         shortest, middle, longest = (whole_seconds(log_seconds + reach * spread) for reach in (low, 0.0, high))
         return Prediction(correct, middle, shortest, longest, source, self.version)
 
@@ -163,7 +170,15 @@ def whole_seconds(log_seconds: float) -> int:
 
 def bounded_seconds(log_seconds: float) -> float:
     """Seconds within 1 to 86,400, not rounded."""
-    return float(np.exp(np.clip(log_seconds, 0.0, np.log(MAX_SECONDS))))
+    return math.exp(OF_FLOATS.bounded(log_seconds, 0.0, _LONGEST))
+
+
+_LONGEST = math.log(MAX_SECONDS)
+
+
+def _variance(time: TimePrior | None) -> float | None:
+    """LNIRT's variance of one prediction's log seconds."""
+    return None if time is None else float(time.variance[0])
 
 
 def _version(raw: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.errors import ModelError
+from chalicelib.domain.lnirt import IntArray
 from chalicelib.features.inputs import FEATURE_SCHEMA, Float32Array
 from chalicelib.features.paths import PathTable
 from chalicelib.features.pooled import TIMED, PooledLayout
@@ -45,10 +46,13 @@ class Vocabulary:
     time_high: float
     _topic_rows: dict[str, int] = field(init=False, repr=False, compare=False)
     _user_rows: dict[str, int] = field(init=False, repr=False, compare=False)
+    _pooled_columns: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_topic_rows", {name: i + 1 for i, name in enumerate(self.topics)})
         object.__setattr__(self, "_user_rows", {name: i + 1 for i, name in enumerate(self.users)})
+        own = self.topics[: self.correctness_pooled.n_columns - 1]
+        object.__setattr__(self, "_pooled_columns", {name: i for i, name in enumerate(own)})
 
     def topic_row(self, topic: str) -> int:
         """The embedding row of a topic key."""
@@ -60,9 +64,12 @@ class Vocabulary:
 
     def pooled_column(self, topic: str) -> int:
         """The topic's column in the pooled vectors; the last one is shared."""
-        shared = self.correctness_pooled.n_columns - 1
-        row = self._topic_rows.get(topic, shared + 1)
-        return min(row - 1, shared)
+        return self._pooled_columns.get(topic, self.correctness_pooled.n_columns - 1)
+
+    def pooled_columns(self, topics: Sequence[str]) -> IntArray:
+        """The same for R topics, (R,)."""
+        shared, columns = self.correctness_pooled.n_columns - 1, self._pooled_columns
+        return np.array([columns.get(topic, shared) for topic in topics], dtype=np.int64)
 
     def to_json(self) -> bytes:
         """The file's bytes."""

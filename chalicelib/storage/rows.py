@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Row
 
 from chalicelib.domain.tasks import Difficulty, PracticeTask
-from chalicelib.features.practice_state import StateRow, decayed_from_bytes, decayed_to_bytes
+from chalicelib.features.practice_state import (
+    DECAYED_SHAPE,
+    NUMBERS,
+    StateColumns,
+    StateRow,
+    StoredRows,
+    decayed_from_bytes,
+    decayed_to_bytes,
+)
 
 TASK_COLUMNS = (
     "id, user_id, subject, topic, difficulty, difficulty_numeric, task_content, solution_content, answer_content, "
@@ -66,6 +76,31 @@ def state_row_from(
         last_correct,
         last_at,
         decayed_from_bytes(decayed),
+    )
+
+
+_AS_NUMBER = {
+    "last_correct": "CAST(last_correct AS integer)",
+    "last_at": "coalesce(CAST(extract(epoch FROM last_at) AS double precision), 'NaN')",
+}
+
+STATE_AGGREGATES = f"""
+    json_agg(topic ORDER BY first_index) AS topics,
+    string_agg({" || ".join(f"float8send({_AS_NUMBER.get(name, name)})" for name in NUMBERS)} || decayed, ''
+               ORDER BY first_index) AS packed
+"""
+"""A student's rows of ``practice_state`` as two values, which :func:`state_rows_from` reads: the topics, and all
+numbers as bytes."""
+
+_PACKED = np.dtype([("numbers", ">f8", (len(NUMBERS),)), ("decayed", "<f8", DECAYED_SHAPE)])
+"""A row in those bytes: PostgreSQL sends numbers big-endian, and blocks of decayed sums as they were stored."""
+
+
+def state_rows_from(topics: Sequence[str] | None, packed: bytes | None) -> StoredRows:
+    """A state's rows from :data:`STATE_AGGREGATES`; both are None for a student without any."""
+    rows = np.frombuffer(packed or b"", dtype=_PACKED)
+    return StoredRows(
+        StateColumns(topics or (), rows["numbers"].astype(np.float64), rows["decayed"].astype(np.float64))
     )
 
 

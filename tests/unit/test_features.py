@@ -19,7 +19,7 @@ from chalicelib.features.pooled import PooledLayout, pooled_state, pooled_steps
 from chalicelib.features.population import Population
 from chalicelib.features.practice_state import DECAY_ANSWERS, advance, decayed_from_bytes, decayed_to_bytes, replay
 from chalicelib.features.scan import exclusive_decayed, exclusive_sums, group_starts
-from chalicelib.features.summaries import summarise_state
+from chalicelib.features.summaries import SeenState, summarise_state
 from chalicelib.features.traits import TraitModel
 from tests.unit.histories import answers_of, simulate, state_before, time_of
 
@@ -102,7 +102,8 @@ def test_a_whole_history_gives_what_each_stored_state_gives(table: AnswerTable, 
             single = dense_columns(one, model, time_priors(one, model))
             np.testing.assert_allclose(dense[i], single[0], rtol=1e-4, atol=1e-4)
             columns = np.array([column[int(item.topic[-1])] for item in state.rows], dtype=np.int64)
-            vector = pooled_state(state, columns, int(column[table.topic[row]]), LAYOUT, model)
+            decayed = SeenState(state, model).decayed
+            vector = pooled_state(decayed, columns, column[table.topic[[row]]], LAYOUT)
             np.testing.assert_allclose(pooled[row], vector[0], atol=2e-3)
 
 

@@ -177,9 +177,9 @@ def test_the_paths_of_a_history_are_those_of_each_stored_state(topics: list[int]
     answers = [Answer(f"topic {asked}", 1 + row % 4, True) for row, asked in enumerate(topics)]
     for row, asked in enumerate(topics):
         for keys, n in ((before, row), (after, row + 1)):
-            rows = replay("a", answers[:n]).rows
-            of_rows = [int(codes[int(one.topic[-1])]) for one in rows]
-            one = keys_of_state(rows, of_rows, [(f"topic {asked}", int(codes[asked]))])
+            columns = replay("a", answers[:n]).columns
+            of_rows = [int(codes[int(name[-1])]) for name in columns.topics]
+            one = keys_of_state(columns, of_rows, [int(codes[asked])], [f"topic {asked}"], [topics[:n].count(asked)])
             np.testing.assert_array_equal(keys[row], one[0])
 
 
