@@ -111,7 +111,7 @@ class Supervisor:
             {**environment, **worker_limits(os.environ)},
             output,
             ROOT,
-            nice=10,
+            background=True,
         )
         self.children.append(worker)
         worker.start()

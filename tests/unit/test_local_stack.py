@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from infra.local.aws.persistence import State, StateError, changed_kind
 from infra.local.children import Child, stop_all
 from infra.local.environment import base_environment, program_settings
 from infra.local.output import Output
+from infra.local.processes import child_command
 from tests.conftest import wait_for
 
 
@@ -151,3 +154,10 @@ def test_what_a_child_prints_is_in_the_log_even_when_it_is_no_utf_8(tmp_path: Pa
     talker = child(tmp_path, r"import sys; sys.stdout.buffer.write(b'caf\xe9 \xc3\xa9\n')")
     talker.start()
     wait_for(lambda: "caf� é\n" in (tmp_path / "log").read_text(encoding="utf-8"), what="the line")
+
+
+@pytest.mark.parametrize(("background", "niceness"), [(False, 0), (True, 19)])
+def test_a_process_in_the_background_has_the_lowest_priority(background: bool, niceness: int) -> None:
+    command = [sys.executable, "-c", "import os; print(os.nice(0))"]
+    done = subprocess.run(child_command(command, background=background), capture_output=True, text=True, check=True)
+    assert int(done.stdout) == min(19, os.nice(0) + niceness)
