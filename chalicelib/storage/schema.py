@@ -101,6 +101,20 @@ Index(
     practice_tasks.c.id,
 )
 Index(
+    "ix_practice_tasks_newest_of_topic",
+    practice_tasks.c.user_id,
+    practice_tasks.c.topic_key,
+    practice_tasks.c.created_at,
+    practice_tasks.c.id,
+)
+Index(
+    "ix_practice_tasks_newest_open",
+    practice_tasks.c.user_id,
+    practice_tasks.c.created_at,
+    practice_tasks.c.id,
+    postgresql_where=~practice_tasks.c.completed,
+)
+Index(
     "ix_practice_tasks_in_order",
     practice_tasks.c.user_id,
     practice_tasks.c.answer_index,
