@@ -26,6 +26,9 @@ T = TypeVar("T")
 
 _log = logging.getLogger("studysmart.database")
 
+MOST_CONNECTIONS = 32
+"""Connections of one process at once. A Lambda needs one; more than are kept would be made anew for each request."""
+
 _SERVER_GONE = ("57P01", "57P02", "57P03", "08000", "08003", "08006")
 """SQLSTATEs by which PostgreSQL says that it ends the session or is not ready."""
 
@@ -37,14 +40,14 @@ Nothing was executed, and everything the connection prepared is in doubt: it is 
 """
 
 
-def connect(database_url: str, pool_size: int = 8) -> Engine:
-    """An engine with a small pool; connections are made when they are first needed."""
+def connect(database_url: str, pool_size: int = MOST_CONNECTIONS) -> Engine:
+    """An engine whose connections are made when they are first needed, the last used first; ``pool_size`` are kept."""
     # On a unix socket pg8000 would ask for TLS too, and read all of the system's authorities before it does.
     security: dict[str, Any] = {"ssl_context": False} if "unix_sock" in make_url(database_url).query else {}
     engine = create_engine(
         database_url,
         pool_size=pool_size,
-        max_overflow=24,
+        max_overflow=MOST_CONNECTIONS - pool_size,
         pool_timeout=5,
         pool_use_lifo=True,
         isolation_level="AUTOCOMMIT",
