@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from infra.package import archive, bytecode, check, contents, needed, records
+from infra.package import archive, bytecode, check, contents, needed, records, service_data
 from infra.package.errors import PackageError
 from infra.package.install import install
 from infra.package.pins import Pin, read_pins
@@ -41,7 +41,8 @@ def build(root: Path, output: Path, work: Path, python: str | None) -> Built:
     dependencies = contents.dependency_files(installed, services, records.files_of(left_out, installed))
     # A copy, so that an edit in the meantime cannot get half into the zip.
     program = contents.copied(contents.program_files(root), work / "program")
-    files = dependencies | records.shipped(dependencies, work / "records") | program
+    slim = service_data.slimmed(dependencies, services, work / "slim")
+    files = dependencies | slim | records.shipped(dependencies, work / "records", slim) | program
     if python is not None:
         files |= bytecode.bytecode_files(files, python, work / "bytecode")
     candidate = work / output.name

@@ -13,12 +13,15 @@ from infra.package.pins import Pin
 NAME = "RECORD"
 
 
-def shipped(files: Files, target: Path) -> Files:
-    """The ``RECORD`` of each distribution of ``files``, rewritten to name what is shipped of it."""
+def shipped(files: Files, target: Path, changed: Collection[str] = ()) -> Files:
+    """The ``RECORD`` of each distribution of ``files``, rewritten to name what is shipped of it.
+
+    The files of ``changed`` are not as they were recorded, so they are named without hash and size.
+    """
     written: Files = {}
     for path in sorted(files):
         if path.endswith(f".dist-info/{NAME}"):
-            text = _without_absent(files[path].read_text(encoding="utf-8"), files)
+            text = _rewritten(files[path].read_text(encoding="utf-8"), files, changed)
             written[path] = target / path
             written[path].parent.mkdir(parents=True, exist_ok=True)
             written[path].write_text(text, encoding="utf-8")
@@ -37,8 +40,9 @@ def paths(record: str) -> list[str]:
     return [row[0] for row in csv.reader(io.StringIO(record)) if row]
 
 
-def _without_absent(record: str, present: Collection[str]) -> str:
-    kept = sorted(row for row in csv.reader(io.StringIO(record)) if row and row[0] in present)
+def _rewritten(record: str, present: Collection[str], changed: Collection[str]) -> str:
+    rows = [row for row in csv.reader(io.StringIO(record)) if row and row[0] in present]
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(kept)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([row[0], "", ""] if row[0] in changed else row for row in sorted(rows))
     return text.getvalue()

@@ -46,6 +46,50 @@ print(json.dumps([app.app(one, None) for one in (event, page)]))
 """
 
 
+CLIENTS = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from chalicelib.storage.aws import aws_client
+
+class Caught(Exception):
+    pass
+
+def catch(request, **_):
+    body = request.body if isinstance(request.body, bytes | str | None) else b"a stream"
+    raise Caught(request.method, request.url, str(body), sorted(request.headers))
+
+CALLS = {
+    "s3": [
+        ("get_object", {"Bucket": "models", "Key": "models/default/champion.json", "IfNoneMatch": "etag"}),
+        ("put_object", {"Bucket": "models", "Key": "a", "Body": b"x", "IfMatch": "etag"}),
+        ("list_objects_v2", {"Bucket": "models", "Prefix": "models/"}),
+    ],
+    "sqs": [
+        ("send_message", {"QueueUrl": "https://example.com/1/q.fifo", "MessageBody": "{}", "MessageGroupId": "g"}),
+        ("get_queue_attributes", {"QueueUrl": "https://example.com/1/q.fifo", "AttributeNames": ["QueueArn"]}),
+    ],
+    "cognito-idp": [
+        ("sign_up", {"ClientId": "c", "Username": "u", "Password": "p"}),
+        ("admin_get_user", {"UserPoolId": "eu-central-1_x", "Username": "u"}),
+    ],
+}
+found = []
+for service, calls in CALLS.items():
+    for region in ("us-east-1", "eu-central-1", "us-gov-west-1", "cn-north-1"):
+        client = aws_client(service, region)
+        client.meta.events.register("before-send", catch)
+        model = client.meta.service_model
+        shapes = {name: sorted(getattr(model.shape_for(name), "members", ())) for name in model.shape_names}
+        found.append([client.meta.endpoint_url, client.meta.partition, model.operation_names, shapes])
+        for operation, parameters in calls:
+            try:
+                getattr(client, operation)(**parameters)
+            except Caught as caught:
+                found.append(caught.args)
+print(json.dumps(found))
+"""
+
+
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what is packaged, so that an edit during the test does not matter."""
@@ -141,6 +185,21 @@ def test_the_handler_answers_from_the_zip_alone(unpacked: Path) -> None:
     welcome, page = json.loads(done.stdout)
     assert json.loads(welcome["body"])["message"] == "Welcome to StudySmart AI API"
     assert (page["statusCode"], "Sign in" in page["body"]) == (200, True)
+
+
+@needs_lambdas_python
+def test_its_clients_send_what_those_of_the_whole_botocore_send(unpacked: Path) -> None:
+    assert PYTHON is not None
+    keys = {"AWS_ACCESS_KEY_ID": "no-secret", "AWS_SECRET_ACCESS_KEY": "no-secret"}
+    packaged, whole = (
+        subprocess.run([*command, place], cwd="/", env=keys, capture_output=True, text=True, check=True).stdout
+        for command, place in (
+            ([PYTHON, "-I", "-S", "-c", CLIENTS], str(unpacked)),
+            ([sys.executable, "-c", CLIENTS], str(ROOT)),
+        )
+    )
+    assert len(json.loads(packaged)) == 12 + 4 * 7
+    assert packaged == whole
 
 
 @needs_lambdas_python

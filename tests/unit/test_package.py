@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.package import archive, check, contents, needed, records
+from infra.package import archive, check, contents, needed, records, service_data
 from infra.package.bytecode import bytecode_path
 from infra.package.errors import PackageError
 from infra.package.pins import Pin, read_pins
@@ -173,6 +173,30 @@ def test_a_record_names_what_is_shipped(tmp_path: Path) -> None:
     files = dict.fromkeys(("one/b.py", "one/a,b.py"), tmp_path) | {"one-1.dist-info/RECORD": record}
     written = records.shipped(files, tmp_path / "new")["one-1.dist-info/RECORD"].read_text()
     assert written == 'one-1.dist-info/RECORD,,\n"one/a,b.py",,\none/b.py,sha256=x,1\n'
+
+
+def test_a_record_vouches_for_nothing_that_was_changed(tmp_path: Path) -> None:
+    record = tmp_path / "RECORD"
+    record.write_text("one/a.json,sha256=x,1\none/b.py,sha256=y,2\n")
+    files = {"one/a.json": tmp_path, "one/b.py": tmp_path, "one-1.dist-info/RECORD": record}
+    written = records.shipped(files, tmp_path / "new", {"one/a.json"})["one-1.dist-info/RECORD"].read_text()
+    assert written == "one/a.json,,\none/b.py,sha256=y,2\n"
+
+
+def test_a_model_loses_its_texts_and_no_member_of_that_name() -> None:
+    member = {"shape": "Text", "documentation": "What it is"}
+    model = {"documentation": "All", "shapes": [{"members": {"documentation": member, "other": member}}]}
+    silent = {"shape": "Text", "documentation": ""}
+    assert service_data.undocumented(model) == {
+        "documentation": "",
+        "shapes": [{"members": {"documentation": silent, "other": silent}}],
+    }
+
+
+def test_the_table_of_endpoints_keeps_partitions_and_the_services_that_are_used() -> None:
+    partition = {"partition": "aws", "regions": {"x": {}}, "services": {"s3": {"endpoints": {}}, "ec2": {}}}
+    cut = service_data.endpoints_of({"partitions": [partition], "version": 3}, {"s3", "sqs"})
+    assert cut == {"partitions": [{**partition, "services": {"s3": {"endpoints": {}}}}], "version": 3}
 
 
 def test_the_same_files_give_the_same_bytes_whatever_their_times_and_order(tmp_path: Path) -> None:
