@@ -22,7 +22,7 @@ MIN_VALIDATION = 30
 """Validation answers below which the residual is not used at all."""
 
 CLEAR_GAIN = 4.0
-"""Standard errors of the gain over LNIRT from which there is no doubt left that a factor should lean to."""
+"""Standard errors of the gain over LNIRT from which there is no doubt left, and the factor leans to 1 instead of 0."""
 
 MIN_TEMPERATURE_ANSWERS = 1000
 TEMPERATURE_SD = 0.05
@@ -70,7 +70,8 @@ def choose_scale(
 ) -> float:
     """The smallest factor whose validation loss is within one standard error of the best one's. All (N,).
 
-    Where the network is better than its prior beyond doubt, it is the best one.
+    Where the network is better than its prior beyond doubt, it is the largest such factor: what is judged here is one
+    network, and the mean of several that is published in its place errs less.
     """
     if len(target) < MIN_VALIDATION:
         return 0.0
@@ -78,8 +79,10 @@ def choose_scale(
     means = losses.mean(axis=1)
     best = int(means.argmin())
     if means[0] - means[best] > CLEAR_GAIN * _standard_error(losses[0] - losses[best], user):
-        return float(SCALES[best])
-    for candidate in range(best):
+        candidates = range(len(SCALES) - 1, best, -1)
+    else:
+        candidates = range(best)
+    for candidate in candidates:
         if means[candidate] - means[best] <= _standard_error(losses[candidate] - losses[best], user):
             return float(SCALES[candidate])
     return float(SCALES[best])

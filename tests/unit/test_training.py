@@ -175,13 +175,15 @@ def test_few_validation_answers_are_no_proof() -> None:
     assert choose_scale(np.zeros(20), np.full(20, 3.0), np.ones(20), np.arange(20), binary=True) == 0.0
 
 
-def test_a_residual_that_is_right_beyond_doubt_is_used_at_its_best_factor() -> None:
+def test_a_residual_that_is_right_beyond_doubt_is_used_as_far_as_it_is_no_worse_than_at_its_best_factor() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(scale=2, size=40_000)
     target = (rng.random(40_000) < sigmoid(truth)).astype(np.float64)
     user = rng.integers(0, 400, 40_000)
     assert choose_scale(np.zeros(40_000), truth, target, user, binary=True) == 1.0
     assert choose_scale(np.zeros(40_000), 1.25 * truth, target, user, binary=True) == pytest.approx(0.8)
+    few = slice(0, 4000)
+    assert choose_scale(np.zeros(4000), 1.04 * truth[few], target[few], user[few], binary=True) == 1.0
 
 
 def test_overconfident_logits_get_a_temperature_above_one() -> None:
