@@ -75,6 +75,10 @@ def test_what_nothing_depends_on_is_shipped() -> None:
     assert ([pin.name for pin in shipped], left_out) == (["chalice", "stray"], [])
 
 
+def test_chalice_itself_is_shipped_even_if_it_is_locked_for_another_reason() -> None:
+    assert needed.split(pins("chalice", "click"), [], DEPENDENCIES)[0] == pins("chalice")
+
+
 def test_the_names_of_a_requirements_file_are_read_without_versions_and_comments() -> None:
     assert needed.read_roots("# why\nsqlalchemy>=2.1\npyjwt[crypto]  # RS256\n\n") == ["sqlalchemy", "pyjwt"]
 
