@@ -27,18 +27,6 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _POLL_SECONDS = 0.5
 
 
-def _give_way() -> None:
-    """Leave the processor to everybody else who wants it.
-
-    A lower priority alone would not do: Linux lets a running process finish its time slice of some milliseconds
-    before one that wakes up, whatever their priorities, and a request wakes up four processes in turn. A process of
-    the class for idle times gives way at once.
-    """
-    os.nice(19)
-    if sys.platform == "linux":
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-
 def _become(user: str) -> None:
     """Give up root for another user, but keep the right to pass directories that only root may enter.
 
@@ -87,7 +75,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="child.py")
     parser.add_argument("--parent", type=int, required=True, help="process id of the process that must live")
     parser.add_argument("--user", help="when root: the user to run as")
-    parser.add_argument("--background", action="store_true", help="run only while nobody else wants the processor")
+    parser.add_argument("--nice", type=int, default=0, help="how much lower the priority should be")
     parser.add_argument("--stop-signal", default="SIGKILL", help="what the command gets when the parent is gone")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
@@ -95,8 +83,7 @@ def main() -> int:
     stop_signal = signal.Signals[arguments.stop_signal]
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if arguments.background:
-        _give_way()
+    os.nice(arguments.nice)
     if arguments.user and os.geteuid() == 0:
         _become(arguments.user)
     if sys.platform == "linux":

@@ -22,14 +22,14 @@ _WELL_AFTER = 60.0
 
 @dataclass(slots=True)
 class Child:
-    """One process, which gives way to others when it works in the background. Times are monotonic, in seconds."""
+    """One process. All times are of the monotonic clock, in seconds."""
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     output: Output
     working_directory: Path
-    background: bool = False
+    nice: int = 0
     inherited: Sequence[int] = ()
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
@@ -42,7 +42,7 @@ class Child:
         self.start_again_at = None
         # Its own session: a Ctrl-C of the terminal reaches only the supervisor, which stops everything in order.
         self.process = subprocess.Popen(
-            child_command(self.command, background=self.background),
+            child_command(self.command, nice=self.nice),
             cwd=self.working_directory,
             env=dict(self.environment),
             stdin=subprocess.DEVNULL,

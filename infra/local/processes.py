@@ -14,12 +14,10 @@ _CHILD = Path(__file__).with_name("child.py")
 
 
 def child_command(
-    command: Sequence[str], *, user: str | None = None, background: bool = False, stop_signal: str = "SIGKILL"
+    command: Sequence[str], *, user: str | None = None, nice: int = 0, stop_signal: str = "SIGKILL"
 ) -> list[str]:
     """The command line that runs ``command`` bound to the life of this process (see :mod:`infra.local.child`)."""
-    options = ["--parent", str(os.getpid()), "--stop-signal", stop_signal]
-    if background:
-        options.append("--background")
+    options = ["--parent", str(os.getpid()), "--nice", str(nice), "--stop-signal", stop_signal]
     if user is not None:
         options += ["--user", user]
     return [sys.executable, "-I", "-S", str(_CHILD), *options, "--", *command]

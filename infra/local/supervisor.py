@@ -111,7 +111,7 @@ class Supervisor:
             {**environment, **worker_limits(os.environ)},
             output,
             ROOT,
-            background=True,
+            nice=10,
         )
         self.children.append(worker)
         worker.start()

@@ -81,18 +81,6 @@ def test_a_process_that_dies_is_started_again(shared: RunningStack, module: str)
     assert shared.get("/") == WELCOME
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the class for idle times is Linux's")
-def test_only_the_worker_gives_way_to_the_others(shared: RunningStack) -> None:
-    modules = ("training_job", "infra.local.api", "infra.local.aws")
-    wait_for(lambda: all(map(shared.child, modules)), what="all processes")
-    policies = {name: os.sched_getscheduler(child.pid) for name in modules if (child := shared.child(name))}
-    assert policies == {
-        "training_job": os.SCHED_IDLE,
-        "infra.local.api": os.SCHED_OTHER,
-        "infra.local.aws": os.SCHED_OTHER,
-    }
-
-
 def test_an_empty_body_of_an_endless_length_is_refused(shared: RunningStack) -> None:
     host, _, port = shared.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
