@@ -71,11 +71,6 @@ class TimeParameters:
         """Intensity and its variance, by topic x difficulty: row ``topic * 4 + level``. Shape ((T+1) * 4, 2)."""
         return np.column_stack([self.intensity.ravel(), self.intensity_variance.ravel()])
 
-    @cached_property
-    def weight(self) -> FloatArray:
-        """Of one answer on a topic, when speeds are estimated: 1 / residual variance. Shape (T+1,)."""
-        return 1.0 / self.residual_variance
-
 
 @dataclass(frozen=True)
 class LnirtParameters:
@@ -116,11 +111,6 @@ class LnirtParameters:
     def of_topics(self) -> FloatArray:
         """Discrimination, shift, slope, and the four easinesses, by topic. Shape (T+1, 7)."""
         return np.column_stack([self.discrimination, self.practice, self.easiness])
-
-    @cached_property
-    def log_right(self) -> FloatArray:
-        """Log P(correct) on the ability grid, by topic x difficulty: row ``topic * 4 + level``. ((T+1) * 4, G)."""
-        return grid_log_likelihoods(np.repeat(self.discrimination, N_LEVELS), self.easiness.ravel())[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,9 +37,9 @@ def success_priors(past: Summaries, model: LnirtParameters) -> SuccessPrior:
     are worse than the same students' ability lets expect.
     """
     prior = success_prior(model, past.topic, past.level, past.ability, past.ability_sd, past.attempts, past.correct)
-    first = (past.n_answers == 0) & (past.paths[:, BEGINNING] != 0.0)
-    if not first.any():
+    if past.n_answers.all():
         return prior
+    first = (past.n_answers == 0) & (past.paths[:, BEGINNING] != 0.0)
     share = model.expected_success()[past.topic, past.level] + past.paths[:, BEGINNING]
     return replace(prior, logit=np.where(first, _logit(share, OF_ARRAYS), prior.logit))
 

@@ -10,8 +10,9 @@ linear recurrence over the history.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -48,26 +49,38 @@ class PooledLayout:
         return len(self.pairs) * self.n_columns
 
 
-def pooled_state(decayed: FloatArray, columns: IntArray, own: IntArray, layout: PooledLayout) -> Float32Array:
-    """Pooled vectors of one state for N asked topics. Shape (N, width).
+class Pooling:
+    """Pools a state by several layouts at once: their sums are made in one line, one layout's after the other's."""
 
-    ``decayed`` (R, 5, K) are the state's decayed sums, ``columns`` (R,) each row's topic column, ``own`` (N,) the asked
-    topics' columns.
-    """
-    n_pairs = len(layout.pairs)
-    picked = decayed.reshape(len(decayed), math.prod(decayed.shape[1:])).take(layout.positions, axis=1)
-    place = (columns * n_pairs)[:, None] + np.arange(n_pairs)
-    sums = np.bincount(place.ravel(), picked.ravel(), minlength=layout.width)
-    vectors = np.empty((len(own), layout.n_columns, n_pairs), dtype=np.float32)
-    vectors[:] = compressed(sums).reshape(layout.n_columns, n_pairs)
-    vectors[np.arange(len(own)), own] = 0.0
-    return vectors.reshape(len(own), -1)
+    def __init__(self, layouts: Sequence[PooledLayout]) -> None:
+        widths = [layout.width for layout in layouts]
+        self._ends = list(accumulate(widths, initial=0))
+        pairs = [len(layout.pairs) for layout in layouts]
+        # Where pairs are in decayed sums, and where they go: topic columns lie ``_steps`` apart, from ``_begins`` on.
+        self._positions = np.concatenate([layout.positions for layout in layouts])
+        self._steps = np.repeat(pairs, pairs)
+        self._begins = np.concatenate([np.arange(n) for n in pairs]) + np.repeat(self._ends[:-1], pairs)
+
+    def vectors(self, decayed: FloatArray, columns: IntArray, own: IntArray) -> list[Float32Array]:
+        """The pooled vectors of one state for N asked topics, by each layout. Shapes (N, width).
+
+        ``decayed`` (R, 5, K) are the state's decayed sums, ``columns`` (R,) each row's topic column, ``own`` (N,) the
+        asked topics' columns.
+        """
+        picked = decayed.reshape(len(decayed), math.prod(decayed.shape[1:])).take(self._positions, axis=1)
+        place = columns[:, None] * self._steps + self._begins
+        sums = np.bincount(place.ravel(), picked.ravel(), minlength=self._ends[-1])
+        vectors = np.repeat(compressed(sums)[None], len(own), axis=0)
+        vectors[np.arange(len(own))[:, None], own[:, None] * self._steps + self._begins] = 0.0
+        return [vectors[:, begin:end] for begin, end in pairwise(self._ends)]
 
 
 def compressed(sums: npt.NDArray[np.floating]) -> Float32Array:
     """Signed square root: counts grow, their information grows more slowly."""
-    roots: Float32Array = np.copysign(np.sqrt(np.abs(sums)), sums).astype(np.float32)
-    return roots
+    roots = sums.astype(np.float32)
+    negative = np.signbit(roots)
+    np.sqrt(np.abs(roots, out=roots), out=roots)
+    return np.negative(roots, out=roots, where=negative)
 
 
 @dataclass(frozen=True, slots=True)

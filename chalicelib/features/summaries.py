@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from chalicelib.domain.lnirt import ABILITY_GRID, N_LEVELS, FloatArray, IntArray, LnirtParameters, ability_from
+from chalicelib.features.knowledge import Evidence, Knowledge
 from chalicelib.features.paths import keys_of_state
 from chalicelib.features.population import Population
 from chalicelib.features.practice_state import DECAY_ANSWERS, FAILURES, LOG_SECONDS, SUCCESSES, TIMED, UserState
@@ -82,39 +83,26 @@ def summarise_many(
     state: UserState, wanted: Wanted, now: datetime | None, model: LnirtParameters, population: Population
 ) -> Summaries:
     """The same for several topics and difficulties: what is the same for all is computed once."""
-    return SeenState(state, model).summaries(wanted, now, population)
+    return SeenState(state, Knowledge(model, population)).summaries(wanted, now)
 
 
 class SeenState:
-    """A student's state as a model sees it: R rows, and what the model knows of each row's topic and difficulty.
+    """A student's state as a version sees it: R rows, and what the version knows of each row's topic and difficulty."""
 
-    What is needed of a state are sums over its rows, of their numbers times constants of their topics, so that the
-    work does not grow by more than some nanoseconds per row and number.
-    """
+    def __init__(self, state: UserState, knowledge: Knowledge) -> None:
+        self.state, self.knowledge = state, knowledge
+        self.columns = state.columns
+        self.code_list = [knowledge.model.code(topic) for topic in self.columns.topics]
+        self.level = self.columns.levels
+        self._constants = knowledge.constants(np.array(self.code_list, dtype=np.int64), self.level)
 
-    def __init__(self, state: UserState, model: LnirtParameters) -> None:
-        self.state, self.model = state, model
-        self.columns = columns = state.columns
-        self.code_list = [model.code(topic) for topic in columns.topics]
-        self._code = np.array(self.code_list, dtype=np.int64)
-        self.level = columns.levels
-        cell = self._code * N_LEVELS + self.level
-        self._attempts, self._correct, self._timed, log_seconds = columns.statistics.T
-        self._expected = model.expected_success().ravel().take(cell)
-        self._beyond = self._correct - self._attempts * self._expected
-        self._log_right = model.log_right.take(cell, axis=0)
-        if model.time is None:
-            self._timed = self._intensity = self._slow = np.zeros(len(columns))
-        else:
-            self._intensity = model.time.intensity.ravel().take(cell)
-            self._slow = log_seconds - self._timed * self._intensity
-
-    def summaries(self, wanted: Wanted, now: datetime | None, population: Population) -> Summaries:
+    def summaries(self, wanted: Wanted, now: datetime | None) -> Summaries:
         """What N predictions need, on topics and difficulties that may repeat."""
         asked = _Asked(self, list(dict.fromkeys(topic for topic, _ in wanted)), now)
         by_level = asked.by_level()
-        ability, ability_sd, ability_if_wrong = self._abilities(asked)
-        trait_success, trait_log_seconds = self._traits(asked, population)
+        told = self.knowledge.evidence(self.columns.statistics, self._constants)
+        ability, ability_sd, ability_if_wrong = self._abilities(told, asked)
+        trait_success, trait_log_seconds = self._traits(told, asked)
         keys = keys_of_state(
             self.columns, self.code_list, asked.code_list, asked.topics, by_level[:, 0].sum(axis=1).tolist()
         )
@@ -131,15 +119,21 @@ class SeenState:
             "ability_if_wrong": ability_if_wrong,
             "trait_success": trait_success,
             "trait_log_seconds": trait_log_seconds,
-            "paths": population.paths.lookup(keys),
+            "paths": self.knowledge.population.paths.lookup(keys),
         }
         if len(asked.topics) < len(wanted):
             which = [asked.position[topic] for topic, _ in wanted]
             by_topic = {name: values.take(which, axis=0) for name, values in by_topic.items()}
         for_all = np.empty((7, len(wanted)))
-        precision, weighted = self._speed()
-        of_all = (self.state.n_answers, ability, ability_sd, precision, weighted, self._hours_any(now), self._n_topics)
-        for_all.T[:] = of_all
+        for_all.T[:] = (
+            self.state.n_answers,
+            ability,
+            ability_sd,
+            told.speed_precision,
+            told.speed_weighted,
+            self._hours_any(now),
+            len(set(self.columns.topics)),
+        )
         n_answers, abilities, ability_sds, precisions, weights, hours_any, n_topics = for_all
         return Summaries(
             level=np.array([difficulty - 1 for _, difficulty in wanted]),
@@ -162,8 +156,9 @@ class SeenState:
         sums = np.empty((len(gap), N_DECAYED, len(DECAY_ANSWERS)))
         successes, failures, expected, beyond, timed = sums.transpose(1, 0, 2)
         successes[:], failures[:], timed[:] = stored[:, SUCCESSES], stored[:, FAILURES], stored[:, TIMED]
-        np.multiply(successes + failures, self._expected[:, None], out=expected)
-        np.subtract(stored[:, LOG_SECONDS], self._intensity[:, None] * timed, out=beyond)
+        constants = self._constants
+        np.multiply(successes + failures, self.knowledge.expected(constants)[:, None], out=expected)
+        np.subtract(stored[:, LOG_SECONDS], self.knowledge.intensity(constants)[:, None] * timed, out=beyond)
         return sums
 
     def hours_since(self, row: int, now: datetime | None) -> float:
@@ -173,52 +168,40 @@ class SeenState:
             return math.nan
         return max(now.timestamp() - last_at, 0.0) / 3600.0
 
-    @property
-    def _n_topics(self) -> int:
-        return len(set(self.columns.topics))
-
     def _hours_any(self, now: datetime | None) -> float:
         if not len(self.columns):
             return math.nan
         return self.hours_since(int(self.columns.last_index.argmax()), now)
 
-    def _abilities(self, asked: _Asked) -> tuple[float, float, FloatArray]:
+    def _abilities(self, told: Evidence, asked: _Asked) -> tuple[float, float, FloatArray]:
         """Ability and its standard deviation, and ability had the last answer on each topic been wrong, (T,).
 
-        Log P(wrong) is log P(correct) less the logit, and what is the same for all abilities does not count.
+        A success that becomes a failure takes its logit out of the log-likelihood.
         """
-        discrimination = self.model.discrimination
-        failures = float((self._attempts - self._correct) @ discrimination.take(self._code))
-        turned = np.zeros(1 + len(asked.topics))
-        turned[1:] = (asked.last > 0) * discrimination.take(asked.code)
-        log_likelihood = self._attempts @ self._log_right - (failures + turned)[:, None] * ABILITY_GRID
-        ability, ability_sd = ability_from(log_likelihood)
+        discrimination = self.knowledge.model.discrimination
+        slopes = [
+            discrimination[code] if right else 0.0 for code, right in zip(asked.code_list, asked.right, strict=True)
+        ]
+        ability, ability_sd = ability_from(
+            told.log_likelihood - np.array([[0.0], *([slope] for slope in slopes)]) * ABILITY_GRID
+        )
         return float(ability[0]), float(ability_sd[0]), ability[1:]
 
-    def _speed(self) -> tuple[float, float]:
-        """The precision of the speed, and its weighted sum."""
-        if self.model.time is None:
-            return 0.0, 0.0
-        weight = self.model.time.weight.take(self._code)
-        return float(self._timed @ weight), -float(self._slow @ weight)
-
-    def _traits(self, asked: _Asked, population: Population) -> tuple[FloatArray, FloatArray]:
+    def _traits(self, told: Evidence, asked: _Asked) -> tuple[FloatArray, FloatArray]:
         """What the traits foretell on each topic had its last answer been wrong, (T,) each."""
-        traits = population.traits
-        total = traits.total(self._code, self._attempts, self._beyond, self._timed, self._slow)
-        scores = traits.scores_if_wrong(total, asked.code, (asked.last > 0).astype(np.float64))
-        return traits.expected(asked.code, scores)
+        traits = self.knowledge.population.traits
+        return traits.expected(asked.code, traits.scores_if_wrong(told.traits, asked.code, asked.right))
 
 
 class _Asked:
     """T topics that are asked for, and which rows of a state are theirs.
 
-    ``hours``, ``gap`` and ``last`` (T,): as in :class:`Summaries`.
+    ``hours``, ``gap`` and ``last`` (T,): as in :class:`Summaries`; ``right`` (T,): whether the last answer was.
     """
 
     def __init__(self, seen: SeenState, topics: list[str], now: datetime | None) -> None:
         self.topics, self.position = topics, {topic: i for i, topic in enumerate(topics)}
-        self.code_list = [seen.model.code(topic) for topic in topics]
+        self.code_list = [seen.knowledge.model.code(topic) for topic in topics]
         self.code = np.array(self.code_list, dtype=np.int64)
         self._seen = seen
         self._rows = [row for row, topic in enumerate(seen.columns.topics) if topic in self.position]
@@ -228,12 +211,12 @@ class _Asked:
         for topic, row in zip(self._topic_of_row, self._rows, strict=True):
             if topic not in latest or last_index[row] > last_index[latest[topic]]:
                 latest[topic] = row
-        n = len(topics)
-        self.hours, self.gap, self.last = np.full(n, math.nan), np.zeros(n), np.zeros(n)
-        for topic, row in latest.items():
-            self.hours[topic] = seen.hours_since(row, now)
-            self.gap[topic] = seen.state.n_answers - last_index[row]
-            self.last[topic] = 2.0 * seen.columns.last_correct[row] - 1.0
+        rows = [latest.get(number) for number in range(len(topics))]
+        self.hours = np.array([math.nan if row is None else seen.hours_since(row, now) for row in rows])
+        self.gap = np.array([0.0 if row is None else seen.state.n_answers - last_index[row] for row in rows])
+        right = seen.columns.last_correct
+        self.last = np.array([0.0 if row is None else 2.0 * right[row] - 1.0 for row in rows])
+        self.right = self.last > 0
 
     def by_level(self) -> FloatArray:
         """Attempts, correct, timed and log seconds on each topic by level. Shape (T, 4, 4)."""

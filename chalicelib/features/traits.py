@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from chalicelib.domain.lnirt import MAX_LOG_SHIFT, FloatArray, IntArray
+from chalicelib.features.scan import BoolArray
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,10 @@ class TraitModel:
     success_noise: FloatArray
     time: FloatArray
     time_noise: FloatArray
-    _steps: FloatArray = field(init=False, repr=False, compare=False)
+    steps: FloatArray = field(init=False, repr=False, compare=False)
+    """What one answer on a topic tells per unit: (2, T+1, K * K + K), for success and for time."""
     _loadings: FloatArray = field(init=False, repr=False, compare=False)
+    _identity: FloatArray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         width = self.n_traits**2 + self.n_traits
@@ -43,7 +46,8 @@ class TraitModel:
             weighted = loadings / noise[:, None]
             out[:, : self.n_traits**2] = (loadings[:, :, None] * weighted[:, None, :]).reshape(len(loadings), -1)
             out[:, self.n_traits**2 :] = weighted
-        object.__setattr__(self, "_steps", steps)
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "_identity", np.eye(self.n_traits))
         object.__setattr__(self, "_loadings", np.stack([self.success, self.time], axis=1))
 
     @property
@@ -64,26 +68,10 @@ class TraitModel:
         ``beyond_success`` and ``beyond_log`` are sums of what was left unexplained over ``attempts`` and ``timed``.
         """
         square = self.n_traits**2
-        success, time = self._steps[0, topic], self._steps[1, topic]
+        success, time = self.steps[0, topic], self.steps[1, topic]
         told: FloatArray = np.empty_like(success)
         told[:, :square] = attempts[:, None] * success[:, :square] + timed[:, None] * time[:, :square]
         told[:, square:] = beyond_success[:, None] * success[:, square:] + beyond_log[:, None] * time[:, square:]
-        return told
-
-    def total(
-        self,
-        topic: IntArray,
-        attempts: FloatArray,
-        beyond_success: FloatArray,
-        timed: FloatArray,
-        beyond_log: FloatArray,
-    ) -> FloatArray:
-        """The sum of the rows of :meth:`evidence`. Shape (K * K + K,)."""
-        square = self.n_traits**2
-        success, time = self._steps[0].take(topic, axis=0), self._steps[1].take(topic, axis=0)
-        told = np.empty(square + self.n_traits)
-        told[:square] = attempts @ success[:, :square] + timed @ time[:, :square]
-        told[square:] = beyond_success @ success[:, square:] + beyond_log @ time[:, square:]
         return told
 
     def scores(self, evidence: FloatArray) -> FloatArray:
@@ -93,14 +81,14 @@ class TraitModel:
         means: FloatArray = np.linalg.solve(precision, evidence[:, k * k :, None])[:, :, 0]
         return means
 
-    def scores_if_wrong(self, total: FloatArray, topic: IntArray, right: FloatArray) -> FloatArray:
-        """Posterior means had an answer on each topic (n,) that was ``right`` (n,) 1 or 0 been wrong. Shape (n, K).
+    def scores_if_wrong(self, total: FloatArray, topic: IntArray, right: BoolArray) -> FloatArray:
+        """Posterior means had an answer on each topic (n,) that was ``right`` (n,) been wrong. Shape (n, K).
 
         ``total`` (K * K + K,) is the evidence of all answers as they were. Outcomes do not change the precision.
         """
         k = self.n_traits
-        weighted = total[k * k :] - right[:, None] * self._steps[0, topic, k * k :]
-        means: FloatArray = np.linalg.solve(total[: k * k].reshape(k, k) + np.eye(k), weighted.T).T
+        weighted = total[k * k :] - right[:, None] * self.steps[0].take(topic, axis=0)[:, k * k :]
+        means: FloatArray = np.linalg.solve(total[: k * k].reshape(k, k) + self._identity, weighted.T).T
         return means
 
     def expected(self, topic: IntArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -90,24 +90,26 @@ class Compiled:
     def __call__(self, values: Values) -> tuple[Float32Array, ...]:
         """See :class:`Program`."""
         known = read_inputs(self.inputs, values)
-        n = len(known[self.inputs[0].name])
+        arrays = [known[item.name] for item in self.inputs]
+        n = len(arrays[0])
+        if any(len(array) != n for array in arrays):
+            raise ModelError(f"inputs have {sorted({len(array) for array in arrays})} rows")
+        arrays += [known[codes.name][:, codes.column] for codes in self.codes]
         try:
             # What overflows becomes non-finite in the output, where the caller looks for it.
             with np.errstate(over="ignore", invalid="ignore"):
-                blocks = [
-                    self._run(known, slice(begin, begin + BLOCK_ROWS)) for begin in range(0, max(n, 1), BLOCK_ROWS)
-                ]
+                if n <= BLOCK_ROWS:
+                    return self._parted(self._run(arrays))
+                blocks = [slice(begin, begin + BLOCK_ROWS) for begin in range(0, n, BLOCK_ROWS)]
+                return self._parted(np.concatenate([self._run([array[rows] for array in arrays]) for rows in blocks]))
         except (ValueError, IndexError) as error:
             raise ModelError(f"the compiled models failed: {error}") from error
-        return self._parted(blocks[0] if len(blocks) == 1 else np.concatenate(blocks))
 
-    def _run(self, values: Values, rows: slice) -> Float32Array:
-        known = [values[item.name][rows] for item in self.inputs]
-        for codes in self.codes:
-            column = values[codes.name][rows, codes.column]
-            if len(column) and column.min() < 0:
-                raise IndexError(f"code {column.min()} of {codes.name!r} is negative")
-            known.append(column)
+    def _run(self, known: list[npt.NDArray[Any]]) -> Float32Array:
+        for codes in known[len(self.inputs) :]:
+            # take() counts negative codes from the end.
+            if min(codes.tolist(), default=0) < 0:
+                raise IndexError(f"code {codes.min()} is negative")
         for stage in self.stages:
             known.append(stage(known))
         return self.output(known)

@@ -26,8 +26,8 @@ def predict_many(predictor: Predictor | None, state: UserState, wanted: Wanted, 
     """What :func:`chalicelib.prediction.predictor.predict` gives for each of ``wanted``, in that order."""
     if predictor is None or not wanted:
         return [DEFAULT_PREDICTION] * len(wanted)
-    seen = SeenState(state, predictor.lnirt)
-    past = seen.summaries(wanted, now, predictor.vocabulary.population)
+    seen = SeenState(state, predictor.knowledge)
+    past = seen.summaries(wanted, now)
     success, time = success_priors(past, predictor.lnirt), time_priors(past, predictor.lnirt)
     topic_known, student_known = past.topic != predictor.lnirt.unknown, state.n_answers > 0
     logit, embedded = success.logit, np.zeros_like(topic_known)

@@ -26,9 +26,10 @@ from chalicelib.domain.lnirt_json import from_json
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, DEFAULT_SECONDS, Prediction, Source
 from chalicelib.domain.tasks import MAX_SECONDS
 from chalicelib.features.inputs import dense_columns, standardise, success_priors, time_priors
-from chalicelib.features.pooled import pooled_state
+from chalicelib.features.knowledge import Knowledge
+from chalicelib.features.pooled import Pooling
 from chalicelib.features.practice_state import UserState
-from chalicelib.features.summaries import SeenState, Summaries, summarise_state
+from chalicelib.features.summaries import SeenState, Summaries
 from chalicelib.prediction.keras_archive import read_keras
 from chalicelib.prediction.networks import Networks, check_fit, network_inputs, time_column
 from chalicelib.prediction.vocabulary import Vocabulary, read_vocabulary
@@ -50,6 +51,8 @@ class Predictor:
         self.lnirt = lnirt
         self.vocabulary = vocabulary
         self.networks = networks
+        self.knowledge = Knowledge(lnirt, vocabulary.population)
+        self._pooling = Pooling((vocabulary.correctness_pooled, vocabulary.time_pooled))
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Predictor:
@@ -72,8 +75,8 @@ class Predictor:
         student_known = state.n_answers > 0
         if not topic_known and not student_known:
             return DEFAULT_PREDICTION
-        seen = SeenState(state, self.lnirt)
-        past = seen.summaries([(topic, difficulty)], now, self.vocabulary.population)
+        seen = SeenState(state, self.knowledge)
+        past = seen.summaries([(topic, difficulty)], now)
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
         if topic_known and student_known:
             try:
@@ -86,7 +89,7 @@ class Predictor:
 
     def summarise(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Summaries:
         """What this version's models see of a student's state."""
-        return summarise_state(state, topic, difficulty, now, self.lnirt, self.vocabulary.population)
+        return SeenState(state, self.knowledge).summaries([(topic, difficulty)], now)
 
     def values(self, source: Source, state: UserState, topic: str, past: Summaries) -> tuple[float, float | None]:
         """The logit and, where the version knows times, the log seconds that ``source`` gives, before any bounds.
@@ -96,7 +99,7 @@ class Predictor:
         """
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
         if source is Source.EMBEDDING:
-            return self._embedding(SeenState(state, self.lnirt), topic, past, success, time)
+            return self._embedding(SeenState(state, self.knowledge), topic, past, success, time)
         return float(success.logit[0]), float(time.log_seconds[0]) if time is not None else None
 
     def ask_networks(
@@ -109,7 +112,7 @@ class Predictor:
         """
         vocabulary = self.vocabulary
         columns, own = vocabulary.pooled_columns(seen.columns.topics), vocabulary.pooled_columns(topics)
-        pooled = pooled_state(seen.decayed, columns, own, vocabulary.correctness_pooled)
+        correctness, timing = self._pooling.vectors(seen.decayed, columns, own)
         inputs = network_inputs(
             success.logit,
             np.full(len(topics), vocabulary.user_row(seen.state.user_id)),
@@ -117,10 +120,9 @@ class Predictor:
             past.level,
             past.last,
             standardise(dense_columns(past, self.lnirt, time), vocabulary.mean, vocabulary.scale),
-            pooled,
+            correctness,
         )
-        pooled = pooled_state(seen.decayed, columns, own, vocabulary.time_pooled)
-        logits, log_seconds = self.networks(inputs, time_column(time, len(topics)), pooled)
+        logits, log_seconds = self.networks(inputs, time_column(time, len(topics)), timing)
         return logits, np.zeros(len(topics)) if time is None else log_seconds
 
     def _embedding(

@@ -29,6 +29,9 @@ from chalicelib.prediction.layers import Float32Array
 SMALL = 4096
 """A matrix of up to so many numbers is multiplied as one piece, even if it is mostly zeros."""
 
+SPARSE = 32_768
+"""From so many numbers on, a product of one row reads only the part of the kernel that meets numbers other than 0."""
+
 Known = Sequence[npt.NDArray[Any]]
 
 
@@ -38,18 +41,6 @@ class Place(NamedTuple):
     array: int
     begin: int
     width: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """Some columns of the array at a position, or all."""
-
-    array: int
-    columns: slice | None
-
-    def __call__(self, known: Known) -> Float32Array:
-        array: Float32Array = known[self.array]
-        return array if self.columns is None else array[:, self.columns]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +74,41 @@ class _Looked(_Part):
 
 
 @dataclass(frozen=True, slots=True)
-class _Product(_Part):
-    """``kernel`` (n, m) applied to n columns of an array."""
+class _Reader(_Part):
+    """A part that reads ``columns`` of the array at position ``array``, or all of it."""
 
-    source: _Columns
+    array: int
+    columns: slice | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Product(_Reader):
+    """``kernel`` (n, m) applied to n columns."""
+
     kernel: Float32Array
 
     def __call__(self, known: Known) -> Float32Array:
-        product: Float32Array = self.source(known) @ self.kernel
+        source, kernel = known[self.array], self.kernel
+        if self.columns is not None:
+            source = source[:, self.columns]
+        if kernel.size >= SPARSE and len(source) == 1:
+            used = source[0].astype(np.bool_).nonzero()[0]
+            if 2 * len(used) < len(kernel):
+                source, kernel = source.take(used, axis=1), kernel.take(used, axis=0)
+        product: Float32Array = source @ kernel
         return product
 
 
 @dataclass(frozen=True, slots=True)
-class _Stacked(_Part):
-    """``kernel`` (M, n, m): M products, each of the next n columns of an array."""
+class _Stacked(_Reader):
+    """``kernel`` (M, n, m): M products, each of the next n columns."""
 
-    source: _Columns
     kernel: Float32Array
 
     def __call__(self, known: Known) -> Float32Array:
-        source = self.source(known)
+        source = known[self.array]
+        if self.columns is not None:
+            source = source[:, self.columns]
         many, reads, gives = self.kernel.shape
         out = np.empty((len(source), many, gives), dtype=np.float32)
         parts = source.reshape(len(source), many, reads).transpose(1, 0, 2)
@@ -111,14 +117,15 @@ class _Stacked(_Part):
 
 
 @dataclass(frozen=True, slots=True)
-class _Copied(_Part):
-    """Columns of an array times ``factors``; without factors they are the array's own, which must not be changed."""
+class _Copied(_Reader):
+    """Columns times ``factors``; without factors they are the array's own, which must not be changed."""
 
-    source: _Columns
     factors: Float32Array | None
 
     def __call__(self, known: Known) -> Float32Array:
-        source = self.source(known)
+        source: Float32Array = known[self.array]
+        if self.columns is not None:
+            source = source[:, self.columns]
         return source if self.factors is None else source * self.factors
 
 
@@ -174,7 +181,7 @@ def sum_of(value: Affine, places: Mapping[Source, Place]) -> Sum:
         tiles = [_Looked(0, width, first.array, _single(first.table + bias))]
         bias = np.zeros(width)
     elif isinstance(first, _Copied) and not others and first.factors is None and (rest or bias.any()):
-        tiles = [_Copied(0, width, first.source, np.ones(width, dtype=np.float32))]
+        tiles = [_Copied(0, width, first.array, first.columns, np.ones(width, dtype=np.float32))]
     placed, added = (tuple((slice(part.begin, part.end), part) for part in some) for some in (tiles, rest))
     return Sum(width, placed, added, _single(bias) if bias.any() else None)
 
@@ -266,10 +273,10 @@ def _products(value: Affine, places: Mapping[Source, Place]) -> Iterator[_Part]:
         yield from _products_of(array, found)
 
 
-def _columns_of(array: tuple[int, int], run: Sequence[_Block]) -> _Columns:
+def _read(array: tuple[int, int], run: Sequence[_Block]) -> tuple[int, slice | None]:
     """What neighbouring blocks read of an array (position, width)."""
     begin, end = run[0].row, run[-1].ends[0]
-    return _Columns(array[0], None if (begin, end) == (0, array[1]) else slice(begin, end))
+    return array[0], None if (begin, end) == (0, array[1]) else slice(begin, end)
 
 
 def _runs(blocks: Sequence[_Block]) -> list[list[_Block]]:
@@ -286,8 +293,9 @@ def _runs(blocks: Sequence[_Block]) -> list[list[_Block]]:
 
 def _copy_of(array: tuple[int, int], run: Sequence[_Block]) -> _Part:
     factors = np.concatenate([np.diag(block.matrix) for block in run])
-    source = _columns_of(array, run)
-    return _Copied(run[0].column, run[-1].ends[1], source, None if (factors == 1).all() else _single(factors))
+    return _Copied(
+        run[0].column, run[-1].ends[1], *_read(array, run), None if (factors == 1).all() else _single(factors)
+    )
 
 
 def _products_of(array: tuple[int, int], blocks: Sequence[_Block]) -> Iterator[_Part]:
@@ -300,11 +308,11 @@ def _products_of(array: tuple[int, int], blocks: Sequence[_Block]) -> Iterator[_
     if whole.matrix.size <= max(SMALL, 2 * sum(piece.matrix.size for piece in pieces)):
         pieces = [whole]
     for run in _runs(pieces):
-        begin, end, source = run[0].column, run[-1].ends[1], _columns_of(array, run)
+        begin, end = run[0].column, run[-1].ends[1]
         if len(run) == 1:
-            yield _Product(begin, end, source, _single(run[0].matrix))
+            yield _Product(begin, end, *_read(array, run), _single(run[0].matrix))
         else:
-            yield _Stacked(begin, end, source, _single(np.stack([block.matrix for block in run])))
+            yield _Stacked(begin, end, *_read(array, run), _single(np.stack([block.matrix for block in run])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,15 @@ def test_more_rows_than_run_at_once_come_back_in_their_order() -> None:
     assert compiled([model])({name: value[:0] for name, value in values.items()})[0].shape == (0, 1)
 
 
+@pytest.mark.parametrize("used", [0, 1, 40, 400, 799, 800])
+def test_a_wide_row_of_which_only_some_numbers_are_not_0_reads_the_kernel_that_it_meets(used: int) -> None:
+    rng = np.random.default_rng(used)
+    model = read_keras(archive([input_layer("x", 800), dense("d", "x", 800, 50, rng)], "d"))
+    values = np.zeros((1, 800), dtype=np.float32)
+    values[0, rng.permutation(800)[:used]] = rng.normal(size=used)
+    assert_equal([model], {"x": values})
+
+
 def test_inputs_are_renamed_where_models_have_their_own() -> None:
     rng = np.random.default_rng(2)
     models = [read_keras(archive([input_layer("x", 3), dense("d", "x", 3, 2, rng)], "d")) for _ in range(2)]

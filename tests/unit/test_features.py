@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from chalicelib.domain.lnirt import LnirtParameters, TimeParameters
 from chalicelib.features.answers import AnswerTable
 from chalicelib.features.history import summarise_history, topic_codes, user_chunks
-from chalicelib.features.inputs import dense_columns, time_priors
+from chalicelib.features.inputs import FEATURE_SCHEMA, dense_columns, time_priors
+from chalicelib.features.knowledge import Knowledge
 from chalicelib.features.paths import N_PATHS, PathTable, keys_of_history
-from chalicelib.features.pooled import PooledLayout, pooled_state, pooled_steps
+from chalicelib.features.pooled import PooledLayout, Pooling, pooled_steps
 from chalicelib.features.population import Population
 from chalicelib.features.practice_state import DECAY_ANSWERS, advance, decayed_from_bytes, decayed_to_bytes, replay
 from chalicelib.features.scan import exclusive_decayed, exclusive_sums, group_starts
@@ -24,6 +25,7 @@ from chalicelib.features.traits import TraitModel
 from tests.unit.histories import answers_of, simulate, state_before, time_of
 
 LAYOUT = PooledLayout(((0, 0), (1, 1), (3, 2)), 3)
+OTHER_LAYOUT = PooledLayout(((3, 1), (4, 3)), 3)
 
 
 def model_of(n_topics: int, *, times: bool = True) -> LnirtParameters:
@@ -86,7 +88,10 @@ def test_a_whole_history_gives_what_each_stored_state_gives(table: AnswerTable, 
     model, population = model_of(3, times=times), population_of(3)  # the fourth topic is unknown to the model
     codes = topic_codes(table.topics, model)
     column = np.array([0, 1, 2, 2])
-    pooled = pooled_steps(table, codes, column, LAYOUT, model).vectors(np.arange(len(table)))
+    pooled, other = (
+        pooled_steps(table, codes, column, layout, model).vectors(np.arange(len(table)))
+        for layout in (LAYOUT, OTHER_LAYOUT)
+    )
     for rows in user_chunks(table, 7):
         batch = summarise_history(table, rows, model, codes, population)
         dense = dense_columns(batch, model, time_priors(batch, model))
@@ -102,9 +107,10 @@ def test_a_whole_history_gives_what_each_stored_state_gives(table: AnswerTable, 
             single = dense_columns(one, model, time_priors(one, model))
             np.testing.assert_allclose(dense[i], single[0], rtol=1e-4, atol=1e-4)
             columns = np.array([column[int(item.topic[-1])] for item in state.rows], dtype=np.int64)
-            decayed = SeenState(state, model).decayed
-            vector = pooled_state(decayed, columns, column[table.topic[[row]]], LAYOUT)
-            np.testing.assert_allclose(pooled[row], vector[0], atol=2e-3)
+            decayed = SeenState(state, Knowledge(model, population)).decayed
+            vectors = Pooling((OTHER_LAYOUT, LAYOUT)).vectors(decayed, columns, column[table.topic[[row, row]]])
+            np.testing.assert_allclose(np.repeat(pooled[[row]], 2, axis=0), vectors[1], atol=2e-3)
+            np.testing.assert_allclose(np.repeat(other[[row]], 2, axis=0), vectors[0], atol=2e-3)
 
 
 def test_the_population_of_these_tests_has_something_to_say_of_most_answers() -> None:
@@ -138,6 +144,18 @@ def test_the_dense_columns_do_not_know_how_the_last_answer_on_the_asked_topic_wa
     np.testing.assert_allclose(columns[0], columns[1], atol=1e-6)
     assert lasts == [1.0, -1.0]
     assert abilities[0] > abilities[1]
+
+
+def test_the_dense_columns_are_those_that_the_schema_stands_for() -> None:
+    """Networks were trained on these columns: who changes one raises FEATURE_SCHEMA, and notes the new sums here."""
+    table, _ = simulate(1, 4, 60)
+    model, population = model_of(3), population_of(3)
+    sums = []
+    for row in (7, 30, 59):
+        past = summarise_state(state_before(table, row), "topic 1", 2, time_of(table, row), model, population)
+        dense = dense_columns(past, model, time_priors(past, model))[0]
+        sums.append(float(dense @ np.cos(np.arange(len(dense)))))
+    assert {FEATURE_SCHEMA: sums} == {2: pytest.approx([-13.07280, -9.81034, -8.60180], abs=1e-4)}
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(0, 100))

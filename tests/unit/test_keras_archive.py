@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import zipfile
+from collections.abc import Callable
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chalicelib.domain.errors import ModelError
+from chalicelib.prediction.compiled import compiled
 from chalicelib.prediction.keras_archive import read_keras
 from chalicelib.prediction.layers import ACTIVATIONS
 from tests.unit.archives import Layer, archive, input_layer
+from tests.unit.graphs import layered
 
 RNG = np.random.default_rng(0)
 
@@ -125,29 +135,85 @@ def test_every_damaged_archive_is_refused_or_still_whole() -> None:
         assert np.isfinite(model({"x": np.ones((1, 3), dtype=np.float32)})).all()
 
 
+def rewritten(raw: bytes, member: str, change: Callable[[bytes], bytes]) -> bytes:
+    """The archive with one member changed, and checksums that fit."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(raw)) as before, zipfile.ZipFile(packed, "w") as after:
+        for name in before.namelist():
+            after.writestr(name, change(before.read(name)) if name == member else before.read(name))
+    return packed.getvalue()
+
+
+def assert_refused_or_runs(raw: bytes) -> None:
+    """Reading gives a ModelError, or a model that runs; also as a program."""
+    try:
+        model = read_keras(raw)
+    except ModelError:
+        return
+    values = {
+        item.name: np.zeros((2, item.width), dtype=np.int64 if item.holds_codes else np.float32)
+        for item in model.inputs
+    }
+    for run in (model, compiled([model])):
+        with contextlib.suppress(ModelError):
+            run(values)
+
+
+@settings(max_examples=150, deadline=None)
+@given(layered(), st.data())
+def test_weights_that_were_damaged_before_they_were_packed_are_refused_or_run(
+    layers: list[Layer], data: st.DataObject
+) -> None:
+    def damaged(content: bytes) -> bytes:
+        changed = bytearray(content)
+        for _ in range(data.draw(st.integers(1, 4))):
+            changed[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+        return bytes(changed[: data.draw(st.none() | st.integers(0, len(content)))])
+
+    assert_refused_or_runs(rewritten(archive(layers, layers[-1].name), "model.weights.h5", damaged))
+
+
+ODD = st.sampled_from(
+    [None, True, -1, 0, 2, 1e39, 10**400, float("nan"), "", "float64", "x", "Dense", [], [[]], {}, [0, 0]]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(layered(), st.data())
+def test_a_graph_with_odd_settings_is_refused_or_runs(layers: list[Layer], data: st.DataObject) -> None:
+    def damaged(content: bytes) -> bytes:
+        document = json.loads(content)
+        place = document["config"]
+        while True:
+            key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+            inner = place[key]
+            if not inner or not isinstance(inner, dict | list) or data.draw(st.integers(0, 3)) == 0:
+                break
+            place = inner
+        place[key] = data.draw(ODD)
+        return json.dumps(document).encode()
+
+    assert_refused_or_runs(rewritten(archive(layers, layers[-1].name), "config.json", damaged))
+
+
+@pytest.mark.parametrize("weights", [np.float16, np.float64, np.int32, np.uint8, np.complex64])
+def test_weights_of_another_type_are_refused(weights: Any) -> None:
+    def retyped(content: bytes) -> bytes:
+        raw = io.BytesIO(content)
+        with h5py.File(raw, "r+") as file:
+            kernel = file["layers/layer_1/vars/0"][...]
+            del file["layers/layer_1/vars/0"]
+            file["layers/layer_1/vars/0"] = kernel.astype(weights)
+        return raw.getvalue()
+
+    raw = archive([input_layer("x", 3), dense("d", "x", 3, 1)], "d")
+    with pytest.raises(ModelError, match="'d' has weights of"):
+        read_keras(rewritten(raw, "model.weights.h5", retyped))
+
+
 def test_activations_do_not_overflow() -> None:
     x = np.array([-1e4, -50.0, 0.0, 50.0, 1e4], dtype=np.float32)
     for activate in ACTIVATIONS.values():
         result = activate(x)
         assert np.isfinite(result).all()
         assert result.dtype == np.float32
-
-
-@pytest.mark.slow
-def test_numpy_computes_what_keras_computes_for_every_served_layer() -> None:
-    import keras
-    from keras import layers
-
-    from training_job.networks import archive_bytes
-
-    x = keras.Input((6,), name="x")
-    code = keras.Input((1,), dtype="int32", name="code")
-    parts = [layers.Dense(8, activation=name)(x) for name in sorted(ACTIVATIONS)]
-    merged = layers.Add()([layers.Multiply()(parts[:3]), layers.Average()(parts[3:5]), layers.Subtract()(parts[5:7])])
-    row = layers.Flatten()(layers.Embedding(5, 8)(code))
-    merged = layers.Concatenate()([layers.LayerNormalization()(layers.Dropout(0.5)(merged)), row])
-    merged = layers.GaussianNoise(0.3)(layers.Dense(4, use_bias=False)(merged))
-    model = keras.Model({"x": x, "code": code}, layers.Rescaling(0.3, 0.1)(merged))
-    values = {"x": RNG.normal(size=(50, 6)).astype(np.float32), "code": RNG.integers(0, 5, (50, 1))}
-    expected = np.asarray(model(values, training=False))
-    np.testing.assert_allclose(read_keras(archive_bytes(model))(values), expected, atol=1e-5)
