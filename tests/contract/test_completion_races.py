@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 
 import pytest
 from sqlalchemy import Connection, Engine
@@ -14,6 +15,7 @@ from chalicelib.domain.errors import NotFoundError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, PracticeTask, Result
 from chalicelib.domain.training import TrainingPolicy
+from chalicelib.features.practice_state import Answer, StateRow, replay
 from chalicelib.services.ports import Completion
 from chalicelib.storage import completion
 from chalicelib.storage.database import connect
@@ -153,3 +155,47 @@ def test_a_completion_whose_answer_was_lost_on_the_way_counts_once(
     assert lost[0]
     assert done.task.completed
     assert counted(store, engine) == (2, 2, [(2, 2)])
+
+
+HISTORY = """
+    SELECT topic_key, difficulty_numeric, is_correct, actual_time_seconds, completed_at, answer_index
+    FROM practice_tasks WHERE user_id = 'ada' AND completed ORDER BY answer_index
+"""
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_races_the_state_is_that_of_the_tasks_that_are_left(
+    store: PostgresTaskStore, engine: Engine, seed: int
+) -> None:
+    random = Random(seed)
+    tasks = [
+        store.insert("ada", NewTask("Math", f"T{n % 3}", Difficulty.HARD, "?"), DEFAULT_PREDICTION) for n in range(30)
+    ]
+    changes = [(random.choice(tasks), random.choice("ccccxxd"), random.random() < 0.5) for _ in range(100)]
+
+    def change(what: tuple[PracticeTask, str, bool]) -> int:
+        task, kind, correct = what
+        try:
+            if kind == "d":
+                store.delete("ada", task.id)
+                return 0
+            return complete(store, task, correct=correct if kind == "x" else True).counted is not None
+        except NotFoundError:
+            return 0
+
+    with ThreadPoolExecutor(6) as pool:
+        n_counted = sum(pool.map(change, changes))
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql(HISTORY).all()
+    assert [row[-1] for row in rows] == list(range(len(rows)))
+    expected = replay("ada", (Answer(*row[:-1]) for row in rows))
+    state = store.prediction_context("ada").state
+    assert state.n_answers == len(rows)
+    assert sorted(map(comparable, state.rows)) == sorted(map(comparable, expected.rows))
+    tracker = PostgresTracker(engine).read("default")
+    assert (tracker.n_samples_since_training, tracker.n_samples_total) == (n_counted, len(rows))
+
+
+def comparable(row: StateRow) -> tuple[object, ...]:
+    numbers = (row.attempts, row.correct, row.timed, row.first_index, row.last_index, row.last_correct)
+    return row.topic, numbers, [round(float(value), 9) for value in row.decayed.ravel()]
