@@ -14,6 +14,7 @@ from chalicelib.domain.lnirt_json import from_json
 from chalicelib.features.answers import AnswerTable
 from chalicelib.features.history import user_chunks
 from chalicelib.prediction.batch import predict_history, read_history
+from chalicelib.prediction.compiled import compiled
 from chalicelib.prediction.keras_archive import read_keras
 from chalicelib.prediction.predictor import Predictor, bounded_probability
 from chalicelib.prediction.vocabulary import read_vocabulary
@@ -80,8 +81,8 @@ def against_lnirt(scores: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 def parity(files: Mapping[str, bytes], table: AnswerTable) -> float:
     """The largest absolute difference between numpy and Keras over both models, on a probe batch of the table.
 
-    Outputs are logits and log seconds; NaN where one of them is not finite. Raises ModelError when a file cannot be
-    served at all.
+    numpy runs each model layer by layer, as histories are predicted, and compiled, as it serves. Outputs are logits and
+    log seconds; NaN where one of them is not finite. Raises ModelError when a file cannot be served at all.
     """
     lnirt, vocabulary = from_json(files["lnirt.json"]), read_vocabulary(files["vocabulary.json"])
     chunk = next(user_chunks(table, PROBE_ANSWERS), slice(0, 0))
@@ -95,7 +96,8 @@ def _difference(archive: bytes, samples: Samples) -> float:
     import keras
 
     everything = np.ones(len(samples.target), dtype=np.bool_)
-    served = read_keras(archive)
+    plain = read_keras(archive)
+    served = compiled([plain])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         path.write_bytes(archive)
@@ -104,7 +106,8 @@ def _difference(archive: bytes, samples: Samples) -> float:
     for rows, vectors in samples.blocks(everything):
         inputs = samples.inputs(rows[-PROBE_ANSWERS:], vectors[-PROBE_ANSWERS:])
         expected = np.asarray(trained(inputs, training=False))
-        worst = float(np.maximum(worst, np.abs(served(inputs) - expected).max()))
+        for found in (plain(inputs), *served(inputs)):
+            worst = float(np.maximum(worst, np.abs(found - expected).max()))
     return worst
 
 

@@ -10,8 +10,10 @@ A path is looked up by a 32-bit hash; longer paths fall back to shorter ones.
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -58,6 +60,24 @@ class PathTable:
 
     keys: Keys
     values: FloatArray
+    _sorted: array[int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_sorted", array("I", self.keys.tolist()))
+
+    def lookup_few(self, keys: Sequence[Sequence[int]]) -> FloatArray:
+        """:meth:`lookup` of a few students' paths, without numpy's cost for each call."""
+        found = np.empty((len(keys), N_PATHS))
+        for number, path in enumerate(keys):
+            values: list[float] = []
+            for key, parent in zip(path, PARENTS, strict=True):
+                at = bisect_left(self._sorted, key)
+                if at < len(self._sorted) and self._sorted[at] == key:
+                    values.append(self.values[at])
+                else:
+                    values.append(0.0 if parent is None else values[parent])
+            found[number] = values
+        return found
 
     def lookup(self, keys: Keys) -> FloatArray:
         """Values of the paths, 0 where neither a path nor its shorter ones are known. (N, N_PATHS) gives the same."""
@@ -108,8 +128,8 @@ def _mixed(path: _Hash, topic: _Hash) -> _Hash:
 
 def keys_of_state(
     columns: StateColumns, codes: Sequence[int], asked: Sequence[int], topics: Sequence[str], attempts: Sequence[float]
-) -> Keys:
-    """Paths of one student to each asked topic.
+) -> list[list[int]]:
+    """Paths of one student to each asked topic: N lists of N_PATHS keys.
 
     ``codes`` gives each state row's topic row; ``asked``, ``topics`` and ``attempts`` the asked topics' rows, their
     keys, and the student's answers on them so far.
@@ -123,7 +143,7 @@ def keys_of_state(
         latest = [codes[row] + 1 for row in by_end if columns.topics[row] != topic][:N_LATEST]
         latest += [NOTHING] * (N_LATEST - len(latest))
         hashes.append(_hashes(code, first, latest, min(int(n), MAX_TRIES)))
-    return np.array(hashes, dtype=np.uint32).reshape(len(asked), N_PATHS)
+    return hashes
 
 
 def _distinct(topics: Sequence[str], order: IntArray, wanted: int) -> list[int]:

@@ -77,10 +77,10 @@ class Pooling:
 
 def compressed(sums: npt.NDArray[np.floating]) -> Float32Array:
     """Signed square root: counts grow, their information grows more slowly."""
-    roots = sums.astype(np.float32)
-    negative = np.signbit(roots)
-    np.sqrt(np.abs(roots, out=roots), out=roots)
-    return np.negative(roots, out=roots, where=negative)
+    single = sums.astype(np.float32)
+    roots = np.abs(single)
+    np.sqrt(roots, out=roots)
+    return np.copysign(roots, single, out=roots)
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ class SeenState:
             "ability_if_wrong": ability_if_wrong,
             "trait_success": trait_success,
             "trait_log_seconds": trait_log_seconds,
-            "paths": self.knowledge.population.paths.lookup(keys),
+            "paths": self.knowledge.population.paths.lookup_few(keys),
         }
         if len(asked.topics) < len(wanted):
             which = [asked.position[topic] for topic, _ in wanted]

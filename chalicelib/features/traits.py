@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from chalicelib.domain.columns import array_of, columns_of, functions_for, picked
 from chalicelib.domain.lnirt import MAX_LOG_SHIFT, FloatArray, IntArray
 from chalicelib.features.scan import BoolArray
 
@@ -34,7 +35,6 @@ class TraitModel:
     time_noise: FloatArray
     steps: FloatArray = field(init=False, repr=False, compare=False)
     """What one answer on a topic tells per unit: (2, T+1, K * K + K), for success and for time."""
-    _loadings: FloatArray = field(init=False, repr=False, compare=False)
     _identity: FloatArray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -48,7 +48,6 @@ class TraitModel:
             out[:, self.n_traits**2 :] = weighted
         object.__setattr__(self, "steps", steps)
         object.__setattr__(self, "_identity", np.eye(self.n_traits))
-        object.__setattr__(self, "_loadings", np.stack([self.success, self.time], axis=1))
 
     @property
     def n_traits(self) -> int:
@@ -93,12 +92,14 @@ class TraitModel:
 
     def expected(self, topic: IntArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Success (a share) and log seconds beyond the topic's means that the scores (n, K) foretell, (n,) each."""
-        both = (self._loadings.take(topic, axis=0) @ scores[:, :, None])[:, :, 0]
-        both = np.minimum(np.maximum(both, -_MOST_FORETOLD), _MOST_FORETOLD)
-        return both[:, 0], both[:, 1]
-
-
-_MOST_FORETOLD = np.array([1.0, MAX_LOG_SHIFT])
+        if not self.n_traits:
+            return np.zeros(len(topic)), np.zeros(len(topic))
+        f, traits = functions_for(len(topic)), columns_of(scores)
+        foretold = []
+        for loadings, most in ((self.success, 1.0), (self.time, MAX_LOG_SHIFT)):
+            expected = sum(one * score for one, score in zip(picked(loadings, topic), traits, strict=True))
+            foretold.append(array_of(f.bounded(expected, -most, most)))
+        return foretold[0], foretold[1]
 
 
 def no_traits(n_topics: int) -> TraitModel:

@@ -110,6 +110,9 @@ class _Stacked(_Reader):
         if self.columns is not None:
             source = source[:, self.columns]
         many, reads, gives = self.kernel.shape
+        if len(source) == 1:
+            product: Float32Array = source.reshape(many, 1, reads) @ self.kernel
+            return product.reshape(1, many * gives)
         out = np.empty((len(source), many, gives), dtype=np.float32)
         parts = source.reshape(len(source), many, reads).transpose(1, 0, 2)
         np.matmul(parts, self.kernel, out.transpose(1, 0, 2))
@@ -133,12 +136,12 @@ class _Copied(_Reader):
 class Sum:
     """An affine value: (N, width) of a program's arrays.
 
-    ``tiles`` cover all columns once; ``rest`` is added, and then ``bias``.
+    ``tiles`` cover all columns once; ``rest`` is added to some or all of them, and then ``bias``.
     """
 
     width: int
     tiles: tuple[tuple[slice, _Part], ...]
-    rest: tuple[tuple[slice, _Part], ...]
+    rest: tuple[tuple[slice | None, _Part], ...]
     bias: Float32Array | None
 
     def __call__(self, known: Known) -> Float32Array:
@@ -149,8 +152,8 @@ class Sum:
             total = np.empty((len(known[0]), self.width), dtype=np.float32)
             for columns, part in self.tiles:
                 total[:, columns] = part(known)
-        for columns, part in self.rest:
-            target = total[:, columns]
+        for some, part in self.rest:
+            target = total if some is None else total[:, some]
             np.add(target, part(known), target)
         if self.bias is not None:
             np.add(total, self.bias, total)
@@ -182,7 +185,8 @@ def sum_of(value: Affine, places: Mapping[Source, Place]) -> Sum:
         bias = np.zeros(width)
     elif isinstance(first, _Copied) and not others and first.factors is None and (rest or bias.any()):
         tiles = [_Copied(0, width, first.array, first.columns, np.ones(width, dtype=np.float32))]
-    placed, added = (tuple((slice(part.begin, part.end), part) for part in some) for some in (tiles, rest))
+    placed = tuple((slice(part.begin, part.end), part) for part in tiles)
+    added = tuple((None if part.end - part.begin == width else slice(part.begin, part.end), part) for part in rest)
     return Sum(width, placed, added, _single(bias) if bias.any() else None)
 
 

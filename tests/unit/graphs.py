@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from chalicelib.prediction.keras_archive import KerasModel
+from chalicelib.prediction.keras_archive import KerasModel, read_keras
 from chalicelib.prediction.layers import ACTIVATIONS
 from tests.unit.archives import Layer, archive, input_layer
 
@@ -52,6 +52,8 @@ def layered(draw: st.DrawFn, most_layers: int = 12) -> list[Layer]:
         graph.add("Embedding", [name], (width, depth), ((ROWS, depth),), input_dim=ROWS, output_dim=depth)
     for _ in range(draw(st.integers(1, most_layers))):
         _draw_layer(draw, graph)
+    if graph.layers[-1].kind == "InputLayer":
+        _draw_one_input(draw, graph, "Activation", draw(st.sampled_from(sorted(graph.shapes))))
     return graph.layers
 
 
@@ -112,11 +114,9 @@ def _draw_one_input(draw: st.DrawFn, graph: _Graph, kind: str, source: str) -> N
         graph.add(kind, [source], shape, **({"rate": 0.5} if kind == "Dropout" else {"stddev": 0.5}))
 
 
-@st.composite
-def graphs(draw: st.DrawFn) -> bytes:
-    """The archive of a random graph."""
-    layers = draw(layered())
-    return archive(layers, layers[-1].name)
+def model_of_layers(layers: list[Layer]) -> KerasModel:
+    """The model that is read from the archive of a graph, whose last layer is the output."""
+    return read_keras(archive(layers, layers[-1].name))
 
 
 def inputs_of(model: KerasModel, n: int, seed: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from chalicelib.prediction.compiled import Compiled, Plain, compiled
 from chalicelib.prediction.keras_archive import KerasModel, read_keras
 from chalicelib.prediction.stages import _Stacked
 from tests.unit.archives import Layer, archive, input_layer
-from tests.unit.graphs import graphs, inputs_of
+from tests.unit.graphs import inputs_of, layered, model_of_layers
 
 
 def dense(name: str, source: str, n: int, m: int, rng: np.random.Generator, **config: Any) -> Layer:
@@ -31,16 +31,16 @@ def assert_equal(models: list[KerasModel], values: dict[str, Any], **tolerance: 
 
 
 @settings(max_examples=150, deadline=None)
-@given(graphs(), st.integers(1, 5), st.integers(0, 2**32 - 1))
-def test_a_compiled_graph_gives_what_its_layers_give_one_after_the_other(graph: bytes, n: int, seed: int) -> None:
-    model = read_keras(graph)
+@given(layered(), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_a_compiled_graph_gives_what_its_layers_give_one_after_the_other(graph: list[Layer], n: int, seed: int) -> None:
+    model = model_of_layers(graph)
     assert_equal([model], inputs_of(model, n, seed))
 
 
 @settings(max_examples=50, deadline=None)
-@given(graphs(), graphs(), st.integers(0, 2**32 - 1))
-def test_models_that_share_their_inputs_run_as_one_program(one: bytes, other: bytes, seed: int) -> None:
-    models = [read_keras(one), read_keras(other)]
+@given(layered(), layered(), st.integers(0, 2**32 - 1))
+def test_models_that_share_their_inputs_run_as_one_program(one: list[Layer], other: list[Layer], seed: int) -> None:
+    models = [model_of_layers(one), model_of_layers(other)]
     assert_equal(models, inputs_of(models[0], 3, seed) | inputs_of(models[1], 3, seed))
 
 

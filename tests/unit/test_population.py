@@ -16,7 +16,7 @@ from chalicelib.domain.errors import ModelError
 from chalicelib.features.answers import AnswerTable
 from chalicelib.features.history import summarise_history, topic_codes
 from chalicelib.features.inputs import success_priors
-from chalicelib.features.paths import N_LATEST, N_PATHS, TRIES, keys_of_history, keys_of_state, path_keys
+from chalicelib.features.paths import N_LATEST, N_PATHS, TRIES, PathTable, keys_of_history, keys_of_state, path_keys
 from chalicelib.features.population import Population, nothing_known
 from chalicelib.features.practice_state import Answer, UserState, replay
 from chalicelib.features.summaries import summarise_state
@@ -180,7 +180,17 @@ def test_the_paths_of_a_history_are_those_of_each_stored_state(topics: list[int]
             columns = replay("a", answers[:n]).columns
             of_rows = [int(codes[int(name[-1])]) for name in columns.topics]
             one = keys_of_state(columns, of_rows, [int(codes[asked])], [f"topic {asked}"], [topics[:n].count(asked)])
-            np.testing.assert_array_equal(keys[row], one[0])
+            np.testing.assert_array_equal(keys[[row]], one)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 30), st.integers(1, 20))
+@settings(max_examples=50, deadline=None)
+def test_a_few_paths_are_looked_up_as_many_are(seed: int, known: int, asked: int) -> None:
+    rng = np.random.default_rng(seed)
+    table = PathTable(np.unique(rng.integers(0, 40, known, dtype=np.uint32)), rng.normal(size=0))
+    table = PathTable(table.keys, rng.normal(size=len(table.keys)))
+    keys = rng.integers(0, 40, (asked, N_PATHS), dtype=np.uint32)
+    np.testing.assert_array_equal(table.lookup_few(keys.tolist()), table.lookup(keys))
 
 
 def test_columns_of_paths_are_told_apart() -> None:
