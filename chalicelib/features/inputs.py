@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.columns import OF_ARRAYS, Column, Functions, columns_of, functions_for, picked, side_by_side
-from chalicelib.domain.lnirt import N_LEVELS, LnirtParameters, SuccessPrior, TimePrior, success_prior, time_prior
+from chalicelib.domain.lnirt import (
+    N_LEVELS,
+    IntArray,
+    LnirtParameters,
+    SuccessPrior,
+    TimePrior,
+    success_prior,
+    time_prior,
+)
 from chalicelib.features.paths import BEGINNING, TRIES
 from chalicelib.features.practice_state import DECAY_ANSWERS
 from chalicelib.features.summaries import Summaries
@@ -68,7 +76,7 @@ def dense_columns(past: Summaries, model: LnirtParameters, time: TimePrior | Non
     no success ever counts against its student.
     """
     n = len(past.topic)
-    f = functions_for(n)
+    f, cell = functions_for(n), past.topic * N_LEVELS + past.level
     last, gap = columns_of(past.last), columns_of(past.gap)
     turned = [(last > 0) * f.exp(gap / -tau) for tau in DECAY_ANSWERS.tolist()]
     same, overall = columns_of(past.same), columns_of(past.overall)
@@ -78,10 +86,10 @@ def dense_columns(past: Summaries, model: LnirtParameters, time: TimePrior | Non
     ]
     scopes = (_if_wrong(same, turned, f), _if_wrong(overall, turned, f), others)
     columns = [
-        *_topic_columns(past, model),
+        *_topic_columns(past.topic, cell, model),
         *_time_columns(time),
         *_amounts(past, f),
-        *_if_foretold(past, model, time, f),
+        *_if_foretold(past, cell, model, time, f),
         *(f.log1p(column) for sums in scopes for outcome in sums[:2] for column in outcome),
         *(column for sums in scopes for column in _form(sums, f)),
         *_pace(same),
@@ -113,11 +121,13 @@ def _if_wrong(decayed: Sums, turned: list[Column], f: Functions) -> Sums:
     ]
 
 
-def _if_foretold(past: Summaries, model: LnirtParameters, time: TimePrior | None, f: Functions) -> list[Column]:
+def _if_foretold(
+    past: Summaries, cell: IntArray, model: LnirtParameters, time: TimePrior | None, f: Functions
+) -> list[Column]:
     """What the student's ability, their traits, and others at the same try foretell: 4 columns."""
-    expected = picked(model.expected_success().ravel(), past.topic * N_LEVELS + past.level)
+    expected = picked(model.expected_success().ravel(), cell)
     traits, tries = columns_of(past.trait_success), columns_of(past.paths[:, TRIES])
-    pace = _foretold_pace(past, model, time)
+    pace = _foretold_pace(past, cell, model, time)
     return [columns_of(past.ability_if_wrong), _logit(expected + traits, f), _logit(expected + tries, f), pace]
 
 
@@ -127,21 +137,20 @@ def _logit(share: Column, f: Functions) -> Column:
     return f.log(bounded / (1.0 - bounded))
 
 
-def _foretold_pace(past: Summaries, model: LnirtParameters, time: TimePrior | None) -> Column:
+def _foretold_pace(past: Summaries, cell: IntArray, model: LnirtParameters, time: TimePrior | None) -> Column:
     """Log seconds that the traits foretell beyond LNIRT's."""
     if time is None or model.time is None:
         return 0.0
-    intensity = picked(model.time.intensity.ravel(), past.topic * N_LEVELS + past.level)
+    intensity = picked(model.time.intensity.ravel(), cell)
     return intensity + columns_of(past.trait_log_seconds) - columns_of(time.log_seconds)
 
 
-def _topic_columns(past: Summaries, model: LnirtParameters) -> list[Column]:
-    cell = past.topic * N_LEVELS + past.level
-    discrimination, _, rate, *_ = picked(model.of_topics, past.topic)
+def _topic_columns(topic: IntArray, cell: IntArray, model: LnirtParameters) -> list[Column]:
+    discrimination, _, rate, *_ = picked(model.of_topics, topic)
     columns = [discrimination, picked(model.easiness.ravel(), cell), rate]
     if model.time is None:
         return [*columns, 0.0, 0.0]
-    return [*columns, picked(model.time.intensity.ravel(), cell), picked(model.time.residual_variance, past.topic)]
+    return [*columns, picked(model.time.intensity.ravel(), cell), picked(model.time.residual_variance, topic)]
 
 
 def _time_columns(time: TimePrior | None) -> list[Column]:
@@ -151,8 +160,9 @@ def _time_columns(time: TimePrior | None) -> list[Column]:
 
 
 def _amounts(past: Summaries, f: Functions) -> list[Column]:
-    attempts = picked(past.attempts.ravel(), np.arange(len(past.level)) * N_LEVELS + past.level)
-    tried = sum(columns_of(past.attempts))
+    by_level, level = columns_of(past.attempts), columns_of(past.level)
+    attempts = sum(n * (level == number) for number, n in enumerate(by_level))
+    tried = sum(by_level)
     right = sum(columns_of(past.correct)) - (columns_of(past.last) > 0)
     amounts = [attempts, tried, columns_of(past.n_answers), columns_of(past.n_topics), right, tried - right]
     return [f.log1p(amount) for amount in amounts]

@@ -92,8 +92,6 @@ class Compiled:
         known = read_inputs(self.inputs, values)
         arrays = [known[item.name] for item in self.inputs]
         n = len(arrays[0])
-        if any(len(array) != n for array in arrays):
-            raise ModelError(f"inputs have {sorted({len(array) for array in arrays})} rows")
         arrays += [known[codes.name][:, codes.column] for codes in self.codes]
         try:
             # What overflows becomes non-finite in the output, where the caller looks for it.

@@ -84,12 +84,17 @@ class KerasModel:
 def read_inputs(inputs: Sequence[ModelInput], values: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
     """The ``inputs`` among ``values``, numbers as float32; ModelError for one that is missing or does not fit."""
     known: dict[str, npt.NDArray[Any]] = {}
+    n = None
     for expected in inputs:
         value = values.get(expected.name)
         if value is None or value.ndim != 2 or value.shape[1] != expected.width:
             shape = None if value is None else value.shape
             raise ModelError(f"input {expected.name!r} has shape {shape}, expected (N, {expected.width})")
-        if not expected.holds_codes:
+        if len(value) != n:
+            if n is not None:
+                raise ModelError(f"input {expected.name!r} has {len(value)} rows, others have {n}")
+            n = len(value)
+        if expected.dtype is np.float32:
             value = value.astype(np.float32, copy=False)
         elif value.dtype.kind not in "iu":
             # Codes keep the width that they come in: cut to 32 bits, one out of range could become another's row.

@@ -130,6 +130,8 @@ def test_what_overflows_is_not_finite_and_what_does_not_fit_is_a_model_error() -
             program({**fitting, **wrong})
     with pytest.raises(ModelError):
         program({"x": fitting["x"]})
+    with pytest.raises(ModelError, match="rows"):
+        program({**fitting, "code": np.zeros((3, 1), dtype=np.int64)})
 
 
 @pytest.mark.parametrize("code", [-1, -9, 9, 2**31, 2**32, 2**32 + 1, -(2**32)])
