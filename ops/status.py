@@ -10,6 +10,7 @@ from typing import Any
 from chalicelib.domain.errors import ModelError, NotFoundError
 from chalicelib.services.training import ModelStatus, status
 from chalicelib.wiring import Container
+from ops import tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def as_lines(report: Report) -> list[str]:
         f"Model: {report.champion or 'none yet'}",
     ]
     width = max(map(len, report.files), default=0)
-    lines += [f"  {name:<{width}}  {_size(size):>9}" for name, size in report.files.items()]
+    lines += [f"  {name:<{width}}  {tables.size(size):>9}" for name, size in report.files.items()]
     if report.registry_fault:
         lines.append(f"Registry: {report.registry_fault}")
     if model.last_error:
@@ -104,7 +105,3 @@ def training_line(model: ModelStatus) -> str:
 
 def _when(at: datetime | None) -> str:
     return "never" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _size(size: int) -> str:
-    return f"{size} B" if size < 1_000 else f"{size / 1_000:,.1f} kB"

@@ -9,19 +9,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chalicelib.domain.errors import ModelError, NotFoundError, PointerConflictError
 from chalicelib.domain.training import Champion
 from chalicelib.prediction.predictor import Predictor
+from chalicelib.services.models import POINTER_ATTEMPTS, check_name, read_pointer, successor
 from chalicelib.storage.model_registry import S3ModelRegistry
 
 _log = logging.getLogger("studysmart.worker")
-
-POINTER_ATTEMPTS = 3
-PAST_CHAMPION_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +59,7 @@ def publish(
     registry.write_version(cohort, version, files, metadata)
     challenger = Predictor.from_files(registry.read_version(cohort, version))
     for _attempt in range(POINTER_ATTEMPTS):
-        found = registry.read_champion(cohort)
-        champion, etag = found if found else (None, None)
+        champion, etag = read_pointer(registry, cohort)
         verdict = _judge(registry, cohort, champion, challenger, judge)
         registry.annotate_version(
             cohort,
@@ -86,45 +82,24 @@ def publish(
 def _judge(
     registry: S3ModelRegistry, cohort: str, champion: Champion | None, challenger: Predictor, judge: Judge
 ) -> Verdict:
-    if champion is not None and champion.pinned:
+    if champion is None or champion.version == challenger.version:
+        if champion is not None and champion.pinned:
+            return Verdict(False, f"champion {champion.version} is pinned", {})
+        return judge(None, challenger)
+    try:
+        files = registry.read_version(cohort, champion.version)
+        serving = Incumbent(Predictor.from_files(files), json.loads(files["metadata.json"]))
+        check_name(serving.predictor, champion.version)
+    except (ModelError, NotFoundError) as error:
+        _log.error("champion %s cannot be read, it loses%s: %s", champion.version, _and_its_pin(champion), error)
+        verdict = judge(None, challenger)
+        unread = f"champion {champion.version} cannot be read and loses{_and_its_pin(champion)} ({error})"
+        return replace(verdict, reason=f"{unread}; {verdict.reason}")
+    if champion.pinned:
         return Verdict(False, f"champion {champion.version} is pinned", {})
-    serving: Incumbent | None = None
-    if champion is not None and champion.version != challenger.version:
-        try:
-            files = registry.read_version(cohort, champion.version)
-            serving = Incumbent(Predictor.from_files(files), json.loads(files["metadata.json"]))
-        except (ModelError, NotFoundError) as error:
-            _log.error("champion %s cannot be read, it loses: %s", champion.version, error)
     return judge(serving, challenger)
 
 
-def successor(champion: Champion | None, version: str, request_id: str) -> Champion:
-    """The pointer that makes ``version`` the champion after ``champion``, remembering 30 days of past ones."""
-    now = datetime.now(UTC)
-    past: list[tuple[str, str]] = []
-    if champion is not None and champion.version != version:
-        past = [(champion.version, now.isoformat()), *champion.past]
-    elif champion is not None:
-        past = list(champion.past)
-    oldest = (now - timedelta(days=PAST_CHAMPION_DAYS)).isoformat()
-    return Champion(
-        version=version,
-        previous=champion.version if champion is not None and champion.version != version else None,
-        promoted_at=now.isoformat(),
-        request_id=request_id,
-        past=tuple(entry for entry in past if entry[1] >= oldest),
-    )
-
-
-def prune(registry: S3ModelRegistry, cohort: str, keep: int) -> list[str]:
-    """Delete versions beyond the newest ``keep``, except the champion and the past champions of 30 days."""
-    found = registry.read_champion(cohort)
-    if found is None:
-        return []
-    champion = found[0]
-    kept = {champion.version, champion.previous, *(version for version, _ in champion.past)}
-    doomed = [version for version in registry.list_versions(cohort)[keep:] if version not in kept]
-    for version in doomed:
-        registry.delete_version(cohort, version)
-        _log.info("version %s is past its retention and was deleted", version)
-    return doomed
+def _and_its_pin(champion: Champion) -> str:
+    """A pin keeps a version that serves; one that cannot serve would leave every student with the defaults."""
+    return ", its pin too" if champion.pinned else ""

@@ -14,11 +14,11 @@ from sqlalchemy import Engine
 
 from chalicelib.domain.errors import LeaseLostError, UnavailableError
 from chalicelib.domain.training import TrainingPolicy, TrainingRequest
-from chalicelib.services import training
+from chalicelib.services import models, training
 from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.tracker import Lease, LeaseAnswer, PostgresTracker
 from chalicelib.storage.training_queue import Delivery, SqsTrainingQueue
-from training_job import pipeline, publish
+from training_job import pipeline
 from training_job.heartbeat import Heartbeat
 from training_job.train import TrainingSkipped
 
@@ -121,7 +121,7 @@ def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: 
         worker.queue.delete(delivery)
         _log.info("Background training complete (%s, %.1f s)", trained.champion, time.monotonic() - started)
         _send_next(worker, following)
-        publish.prune(worker.registry, request.cohort, worker.retained_versions)
+        models.prune(worker.registry, request.cohort, worker.retained_versions)
 
 
 def _send_next(worker: Worker, following: TrainingRequest | None) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from chalicelib.api.routing import Access, Routes
-from chalicelib.api.schemas import CounterBody, TrainingAnswer
+from chalicelib.api.schemas import CounterBody, TrainingAnswer, VersionBody
 from chalicelib.domain.errors import ConflictError
-from chalicelib.services import training
+from chalicelib.services import models, training
+from chalicelib.services.models import Versions
 from chalicelib.services.training import ModelStatus
 from chalicelib.wiring import Container
 
@@ -31,3 +32,16 @@ def force_training(container: Container) -> TrainingAnswer:
 def set_counter(container: Container, body: CounterBody) -> ModelStatus:
     """Set the number of completions since the last training."""
     return training.set_counter(container.tracker, container.policy, container.settings.cohort, body.value)
+
+
+@routes.route("GET", "/model/versions", "List the published versions", access=Access.ADMIN, answer=Versions)
+def model_versions(container: Container) -> Versions:
+    """Every version, newest first, with what the gate said of it, and what the pointer says."""
+    return models.list_versions(container.registry, container.settings.cohort)
+
+
+@routes.route("POST", "/model/rollback", "Move the champion", access=Access.ADMIN, body=VersionBody, answer=ModelStatus)
+def rollback(container: Container, body: VersionBody) -> ModelStatus:
+    """Let a version serve that was published before; the next creation uses it."""
+    models.rollback(container.registry, container.tracker, container.settings.cohort, body.version)
+    return training.status(container.tracker, container.policy, container.settings.cohort)

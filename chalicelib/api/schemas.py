@@ -148,6 +148,12 @@ class CounterBody(Struct):
     value: Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
+class VersionBody(Struct):
+    """The model version that shall serve."""
+
+    version: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
 class TrainingAnswer(Struct):
     """A training that was asked for by hand."""
 

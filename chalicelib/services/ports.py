@@ -173,6 +173,10 @@ class ModelRegistry(Protocol):
         """Whether there is a pointer."""
         ...
 
+    def champion_etag(self, cohort: str) -> str | None:
+        """The pointer's ETag, whatever its content; None when there is none."""
+        ...
+
     def write_champion(self, cohort: str, champion: Champion, expected_etag: str | None) -> str:
         """Move the pointer by conditional PUT (None: there must be none yet); PointerConflictError when lost."""
         ...

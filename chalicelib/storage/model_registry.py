@@ -58,14 +58,17 @@ class S3ModelRegistry:
 
     def champion_exists(self, cohort: str) -> bool:
         """Whether there is a pointer; RegistryUnavailableError when the registry does not answer."""
+        return self.champion_etag(cohort) is not None
+
+    def champion_etag(self, cohort: str) -> str | None:
+        """The pointer's ETag, whatever its content; None when there is none."""
         with translated(RegistryUnavailableError, "looking for the champion pointer"):
             try:
-                self._s3.head_object(Bucket=self._bucket, Key=_pointer(cohort))
+                return self._s3.head_object(Bucket=self._bucket, Key=_pointer(cohort))["ETag"]
             except ClientError as error:
                 if error_code(error) in _ABSENT:
-                    return False
+                    return None
                 raise
-        return True
 
     def write_champion(self, cohort: str, champion: Champion, expected_etag: str | None) -> str:
         """Move the pointer by conditional PUT (None: there must be none yet); PointerConflictError when lost."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.conftest import Api, World
+from chalicelib.services.models import successor
+from tests.api.conftest import TASK, Api, World
+from tests.unit.archives import version_files
 
 
 def test_the_status_has_every_field(student: Api) -> None:
@@ -21,7 +23,19 @@ def test_the_status_has_every_field(student: Api) -> None:
     }
 
 
-@pytest.mark.parametrize(("path", "body"), [("/model/train", None), ("/model/counter", {"value": 3})])
+def publish(world: World, version: str) -> None:
+    """A version that can be served, written and made the champion by another's hand."""
+    files = version_files(version=version)
+    del files["metadata.json"]
+    world.registry.write_version("default", version, files, {"n_samples": 10, "request_id": f"request of {version}"})
+    champion, etag = world.registry.read_champion("default") or (None, None)
+    world.registry.write_champion("default", successor(champion, version, None), etag)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/model/train", None), ("/model/counter", {"value": 3}), ("/model/rollback", {"version": "v1"})],
+)
 def test_only_admins_steer_the_training(student: Api, path: str, body: object) -> None:
     answer = student.post(path, body)
     assert answer.status == 403
@@ -50,3 +64,89 @@ def test_an_admin_can_set_the_counter(admin: Api) -> None:
 @pytest.mark.parametrize("value", [-1, 1.5, "3", True, None, 10_000_000])
 def test_a_counter_is_a_whole_number_from_0(admin: Api, value: object) -> None:
     assert admin.post("/model/counter", {"value": value}).status == 422
+
+
+def test_only_admins_list_the_versions(student: Api) -> None:
+    assert student.get("/model/versions").status == 403
+
+
+def test_the_versions_are_listed_newest_first_with_what_they_are(admin: Api, world: World) -> None:
+    assert admin.get("/model/versions").json == {
+        "champion": None,
+        "promoted_at": None,
+        "pinned": False,
+        "fault": None,
+        "versions": [],
+    }
+    publish(world, "v1")
+    publish(world, "v2")
+    world.registry.write_version("default", "v3", {"a": b"xy"}, {"promotion": {"promoted": False, "reason": "worse"}})
+    found = admin.get("/model/versions").json
+    assert (found["champion"], found["pinned"]) == ("v2", False)
+    assert [(each["version"], each["role"]) for each in found["versions"]] == [
+        ("v3", "other"),
+        ("v2", "champion"),
+        ("v1", "previous"),
+    ]
+    assert found["versions"][0] == {
+        "version": "v3",
+        "role": "other",
+        "trained_at": None,
+        "n_samples": None,
+        "size_bytes": 2,
+        "promoted": False,
+        "reason": "worse",
+        "fault": None,
+    }
+    assert found["versions"][1]["n_samples"] == 10
+
+
+def test_a_malformed_pointer_still_lets_the_versions_be_listed(admin: Api, world: World) -> None:
+    publish(world, "v1")
+    world.registry.damage_pointer("default")
+    found = admin.get("/model/versions").json
+    assert found["fault"] == "champion.json is malformed"
+    assert [each["version"] for each in found["versions"]] == ["v1"]
+
+
+def test_after_a_rollback_the_next_task_is_predicted_by_the_older_version(
+    admin: Api, student: Api, world: World
+) -> None:
+    publish(world, "v1")
+    publish(world, "v2")
+    body = {**TASK, "topic": "topic 0"}
+    assert student.post("/practice-tasks", body).json["model_version"] == "v2"
+    assert admin.post("/model/rollback", {"version": "v1"}).json["model_version"] == "v1"
+    assert student.post("/practice-tasks", body).json["model_version"] == "v1"
+    assert admin.post("/model/rollback", {"version": "v1"}).status == 200
+
+
+@pytest.mark.parametrize("version", ["v9", "../v1", "a/b"])
+def test_a_rollback_to_what_is_not_there_is_404_and_moves_nothing(admin: Api, world: World, version: str) -> None:
+    publish(world, "v1")
+    before = world.registry.read_champion("default")
+    answer = admin.post("/model/rollback", {"version": version})
+    assert (answer.status, answer.json["detail"]) == (404, f"version {version} is not in the registry")
+    assert world.registry.read_champion("default") == before
+
+
+def test_a_rollback_to_a_damaged_version_is_409_and_moves_nothing(admin: Api, world: World) -> None:
+    publish(world, "v1")
+    publish(world, "v2")
+    before = world.registry.read_champion("default")
+    world.registry.damage("default", "v1", "lnirt.json", b"{}")
+    answer = admin.post("/model/rollback", {"version": "v1"})
+    assert answer.status == 409
+    assert "lnirt.json of version v1 is damaged" in answer.json["detail"]
+    assert world.registry.read_champion("default") == before
+
+
+@pytest.mark.parametrize("body", [{}, {"version": ""}, {"version": 3}, {"version": "v" * 201}])
+def test_a_rollback_names_a_version(admin: Api, body: object) -> None:
+    assert admin.post("/model/rollback", body).status == 422
+
+
+def test_a_rollback_is_503_while_the_registry_is_away(admin: Api, world: World) -> None:
+    world.registry.available = False
+    assert admin.post("/model/rollback", {"version": "v1"}).status == 503
+    assert admin.get("/model/versions").status == 503

@@ -100,6 +100,8 @@ def test_the_description_names_every_route_of_the_contract(anyone: Api) -> None:
         ("GET", "/model/status"),
         ("POST", "/model/train"),
         ("POST", "/model/counter"),
+        ("GET", "/model/versions"),
+        ("POST", "/model/rollback"),
     } <= found
 
 

@@ -89,6 +89,12 @@ def test_the_pointer_reads_back_as_written(registry: ModelRegistry) -> None:
     assert registry.champion_exists("default")
 
 
+def test_the_etag_of_the_pointer_can_be_had_alone(registry: ModelRegistry) -> None:
+    assert registry.champion_etag("default") is None
+    etag = registry.write_champion("default", champion("v1"), None)
+    assert registry.champion_etag("default") == etag
+
+
 def test_an_unchanged_pointer_is_not_read_again(registry: ModelRegistry) -> None:
     etag = registry.write_champion("default", champion("v1"), None)
     assert registry.read_champion("default", etag) is None

@@ -126,17 +126,26 @@ class MemoryRegistry:
     def __init__(self) -> None:
         self._versions: dict[tuple[str, str], dict[str, bytes]] = {}
         self._pointers: dict[str, tuple[Champion, str]] = {}
+        self._malformed: set[str] = set()
         self._lock = threading.Lock()
         self.available = True
 
     def read_champion(self, cohort: str, etag: str | None = None) -> tuple[Champion, str] | None:
         self._check()
         found = self._pointers.get(cohort)
-        return None if found is None or found[1] == etag else found
+        if found is None or found[1] == etag:
+            return None
+        if found[1] in self._malformed:
+            raise ModelError("champion.json is malformed")
+        return found
 
     def champion_exists(self, cohort: str) -> bool:
+        return self.champion_etag(cohort) is not None
+
+    def champion_etag(self, cohort: str) -> str | None:
         self._check()
-        return cohort in self._pointers
+        found = self._pointers.get(cohort)
+        return found[1] if found else None
 
     def write_champion(self, cohort: str, champion: Champion, expected_etag: str | None) -> str:
         self._check()
@@ -192,6 +201,10 @@ class MemoryRegistry:
     def delete_version(self, cohort: str, version: str) -> None:
         self._check()
         self._versions.pop((cohort, version), None)
+
+    def damage_pointer(self, cohort: str) -> None:
+        """Make the pointer unreadable; moving it mends it."""
+        self._malformed.add(self._pointers[cohort][1])
 
     def damage(self, cohort: str, version: str, name: str, content: bytes) -> None:
         """Replace a stored file's content without telling the metadata."""

@@ -22,6 +22,7 @@ from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingRequest, TrainingState
 from chalicelib.services import tasks as task_service
 from chalicelib.services import training
+from chalicelib.services.models import prune, successor
 from chalicelib.services.predictions import predict_for
 from chalicelib.services.tasks import TaskChange
 from chalicelib.storage.tracker import Lease
@@ -29,7 +30,7 @@ from chalicelib.wiring import Container, build
 from training_job.__main__ import build as build_worker
 from training_job.__main__ import poll
 from training_job.pipeline import run
-from training_job.publish import Verdict, prune, publish, successor
+from training_job.publish import Verdict, publish
 from training_job.worker import Worker, handle, log_fields
 
 pytestmark = pytest.mark.slow

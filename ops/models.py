@@ -1,0 +1,193 @@
+"""``studysmart models``: what was published, what serves, and how to change it.
+
+Exit status 0 done, 1 something was wrong: no such version, one that cannot be served, or faults found by ``verify``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from chalicelib.domain.training import Champion
+from chalicelib.services import model_check, models
+from chalicelib.services.model_check import VersionFault
+from chalicelib.services.models import CHAMPION, OTHER
+from chalicelib.wiring import Container
+from ops import tables
+
+Action = Callable[[Container, argparse.Namespace], int]
+
+_UNCHANGED = ("version", "cohort", "request_id")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own commands."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    def add(name: str, action: Action, text: str, *versions: str) -> argparse.ArgumentParser:
+        sub = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        sub.set_defaults(action=action)
+        for version in versions:
+            sub.add_argument(version.lower(), metavar=version)
+        sub.add_argument("--json", action="store_true", help="for programs")
+        return sub
+
+    add("list", _list, "list the versions, newest first")
+    add("show", _show, "show what is known of a version", "V")
+    add("diff", _diff, "show in what two versions differ", "V", "W")
+    add("rollback", _rollback, "let a version serve that was published before", "V")
+    pin = add("pin", _pin, "keep trainings from replacing the champion, or another version that becomes it")
+    pin.add_argument("v", metavar="V", nargs="?")
+    add("unpin", _unpin, "let trainings replace the champion again")
+    add("verify", _verify, "check every file's digest, and that every version that may be needed can be served")
+    prune = add(
+        "prune", _prune, "delete old versions: never a champion of the last 30 days, its predecessor or the pinned"
+    )
+    prune.add_argument(
+        "--keep", type=_count, metavar="N", help="how many of the newest stay (default RETAINED_VERSIONS)"
+    )
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+
+
+def run(container: Container, options: argparse.Namespace) -> int:
+    """Do what the arguments say."""
+    action: Action = options.action
+    return action(container, options)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _list(container: Container, options: argparse.Namespace) -> int:
+    found = models.list_versions(container.registry, container.settings.cohort)
+    if options.json:
+        _print_json(asdict(found))
+        return 0
+    rows = [
+        [
+            summary.version,
+            _role(summary.role, found.pinned),
+            tables.when(summary.trained_at),
+            tables.shown(summary.n_samples),
+            tables.size(summary.size_bytes),
+            summary.fault or summary.reason or "",
+        ]
+        for summary in found.versions
+    ]
+    header = ["VERSION", "ROLE", "TRAINED (UTC)", "SAMPLES", "SIZE", "VERDICT"]
+    _print_lines(tables.table(header, rows, right=("SAMPLES", "SIZE")) if rows else ["No version was published yet."])
+    if found.fault:
+        print(f"warning: {found.fault}; `studysmart models rollback V` mends it", file=sys.stderr)
+    return 0
+
+
+def _role(role: str, pinned: bool) -> str:
+    if role == OTHER:
+        return ""
+    return "champion, pinned" if role == CHAMPION and pinned else role
+
+
+def _show(container: Container, options: argparse.Namespace) -> int:
+    metadata = container.registry.read_metadata(container.settings.cohort, options.v)
+    if options.json:
+        _print_json(metadata)
+        return 0
+    members = tables.flat({name: value for name, value in metadata.items() if name != "files"})
+    width = max(map(len, members), default=0)
+    _print_lines([f"{name:<{width}}  {tables.shown(value)}" for name, value in members.items()])
+    rows = [[name, tables.size(entry["size"]), entry["sha256"]] for name, entry in metadata["files"].items()]
+    _print_lines(["", *tables.table(["FILE", "SIZE", "SHA-256"], rows, right=("SIZE",))])
+    return 0
+
+
+def _diff(container: Container, options: argparse.Namespace) -> int:
+    versions = (options.v, options.w)
+    first, second = (
+        tables.flat(container.registry.read_metadata(container.settings.cohort, version)) for version in versions
+    )
+    names = [name for name in {**first, **second} if name not in _UNCHANGED and first.get(name) != second.get(name)]
+    if options.json:
+        _print_json({name: [first.get(name), second.get(name)] for name in names})
+        return 0
+    rows = [_difference(name, first.get(name), second.get(name)) for name in names]
+    header = ["", *versions, "CHANGE"]
+    _print_lines(tables.table(header, rows, right=header[1:]) if rows else ["The two versions agree in everything."])
+    return 0
+
+
+def _difference(name: str, before: Any, after: Any) -> list[str]:
+    if name.endswith(".sha256"):
+        return [name, str(before)[:12], str(after)[:12], ""]
+    numbers = [value for value in (before, after) if isinstance(value, int | float) and not isinstance(value, bool)]
+    change = f"{after - before:+.5g}" if len(numbers) == 2 else ""
+    return [name, tables.shown(before), tables.shown(after), change]
+
+
+def _rollback(container: Container, options: argparse.Namespace) -> int:
+    return _say(models.rollback(container.registry, container.tracker, container.settings.cohort, options.v), options)
+
+
+def _pin(container: Container, options: argparse.Namespace) -> int:
+    return _say(models.pin(container.registry, container.tracker, container.settings.cohort, options.v), options)
+
+
+def _unpin(container: Container, options: argparse.Namespace) -> int:
+    return _say(models.unpin(container.registry, container.tracker, container.settings.cohort), options)
+
+
+def _say(champion: Champion, options: argparse.Namespace) -> int:
+    if options.json:
+        _print_json(asdict(champion))
+    else:
+        kept = "pinned: trainings do not replace it" if champion.pinned else "the next better training replaces it"
+        print(f"Champion: {champion.version} ({kept})")
+    return 0
+
+
+def _verify(container: Container, options: argparse.Namespace) -> int:
+    found = model_check.verify(container.registry, container.settings.cohort)
+    if options.json:
+        _print_json({"clean": not found.faults, **asdict(found)})
+    else:
+        for fault in found.faults:
+            print(f"FAULT  {_where(fault)}: {fault.text}")
+        for remark in found.unserved:
+            print(f"note   {_where(remark)} is whole, but this program cannot serve it: {remark.text}")
+        print(f"{len(found.checked):,} versions read, {len(found.faults):,} faults")
+    return 1 if found.faults else 0
+
+
+def _where(fault: VersionFault) -> str:
+    if fault.version is None:
+        return "pointer"
+    role = _role(fault.role, fault.pinned)
+    return f"{fault.version} ({role})" if role else fault.version
+
+
+def _prune(container: Container, options: argparse.Namespace) -> int:
+    keep = options.keep or container.settings.retained_versions
+    gone = models.prune(container.registry, container.settings.cohort, keep, dry_run=options.dry_run)
+    if options.json:
+        _print_json({"deleted": [] if options.dry_run else gone, "would_delete": gone if options.dry_run else []})
+        return 0
+    word = "would be deleted" if options.dry_run else "deleted"
+    _print_lines([f"{version}  {word}" for version in gone])
+    print(f"{len(gone):,} versions {word}")
+    return 0
+
+
+def _print_json(value: Mapping[str, Any]) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(line)
