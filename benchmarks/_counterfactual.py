@@ -100,8 +100,8 @@ def _plus(by_level: FloatArray, level: IntArray, step: FloatArray) -> FloatArray
 
 def _paths_after(before: Summaries, table: AnswerTable, rows: slice) -> Keys:
     user, topic = table.user[rows].astype(np.int64), table.topic[rows].astype(np.int64)
-    attempts = before.attempts.sum(axis=1).astype(np.int64)
-    return keys_of_history(user, topic, before.topic, attempts, after=True)
+    attempts, right = (counts.sum(axis=1).astype(np.int64) for counts in (before.attempts, before.correct))
+    return keys_of_history(user, topic, before.topic, attempts, right, after=True)
 
 
 def _traits_after(

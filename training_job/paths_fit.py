@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters
+from chalicelib.domain.lnirt import FloatArray, LnirtParameters
 from chalicelib.features.answers import AnswerTable
 from chalicelib.features.history import topic_codes
-from chalicelib.features.paths import N_PATHS, PARENTS, Keys, PathTable, keys_of_history, no_paths
-from chalicelib.features.scan import group_starts
+from chalicelib.features.paths import N_PATHS, PARENTS, Keys, PathTable, keys_of_history, no_paths, records_of_history
 
 MIN_ANSWERS, MIN_STUDENTS = 10, 3
 """Answers, and students who gave them, that a path needs to be kept."""
@@ -20,14 +19,6 @@ MAX_PATHS = 40_000
 """Paths kept at most, those with most answers, so that the artifact does not grow with the number of students."""
 
 
-def _attempts(user: IntArray, topic: IntArray) -> IntArray:
-    """Each answer's number of earlier ones of that student on the topic."""
-    order = np.lexsort((np.arange(len(user)), topic, user))
-    attempts = np.empty(len(user), dtype=np.int64)
-    attempts[order] = np.arange(len(user)) - group_starts(user[order], topic[order])
-    return attempts
-
-
 def fit_paths(table: AnswerTable, model: LnirtParameters) -> PathTable:
     """The paths of a history whose LNIRT is ``model``."""
     if not len(table):
@@ -35,7 +26,7 @@ def fit_paths(table: AnswerTable, model: LnirtParameters) -> PathTable:
     code = topic_codes(table.topics, model)[table.topic]
     user = table.user.astype(np.int64)
     topic = table.topic.astype(np.int64)
-    keys = keys_of_history(user, topic, code, _attempts(user, topic))
+    keys = keys_of_history(user, topic, code, *records_of_history(user, topic, table.is_correct))
     beyond = table.is_correct - model.expected_success()[code, table.difficulty.astype(np.int64) - 1]
     by_row = np.zeros((N_PATHS, len(table)))
     kept: list[tuple[Keys, FloatArray, FloatArray]] = []

@@ -16,7 +16,7 @@ from chalicelib.domain.lnirt import (
     grid_log_likelihoods,
 )
 from chalicelib.features.answers import AnswerTable
-from chalicelib.features.paths import Keys, keys_of_history
+from chalicelib.features.paths import Keys, keys_of_history, records_of_history
 from chalicelib.features.population import Population
 from chalicelib.features.practice_state import DECAY_ANSWERS
 from chalicelib.features.scan import BoolArray, exclusive_decayed, exclusive_sums, group_starts
@@ -126,10 +126,8 @@ class _Chunk:
 
     def path_keys(self) -> Keys:
         """The paths that lead to each answer."""
-        number = np.arange(len(self.topic)) - self.topic_starts
-        attempts = np.empty_like(number)
-        attempts[self.by_topic] = number
-        return keys_of_history(self.user, self.raw_topic, self.topic, attempts)
+        attempts, right = records_of_history(self.user, self.raw_topic, self.correct)
+        return keys_of_history(self.user, self.raw_topic, self.topic, attempts, right)
 
     def level_steps(self) -> FloatArray:
         """What each answer adds to attempts, correct, timed and log seconds of its level. Shape (n, 4, 4)."""

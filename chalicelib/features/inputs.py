@@ -20,7 +20,7 @@ from chalicelib.domain.lnirt import (
     success_prior,
     time_prior,
 )
-from chalicelib.features.paths import BEGINNING, TRIES
+from chalicelib.features.paths import BEGINNING, RECORD, TRIES
 from chalicelib.features.practice_state import DECAY_ANSWERS
 from chalicelib.features.summaries import Summaries
 
@@ -28,7 +28,7 @@ Float32Array = npt.NDArray[np.float32]
 Sums = list[list[Column]]
 """Decayed sums: a column for each statistic and decay constant."""
 
-FEATURE_SCHEMA = 2
+FEATURE_SCHEMA = 3
 """Raised whenever the columns or their meaning change: a model of another schema is refused."""
 
 LEAST_SHARE = 0.02
@@ -124,11 +124,11 @@ def _if_wrong(decayed: Sums, turned: list[Column], f: Functions) -> Sums:
 def _if_foretold(
     past: Summaries, cell: IntArray, model: LnirtParameters, time: TimePrior | None, f: Functions
 ) -> list[Column]:
-    """What the student's ability, their traits, and others at the same try foretell: 4 columns."""
+    """What the student's ability, their traits, and others with the same tries foretell: 5 columns."""
     expected = picked(model.expected_success().ravel(), cell)
-    traits, tries = columns_of(past.trait_success), columns_of(past.paths[:, TRIES])
-    pace = _foretold_pace(past, cell, model, time)
-    return [columns_of(past.ability_if_wrong), _logit(expected + traits, f), _logit(expected + tries, f), pace]
+    beyond = (past.trait_success, past.paths[:, TRIES], past.paths[:, RECORD])
+    shares = [_logit(expected + columns_of(part), f) for part in beyond]
+    return [columns_of(past.ability_if_wrong), *shares, _foretold_pace(past, cell, model, time)]
 
 
 def _logit(share: Column, f: Functions) -> Column:

@@ -1,9 +1,10 @@
-"""Course paths: the topics on which a student's course began, those they practised last, and how often they tried.
+"""Paths to a question: the topics on which a student's course began, those they practised last, and their tries.
 
 Students of one course meet the topics in one order, so the order tells which course a student follows before their
-own answers tell much. A version keeps, for a topic asked after a path, by how much those who came that way did
-better or worse on it than students do on average. Paths say nothing of the student's own results, and each that is
-kept was followed by several students.
+own answers tell much; and from topic to topic it differs what a first, second or third try is worth, and what it
+says of the next when none or two of them went well. A version keeps, for a topic asked after a path, by how much
+those who came that way did better or worse on it than students do on average. Each path that is kept was followed by
+several students.
 
 A path is looked up by a 32-bit hash; longer paths fall back to shorter ones.
 """
@@ -26,20 +27,23 @@ from chalicelib.features.scan import group_starts
 N_FIRST, N_LATEST = 3, 2
 """Topics of the beginning and of the latest practice that a path may hold."""
 
-N_PATHS = N_FIRST + N_LATEST + 1
-"""Columns: after the first topic, the first two, the first three, the latest other topic, the latest two, and at the
-number of the try on the topic."""
+N_PATHS = N_FIRST + N_LATEST + 2
+"""Columns: after the first topic, the first two, the first three, the latest other topic, the latest two, at the
+number of the try on the topic, and with that record of tries and successes on it."""
 
 BEGINNING = 0
 """The column of the first topic; without any, of those who began with the asked topic."""
 
-TRIES = N_PATHS - 1
+TRIES = N_PATHS - 2
 """The column of the try's number."""
 
-MAX_TRIES = 6
-"""Tries from which on all are the same path."""
+RECORD = N_PATHS - 1
+"""The column of the tries and successes, which takes the last try for wrong."""
 
-PARENTS = (None, 0, 1, None, 3, None)
+MAX_TRIES, MAX_RECORD = 6, 12
+"""Tries, and tries or successes of a record, from which on all are the same path."""
+
+PARENTS = (None, 0, 1, None, 3, None, TRIES)
 """The column that each column falls back to."""
 
 _SHORTER = tuple((column, parent) for column, parent in enumerate(PARENTS) if parent is not None)
@@ -97,25 +101,31 @@ def no_paths() -> PathTable:
     return PathTable(np.zeros(0, dtype=np.uint32), np.zeros(0))
 
 
-def path_keys(asked: IntArray, first: IntArray, latest: IntArray, attempts: IntArray) -> Keys:
+def path_keys(asked: IntArray, first: IntArray, latest: IntArray, attempts: IntArray, right: IntArray) -> Keys:
     """Hashes of the N_PATHS paths: asked (N,) rows, first (N, N_FIRST) and latest (N, N_LATEST) rows plus one.
 
-    ``attempts`` (N,): answers on the asked topic so far.
+    ``attempts`` and ``right`` (N,): answers on the asked topic so far, and successes among all but the last of them.
     """
-    tries = np.minimum(attempts, MAX_TRIES)
+    tries = np.stack([np.minimum(attempts, MAX_TRIES), _record(attempts, right)])
     hashes = _hashes(*(columns.astype(np.uint64) for columns in (asked, first.T, latest.T, tries)))
     return np.stack(hashes, axis=1).astype(np.uint32)
 
 
-def _hashes(asked: _Hash, first: Iterable[_Hash], latest: Iterable[_Hash], tries: _Hash) -> list[_Hash]:
+def _hashes(asked: _Hash, first: Iterable[_Hash], latest: Iterable[_Hash], tries: Iterable[_Hash]) -> list[_Hash]:
     """Hashes of the N_PATHS paths, of one or of many."""
     hashes = []
-    for begin, topics in ((0, first), (N_FIRST, latest), (N_FIRST + N_LATEST, (tries,))):
+    for begin, topics in ((0, first), (N_FIRST, latest), (TRIES, tries)):
         path = _mixed(begin + 1, asked)
         for topic in topics:
             path = _mixed(path, topic)
             hashes.append(path >> 32)
     return hashes
+
+
+def _record(attempts: IntArray, right: IntArray) -> IntArray:
+    """Tries and successes as one number."""
+    code: IntArray = np.minimum(attempts, MAX_RECORD) * (MAX_RECORD + 1) + np.minimum(right, MAX_RECORD)
+    return code
 
 
 def _mixed(path: _Hash, topic: _Hash) -> _Hash:
@@ -127,22 +137,28 @@ def _mixed(path: _Hash, topic: _Hash) -> _Hash:
 
 
 def keys_of_state(
-    columns: StateColumns, codes: Sequence[int], asked: Sequence[int], topics: Sequence[str], attempts: Sequence[float]
+    columns: StateColumns,
+    codes: Sequence[int],
+    asked: Sequence[int],
+    topics: Sequence[str],
+    attempts: Sequence[float],
+    right: Sequence[float],
 ) -> list[list[int]]:
     """Paths of one student to each asked topic: N lists of N_PATHS keys.
 
-    ``codes`` gives each state row's topic row; ``asked``, ``topics`` and ``attempts`` the asked topics' rows, their
-    keys, and the student's answers on them so far.
+    ``codes`` gives each state row's topic row; ``asked`` and ``topics`` the asked topics' rows and keys, ``attempts``
+    and ``right`` the student's answers on them so far, and successes among all but the last of them.
     """
     first = [codes[row] + 1 for row in _distinct(columns.topics, columns.first_index.argsort(), N_FIRST)]
     first += [NOTHING] * (N_FIRST - len(first))
     # One topic more than is needed: the asked one is left out.
     by_end = _distinct(columns.topics, columns.last_index.argsort()[::-1], N_LATEST + 1)
     hashes = []
-    for code, topic, n in zip(asked, topics, attempts, strict=True):
+    for code, topic, n, n_right in zip(asked, topics, attempts, right, strict=True):
         latest = [codes[row] + 1 for row in by_end if columns.topics[row] != topic][:N_LATEST]
         latest += [NOTHING] * (N_LATEST - len(latest))
-        hashes.append(_hashes(code, first, latest, min(int(n), MAX_TRIES)))
+        record = min(int(n), MAX_RECORD) * (MAX_RECORD + 1) + min(int(n_right), MAX_RECORD)
+        hashes.append(_hashes(code, first, latest, (min(int(n), MAX_TRIES), record)))
     return hashes
 
 
@@ -158,16 +174,31 @@ def _distinct(topics: Sequence[str], order: IntArray, wanted: int) -> list[int]:
 
 
 def keys_of_history(
-    user: IntArray, topic: IntArray, code: IntArray, attempts: IntArray, *, after: bool = False
+    user: IntArray, topic: IntArray, code: IntArray, attempts: IntArray, right: IntArray, *, after: bool = False
 ) -> Keys:
     """Paths to every answer of some students' whole histories, each from the answers before it.
 
-    ``user`` and ``topic`` (N,) sorted by student, oldest first; ``code`` (N,) the topics' rows, ``attempts`` (N,)
-    earlier answers on the topic. With ``after`` the paths to a next question on the same topic, asked right after
-    each answer.
+    ``user`` and ``topic`` (N,) sorted by student, oldest first; ``code`` (N,) the topics' rows; ``attempts`` and
+    ``right`` (N,) earlier answers on the topic, and successes among all but the last of them. With ``after`` the paths
+    to a next question on the same topic, asked right after each answer, which is then the last.
     """
     first, latest = _first_topics(user, topic, code + 1, after), _latest_topics(user, topic, code + 1)
-    return path_keys(code, first, latest, attempts + after)
+    return path_keys(code, first, latest, attempts + after, right)
+
+
+def records_of_history(user: IntArray, topic: IntArray, correct: npt.NDArray[Any]) -> tuple[IntArray, IntArray]:
+    """Each answer's number of earlier ones of that student on the topic, and of successes among all but their last.
+
+    All (N,), sorted by student, oldest first.
+    """
+    rows = np.arange(len(user))
+    order = np.lexsort((rows, topic, user))
+    starts = group_starts(user[order], topic[order])
+    right = np.append(0, np.cumsum(correct[order], dtype=np.int64))
+    attempts, successes = np.empty_like(rows), np.empty_like(rows)
+    attempts[order] = rows - starts
+    successes[order] = right[np.maximum(rows - 1, starts)] - right[starts]
+    return attempts, successes
 
 
 def _first_topics(user: IntArray, topic: IntArray, token: IntArray, after: bool) -> IntArray:

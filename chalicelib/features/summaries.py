@@ -104,7 +104,12 @@ class SeenState:
         ability, ability_sd, ability_if_wrong = self._abilities(told, asked)
         trait_success, trait_log_seconds = self._traits(told, asked)
         keys = keys_of_state(
-            self.columns, self.code_list, asked.code_list, asked.topics, by_level[:, 0].sum(axis=1).tolist()
+            self.columns,
+            self.code_list,
+            asked.code_list,
+            asked.topics,
+            by_level[:, 0].sum(axis=1).tolist(),
+            (by_level[:, 1].sum(axis=1) - (asked.last > 0)).tolist(),
         )
         by_topic: dict[str, Any] = {
             "topic": asked.code,

@@ -19,6 +19,7 @@ import numpy as np
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import Difficulty
+from chalicelib.features.paths import TRIES
 from chalicelib.features.practice_state import UserState
 from chalicelib.features.summaries import Summaries
 from chalicelib.prediction.predictor import Predictor, bounded_probability, bounded_seconds
@@ -144,8 +145,11 @@ def _sentence(group: Group, probability: float, seconds: float | None) -> str:
 
 def _without_topic_record(known: _Known, instead: _Others) -> _Known:
     past, empty = known.past, instead.newcomer.past
+    paths = past.paths.copy()
+    paths[:, TRIES:] = empty.paths[:, TRIES:]
     changed = replace(
         past,
+        paths=paths,
         attempts=empty.attempts,
         correct=empty.correct,
         timed=empty.timed,
@@ -185,7 +189,9 @@ def _without_recent_answers(known: _Known, _instead: _Others) -> _Known:
 
 
 def _without_course(known: _Known, _instead: _Others) -> _Known:
-    return replace(known, past=replace(known.past, paths=np.zeros_like(known.past.paths)))
+    paths = known.past.paths.copy()
+    paths[:, :TRIES] = 0.0
+    return replace(known, past=replace(known.past, paths=paths))
 
 
 def _without_pause(known: _Known, instead: _Others) -> _Known:

@@ -16,7 +16,18 @@ from chalicelib.domain.errors import ModelError
 from chalicelib.features.answers import AnswerTable
 from chalicelib.features.history import summarise_history, topic_codes
 from chalicelib.features.inputs import success_priors
-from chalicelib.features.paths import N_LATEST, N_PATHS, TRIES, PathTable, keys_of_history, keys_of_state, path_keys
+from chalicelib.features.paths import (
+    MAX_RECORD,
+    N_LATEST,
+    N_PATHS,
+    RECORD,
+    TRIES,
+    PathTable,
+    keys_of_history,
+    keys_of_state,
+    path_keys,
+    records_of_history,
+)
 from chalicelib.features.population import Population, nothing_known
 from chalicelib.features.practice_state import Answer, UserState, replay
 from chalicelib.features.summaries import summarise_state
@@ -128,8 +139,10 @@ def table_of(rows: dict[str, list[Any]], n_topics: int = 3) -> AnswerTable:
     )  # fmt: skip
 
 
-def after_topic_0(topic: int, attempts: int = 0) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    return path_keys(np.array([topic]), np.array([[1, 0, 0]]), np.array([[1, 0]]), np.array([attempts]))
+def after_topic_0(topic: int, attempts: int = 0, right: int = 0) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    return path_keys(
+        np.array([topic]), np.array([[1, 0, 0]]), np.array([[1, 0]]), np.array([attempts]), np.array([right])
+    )
 
 
 def test_those_who_fared_well_along_a_path_raise_it() -> None:
@@ -148,7 +161,10 @@ def test_a_path_of_too_few_students_or_answers_is_not_kept(students: int, each: 
 
 def test_an_unknown_path_falls_back_to_the_shorter_one() -> None:
     paths = fit_paths(table_of(course(10, 4, right=True)), model_of(3, times=False))
-    known, longer = after_topic_0(1), path_keys(np.array([1]), np.array([[1, 3, 2]]), np.array([[1, 3]]), np.array([0]))
+    known, longer = (
+        after_topic_0(1),
+        path_keys(np.array([1]), np.array([[1, 3, 2]]), np.array([[1, 3]]), np.array([0]), np.array([0])),
+    )
     found, expected = paths.lookup(longer)[0], paths.lookup(known)[0]
     np.testing.assert_allclose(found[[0, 1, 2]], expected[0])
     np.testing.assert_allclose(found[[3, 4]], expected[3])
@@ -165,21 +181,27 @@ def test_paths_are_capped_and_the_common_ones_stay(monkeypatch: pytest.MonkeyPat
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=40))
-@example([0, 1, 0, 1, 0, 1, 2, 0, 2, 0])
-@example([4, 5, 4, 5, 4, 0])
-def test_the_paths_of_a_history_are_those_of_each_stored_state(topics: list[int]) -> None:
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(0, 2**40 - 1))
+@example([0, 1, 0, 1, 0, 1, 2, 0, 2, 0], 0b1011011101)
+@example([4, 5, 4, 5, 4, 0], 0b111111)
+@example([3] * (MAX_RECORD + 5), 2**40 - 1)
+def test_the_paths_of_a_history_are_those_of_each_stored_state(topics: list[int], outcomes: int) -> None:
     codes = np.minimum(np.arange(6), 4)  # topics 4 and 5 are both unknown
     topic, user = np.array(topics), np.zeros(len(topics), dtype=np.int64)
-    attempts = np.array([topics[:row].count(asked) for row, asked in enumerate(topics)])
-    before = keys_of_history(user, topic, codes[topic], attempts)
-    after = keys_of_history(user, topic, codes[topic], attempts, after=True)
-    answers = [Answer(f"topic {asked}", 1 + row % 4, True) for row, asked in enumerate(topics)]
+    correct = np.array([bool(outcomes >> row & 1) for row in range(len(topics))])
+    attempts, right = records_of_history(user, topic, correct)
+    before = keys_of_history(user, topic, codes[topic], attempts, right)
+    every = np.array([correct[:row][topic[:row] == asked].sum() for row, asked in enumerate(topics)])
+    after = keys_of_history(user, topic, codes[topic], attempts, every, after=True)
+    answers = [Answer(f"topic {asked}", 1 + row % 4, bool(correct[row])) for row, asked in enumerate(topics)]
     for row, asked in enumerate(topics):
         for keys, n in ((before, row), (after, row + 1)):
+            earlier = correct[:n][topic[:n] == asked]
             columns = replay("a", answers[:n]).columns
             of_rows = [int(codes[int(name[-1])]) for name in columns.topics]
-            one = keys_of_state(columns, of_rows, [int(codes[asked])], [f"topic {asked}"], [topics[:n].count(asked)])
+            one = keys_of_state(
+                columns, of_rows, [int(codes[asked])], [f"topic {asked}"], [len(earlier)], [earlier[:-1].sum()]
+            )
             np.testing.assert_array_equal(keys[[row]], one)
 
 
@@ -193,9 +215,25 @@ def test_a_few_paths_are_looked_up_as_many_are(seed: int, known: int, asked: int
     np.testing.assert_array_equal(table.lookup_few(keys.tolist()), table.lookup(keys))
 
 
+def test_a_record_knows_what_followed_it_on_a_topic() -> None:
+    """Whoever gets the first try on topic 1 right gets the third right, and whoever does not does not."""
+    rows: dict[str, list[Any]] = {"user": [], "topic": [], "is_correct": []}
+    for student in range(20):
+        for right in (student < 10, False, student < 10):
+            rows["user"].append(student)
+            rows["topic"].append(1)
+            rows["is_correct"].append(right)
+    paths = fit_paths(table_of(rows), model_of(3, times=False))
+    found = {right: paths.lookup(after_topic_0(1, attempts=2, right=right))[0] for right in (0, 1)}
+    assert found[1][RECORD] - found[0][RECORD] > 0.2
+    assert found[1][TRIES] == found[0][TRIES]
+    unknown = paths.lookup(after_topic_0(1, attempts=2, right=2))[0]
+    assert unknown[RECORD] == unknown[TRIES] != 0.0
+
+
 def test_columns_of_paths_are_told_apart() -> None:
-    keys = path_keys(np.array([1]), np.array([[2, 0, 0]]), np.array([[2, 0]]), np.array([2]))[0]
-    assert len(set(keys.tolist())) == N_PATHS == TRIES + 1
+    keys = path_keys(np.array([1]), np.array([[2, 0, 0]]), np.array([[2, 0]]), np.array([2]), np.array([0]))[0]
+    assert len(set(keys.tolist())) == N_PATHS == RECORD + 1 == TRIES + 2
     assert N_LATEST == 2
 
 
