@@ -70,20 +70,22 @@ def choose_scale(
 ) -> float:
     """The smallest factor whose validation loss is within one standard error of the best one's. All (N,).
 
-    Where the network is better than its prior beyond doubt, it is the largest such factor: what is judged here is one
-    network, and the mean of several that is published in its place errs less.
+    Where the network is better than its prior beyond doubt, it is the largest such factor, each at its own temperature:
+    what is judged here is one network that does not know the newest answers, and the mean of several that do, which
+    is published in its place, errs less.
     """
     if len(target) < MIN_VALIDATION:
         return 0.0
-    losses = np.stack([losses_of(prior + scale * (output - prior), target, binary) for scale in SCALES])
-    means = losses.mean(axis=1)
-    best = int(means.argmin())
-    if means[0] - means[best] > CLEAR_GAIN * _standard_error(losses[0] - losses[best], user):
-        candidates = range(len(SCALES) - 1, best, -1)
-    else:
-        candidates = range(best)
-    for candidate in candidates:
-        if means[candidate] - means[best] <= _standard_error(losses[candidate] - losses[best], user):
+    outputs = [prior + scale * (output - prior) for scale in SCALES]
+    losses = np.stack([losses_of(logit, target, binary) for logit in outputs])
+    gain = losses[0] - losses[losses.mean(axis=1).argmin()]
+    clear = gain.mean() > CLEAR_GAIN * _standard_error(gain, user)
+    if clear and binary:
+        losses = np.stack([losses_of(logit / choose_temperature(logit, target), target, binary) for logit in outputs])
+    best = int(losses.mean(axis=1).argmin())
+    for candidate in range(len(SCALES) - 1, best, -1) if clear else range(best):
+        worse = losses[candidate] - losses[best]
+        if worse.mean() <= _standard_error(worse, user):
             return float(SCALES[candidate])
     return float(SCALES[best])
 
