@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.tasks import MAX_SECONDS, Difficulty, name_key
-from chalicelib.features.answers import AnswerTable
+from chalicelib.features.answers import AnswerTable, time_order
 
 TEST_SHARE = 0.2
 """Share of the users that is tested on where the file does not say."""
@@ -121,25 +121,16 @@ def _moment(text: str | None) -> float:
 
 
 def global_order(user: npt.NDArray[Any], position: npt.NDArray[Any], at: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """The order in time over all users, (N,), from each user's ``position`` (or time, or row) and the times ``at``.
+    """The order in time over all users, (N,), as a training reads it from the database.
 
-    Without a time for every row, all users' first answers come before all second ones, and so on.
+    A user's own order is that of ``position``, else of the times ``at``, else of the rows.
     """
     n = len(user)
     within = np.lexsort((np.arange(n), np.nan_to_num(at), np.nan_to_num(position), user))
-    codes = np.unique(user[within], return_inverse=True)[1]
-    first = np.flatnonzero(np.diff(codes, prepend=-1))
-    rank = np.arange(n) - first[codes]
-    moment = rank.astype(np.float64)
-    if not np.isnan(at).any():
-        # A user's answers stay in the order of their positions: a time that runs backwards counts as the one before.
-        relative = at[within] - at.min()
-        lifted = relative + codes * (relative.max() + 1.0)
-        moment = np.maximum.accumulate(lifted) - codes * (relative.max() + 1.0)
-        moment = np.round(moment, 3)
-    order = np.empty(n, dtype=np.int64)
-    order[within[np.lexsort((codes, rank, moment))]] = np.arange(n)
-    return order
+    first = np.flatnonzero(np.diff(user[within], prepend=user.min() - 1))
+    rank = np.empty(n, dtype=np.int64)
+    rank[within] = np.arange(n) - np.repeat(first, np.diff(np.append(first, n)))
+    return time_order(user, rank, at)
 
 
 def rows_to_test(answers: AnswerFile, seed: int) -> Rows:

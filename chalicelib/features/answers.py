@@ -119,3 +119,23 @@ def _check(columns: dict[str, npt.NDArray[Any]], n: int, n_users: int, n_topics:
     low, high = int(columns["difficulty"].min()), int(columns["difficulty"].max())
     if low < 1 or high > 4:
         raise ValueError(f"difficulty must be 1 to 4, found {low}..{high}")
+
+
+def time_order(user: npt.NDArray[Any], index: npt.NDArray[Any], at: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """The place of each answer in the order of time over all students, shape (N,), 0 = oldest.
+
+    A student's own order (``index``) always holds. Answers without a time come before those with one, and among
+    each other by how far they are through their student's history, so that the newest part of a history without
+    times is the newest part of everybody's.
+    """
+    by_student = np.lexsort((index, user))
+    u, i = user[by_student], index[by_student]
+    moment = np.where(np.isnan(at), -np.inf, at)[by_student]
+    starts = np.flatnonzero(np.r_[True, u[1:] != u[:-1]]) if len(u) else np.empty(0, np.int64)
+    sizes = np.diff(np.r_[starts, len(u)])
+    for start, size in zip(starts, sizes, strict=True):
+        moment[start : start + size] = np.maximum.accumulate(moment[start : start + size])
+    fraction = (np.arange(len(u)) - np.repeat(starts, sizes) + 1) / np.repeat(sizes, sizes)
+    order = np.empty(len(u), np.int64)
+    order[by_student[np.lexsort((u, i, fraction, moment))]] = np.arange(len(u))
+    return order

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Engine, text
 
-from chalicelib.features.answers import AnswerTable
+from chalicelib.features.answers import AnswerTable, time_order
 from chalicelib.storage.database import transaction
 
 _CODES = """
@@ -73,23 +73,3 @@ def _read(connection: Connection, cohort: str) -> Snapshot:
         order=time_order(user, index, at),
     )
     return Snapshot(table, counter)
-
-
-def time_order(user: np.ndarray[Any, Any], index: np.ndarray[Any, Any], at: np.ndarray[Any, Any]) -> Any:
-    """The place of each answer in the order of time over all students, shape (N,), 0 = oldest.
-
-    A student's own order (``index``) always holds. Answers without a time come before those with one, and among
-    each other by how far they are through their student's history, so that the newest part of a history without
-    times is the newest part of everybody's.
-    """
-    by_student = np.lexsort((index, user))
-    u, i = user[by_student], index[by_student]
-    moment = np.where(np.isnan(at), -np.inf, at)[by_student]
-    starts = np.flatnonzero(np.r_[True, u[1:] != u[:-1]]) if len(u) else np.empty(0, np.int64)
-    sizes = np.diff(np.r_[starts, len(u)])
-    for start, size in zip(starts, sizes, strict=True):
-        moment[start : start + size] = np.maximum.accumulate(moment[start : start + size])
-    fraction = (np.arange(len(u)) - np.repeat(starts, sizes) + 1) / np.repeat(sizes, sizes)
-    order = np.empty(len(u), np.int64)
-    order[by_student[np.lexsort((u, i, fraction, moment))]] = np.arange(len(u))
-    return order
