@@ -234,7 +234,7 @@ def measure_parts(predictor: Predictor, asked: Sequence[Asked], state: UserState
         return networks.correctness(one.inputs), networks.time(one.of_time)
 
     def features(_number: int) -> object:
-        past = SeenState(state, predictor.knowledge).summaries([(topic_name(0), 2)], NOW)
+        past = SeenState(state, predictor.knowledge).summary(topic_name(0), 2, NOW)
         return success_priors(past, predictor.lnirt), time_priors(past, predictor.lnirt)
 
     return {

@@ -1,8 +1,9 @@
 """Formulas written once, for one prediction and for many.
 
-A *column* is one quantity of N predictions: an array (N,), or, when N is 1, a plain float. A formula takes columns and
-the functions for them. A numpy call on one number takes ten times as long as Python's own arithmetic, and a prediction
-is several hundred such operations; for many predictions it is the other way round.
+A *column* is one quantity: an array (N,) of N predictions, or a plain float of a single one. A formula takes columns
+and the functions for them. A numpy call on one number takes ten times as long as Python's own arithmetic, and a
+prediction is several hundred such operations; for many predictions it is the other way round. Several columns are a
+list of them, or an array (N, number of columns).
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ IntArray = npt.NDArray[np.int64]
 
 Column = Any
 """A float, or an array (N,)."""
+
+Columns = Any
+"""Columns, nested as they are laid out: lists of floats, or an array (N, a) or (N, a, b)."""
+
+Row = int | IntArray
+"""Which row of a table is meant, by one prediction or by each of N."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,33 +57,28 @@ OF_FLOATS = Functions(
 OF_ARRAYS = Functions(np.exp, np.log, np.log1p, np.sqrt, np.tanh, np.minimum, np.maximum, np.where)
 
 
-def functions_for(n: int) -> Functions:
-    """The functions for columns of ``n`` predictions."""
-    return OF_FLOATS if n == 1 else OF_ARRAYS
+def functions_for(column: Column) -> Functions:
+    """The functions for columns like this one."""
+    return OF_ARRAYS if isinstance(column, np.ndarray) else OF_FLOATS
 
 
-def columns_of(values: npt.NDArray[Any]) -> Any:
-    """(N,) as a column, (N, a) as a list of a columns, (N, a, b) as a list of lists."""
-    if len(values) == 1:
-        return values[0].tolist()
-    return values if values.ndim == 1 else [columns_of(values[:, i]) for i in range(values.shape[1])]
+def columns_of(values: Columns) -> Any:
+    """(N, a) as a list of a columns, (N, a, b) as a list of lists; what is a column or a list is left as it is."""
+    if not isinstance(values, np.ndarray) or values.ndim == 1:
+        return values
+    return [columns_of(values[:, i]) for i in range(values.shape[1])]
 
 
-def picked(table: npt.NDArray[Any], rows: IntArray) -> Any:
-    """The columns of some rows of a table: :func:`columns_of` ``table[rows]``."""
-    return table[rows[0]].tolist() if len(rows) == 1 else columns_of(table[rows])
+def picked(table: npt.NDArray[Any], row: Row) -> Any:
+    """The columns of rows of a table."""
+    return columns_of(table[row]) if isinstance(row, np.ndarray) else table[row].tolist()
 
 
-def array_of(column: Column) -> FloatArray:
-    """A column as (N,)."""
-    return column if isinstance(column, np.ndarray) else np.array([column], dtype=np.float64)
-
-
-def side_by_side(columns: Sequence[Column], n: int) -> FloatArray:
-    """Columns of ``n`` predictions as (N, number of columns); a float among arrays is the same for all."""
-    if n == 1:
-        return np.array([columns], dtype=np.float64)
-    values = np.empty((n, len(columns)))
+def side_by_side(columns: Sequence[Column], like: Column) -> npt.NDArray[np.float32]:
+    """Columns as (N, number of columns), of as many predictions as ``like`` has; a float among arrays is all theirs."""
+    if not isinstance(like, np.ndarray):
+        return np.array([columns], dtype=np.float32)
+    values = np.empty((len(like), len(columns)), dtype=np.float32)
     for number, column in enumerate(columns):
         values[:, number] = column
     return values

@@ -14,13 +14,14 @@ Parameters of a topic the model does not know are those of the average topic, ke
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.columns import OF_ARRAYS, Column, Functions, array_of, columns_of, functions_for, picked
+from chalicelib.domain.columns import OF_ARRAYS, Column, Columns, Functions, Row, columns_of, functions_for, picked
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -72,6 +73,16 @@ class TimeParameters:
         return np.column_stack([self.intensity.ravel(), self.intensity_variance.ravel()])
 
 
+class _Codes(dict[str, int]):
+    """Rows by topic key, the number of topics for one that is not among them."""
+
+    def __init__(self, topics: Iterable[str]) -> None:
+        super().__init__((topic, code) for code, topic in enumerate(topics))
+
+    def __missing__(self, topic: str) -> int:
+        return len(self)
+
+
 @dataclass(frozen=True)
 class LnirtParameters:
     """A fitted model. ``discrimination`` (T+1,), ``easiness`` (T+1, 4), ``practice`` (T+1, 2) shift and slope.
@@ -85,10 +96,10 @@ class LnirtParameters:
     practice: FloatArray
     offset_variance: float
     time: TimeParameters | None
-    _codes: dict[str, int] = field(init=False, repr=False, compare=False)
+    _codes: _Codes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_codes", {topic: code for code, topic in enumerate(self.topics)})
+        object.__setattr__(self, "_codes", _Codes(self.topics))
 
     @property
     def unknown(self) -> int:
@@ -97,7 +108,11 @@ class LnirtParameters:
 
     def code(self, topic: str) -> int:
         """The row of a topic key, :attr:`unknown` for one that the model does not know."""
-        return self._codes.get(topic, len(self.topics))
+        return self._codes[topic]
+
+    def codes(self, topics: Sequence[str]) -> IntArray:
+        """The rows of R topic keys, (R,)."""
+        return np.fromiter(map(self._codes.__getitem__, topics), dtype=np.int64, count=len(topics))
 
     def expected_success(self) -> FloatArray:
         """Probability of a correct answer at ability 0, without practice. Shape (T+1, 4)."""
@@ -115,21 +130,21 @@ class LnirtParameters:
 
 @dataclass(frozen=True, slots=True)
 class SuccessPrior:
-    """What LNIRT expects of an answer's correctness, N predictions at once. All shapes (N,)."""
+    """What LNIRT expects of an answer's correctness."""
 
-    logit: FloatArray
-    offset: FloatArray
+    logit: Column
+    offset: Column
 
 
 @dataclass(frozen=True, slots=True)
 class TimePrior:
-    """What LNIRT expects of an answer's time. ``log_seconds`` is the median's logarithm. All shapes (N,)."""
+    """What LNIRT expects of an answer's time. ``log_seconds`` is the median's logarithm."""
 
-    log_seconds: FloatArray
-    variance: FloatArray
-    speed: FloatArray
-    speed_sd: FloatArray
-    offset: FloatArray
+    log_seconds: Column
+    variance: Column
+    speed: Column
+    speed_sd: Column
+    offset: Column
 
 
 def sigmoid(logit: npt.NDArray[np.floating]) -> FloatArray:
@@ -139,7 +154,8 @@ def sigmoid(logit: npt.NDArray[np.floating]) -> FloatArray:
 
 def mean_log_attempts(attempts: npt.NDArray[np.floating]) -> FloatArray:
     """Mean of log(1 + k) over k = 0 .. attempts - 1, by Stirling's formula; 0 for one attempt or none."""
-    return array_of(_mean_log_attempts(np.asarray(attempts, dtype=np.float64), OF_ARRAYS))
+    means: FloatArray = _mean_log_attempts(np.asarray(attempts, dtype=np.float64), OF_ARRAYS)
+    return means
 
 
 def _mean_log_attempts(attempts: Column, f: Functions) -> Column:
@@ -157,34 +173,46 @@ def grid_log_likelihoods(discrimination: FloatArray, easiness: FloatArray) -> tu
 
 def ability_from(log_likelihood: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Expected a posteriori ability and its standard deviation; (N, G) gives two (N,)."""
+    ability, ability_sd = mean_and_sd(columns_of(ability_moments(log_likelihood)), OF_ARRAYS)
+    return ability, ability_sd
+
+
+def ability_moments(log_likelihood: FloatArray) -> FloatArray:
+    """Mass, first and second moment of the posterior, up to a common factor; (N, G) gives (N, 3)."""
     posterior = log_likelihood + LOG_PRIOR
     posterior -= posterior.max(axis=1, keepdims=True)
     np.exp(posterior, out=posterior)
-    moments = posterior @ _MOMENTS
-    mean = moments[:, 1] / moments[:, 0]
-    return mean, np.sqrt(np.maximum(moments[:, 2] / moments[:, 0] - mean * mean, 1e-6))
+    moments: FloatArray = posterior @ _MOMENTS
+    return moments
+
+
+def mean_and_sd(moments: Sequence[Column], f: Functions) -> tuple[Column, Column]:
+    """Mean and standard deviation of a distribution with these moments."""
+    mass, first, second = moments
+    mean = first / mass
+    return mean, f.sqrt(f.most(second / mass - mean * mean, 1e-6))
 
 
 def success_prior(
     model: LnirtParameters,
-    topic: IntArray,
-    level: IntArray,
-    ability: FloatArray,
-    ability_sd: FloatArray,
-    attempts: FloatArray,
-    correct: FloatArray,
+    topic: Row,
+    level: Row,
+    ability: Column,
+    ability_sd: Column,
+    attempts: Columns,
+    correct: Columns,
 ) -> SuccessPrior:
     """The predicted logit of a correct answer.
 
-    ``topic`` (N,) rows, ``level`` (N,) 0..3, ``attempts`` and ``correct`` (N, 4) the student's answers on that topic
-    by level. The student's offset on the topic is one shrunken Newton step from what its answers leave unexplained.
-    The uncertainty of ability and offset pulls the logit towards 0 (MacKay's approximation of the mean of a logit).
+    ``topic`` rows, ``level`` 0..3, ``attempts`` and ``correct`` the student's answers on that topic, by level. The
+    student's offset on the topic is one shrunken Newton step from what its answers leave unexplained. The uncertainty
+    of ability and offset pulls the logit towards 0 (MacKay's approximation of the mean of a logit).
     """
-    f = functions_for(len(topic))
+    f = functions_for(topic)
     slope, shift, rate, *easiness = picked(model.of_topics, topic)
     tried = columns_of(attempts)
     total = sum(tried)
-    able = slope * columns_of(ability)
+    able = slope * ability
     practised = able + shift + rate * _mean_log_attempts(total, f)
     precision, unexplained = 1.0 / model.offset_variance, 0.0
     for easy, n, right in zip(easiness, tried, columns_of(correct), strict=True):
@@ -193,31 +221,31 @@ def success_prior(
         unexplained = unexplained + right - n * p
     offset = unexplained / precision
     logit = able + picked(model.easiness.ravel(), topic * N_LEVELS + level) + shift + rate * f.log1p(total) + offset
-    spread = slope * columns_of(ability_sd)
+    spread = slope * ability_sd
     logit = logit / f.sqrt(1.0 + np.pi / 8.0 * (spread * spread + 1.0 / precision))
-    return SuccessPrior(array_of(f.bounded(logit, -MAX_ABS_LOGIT, MAX_ABS_LOGIT)), array_of(offset))
+    return SuccessPrior(f.bounded(logit, -MAX_ABS_LOGIT, MAX_ABS_LOGIT), offset)
 
 
 def time_prior(
     model: TimeParameters,
-    topic: IntArray,
-    level: IntArray,
-    speed_precision: FloatArray,
-    speed_weighted: FloatArray,
-    attempts: FloatArray,
-    timed: FloatArray,
-    log_seconds: FloatArray,
+    topic: Row,
+    level: Row,
+    speed_precision: Column,
+    speed_weighted: Column,
+    attempts: Columns,
+    timed: Columns,
+    log_seconds: Columns,
 ) -> TimePrior:
     """The predicted logarithm of the seconds, and its variance.
 
-    ``speed_precision`` and ``speed_weighted`` (N,) are the sums over the student's timed answers of 1/variance and of
-    (intensity - log seconds)/variance; ``attempts``, ``timed``, ``log_seconds`` (N, 4) belong to the topic by level.
+    ``speed_precision`` and ``speed_weighted`` are the sums over the student's timed answers of 1/variance and of
+    (intensity - log seconds)/variance; ``attempts``, ``timed``, ``log_seconds`` belong to the topic, by level.
     """
-    f = functions_for(len(topic))
+    f = functions_for(topic)
     shift, rate, noise, *intensities = picked(model.of_topics, topic)
     intensity, intensity_variance = picked(model.of_cells, topic * N_LEVELS + level)
-    speed_variance = 1.0 / (1.0 / model.speed_variance + columns_of(speed_precision))
-    speed = f.bounded(columns_of(speed_weighted) * speed_variance, -MAX_LOG_SHIFT, MAX_LOG_SHIFT)
+    speed_variance = 1.0 / (1.0 / model.speed_variance + speed_precision)
+    speed = f.bounded(speed_weighted * speed_variance, -MAX_LOG_SHIFT, MAX_LOG_SHIFT)
     total, with_time = sum(columns_of(attempts)), columns_of(timed)
     n_timed = sum(with_time)
     practised = shift + rate * _mean_log_attempts(total, f) - speed
@@ -227,5 +255,4 @@ def time_prior(
     offset = f.bounded(offset, -MAX_LOG_SHIFT, MAX_LOG_SHIFT)
     expected = intensity - speed + shift + rate * f.log1p(total) + offset
     variance = noise + speed_variance + offset_variance + intensity_variance
-    values = (expected, variance, speed, f.sqrt(speed_variance), offset)
-    return TimePrior(*(array_of(value) for value in values))
+    return TimePrior(expected, variance, speed, f.sqrt(speed_variance), offset)

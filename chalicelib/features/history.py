@@ -166,10 +166,8 @@ def _speeds(part: _Chunk, model: LnirtParameters) -> tuple[FloatArray, FloatArra
     return sums[:, 0], sums[:, 1]
 
 
-def _traits(
-    part: _Chunk, model: LnirtParameters, population: Population, last_right: BoolArray
-) -> tuple[FloatArray, FloatArray]:
-    """Success and log seconds that traits foretell, had the last answer on the topic been wrong."""
+def _traits(part: _Chunk, model: LnirtParameters, population: Population, last_right: BoolArray) -> FloatArray:
+    """Success and log seconds that traits foretell, had the last answer on the topic been wrong. Shape (2, n)."""
     traits, nothing = population.traits, np.zeros(len(part.topic))
     beyond = part.correct - model.expected_success()[part.topic, part.level]
     timed, slow = nothing, nothing

@@ -10,10 +10,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.columns import OF_ARRAYS, Column, Functions, columns_of, functions_for, picked, side_by_side
+from chalicelib.domain.columns import Column, Functions, Row, columns_of, functions_for, picked, side_by_side
 from chalicelib.domain.lnirt import (
     N_LEVELS,
-    IntArray,
     LnirtParameters,
     SuccessPrior,
     TimePrior,
@@ -45,11 +44,10 @@ def success_priors(past: Summaries, model: LnirtParameters) -> SuccessPrior:
     are worse than the same students' ability lets expect.
     """
     prior = success_prior(model, past.topic, past.level, past.ability, past.ability_sd, past.attempts, past.correct)
-    if past.n_answers.all():
-        return prior
-    first = (past.n_answers == 0) & (past.paths[:, BEGINNING] != 0.0)
-    share = model.expected_success()[past.topic, past.level] + past.paths[:, BEGINNING]
-    return replace(prior, logit=np.where(first, _logit(share, OF_ARRAYS), prior.logit))
+    f, beginning = functions_for(past.topic), columns_of(past.paths)[BEGINNING]
+    first = (past.n_answers == 0) & (beginning != 0.0)
+    share = picked(model.expected_success().ravel(), past.topic * N_LEVELS + past.level) + beginning
+    return replace(prior, logit=f.where(first, _logit(share, f), prior.logit))
 
 
 def time_priors(past: Summaries, model: LnirtParameters) -> TimePrior | None:
@@ -75,9 +73,8 @@ def dense_columns(past: Summaries, model: LnirtParameters, time: TimePrior | Non
     in which a prediction of correctness can only rise. So the network may make of the columns what it likes, and yet
     no success ever counts against its student.
     """
-    n = len(past.topic)
-    f, cell = functions_for(n), past.topic * N_LEVELS + past.level
-    last, gap = columns_of(past.last), columns_of(past.gap)
+    f, cell = functions_for(past.topic), past.topic * N_LEVELS + past.level
+    last, gap = past.last, past.gap
     turned = [(last > 0) * f.exp(gap / -tau) for tau in DECAY_ANSWERS.tolist()]
     same, overall = columns_of(past.same), columns_of(past.overall)
     others = [
@@ -94,14 +91,14 @@ def dense_columns(past: Summaries, model: LnirtParameters, time: TimePrior | Non
         *(column for sums in scopes for column in _form(sums, f)),
         *_pace(same),
         *_pace(overall),
-        *_since(columns_of(past.hours_topic), f),
-        *_since(columns_of(past.hours_any), f),
+        *_since(past.hours_topic, f),
+        *_since(past.hours_any, f),
         f.log1p(gap),
         gap == 0.0,
         gap == 1.0,
-        *columns_of(past.paths[:, :TRIES]),
+        *columns_of(past.paths)[:TRIES],
     ]
-    return side_by_side(columns, n).astype(np.float32)
+    return side_by_side(columns, past.topic)
 
 
 def standardise(dense: Float32Array, mean: Float32Array, scale: Float32Array) -> Float32Array:
@@ -122,13 +119,13 @@ def _if_wrong(decayed: Sums, turned: list[Column], f: Functions) -> Sums:
 
 
 def _if_foretold(
-    past: Summaries, cell: IntArray, model: LnirtParameters, time: TimePrior | None, f: Functions
+    past: Summaries, cell: Row, model: LnirtParameters, time: TimePrior | None, f: Functions
 ) -> list[Column]:
     """What the student's ability, their traits, and others with the same tries foretell: 5 columns."""
     expected = picked(model.expected_success().ravel(), cell)
-    beyond = (past.trait_success, past.paths[:, TRIES], past.paths[:, RECORD])
-    shares = [_logit(expected + columns_of(part), f) for part in beyond]
-    return [columns_of(past.ability_if_wrong), *shares, _foretold_pace(past, cell, model, time)]
+    paths = columns_of(past.paths)
+    shares = [_logit(expected + beyond, f) for beyond in (past.trait_success, paths[TRIES], paths[RECORD])]
+    return [past.ability_if_wrong, *shares, _foretold_pace(past, cell, model, time)]
 
 
 def _logit(share: Column, f: Functions) -> Column:
@@ -137,15 +134,15 @@ def _logit(share: Column, f: Functions) -> Column:
     return f.log(bounded / (1.0 - bounded))
 
 
-def _foretold_pace(past: Summaries, cell: IntArray, model: LnirtParameters, time: TimePrior | None) -> Column:
+def _foretold_pace(past: Summaries, cell: Row, model: LnirtParameters, time: TimePrior | None) -> Column:
     """Log seconds that the traits foretell beyond LNIRT's."""
     if time is None or model.time is None:
         return 0.0
     intensity = picked(model.time.intensity.ravel(), cell)
-    return intensity + columns_of(past.trait_log_seconds) - columns_of(time.log_seconds)
+    return intensity + past.trait_log_seconds - time.log_seconds
 
 
-def _topic_columns(topic: IntArray, cell: IntArray, model: LnirtParameters) -> list[Column]:
+def _topic_columns(topic: Row, cell: Row, model: LnirtParameters) -> list[Column]:
     discrimination, _, rate, *_ = picked(model.of_topics, topic)
     columns = [discrimination, picked(model.easiness.ravel(), cell), rate]
     if model.time is None:
@@ -156,15 +153,15 @@ def _topic_columns(topic: IntArray, cell: IntArray, model: LnirtParameters) -> l
 def _time_columns(time: TimePrior | None) -> list[Column]:
     if time is None:
         return [0.0, 0.0, 0.0]
-    return [columns_of(time.speed), columns_of(time.speed_sd), columns_of(time.offset)]
+    return [time.speed, time.speed_sd, time.offset]
 
 
 def _amounts(past: Summaries, f: Functions) -> list[Column]:
-    by_level, level = columns_of(past.attempts), columns_of(past.level)
+    by_level, level = columns_of(past.attempts), past.level
     attempts = sum(n * (level == number) for number, n in enumerate(by_level))
     tried = sum(by_level)
-    right = sum(columns_of(past.correct)) - (columns_of(past.last) > 0)
-    amounts = [attempts, tried, columns_of(past.n_answers), columns_of(past.n_topics), right, tried - right]
+    right = sum(columns_of(past.correct)) - (past.last > 0)
+    amounts = [attempts, tried, past.n_answers, past.n_topics, right, tried - right]
     return [f.log1p(amount) for amount in amounts]
 
 

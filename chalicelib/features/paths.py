@@ -69,18 +69,15 @@ class PathTable:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_sorted", array("I", self.keys.tolist()))
 
-    def lookup_few(self, keys: Sequence[Sequence[int]]) -> FloatArray:
-        """:meth:`lookup` of a few students' paths, without numpy's cost for each call."""
-        found = np.empty((len(keys), N_PATHS))
-        for number, path in enumerate(keys):
-            values: list[float] = []
-            for key, parent in zip(path, PARENTS, strict=True):
-                at = bisect_left(self._sorted, key)
-                if at < len(self._sorted) and self._sorted[at] == key:
-                    values.append(self.values[at])
-                else:
-                    values.append(0.0 if parent is None else values[parent])
-            found[number] = values
+    def lookup_one(self, keys: Sequence[int]) -> list[float]:
+        """:meth:`lookup` of one student's paths, without numpy's cost for each call."""
+        found: list[float] = []
+        for key, parent in zip(keys, PARENTS, strict=True):
+            at = bisect_left(self._sorted, key)
+            if at < len(self._sorted) and self._sorted[at] == key:
+                found.append(float(self.values[at]))
+            else:
+                found.append(0.0 if parent is None else found[parent])
         return found
 
     def lookup(self, keys: Keys) -> FloatArray:
@@ -136,41 +133,47 @@ def _mixed(path: _Hash, topic: _Hash) -> _Hash:
     return value ^ value >> 31
 
 
-def keys_of_state(
-    columns: StateColumns,
-    codes: Sequence[int],
-    asked: Sequence[int],
-    topics: Sequence[str],
-    attempts: Sequence[float],
-    right: Sequence[float],
-) -> list[list[int]]:
-    """Paths of one student to each asked topic: N lists of N_PATHS keys.
+class Course:
+    """The topics on which one student's course began, and those they practised last.
 
-    ``codes`` gives each state row's topic row; ``asked`` and ``topics`` the asked topics' rows and keys, ``attempts``
-    and ``right`` the student's answers on them so far, and successes among all but the last of them.
+    ``codes`` (R,) gives each state row's topic row.
     """
-    first = [codes[row] + 1 for row in _distinct(columns.topics, columns.first_index.argsort(), N_FIRST)]
-    first += [NOTHING] * (N_FIRST - len(first))
-    # One topic more than is needed: the asked one is left out.
-    by_end = _distinct(columns.topics, columns.last_index.argsort()[::-1], N_LATEST + 1)
-    hashes = []
-    for code, topic, n, n_right in zip(asked, topics, attempts, right, strict=True):
-        latest = [codes[row] + 1 for row in by_end if columns.topics[row] != topic][:N_LATEST]
-        latest += [NOTHING] * (N_LATEST - len(latest))
-        record = min(int(n), MAX_RECORD) * (MAX_RECORD + 1) + min(int(n_right), MAX_RECORD)
-        hashes.append(_hashes(code, first, latest, (min(int(n), MAX_TRIES), record)))
-    return hashes
+
+    def __init__(self, columns: StateColumns, codes: IntArray) -> None:
+        first = _distinct(columns.topics, columns.first_index.argsort(), N_FIRST)
+        # One topic more than is needed: the asked one is left out.
+        latest = _distinct(columns.topics, columns.last_index.argsort()[::-1], N_LATEST + 1)
+        self._first = _filled([code + 1 for code in codes.take(list(first.values())).tolist()], N_FIRST)
+        self._latest = {
+            topic: code + 1 for topic, code in zip(latest, codes.take(list(latest.values())).tolist(), strict=True)
+        }
+
+    def keys(self, asked: int, topic: str, tries: tuple[int, int]) -> list[int]:
+        """N_PATHS keys of the paths to an asked topic, given by its row and its key.
+
+        ``tries``: the student's answers on it so far, and successes among all but the last of them.
+        """
+        latest = [token for other, token in self._latest.items() if other != topic]
+        attempts, right = tries
+        record = min(attempts, MAX_RECORD) * (MAX_RECORD + 1) + min(right, MAX_RECORD)
+        hashes: list[int] = _hashes(asked, self._first, _filled(latest, N_LATEST), (min(attempts, MAX_TRIES), record))
+        return hashes
 
 
-def _distinct(topics: Sequence[str], order: IntArray, wanted: int) -> list[int]:
-    """The first rows, in ``order``, of the first ``wanted`` topics: a topic has at most one row per difficulty."""
+def _filled(topics: list[int], wanted: int) -> list[int]:
+    """So many topics, :data:`NOTHING` for those that there are not."""
+    return [*topics, *[NOTHING] * wanted][:wanted]
+
+
+def _distinct(topics: Sequence[str], order: IntArray, wanted: int) -> dict[str, int]:
+    """The first ``wanted`` topics in ``order``, each with its first row; a topic has at most one row per difficulty."""
     found: dict[str, int] = {}
     for row in order[: wanted * N_LEVELS].tolist():
         if topics[row] not in found:
             found[topics[row]] = row
             if len(found) == wanted:
                 break
-    return list(found.values())
+    return found
 
 
 def keys_of_history(

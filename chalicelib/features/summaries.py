@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from chalicelib.domain.lnirt import ABILITY_GRID, N_LEVELS, FloatArray, IntArray, LnirtParameters, ability_from
-from chalicelib.features.knowledge import Evidence, Knowledge
-from chalicelib.features.paths import keys_of_state
+from chalicelib.domain.columns import OF_FLOATS, Column, Columns, Row
+from chalicelib.domain.lnirt import (
+    ABILITY_GRID,
+    N_LEVELS,
+    FloatArray,
+    IntArray,
+    LnirtParameters,
+    ability_moments,
+    mean_and_sd,
+)
+from chalicelib.features.knowledge import Knowledge
+from chalicelib.features.paths import Course
 from chalicelib.features.population import Population
-from chalicelib.features.practice_state import DECAY_ANSWERS, FAILURES, LOG_SECONDS, SUCCESSES, TIMED, UserState
+from chalicelib.features.practice_state import DECAY_ANSWERS, LOG_SECONDS, UserState
 
 Wanted = Sequence[tuple[str, int]]
 """Topic keys, each with a difficulty of 1..4."""
@@ -30,41 +38,41 @@ N_DECAYED = 5
 
 @dataclass(frozen=True, slots=True)
 class Summaries:
-    """The past as N predictions see it.
+    """The past as one prediction sees it, in floats, or as N see it, in arrays of N rows.
 
-    ``topic`` (N,) rows of the LNIRT parameters, ``level`` (N,) 0..3, ``n_answers`` (N,). Same topic by level, (N, 4):
+    ``topic`` row of the LNIRT parameters, ``level`` 0..3, ``n_answers``. Same topic by level, 4 columns each:
     ``attempts``, ``correct``, ``timed``, ``log_seconds``. ``ability``, ``ability_sd``, ``speed_precision``,
-    ``speed_weighted`` (N,). ``same`` and ``overall`` (N, 5, K): decayed sums on the topic and over all topics.
-    ``hours_topic``, ``hours_any`` (N,): hours since the last answer, NaN where there is none or no time is known.
-    ``gap`` (N,): answers since the last one on the topic, that one included, 0 for none; ``last`` (N,): 1 where that
-    one was right, -1 where it was wrong, 0 for none; ``n_topics`` (N,) met so far. ``ability_if_wrong`` (N,), and what
-    the student's traits foretell beyond the topic's means, ``trait_success`` and ``trait_log_seconds`` (N,), take the
-    last answer on the topic for wrong (:func:`chalicelib.features.inputs.dense_columns` says why). ``paths`` (N,
-    N_PATHS): how those fared who came the same way. Traits and paths are 0 where the population is not known.
+    ``speed_weighted``. ``same`` and ``overall``, 5 x K columns: decayed sums on the topic and over all topics.
+    ``hours_topic``, ``hours_any``: hours since the last answer, NaN where there is none or no time is known.
+    ``gap``: answers since the last one on the topic, that one included, 0 for none; ``last``: 1 where that one was
+    right, -1 where it was wrong, 0 for none; ``n_topics`` met so far. ``ability_if_wrong``, and what the student's
+    traits foretell beyond the topic's means, ``trait_success`` and ``trait_log_seconds``, take the last answer on the
+    topic for wrong (:func:`chalicelib.features.inputs.dense_columns` says why). ``paths``, N_PATHS columns: how those
+    fared who came the same way. Traits and paths are 0 where the population is not known.
     """
 
-    topic: IntArray
-    level: IntArray
-    n_answers: FloatArray
-    attempts: FloatArray
-    correct: FloatArray
-    timed: FloatArray
-    log_seconds: FloatArray
-    ability: FloatArray
-    ability_sd: FloatArray
-    speed_precision: FloatArray
-    speed_weighted: FloatArray
-    same: FloatArray
-    overall: FloatArray
-    hours_topic: FloatArray
-    hours_any: FloatArray
-    last: FloatArray
-    ability_if_wrong: FloatArray
-    trait_success: FloatArray
-    trait_log_seconds: FloatArray
-    paths: FloatArray
-    gap: FloatArray
-    n_topics: FloatArray
+    topic: Row
+    level: Row
+    n_answers: Column
+    attempts: Columns
+    correct: Columns
+    timed: Columns
+    log_seconds: Columns
+    ability: Column
+    ability_sd: Column
+    speed_precision: Column
+    speed_weighted: Column
+    same: Columns
+    overall: Columns
+    hours_topic: Column
+    hours_any: Column
+    last: Column
+    ability_if_wrong: Column
+    trait_success: Column
+    trait_log_seconds: Column
+    paths: Columns
+    gap: Column
+    n_topics: Column
 
 
 def summarise_state(
@@ -75,168 +83,152 @@ def summarise_state(
     model: LnirtParameters,
     population: Population,
 ) -> Summaries:
-    """One prediction (N = 1) for a student's state, on a topic key and a difficulty of 1..4."""
-    return summarise_many(state, [(topic, difficulty)], now, model, population)
+    """One prediction for a student's state, on a topic key and a difficulty of 1..4."""
+    return SeenState(state, Knowledge(model, population)).summary(topic, difficulty, now)
 
 
 def summarise_many(
     state: UserState, wanted: Wanted, now: datetime | None, model: LnirtParameters, population: Population
 ) -> Summaries:
-    """The same for several topics and difficulties: what is the same for all is computed once."""
+    """The same for N topics and difficulties: what is the same for all is computed once."""
     return SeenState(state, Knowledge(model, population)).summaries(wanted, now)
 
 
 class SeenState:
-    """A student's state as a version sees it: R rows, and what the version knows of each row's topic and difficulty."""
+    """A student's state as a version sees it: R rows, and what the version knows of each row's topic and difficulty.
+
+    ``codes`` (R,): rows of the LNIRT parameters.
+    """
 
     def __init__(self, state: UserState, knowledge: Knowledge) -> None:
         self.state, self.knowledge = state, knowledge
         self.columns = state.columns
-        self.code_list = [knowledge.model.code(topic) for topic in self.columns.topics]
-        self.level = self.columns.levels
-        self._constants = knowledge.constants(np.array(self.code_list, dtype=np.int64), self.level)
+        self.codes = knowledge.model.codes(self.columns.topics)
+        self._level = self.columns.levels
+        self._constants = knowledge.constants(self.codes, self._level)
+
+    def summary(self, topic: str, difficulty: int, now: datetime | None) -> Summaries:
+        """What one prediction needs."""
+        (past,) = self._of_topics([topic], now)
+        return replace(past, level=difficulty - 1)
 
     def summaries(self, wanted: Wanted, now: datetime | None) -> Summaries:
         """What N predictions need, on topics and difficulties that may repeat."""
-        asked = _Asked(self, list(dict.fromkeys(topic for topic, _ in wanted)), now)
-        by_level = asked.by_level()
-        told = self.knowledge.evidence(self.columns.statistics, self._constants)
-        ability, ability_sd, ability_if_wrong = self._abilities(told, asked)
-        trait_success, trait_log_seconds = self._traits(told, asked)
-        keys = keys_of_state(
-            self.columns,
-            self.code_list,
-            asked.code_list,
-            asked.topics,
-            by_level[:, 0].sum(axis=1).tolist(),
-            (by_level[:, 1].sum(axis=1) - (asked.last > 0)).tolist(),
-        )
-        by_topic: dict[str, Any] = {
-            "topic": asked.code,
-            "attempts": by_level[:, 0],
-            "correct": by_level[:, 1],
-            "timed": by_level[:, 2],
-            "log_seconds": by_level[:, 3],
-            "same": asked.same(),
-            "hours_topic": asked.hours,
-            "gap": asked.gap,
-            "last": asked.last,
-            "ability_if_wrong": ability_if_wrong,
-            "trait_success": trait_success,
-            "trait_log_seconds": trait_log_seconds,
-            "paths": self.knowledge.population.paths.lookup_few(keys),
+        topics = list(dict.fromkeys(topic for topic, _ in wanted))
+        position = {topic: number for number, topic in enumerate(topics)}
+        past = self._of_topics(topics, now)
+        which = [position[topic] for topic, _ in wanted]
+        columns = {
+            field.name: np.array([getattr(one, field.name) for one in past]).take(which, axis=0)
+            for field in fields(Summaries)
         }
-        if len(asked.topics) < len(wanted):
-            which = [asked.position[topic] for topic, _ in wanted]
-            by_topic = {name: values.take(which, axis=0) for name, values in by_topic.items()}
-        for_all = np.empty((7, len(wanted)))
-        for_all.T[:] = (
-            self.state.n_answers,
-            ability,
-            ability_sd,
-            told.speed_precision,
-            told.speed_weighted,
-            self._hours_any(now),
-            len(set(self.columns.topics)),
+        return Summaries(**{**columns, "level": np.array([difficulty - 1 for _, difficulty in wanted])})
+
+    def _of_topics(self, topics: Sequence[str], now: datetime | None) -> list[Summaries]:
+        """What a prediction on each of T topics needs, at the lowest level."""
+        model, population = self.knowledge.model, self.knowledge.population
+        records = [_Record(self, topic, now) for topic in topics]
+        told = self.knowledge.evidence(self.columns.statistics, self._constants)
+        # A success that becomes a failure takes its logit out of the log-likelihood.
+        slopes = [model.discrimination[record.code] if record.last > 0.0 else 0.0 for record in records]
+        moments = ability_moments(
+            told.log_likelihood - np.array([[0.0], *([slope] for slope in slopes)]) * ABILITY_GRID
         )
-        n_answers, abilities, ability_sds, precisions, weights, hours_any, n_topics = for_all
-        return Summaries(
-            level=np.array([difficulty - 1 for _, difficulty in wanted]),
-            n_answers=n_answers,
-            ability=abilities,
-            ability_sd=ability_sds,
-            speed_precision=precisions,
-            speed_weighted=weights,
-            overall=np.repeat(self.decayed.sum(axis=0)[None], len(wanted), axis=0),
-            hours_any=hours_any,
-            n_topics=n_topics,
-            **by_topic,
+        (ability, ability_sd), *if_wrong = [mean_and_sd(one, OF_FLOATS) for one in moments.tolist()]
+        foretold = population.traits.foretold_if_wrong(
+            told.traits, [record.code for record in records], [record.last > 0.0 for record in records]
         )
+        course = Course(self.columns, self.codes)
+        overall = self.decayed.sum(axis=0).tolist()
+        hours_any, n_topics = self._hours_any(now), len(set(self.columns.topics))
+        return [
+            Summaries(
+                topic=record.code,
+                level=0,
+                n_answers=float(self.state.n_answers),
+                attempts=record.attempts,
+                correct=record.correct,
+                timed=record.timed,
+                log_seconds=record.log_seconds,
+                ability=ability,
+                ability_sd=ability_sd,
+                speed_precision=told.speed_precision,
+                speed_weighted=told.speed_weighted,
+                same=record.sums,
+                overall=overall,
+                hours_topic=record.hours,
+                hours_any=hours_any,
+                last=record.last,
+                ability_if_wrong=ability_if_wrong,
+                trait_success=trait_success,
+                trait_log_seconds=trait_log_seconds,
+                paths=population.paths.lookup_one(course.keys(record.code, topic, record.tries)),
+                gap=record.gap,
+                n_topics=float(n_topics),
+            )
+            for topic, record, (ability_if_wrong, _), (trait_success, trait_log_seconds) in zip(
+                topics, records, if_wrong, foretold, strict=True
+            )
+        ]
 
     @cached_property
     def decayed(self) -> FloatArray:
         """The summary's decayed sums of each row as of the student's next answer. Shape (R, 5, K)."""
-        gap = self.columns.last_index - self.state.n_answers
-        stored = self.columns.decayed * np.exp(gap[:, None] / DECAY_ANSWERS)[:, None, :]
-        sums = np.empty((len(gap), N_DECAYED, len(DECAY_ANSWERS)))
+        stored, constants = self.columns.decayed, self._constants
+        left = np.exp(np.multiply.outer(self.columns.last_index - self.state.n_answers, 1.0 / DECAY_ANSWERS))[:, None]
+        sums = np.empty((len(stored), N_DECAYED, len(DECAY_ANSWERS)))
+        np.multiply(stored[:, :LOG_SECONDS], left, out=sums[:, :2])
+        np.multiply(stored[:, LOG_SECONDS:], left, out=sums[:, 3:])
         successes, failures, expected, beyond, timed = sums.transpose(1, 0, 2)
-        successes[:], failures[:], timed[:] = stored[:, SUCCESSES], stored[:, FAILURES], stored[:, TIMED]
-        constants = self._constants
-        np.multiply(successes + failures, self.knowledge.expected(constants)[:, None], out=expected)
-        np.subtract(stored[:, LOG_SECONDS], self.knowledge.intensity(constants)[:, None] * timed, out=beyond)
+        np.add(successes, failures, out=expected)
+        expected *= self.knowledge.expected(constants)[:, None]
+        beyond -= self.knowledge.intensity(constants)[:, None] * timed
         return sums
 
-    def hours_since(self, row: int, now: datetime | None) -> float:
-        """Hours since a row's last answer, NaN where a time is not known."""
-        last_at = float(self.columns.last_at[row])
-        if now is None or math.isnan(last_at):
-            return math.nan
-        return max(now.timestamp() - last_at, 0.0) / 3600.0
+    def rows_of(self, topic: str) -> Sequence[int]:
+        """The rows of a topic, at most one per level."""
+        code = self.knowledge.model.code(topic)
+        if code != self.knowledge.model.unknown:
+            rows: list[int] = (self.codes == code).nonzero()[0].tolist()
+            return rows
+        return [row for row, other in enumerate(self.columns.topics) if other == topic]
 
     def _hours_any(self, now: datetime | None) -> float:
         if not len(self.columns):
             return math.nan
-        return self.hours_since(int(self.columns.last_index.argmax()), now)
-
-    def _abilities(self, told: Evidence, asked: _Asked) -> tuple[float, float, FloatArray]:
-        """Ability and its standard deviation, and ability had the last answer on each topic been wrong, (T,).
-
-        A success that becomes a failure takes its logit out of the log-likelihood.
-        """
-        discrimination = self.knowledge.model.discrimination
-        slopes = [
-            discrimination[code] if right else 0.0 for code, right in zip(asked.code_list, asked.right, strict=True)
-        ]
-        ability, ability_sd = ability_from(
-            told.log_likelihood - np.array([[0.0], *([slope] for slope in slopes)]) * ABILITY_GRID
-        )
-        return float(ability[0]), float(ability_sd[0]), ability[1:]
-
-    def _traits(self, told: Evidence, asked: _Asked) -> tuple[FloatArray, FloatArray]:
-        """What the traits foretell on each topic had its last answer been wrong, (T,) each."""
-        traits = self.knowledge.population.traits
-        return traits.expected(asked.code, traits.scores_if_wrong(told.traits, asked.code, asked.right))
+        return _hours_since(float(self.columns.last_at[self.columns.last_index.argmax()]), now)
 
 
-class _Asked:
-    """T topics that are asked for, and which rows of a state are theirs.
+class _Record:
+    """What a student did on one topic, by the names of :class:`Summaries`.
 
-    ``hours``, ``gap`` and ``last`` (T,): as in :class:`Summaries`; ``right`` (T,): whether the last answer was.
+    ``tries`` are the answers on it so far, and the successes among all but the last of them.
     """
 
-    def __init__(self, seen: SeenState, topics: list[str], now: datetime | None) -> None:
-        self.topics, self.position = topics, {topic: i for i, topic in enumerate(topics)}
-        self.code_list = [seen.knowledge.model.code(topic) for topic in topics]
-        self.code = np.array(self.code_list, dtype=np.int64)
-        self._seen = seen
-        self._rows = [row for row, topic in enumerate(seen.columns.topics) if topic in self.position]
-        self._topic_of_row = [self.position[seen.columns.topics[row]] for row in self._rows]
-        last_index = seen.columns.last_index
-        latest: dict[int, int] = {}
-        for topic, row in zip(self._topic_of_row, self._rows, strict=True):
-            if topic not in latest or last_index[row] > last_index[latest[topic]]:
-                latest[topic] = row
-        rows = [latest.get(number) for number in range(len(topics))]
-        self.hours = np.array([math.nan if row is None else seen.hours_since(row, now) for row in rows])
-        self.gap = np.array([0.0 if row is None else seen.state.n_answers - last_index[row] for row in rows])
-        right = seen.columns.last_correct
-        self.last = np.array([0.0 if row is None else 2.0 * right[row] - 1.0 for row in rows])
-        self.right = self.last > 0
+    def __init__(self, seen: SeenState, topic: str, now: datetime | None) -> None:
+        self.code = seen.knowledge.model.code(topic)
+        statistics = [[0.0] * N_LEVELS for _ in range(4)]
+        self.attempts, self.correct, self.timed, self.log_seconds = statistics
+        self.sums, self.hours, self.gap, self.last = _NO_SUMS, math.nan, 0.0, 0.0
+        rows = seen.rows_of(topic)
+        if rows:
+            self.sums = seen.decayed.take(rows, axis=0).sum(axis=0).tolist()
+            latest = -1.0
+            for difficulty, *counts, _, _, index, right, at in seen.columns.numbers.take(rows, axis=0).tolist():
+                for by_level, count in zip(statistics, counts, strict=True):
+                    by_level[int(difficulty) - 1] = count
+                if index > latest:
+                    latest, self.last, self.hours = index, 2.0 * right - 1.0, _hours_since(at, now)
+            self.gap = seen.state.n_answers - latest
+        self.tries = (int(sum(self.attempts)), int(sum(self.correct)) - (self.last > 0.0))
 
-    def by_level(self) -> FloatArray:
-        """Attempts, correct, timed and log seconds on each topic by level. Shape (T, 4, 4)."""
-        statistics = np.zeros((len(self.topics), 4, N_LEVELS))
-        if self._rows:
-            found = self._seen.columns.statistics.take(self._rows, axis=0)
-            statistics[self._topic_of_row, :, self._seen.level.take(self._rows)] = found
-        return statistics
 
-    def same(self) -> FloatArray:
-        """Decayed sums on each topic. Shape (T, 5, K)."""
-        sums = np.zeros((len(self.topics), N_DECAYED, len(DECAY_ANSWERS)))
-        if self._rows:
-            np.add.at(sums, self._topic_of_row, self._seen.decayed.take(self._rows, axis=0))
-        return sums
+_NO_SUMS = [[0.0] * len(DECAY_ANSWERS)] * N_DECAYED
+
+
+def _hours_since(at: float, now: datetime | None) -> float:
+    """Hours since a time in seconds since the epoch, NaN where one of the two is not known."""
+    return math.nan if now is None or math.isnan(at) else max(now.timestamp() - at, 0.0) / 3600.0
 
 
 def answer_steps(

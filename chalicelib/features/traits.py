@@ -12,13 +12,15 @@ both outcomes of an answer, turning a failure on a topic into a success can only
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from chalicelib.domain.columns import array_of, columns_of, functions_for, picked
 from chalicelib.domain.lnirt import MAX_LOG_SHIFT, FloatArray, IntArray
-from chalicelib.features.scan import BoolArray
+
+_MOST: FloatArray = np.array([1.0, MAX_LOG_SHIFT])
+"""The most that traits may foretell, of a share and of log seconds."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class TraitModel:
     time_noise: FloatArray
     steps: FloatArray = field(init=False, repr=False, compare=False)
     """What one answer on a topic tells per unit: (2, T+1, K * K + K), for success and for time."""
+    _loadings: FloatArray = field(init=False, repr=False, compare=False)
+    """Both loadings, (T+1, 2, K)."""
     _identity: FloatArray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -47,6 +51,7 @@ class TraitModel:
             out[:, : self.n_traits**2] = (loadings[:, :, None] * weighted[:, None, :]).reshape(len(loadings), -1)
             out[:, self.n_traits**2 :] = weighted
         object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "_loadings", np.stack([self.success, self.time], axis=1))
         object.__setattr__(self, "_identity", np.eye(self.n_traits))
 
     @property
@@ -80,26 +85,24 @@ class TraitModel:
         means: FloatArray = np.linalg.solve(precision, evidence[:, k * k :, None])[:, :, 0]
         return means
 
-    def scores_if_wrong(self, total: FloatArray, topic: IntArray, right: BoolArray) -> FloatArray:
-        """Posterior means had an answer on each topic (n,) that was ``right`` (n,) been wrong. Shape (n, K).
+    def foretold_if_wrong(
+        self, total: FloatArray, topic: Sequence[int], right: Sequence[bool]
+    ) -> list[tuple[float, float]]:
+        """What the traits foretell (:meth:`expected`) on each topic had an answer on it that was ``right`` been wrong.
 
         ``total`` (K * K + K,) is the evidence of all answers as they were. Outcomes do not change the precision.
         """
         k = self.n_traits
-        weighted = total[k * k :] - right[:, None] * self.steps[0].take(topic, axis=0)[:, k * k :]
+        weighted = total[k * k :] - np.array(right)[:, None] * self.steps[0].take(topic, axis=0)[:, k * k :]
         means: FloatArray = np.linalg.solve(total[: k * k].reshape(k, k) + self._identity, weighted.T).T
-        return means
+        foretold: list[tuple[float, float]] = self.expected(topic, means).T.tolist()
+        return foretold
 
-    def expected(self, topic: IntArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Success (a share) and log seconds beyond the topic's means that the scores (n, K) foretell, (n,) each."""
-        if not self.n_traits:
-            return np.zeros(len(topic)), np.zeros(len(topic))
-        f, traits = functions_for(len(topic)), columns_of(scores)
-        foretold = []
-        for loadings, most in ((self.success, 1.0), (self.time, MAX_LOG_SHIFT)):
-            expected = sum(one * score for one, score in zip(picked(loadings, topic), traits, strict=True))
-            foretold.append(array_of(f.bounded(expected, -most, most)))
-        return foretold[0], foretold[1]
+    def expected(self, topic: IntArray | Sequence[int], scores: FloatArray) -> FloatArray:
+        """Success (a share) and log seconds beyond the topic's means that the scores (n, K) foretell. Shape (2, n)."""
+        expected: FloatArray = (self._loadings.take(topic, axis=0) @ scores[:, :, None])[:, :, 0]
+        np.minimum(np.maximum(expected, -_MOST, out=expected), _MOST, out=expected)
+        return expected.T
 
 
 def no_traits(n_topics: int) -> TraitModel:

@@ -145,17 +145,18 @@ def _sentence(group: Group, probability: float, seconds: float | None) -> str:
 
 def _without_topic_record(known: _Known, instead: _Others) -> _Known:
     past, empty = known.past, instead.newcomer.past
-    paths = past.paths.copy()
-    paths[:, TRIES:] = empty.paths[:, TRIES:]
     changed = replace(
         past,
-        paths=paths,
+        paths=[*past.paths[:TRIES], *empty.paths[TRIES:]],
         attempts=empty.attempts,
         correct=empty.correct,
         timed=empty.timed,
         log_seconds=empty.log_seconds,
         same=empty.same,
-        overall=past.overall - past.same,
+        overall=[
+            [whole - own for whole, own in zip(*sums, strict=True)]
+            for sums in zip(past.overall, past.same, strict=True)
+        ],
         hours_topic=empty.hours_topic,
         last=empty.last,
         ability_if_wrong=past.ability,
@@ -189,9 +190,8 @@ def _without_recent_answers(known: _Known, _instead: _Others) -> _Known:
 
 
 def _without_course(known: _Known, _instead: _Others) -> _Known:
-    paths = known.past.paths.copy()
-    paths[:, :TRIES] = 0.0
-    return replace(known, past=replace(known.past, paths=paths))
+    paths = known.past.paths
+    return replace(known, past=replace(known.past, paths=[*[0.0] * TRIES, *paths[TRIES:]]))
 
 
 def _without_pause(known: _Known, instead: _Others) -> _Known:
@@ -204,7 +204,7 @@ def _without_student(known: _Known, instead: _Others) -> _Known:
 
 
 def _at_medium_difficulty(known: _Known, _instead: _Others) -> _Known:
-    return replace(known, past=replace(known.past, level=np.full_like(known.past.level, _MEDIUM)))
+    return replace(known, past=replace(known.past, level=_MEDIUM))
 
 
 _MEDIUM = Difficulty.MEDIUM.numeric - 1

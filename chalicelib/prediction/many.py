@@ -29,7 +29,7 @@ def predict_many(predictor: Predictor | None, state: UserState, wanted: Wanted, 
     seen = SeenState(state, predictor.knowledge)
     past = seen.summaries(wanted, now)
     success, time = success_priors(past, predictor.lnirt), time_priors(past, predictor.lnirt)
-    topic_known, student_known = past.topic != predictor.lnirt.unknown, state.n_answers > 0
+    topic_known, student_known = np.not_equal(past.topic, predictor.lnirt.unknown), state.n_answers > 0
     logit, embedded = success.logit, np.zeros_like(topic_known)
     log_seconds = None if time is None else time.log_seconds
     if student_known and topic_known.any():

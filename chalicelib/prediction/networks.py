@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from chalicelib.domain.columns import Column, Row
 from chalicelib.domain.errors import ModelError
-from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters, TimePrior
+from chalicelib.domain.lnirt import FloatArray, LnirtParameters
 from chalicelib.features.inputs import Float32Array
 from chalicelib.prediction.compiled import Program, compiled
 from chalicelib.prediction.keras_archive import KerasModel
@@ -47,32 +48,32 @@ class Networks:
 
 
 def network_inputs(
-    prior: FloatArray,
-    user: IntArray,
-    topic: IntArray,
-    level: IntArray,
-    last: FloatArray,
+    prior: Column,
+    user: Row | Sequence[int],
+    topic: Row | Sequence[int],
+    level: Row,
+    last: Column,
     dense: Float32Array,
     pooled: Float32Array,
 ) -> dict[str, npt.NDArray[Any]]:
     """A network's named inputs: columns (N, 1) of prior, rows and last outcome; dense and pooled columns.
 
-    ``last`` (N,) is 1, -1 or 0; ``dense`` (N, D) is standardised.
+    ``last`` is 1, -1 or 0; ``dense`` (N, D) is standardised.
     """
     return {
-        "prior": prior.astype(np.float32)[:, None],
-        "user": user.astype(np.int32)[:, None],
-        "topic": topic.astype(np.int32)[:, None],
-        "difficulty": level.astype(np.int32)[:, None],
-        "last": last.astype(np.float32)[:, None],
+        "prior": input_of(prior, np.float32),
+        "user": input_of(user, np.int32),
+        "topic": input_of(topic, np.int32),
+        "difficulty": input_of(level, np.int32),
+        "last": input_of(last, np.float32),
         "state": dense,
         "pooled": pooled,
     }
 
 
-def time_column(time: TimePrior | None, n: int) -> Float32Array:
-    """The time model's prior as its input, (N, 1); zeros for a version without times, whose time model says nothing."""
-    return np.zeros((n, 1), dtype=np.float32) if time is None else time.log_seconds.astype(np.float32)[:, None]
+def input_of(column: Column | Sequence[int], kind: type[np.generic]) -> npt.NDArray[Any]:
+    """A column as an input, (N, 1)."""
+    return np.array(column, dtype=kind, ndmin=2).T
 
 
 def check_fit(networks: Networks, vocabulary: Vocabulary, lnirt: LnirtParameters) -> None:
@@ -85,6 +86,8 @@ def check_fit(networks: Networks, vocabulary: Vocabulary, lnirt: LnirtParameters
             raise ModelError(f"the {name} model has inputs {widths}, the vocabulary does not fit")
         if model.output_shape != (1,):
             raise ModelError(f"the {name} model gives {model.output_shape}, expected one number")
+    if not set(vocabulary.topics) <= set(lnirt.topics):
+        raise ModelError("vocabulary.json has topics that lnirt.json lacks")
     if len(vocabulary.population.traits.success) != len(lnirt.topics) + 1:
         raise ModelError("vocabulary.json and lnirt.json disagree on the number of topics")
     if vocabulary.has_time != (lnirt.time is not None):

@@ -31,7 +31,7 @@ from chalicelib.features.pooled import Pooling
 from chalicelib.features.practice_state import UserState
 from chalicelib.features.summaries import SeenState, Summaries
 from chalicelib.prediction.keras_archive import read_keras
-from chalicelib.prediction.networks import Networks, check_fit, network_inputs, time_column
+from chalicelib.prediction.networks import Networks, check_fit, input_of, network_inputs
 from chalicelib.prediction.vocabulary import Vocabulary, read_vocabulary
 
 LEAST_PROBABILITY, GREATEST_PROBABILITY = 0.01, 0.99
@@ -52,6 +52,7 @@ class Predictor:
         self.vocabulary = vocabulary
         self.networks = networks
         self.knowledge = Knowledge(lnirt, vocabulary.population)
+        self._pooled_columns = vocabulary.pooled_columns((*lnirt.topics, ""))
         self._pooling = Pooling((vocabulary.correctness_pooled, vocabulary.time_pooled))
 
     @classmethod
@@ -76,7 +77,7 @@ class Predictor:
         if not topic_known and not student_known:
             return DEFAULT_PREDICTION
         seen = SeenState(state, self.knowledge)
-        past = seen.summaries([(topic, difficulty)], now)
+        past = seen.summary(topic, difficulty, now)
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
         if topic_known and student_known:
             try:
@@ -84,12 +85,12 @@ class Predictor:
                 return self.served(Source.EMBEDDING, logit, log_seconds, _variance(time))
             except (ModelError, ArithmeticError, ValueError, IndexError) as error:
                 _LOG.warning("Embedding model prediction failed, falling back to LNIRT: %s", error)
-        log_seconds = None if time is None else float(time.log_seconds[0])
-        return self.served(Source.LNIRT, float(success.logit[0]), log_seconds, _variance(time))
+        log_seconds = None if time is None else time.log_seconds
+        return self.served(Source.LNIRT, success.logit, log_seconds, _variance(time))
 
     def summarise(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Summaries:
         """What this version's models see of a student's state."""
-        return SeenState(state, self.knowledge).summaries([(topic, difficulty)], now)
+        return SeenState(state, self.knowledge).summary(topic, difficulty, now)
 
     def values(self, source: Source, state: UserState, topic: str, past: Summaries) -> tuple[float, float | None]:
         """The logit and, where the version knows times, the log seconds that ``source`` gives, before any bounds.
@@ -100,7 +101,7 @@ class Predictor:
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
         if source is Source.EMBEDDING:
             return self._embedding(SeenState(state, self.knowledge), topic, past, success, time)
-        return float(success.logit[0]), float(time.log_seconds[0]) if time is not None else None
+        return success.logit, None if time is None else time.log_seconds
 
     def ask_networks(
         self, seen: SeenState, topics: Sequence[str], past: Summaries, success: SuccessPrior, time: TimePrior | None
@@ -111,19 +112,21 @@ class Predictor:
         their order. Raises ModelError when the networks cannot be run.
         """
         vocabulary = self.vocabulary
-        columns, own = vocabulary.pooled_columns(seen.columns.topics), vocabulary.pooled_columns(topics)
+        columns, own = self._pooled_columns.take(seen.codes), vocabulary.pooled_columns(topics)
         correctness, timing = self._pooling.vectors(seen.decayed, columns, own)
         inputs = network_inputs(
             success.logit,
-            np.full(len(topics), vocabulary.user_row(seen.state.user_id)),
-            np.array([vocabulary.topic_row(topic) for topic in topics]),
+            [vocabulary.user_row(seen.state.user_id)] * len(topics),
+            [vocabulary.topic_row(topic) for topic in topics],
             past.level,
             past.last,
             standardise(dense_columns(past, self.lnirt, time), vocabulary.mean, vocabulary.scale),
             correctness,
         )
-        logits, log_seconds = self.networks(inputs, time_column(time, len(topics)), timing)
-        return logits, np.zeros(len(topics)) if time is None else log_seconds
+        nothing = np.zeros(len(topics))
+        prior = input_of(nothing if time is None else time.log_seconds, np.float32)
+        logits, log_seconds = self.networks(inputs, prior, timing)
+        return logits, nothing if time is None else log_seconds
 
     def _embedding(
         self, seen: SeenState, topic: str, past: Summaries, success: SuccessPrior, time: TimePrior | None
@@ -180,7 +183,7 @@ _LONGEST = math.log(MAX_SECONDS)
 
 def _variance(time: TimePrior | None) -> float | None:
     """LNIRT's variance of one prediction's log seconds."""
-    return None if time is None else float(time.variance[0])
+    return None if time is None else time.variance
 
 
 def _version(raw: bytes) -> str:

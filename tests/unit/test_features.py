@@ -100,7 +100,7 @@ def test_a_whole_history_gives_what_each_stored_state_gives(table: AnswerTable, 
             topic, difficulty = table.topics[table.topic[row]], int(table.difficulty[row])
             one = summarise_state(state, topic, difficulty, time_of(table, row), model, population)
             for field in dataclasses.fields(one):
-                expected: Any = getattr(one, field.name)[0]
+                expected: Any = getattr(one, field.name)
                 np.testing.assert_allclose(
                     getattr(batch, field.name)[i], expected, rtol=1e-6, atol=1e-6, err_msg=field.name
                 )
@@ -139,8 +139,8 @@ def test_the_dense_columns_do_not_know_how_the_last_answer_on_the_asked_topic_wa
         changed[latest] = dataclasses.replace(answers[latest], is_correct=outcome)
         past = summarise_state(replay("a", changed), asked, difficulty, answers[-1].at, model, population)
         columns.append(dense_columns(past, model, time_priors(past, model)))
-        lasts.append(past.last[0])
-        abilities.append(past.ability[0])
+        lasts.append(past.last)
+        abilities.append(past.ability)
     np.testing.assert_allclose(columns[0], columns[1], atol=1e-6)
     assert lasts == [1.0, -1.0]
     assert abilities[0] > abilities[1]

@@ -22,9 +22,9 @@ from chalicelib.features.paths import (
     N_PATHS,
     RECORD,
     TRIES,
+    Course,
     PathTable,
     keys_of_history,
-    keys_of_state,
     path_keys,
     records_of_history,
 )
@@ -199,10 +199,9 @@ def test_the_paths_of_a_history_are_those_of_each_stored_state(topics: list[int]
             earlier = correct[:n][topic[:n] == asked]
             columns = replay("a", answers[:n]).columns
             of_rows = [int(codes[int(name[-1])]) for name in columns.topics]
-            one = keys_of_state(
-                columns, of_rows, [int(codes[asked])], [f"topic {asked}"], [len(earlier)], [earlier[:-1].sum()]
-            )
-            np.testing.assert_array_equal(keys[[row]], one)
+            tries = (len(earlier), int(earlier[:-1].sum()))
+            one = Course(columns, np.array(of_rows, dtype=np.int64)).keys(int(codes[asked]), f"topic {asked}", tries)
+            np.testing.assert_array_equal(keys[row], one)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 30), st.integers(1, 20))
@@ -212,7 +211,7 @@ def test_a_few_paths_are_looked_up_as_many_are(seed: int, known: int, asked: int
     table = PathTable(np.unique(rng.integers(0, 40, known, dtype=np.uint32)), rng.normal(size=0))
     table = PathTable(table.keys, rng.normal(size=len(table.keys)))
     keys = rng.integers(0, 40, (asked, N_PATHS), dtype=np.uint32)
-    np.testing.assert_array_equal(table.lookup_few(keys.tolist()), table.lookup(keys))
+    np.testing.assert_array_equal([table.lookup_one(path) for path in keys.tolist()], table.lookup(keys))
 
 
 def test_a_record_knows_what_followed_it_on_a_topic() -> None:
@@ -295,7 +294,7 @@ def test_a_newcomer_is_expected_to_fare_as_those_who_began_with_the_topic() -> N
     newcomer = UserState("new", 0, ())
     (began, elsewhere), (plain, same) = (
         [
-            success_priors(summarise_state(newcomer, topic, 2, None, model, population), model).logit[0]
+            success_priors(summarise_state(newcomer, topic, 2, None, model, population), model).logit
             for topic in ("topic 0", "topic 1")
         ]
         for population in (learnt, nothing_known(3))

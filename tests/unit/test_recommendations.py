@@ -121,7 +121,7 @@ def test_the_summaries_of_many_are_those_of_each(row: int) -> None:
     for i, (topic, difficulty) in enumerate(WANTED):
         one = summarise_state(before, topic, difficulty, NOW, model, population)
         for field in dataclasses.fields(one):
-            expected = getattr(one, field.name)[0]
+            expected = getattr(one, field.name)
             np.testing.assert_allclose(
                 getattr(many, field.name)[i], expected, rtol=1e-9, atol=1e-12, err_msg=field.name
             )
