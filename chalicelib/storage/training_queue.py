@@ -62,6 +62,16 @@ class SqsTrainingQueue:
         counts = answer["Attributes"]
         return int(counts["ApproximateNumberOfMessages"]), int(counts["ApproximateNumberOfMessagesNotVisible"])
 
+    def dead_letters(self) -> SqsTrainingQueue | None:
+        """The queue that takes what failed too often, None where the queue has no redrive policy."""
+        with translated(QueueUnavailableError, "asking for the dead-letter queue"):
+            answer = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["RedrivePolicy"])
+            policy = answer.get("Attributes", {}).get("RedrivePolicy")
+            if not policy:
+                return None
+            name = str(json.loads(policy)["deadLetterTargetArn"]).rpartition(":")[2]
+            return SqsTrainingQueue(self._sqs, self._sqs.get_queue_url(QueueName=name)["QueueUrl"])
+
     def receive(self, wait_seconds: int) -> Delivery | None:
         """The next message, waiting up to ``wait_seconds`` (0..20) for one."""
         with translated(QueueUnavailableError, "receiving from the training queue"):

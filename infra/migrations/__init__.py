@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
+
+from chalicelib.storage.database import statement
+from chalicelib.storage.schema import metadata
 
 _HERE = Path(__file__).parent
 
@@ -21,3 +29,39 @@ def alembic_config(database_url: str) -> Config:
 def upgrade(database_url: str) -> None:
     """Bring the database to the newest revision; does nothing when it is there already."""
     command.upgrade(alembic_config(database_url), "head")
+
+
+def newest_revision() -> str:
+    """The revision that this program needs."""
+    head = ScriptDirectory(str(_HERE)).get_current_head()
+    assert head is not None
+    return head
+
+
+def revision(engine: Engine) -> str | None:
+    """The revision that the database is at, None for one without tables. Raises DatabaseUnavailableError."""
+    return statement(engine, lambda c: MigrationContext.configure(c).get_current_revision())
+
+
+def missing(engine: Engine) -> list[str]:
+    """What of the program's tables is missing or different in the database; what is there besides does not matter."""
+
+    def compare(connection: Connection) -> list[str]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return [text for difference in compare_metadata(context, metadata) for text in _described(difference)]
+
+    return statement(engine, compare)
+
+
+def _described(difference: Any) -> list[str]:
+    if isinstance(difference, list):
+        return [text for part in difference for text in _described(part)]
+    kind, *what = difference
+    if kind.startswith("remove_"):
+        return []
+    if kind.startswith("modify_"):
+        _, table, column, _, before, after = what
+        return [f"{kind} {table}.{column}: {before} should be {after}"]
+    if kind == "add_column":
+        return [f"column {what[1]}.{what[2].name} is missing"]
+    return [f"{kind.removeprefix('add_')} {getattr(what[0], 'name', what[0])} is missing"]
