@@ -35,7 +35,7 @@ ABILITY_GRID: FloatArray = np.linspace(-4.0, 4.0, 41)
 LOG_PRIOR: FloatArray = -0.5 * ABILITY_GRID**2
 """Log density of the population on the grid, up to a constant."""
 
-_MOMENTS: FloatArray = np.stack([np.ones_like(ABILITY_GRID), ABILITY_GRID, ABILITY_GRID**2], axis=1)
+_MOMENTS: FloatArray = np.exp(LOG_PRIOR)[:, None] * ABILITY_GRID[:, None] ** np.arange(3)
 
 MAX_ABS_LOGIT = 4.6
 """Prior logits are kept within this: odds of 99 to 1. Nobody is that sure of a practice task."""
@@ -63,14 +63,14 @@ class TimeParameters:
     high: float
 
     @cached_property
-    def of_topics(self) -> FloatArray:
-        """Shift, slope, residual variance, and the four intensities, by topic. Shape (T+1, 7)."""
-        return np.column_stack([self.practice, self.residual_variance, self.intensity])
-
-    @cached_property
     def of_cells(self) -> FloatArray:
-        """Intensity and its variance, by topic x difficulty: row ``topic * 4 + level``. Shape ((T+1) * 4, 2)."""
-        return np.column_stack([self.intensity.ravel(), self.intensity_variance.ravel()])
+        """Intensity, its variance, residual variance, practice's shift and slope, and the four intensities.
+
+        By topic x difficulty: row ``topic * 4 + level``. Shape ((T+1) * 4, 9).
+        """
+        of_topics = np.column_stack([self.residual_variance, self.practice, self.intensity])
+        of_cells = [self.intensity.ravel(), self.intensity_variance.ravel()]
+        return np.column_stack([*of_cells, of_topics.repeat(N_LEVELS, axis=0)])
 
 
 class _Codes(dict[str, int]):
@@ -123,9 +123,14 @@ class LnirtParameters:
         return sigmoid(self.easiness)
 
     @cached_property
-    def of_topics(self) -> FloatArray:
-        """Discrimination, shift, slope, and the four easinesses, by topic. Shape (T+1, 7)."""
-        return np.column_stack([self.discrimination, self.practice, self.easiness])
+    def of_cells(self) -> FloatArray:
+        """Easiness, expected success, discrimination, practice's shift and slope, and the four easinesses.
+
+        By topic x difficulty: row ``topic * 4 + level``. Shape ((T+1) * 4, 9).
+        """
+        of_topics = np.column_stack([self.discrimination, self.practice, self.easiness])
+        of_cells = [self.easiness.ravel(), self.expected_success().ravel()]
+        return np.column_stack([*of_cells, of_topics.repeat(N_LEVELS, axis=0)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +184,9 @@ def ability_from(log_likelihood: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def ability_moments(log_likelihood: FloatArray) -> FloatArray:
     """Mass, first and second moment of the posterior, up to a common factor; (N, G) gives (N, 3)."""
-    posterior = log_likelihood + LOG_PRIOR
-    posterior -= posterior.max(axis=1, keepdims=True)
-    np.exp(posterior, out=posterior)
-    moments: FloatArray = posterior @ _MOMENTS
+    likelihood = log_likelihood - log_likelihood.max(axis=1, keepdims=True)
+    np.exp(likelihood, out=likelihood)
+    moments: FloatArray = likelihood @ _MOMENTS
     return moments
 
 
@@ -209,18 +213,18 @@ def success_prior(
     of ability and offset pulls the logit towards 0 (MacKay's approximation of the mean of a logit).
     """
     f = functions_for(topic)
-    slope, shift, rate, *easiness = picked(model.of_topics, topic)
+    easiness, _, slope, shift, rate, *easinesses = picked(model.of_cells, topic * N_LEVELS + level)
     tried = columns_of(attempts)
     total = sum(tried)
     able = slope * ability
     practised = able + shift + rate * _mean_log_attempts(total, f)
     precision, unexplained = 1.0 / model.offset_variance, 0.0
-    for easy, n, right in zip(easiness, tried, columns_of(correct), strict=True):
+    for easy, n, right in zip(easinesses, tried, columns_of(correct), strict=True):
         p = f.logistic(practised + easy)
         precision = precision + n * p * (1.0 - p)
         unexplained = unexplained + right - n * p
     offset = unexplained / precision
-    logit = able + picked(model.easiness.ravel(), topic * N_LEVELS + level) + shift + rate * f.log1p(total) + offset
+    logit = able + easiness + shift + rate * f.log1p(total) + offset
     spread = slope * ability_sd
     logit = logit / f.sqrt(1.0 + np.pi / 8.0 * (spread * spread + 1.0 / precision))
     return SuccessPrior(f.bounded(logit, -MAX_ABS_LOGIT, MAX_ABS_LOGIT), offset)
@@ -242,8 +246,8 @@ def time_prior(
     (intensity - log seconds)/variance; ``attempts``, ``timed``, ``log_seconds`` belong to the topic, by level.
     """
     f = functions_for(topic)
-    shift, rate, noise, *intensities = picked(model.of_topics, topic)
-    intensity, intensity_variance = picked(model.of_cells, topic * N_LEVELS + level)
+    cell = topic * N_LEVELS + level
+    intensity, intensity_variance, noise, shift, rate, *intensities = picked(model.of_cells, cell)
     speed_variance = 1.0 / (1.0 / model.speed_variance + speed_precision)
     speed = f.bounded(speed_weighted * speed_variance, -MAX_LOG_SHIFT, MAX_LOG_SHIFT)
     total, with_time = sum(columns_of(attempts)), columns_of(timed)

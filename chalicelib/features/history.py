@@ -166,8 +166,10 @@ def _speeds(part: _Chunk, model: LnirtParameters) -> tuple[FloatArray, FloatArra
     return sums[:, 0], sums[:, 1]
 
 
-def _traits(part: _Chunk, model: LnirtParameters, population: Population, last_right: BoolArray) -> FloatArray:
-    """Success and log seconds that traits foretell, had the last answer on the topic been wrong. Shape (2, n)."""
+def _traits(
+    part: _Chunk, model: LnirtParameters, population: Population, last_right: BoolArray
+) -> tuple[FloatArray, FloatArray]:
+    """Success and log seconds that traits foretell, had the last answer on the topic been wrong."""
     traits, nothing = population.traits, np.zeros(len(part.topic))
     beyond = part.correct - model.expected_success()[part.topic, part.level]
     timed, slow = nothing, nothing

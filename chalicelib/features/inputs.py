@@ -5,12 +5,10 @@ The graphs in the archives then need standard layers only.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.columns import Column, Functions, Row, columns_of, functions_for, picked, side_by_side
+from chalicelib.domain.columns import Column, Functions, columns_of, functions_for, picked, side_by_side
 from chalicelib.domain.lnirt import (
     N_LEVELS,
     LnirtParameters,
@@ -46,8 +44,8 @@ def success_priors(past: Summaries, model: LnirtParameters) -> SuccessPrior:
     prior = success_prior(model, past.topic, past.level, past.ability, past.ability_sd, past.attempts, past.correct)
     f, beginning = functions_for(past.topic), columns_of(past.paths)[BEGINNING]
     first = (past.n_answers == 0) & (beginning != 0.0)
-    share = picked(model.expected_success().ravel(), past.topic * N_LEVELS + past.level) + beginning
-    return replace(prior, logit=f.where(first, _logit(share, f), prior.logit))
+    _, expected, *_ = picked(model.of_cells, past.topic * N_LEVELS + past.level)
+    return SuccessPrior(f.where(first, _logit(expected + beginning, f), prior.logit), prior.offset)
 
 
 def time_priors(past: Summaries, model: LnirtParameters) -> TimePrior | None:
@@ -74,6 +72,8 @@ def dense_columns(past: Summaries, model: LnirtParameters, time: TimePrior | Non
     no success ever counts against its student.
     """
     f, cell = functions_for(past.topic), past.topic * N_LEVELS + past.level
+    easiness, expected, discrimination, _, rate, *_ = picked(model.of_cells, cell)
+    intensity, _, noise, *_ = (0.0, 0.0, 0.0) if model.time is None else picked(model.time.of_cells, cell)
     last, gap = past.last, past.gap
     turned = [(last > 0) * f.exp(gap / -tau) for tau in DECAY_ANSWERS.tolist()]
     same, overall = columns_of(past.same), columns_of(past.overall)
@@ -83,10 +83,15 @@ def dense_columns(past: Summaries, model: LnirtParameters, time: TimePrior | Non
     ]
     scopes = (_if_wrong(same, turned, f), _if_wrong(overall, turned, f), others)
     columns = [
-        *_topic_columns(past.topic, cell, model),
+        discrimination,
+        easiness,
+        rate,
+        intensity,
+        noise,
         *_time_columns(time),
         *_amounts(past, f),
-        *_if_foretold(past, cell, model, time, f),
+        *_if_foretold(past, expected, f),
+        0.0 if time is None else intensity + past.trait_log_seconds - time.log_seconds,
         *(f.log1p(column) for sums in scopes for outcome in sums[:2] for column in outcome),
         *(column for sums in scopes for column in _form(sums, f)),
         *_pace(same),
@@ -118,36 +123,17 @@ def _if_wrong(decayed: Sums, turned: list[Column], f: Functions) -> Sums:
     ]
 
 
-def _if_foretold(
-    past: Summaries, cell: Row, model: LnirtParameters, time: TimePrior | None, f: Functions
-) -> list[Column]:
-    """What the student's ability, their traits, and others with the same tries foretell: 5 columns."""
-    expected = picked(model.expected_success().ravel(), cell)
+def _if_foretold(past: Summaries, expected: Column, f: Functions) -> list[Column]:
+    """What the student's ability, their traits, and others with the same tries foretell of success: 4 columns."""
     paths = columns_of(past.paths)
     shares = [_logit(expected + beyond, f) for beyond in (past.trait_success, paths[TRIES], paths[RECORD])]
-    return [past.ability_if_wrong, *shares, _foretold_pace(past, cell, model, time)]
+    return [past.ability_if_wrong, *shares]
 
 
 def _logit(share: Column, f: Functions) -> Column:
     """The logit of foretold success, which is kept away from 0 and 1."""
     bounded = f.bounded(share, LEAST_SHARE, 1.0 - LEAST_SHARE)
     return f.log(bounded / (1.0 - bounded))
-
-
-def _foretold_pace(past: Summaries, cell: Row, model: LnirtParameters, time: TimePrior | None) -> Column:
-    """Log seconds that the traits foretell beyond LNIRT's."""
-    if time is None or model.time is None:
-        return 0.0
-    intensity = picked(model.time.intensity.ravel(), cell)
-    return intensity + past.trait_log_seconds - time.log_seconds
-
-
-def _topic_columns(topic: Row, cell: Row, model: LnirtParameters) -> list[Column]:
-    discrimination, _, rate, *_ = picked(model.of_topics, topic)
-    columns = [discrimination, picked(model.easiness.ravel(), cell), rate]
-    if model.time is None:
-        return [*columns, 0.0, 0.0]
-    return [*columns, picked(model.time.intensity.ravel(), cell), picked(model.time.residual_variance, topic)]
 
 
 def _time_columns(time: TimePrior | None) -> list[Column]:

@@ -56,23 +56,39 @@ class Knowledge:
 
     def evidence(self, statistics: FloatArray, constants: FloatArray) -> Evidence:
         """What a state's rows tell, from their statistics (R, 4) and their constants."""
-        attempts, correct, timed, log_seconds = statistics.T @ constants
-        of_attempts, of_correct, of_timed, of_log_seconds = self._of_traits
-        traits = attempts[of_attempts] + timed[of_timed]
-        traits[self.population.traits.n_traits**2 :] += correct[of_correct] + log_seconds[of_log_seconds]
-        return Evidence(
-            log_likelihood=attempts[_GRID] + correct[_DISCRIMINATION] * ABILITY_GRID,
-            speed_precision=float(timed[_WEIGHT]),
-            speed_weighted=float(timed[_WEIGHTED_INTENSITY] - log_seconds[_WEIGHT]),
-            traits=traits,
-        )
+        which, factors = self._terms
+        sums = ((statistics.T @ constants).take(which) * factors).sum(axis=0)
+        precision, weighted = sums[_SPEED].tolist()
+        return Evidence(sums[_LOG_LIKELIHOOD], precision, weighted, sums[_SPEED.stop :])
 
     @cached_property
-    def _of_traits(self) -> list[slice]:
-        """The columns of the table that attempts, correct, timed and log seconds are multiplied with for the traits."""
+    def _terms(self) -> tuple[IntArray, FloatArray]:
+        """What the numbers of an evidence are sums of, (4, M): for each statistic one of its products, times a factor.
+
+        Products are told by their places in the statistics' products with the table's columns, laid out in a line.
+        """
         k = self.population.traits.n_traits
-        bounds = accumulate((k * k + k, k, k * k + k, k), initial=_GRID.stop)
-        return [slice(begin, end) for begin, end in pairwise(bounds)]
+        width = self._table.shape[1]
+        which = np.zeros((4, _SPEED.stop + k * k + k), dtype=np.int64)
+        factors = np.zeros(which.shape)
+        column = np.arange(width)
+        successes, loadings, times, time_loadings = (
+            column[begin:end] for begin, end in pairwise(accumulate((k * k + k, k, k * k + k, k), initial=_GRID.stop))
+        )
+        all_of_traits, weighted = slice(_SPEED.stop, None), slice(_SPEED.stop + k * k, None)
+        for statistic, numbers, columns, factor in (
+            (_ATTEMPTS, _LOG_LIKELIHOOD, column[_GRID], 1.0),
+            (_CORRECT, _LOG_LIKELIHOOD, _DISCRIMINATION, ABILITY_GRID),
+            (_TIMED, _SPEED, [_WEIGHT, _WEIGHTED_INTENSITY], 1.0),
+            (_LOG_SECONDS, _SPEED, [_WEIGHT, _WEIGHT], [0.0, -1.0]),
+            (_ATTEMPTS, all_of_traits, successes, 1.0),
+            (_CORRECT, weighted, loadings, 1.0),
+            (_TIMED, all_of_traits, times, 1.0),
+            (_LOG_SECONDS, weighted, time_loadings, 1.0),
+        ):
+            which[statistic, numbers] = statistic * width + np.asarray(columns)
+            factors[statistic, numbers] = factor
+        return which, factors
 
     @cached_property
     def _table(self) -> FloatArray:
@@ -100,3 +116,6 @@ class Knowledge:
 
 _EXPECTED, _INTENSITY, _DISCRIMINATION, _WEIGHT, _WEIGHTED_INTENSITY = range(5)
 _GRID = slice(5, 5 + len(ABILITY_GRID))
+_ATTEMPTS, _CORRECT, _TIMED, _LOG_SECONDS = range(4)
+_LOG_LIKELIHOOD, _SPEED = slice(0, len(ABILITY_GRID)), slice(len(ABILITY_GRID), len(ABILITY_GRID) + 2)
+"""Where the numbers of an evidence stand; the traits' follow."""

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -65,9 +66,11 @@ class PathTable:
     keys: Keys
     values: FloatArray
     _sorted: array[int] = field(init=False, repr=False, compare=False)
+    _found: array[float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_sorted", array("I", self.keys.tolist()))
+        object.__setattr__(self, "_found", array("d", self.values.tolist()))
 
     def lookup_one(self, keys: Sequence[int]) -> list[float]:
         """:meth:`lookup` of one student's paths, without numpy's cost for each call."""
@@ -75,7 +78,7 @@ class PathTable:
         for key, parent in zip(keys, PARENTS, strict=True):
             at = bisect_left(self._sorted, key)
             if at < len(self._sorted) and self._sorted[at] == key:
-                found.append(float(self.values[at]))
+                found.append(self._found[at])
             else:
                 found.append(0.0 if parent is None else found[parent])
         return found
@@ -104,15 +107,23 @@ def path_keys(asked: IntArray, first: IntArray, latest: IntArray, attempts: IntA
     ``attempts`` and ``right`` (N,): answers on the asked topic so far, and successes among all but the last of them.
     """
     tries = np.stack([np.minimum(attempts, MAX_TRIES), _record(attempts, right)])
-    hashes = _hashes(*(columns.astype(np.uint64) for columns in (asked, first.T, latest.T, tries)))
+    tokens = (columns.astype(np.uint64) for columns in (first.T, latest.T, tries))
+    hashes = _hashes(_roots(asked.astype(np.uint64)), *tokens)
     return np.stack(hashes, axis=1).astype(np.uint32)
 
 
-def _hashes(asked: _Hash, first: Iterable[_Hash], latest: Iterable[_Hash], tries: Iterable[_Hash]) -> list[_Hash]:
-    """Hashes of the N_PATHS paths, of one or of many."""
+def _roots(asked: _Hash) -> list[_Hash]:
+    """What the three kinds of paths to a topic begin with: by the first topics, by the latest, by the tries."""
+    return [_mixed(begin + 1, asked) for begin in (0, N_FIRST, TRIES)]
+
+
+_roots_of_one = lru_cache(maxsize=4096)(_roots)
+
+
+def _hashes(roots: Iterable[_Hash], *kinds: Iterable[_Hash]) -> list[_Hash]:
+    """Hashes of the N_PATHS paths, of one or of many; the ``kinds`` are the first topics, the latest, and the tries."""
     hashes = []
-    for begin, topics in ((0, first), (N_FIRST, latest), (TRIES, tries)):
-        path = _mixed(begin + 1, asked)
+    for path, topics in zip(roots, kinds, strict=True):
         for topic in topics:
             path = _mixed(path, topic)
             hashes.append(path >> 32)
@@ -134,19 +145,12 @@ def _mixed(path: _Hash, topic: _Hash) -> _Hash:
 
 
 class Course:
-    """The topics on which one student's course began, and those they practised last.
+    """The topics on which one student's course began, and those they practised last; ``code`` gives a topic's row."""
 
-    ``codes`` (R,) gives each state row's topic row.
-    """
-
-    def __init__(self, columns: StateColumns, codes: IntArray) -> None:
-        first = _distinct(columns.topics, columns.first_index.argsort(), N_FIRST)
+    def __init__(self, columns: StateColumns, code: Callable[[str], int]) -> None:
+        self._first = _filled([code(topic) + 1 for topic in _distinct(columns, columns.first_index, N_FIRST)], N_FIRST)
         # One topic more than is needed: the asked one is left out.
-        latest = _distinct(columns.topics, columns.last_index.argsort()[::-1], N_LATEST + 1)
-        self._first = _filled([code + 1 for code in codes.take(list(first.values())).tolist()], N_FIRST)
-        self._latest = {
-            topic: code + 1 for topic, code in zip(latest, codes.take(list(latest.values())).tolist(), strict=True)
-        }
+        self._latest = {topic: code(topic) + 1 for topic in _distinct(columns, -columns.last_index, N_LATEST + 1)}
 
     def keys(self, asked: int, topic: str, tries: tuple[int, int]) -> list[int]:
         """N_PATHS keys of the paths to an asked topic, given by its row and its key.
@@ -156,7 +160,8 @@ class Course:
         latest = [token for other, token in self._latest.items() if other != topic]
         attempts, right = tries
         record = min(attempts, MAX_RECORD) * (MAX_RECORD + 1) + min(right, MAX_RECORD)
-        hashes: list[int] = _hashes(asked, self._first, _filled(latest, N_LATEST), (min(attempts, MAX_TRIES), record))
+        tokens = (self._first, _filled(latest, N_LATEST), (min(attempts, MAX_TRIES), record))
+        hashes: list[int] = _hashes(_roots_of_one(asked), *tokens)
         return hashes
 
 
@@ -165,15 +170,12 @@ def _filled(topics: list[int], wanted: int) -> list[int]:
     return [*topics, *[NOTHING] * wanted][:wanted]
 
 
-def _distinct(topics: Sequence[str], order: IntArray, wanted: int) -> dict[str, int]:
-    """The first ``wanted`` topics in ``order``, each with its first row; a topic has at most one row per difficulty."""
-    found: dict[str, int] = {}
-    for row in order[: wanted * N_LEVELS].tolist():
-        if topics[row] not in found:
-            found[topics[row]] = row
-            if len(found) == wanted:
-                break
-    return found
+def _distinct(columns: StateColumns, order: FloatArray, wanted: int) -> Iterable[str]:
+    """The first ``wanted`` topics of a state by rising ``order`` (R,); a topic has at most one row per difficulty."""
+    enough = wanted * N_LEVELS
+    rows = order.argpartition(enough)[:enough] if len(order) > enough else np.arange(len(order))
+    topics = [columns.topics[row] for row in rows.take(order.take(rows).argsort()).tolist()]
+    return list(dict.fromkeys(topics))[:wanted]
 
 
 def keys_of_history(

@@ -56,10 +56,10 @@ class Pooling:
         widths = [layout.width for layout in layouts]
         self._ends = list(accumulate(widths, initial=0))
         pairs = [len(layout.pairs) for layout in layouts]
-        # Where pairs are in decayed sums, and where they go: topic columns lie ``_steps`` apart, from ``_begins`` on.
+        # Where pairs are in decayed sums, and where those of each topic column go.
         self._positions = np.concatenate([layout.positions for layout in layouts])
-        self._steps = np.repeat(pairs, pairs)
-        self._begins = np.concatenate([np.arange(n) for n in pairs]) + np.repeat(self._ends[:-1], pairs)
+        begins = np.concatenate([np.arange(n) for n in pairs]) + np.repeat(self._ends[:-1], pairs)
+        self._places = np.arange(layouts[0].n_columns)[:, None] * np.repeat(pairs, pairs) + begins
 
     def vectors(self, decayed: FloatArray, columns: IntArray, own: IntArray) -> list[Float32Array]:
         """The pooled vectors of one state for N asked topics, by each layout. Shapes (N, width).
@@ -68,10 +68,9 @@ class Pooling:
         asked topics' columns.
         """
         picked = decayed.reshape(len(decayed), math.prod(decayed.shape[1:])).take(self._positions, axis=1)
-        place = columns[:, None] * self._steps + self._begins
-        sums = np.bincount(place.ravel(), picked.ravel(), minlength=self._ends[-1])
+        sums = np.bincount(self._places.take(columns, axis=0).ravel(), picked.ravel(), minlength=self._ends[-1])
         vectors = np.repeat(compressed(sums)[None], len(own), axis=0)
-        vectors[np.arange(len(own))[:, None], own[:, None] * self._steps + self._begins] = 0.0
+        vectors[np.arange(len(own))[:, None], self._places.take(own, axis=0)] = 0.0
         return [vectors[:, begin:end] for begin, end in pairwise(self._ends)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property
 
@@ -104,19 +104,18 @@ class SeenState:
         self.state, self.knowledge = state, knowledge
         self.columns = state.columns
         self.codes = knowledge.model.codes(self.columns.topics)
-        self._level = self.columns.levels
-        self._constants = knowledge.constants(self.codes, self._level)
+        self._constants = knowledge.constants(self.codes, self.columns.levels)
 
     def summary(self, topic: str, difficulty: int, now: datetime | None) -> Summaries:
         """What one prediction needs."""
-        (past,) = self._of_topics([topic], now)
-        return replace(past, level=difficulty - 1)
+        (past,) = self._each([(topic, difficulty)], now)
+        return past
 
     def summaries(self, wanted: Wanted, now: datetime | None) -> Summaries:
         """What N predictions need, on topics and difficulties that may repeat."""
-        topics = list(dict.fromkeys(topic for topic, _ in wanted))
+        topics = dict(wanted)
         position = {topic: number for number, topic in enumerate(topics)}
-        past = self._of_topics(topics, now)
+        past = self._each(list(topics.items()), now)
         which = [position[topic] for topic, _ in wanted]
         columns = {
             field.name: np.array([getattr(one, field.name) for one in past]).take(which, axis=0)
@@ -124,10 +123,10 @@ class SeenState:
         }
         return Summaries(**{**columns, "level": np.array([difficulty - 1 for _, difficulty in wanted])})
 
-    def _of_topics(self, topics: Sequence[str], now: datetime | None) -> list[Summaries]:
-        """What a prediction on each of T topics needs, at the lowest level."""
+    def _each(self, wanted: Wanted, now: datetime | None) -> list[Summaries]:
+        """What each of N predictions needs."""
         model, population = self.knowledge.model, self.knowledge.population
-        records = [_Record(self, topic, now) for topic in topics]
+        records = [_Record(self, topic, now) for topic, _ in wanted]
         told = self.knowledge.evidence(self.columns.statistics, self._constants)
         # A success that becomes a failure takes its logit out of the log-likelihood.
         slopes = [model.discrimination[record.code] if record.last > 0.0 else 0.0 for record in records]
@@ -138,13 +137,13 @@ class SeenState:
         foretold = population.traits.foretold_if_wrong(
             told.traits, [record.code for record in records], [record.last > 0.0 for record in records]
         )
-        course = Course(self.columns, self.codes)
+        course = Course(self.columns, model.code)
         overall = self.decayed.sum(axis=0).tolist()
         hours_any, n_topics = self._hours_any(now), len(set(self.columns.topics))
         return [
             Summaries(
                 topic=record.code,
-                level=0,
+                level=difficulty - 1,
                 n_answers=float(self.state.n_answers),
                 attempts=record.attempts,
                 correct=record.correct,
@@ -166,8 +165,8 @@ class SeenState:
                 gap=record.gap,
                 n_topics=float(n_topics),
             )
-            for topic, record, (ability_if_wrong, _), (trait_success, trait_log_seconds) in zip(
-                topics, records, if_wrong, foretold, strict=True
+            for (topic, difficulty), record, (ability_if_wrong, _), (trait_success, trait_log_seconds) in zip(
+                wanted, records, if_wrong, foretold, strict=True
             )
         ]
 
@@ -175,7 +174,7 @@ class SeenState:
     def decayed(self) -> FloatArray:
         """The summary's decayed sums of each row as of the student's next answer. Shape (R, 5, K)."""
         stored, constants = self.columns.decayed, self._constants
-        left = np.exp(np.multiply.outer(self.columns.last_index - self.state.n_answers, 1.0 / DECAY_ANSWERS))[:, None]
+        left = np.exp(np.multiply.outer(self.columns.last_index - self.state.n_answers, _PER_ANSWER))[:, None]
         sums = np.empty((len(stored), N_DECAYED, len(DECAY_ANSWERS)))
         np.multiply(stored[:, :LOG_SECONDS], left, out=sums[:, :2])
         np.multiply(stored[:, LOG_SECONDS:], left, out=sums[:, 3:])
@@ -223,6 +222,7 @@ class _Record:
         self.tries = (int(sum(self.attempts)), int(sum(self.correct)) - (self.last > 0.0))
 
 
+_PER_ANSWER: FloatArray = 1.0 / DECAY_ANSWERS
 _NO_SUMS = [[0.0] * len(DECAY_ANSWERS)] * N_DECAYED
 
 

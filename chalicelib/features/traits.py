@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import mul
 
 import numpy as np
 
+from chalicelib.domain.columns import Column, Columns, Row, columns_of, functions_for, picked
 from chalicelib.domain.lnirt import MAX_LOG_SHIFT, FloatArray, IntArray
-
-_MOST: FloatArray = np.array([1.0, MAX_LOG_SHIFT])
-"""The most that traits may foretell, of a share and of log seconds."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ class TraitModel:
     time_noise: FloatArray
     steps: FloatArray = field(init=False, repr=False, compare=False)
     """What one answer on a topic tells per unit: (2, T+1, K * K + K), for success and for time."""
-    _loadings: FloatArray = field(init=False, repr=False, compare=False)
-    """Both loadings, (T+1, 2, K)."""
+    _per_success: FloatArray = field(init=False, repr=False, compare=False)
+    """What one success on a topic tells beside the precision, (T+1, K)."""
     _identity: FloatArray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -51,7 +50,7 @@ class TraitModel:
             out[:, : self.n_traits**2] = (loadings[:, :, None] * weighted[:, None, :]).reshape(len(loadings), -1)
             out[:, self.n_traits**2 :] = weighted
         object.__setattr__(self, "steps", steps)
-        object.__setattr__(self, "_loadings", np.stack([self.success, self.time], axis=1))
+        object.__setattr__(self, "_per_success", steps[0, :, self.n_traits**2 :].copy())
         object.__setattr__(self, "_identity", np.eye(self.n_traits))
 
     @property
@@ -93,16 +92,18 @@ class TraitModel:
         ``total`` (K * K + K,) is the evidence of all answers as they were. Outcomes do not change the precision.
         """
         k = self.n_traits
-        weighted = total[k * k :] - np.array(right)[:, None] * self.steps[0].take(topic, axis=0)[:, k * k :]
-        means: FloatArray = np.linalg.solve(total[: k * k].reshape(k, k) + self._identity, weighted.T).T
-        foretold: list[tuple[float, float]] = self.expected(topic, means).T.tolist()
-        return foretold
+        weighted = total[k * k :] - np.array(right)[:, None] * self._per_success.take(topic, axis=0)
+        scores = np.linalg.solve(total[: k * k].reshape(k, k) + self._identity, weighted.T)
+        return [self.expected(one, means) for one, means in zip(topic, scores.T.tolist(), strict=True)]
 
-    def expected(self, topic: IntArray | Sequence[int], scores: FloatArray) -> FloatArray:
-        """Success (a share) and log seconds beyond the topic's means that the scores (n, K) foretell. Shape (2, n)."""
-        expected: FloatArray = (self._loadings.take(topic, axis=0) @ scores[:, :, None])[:, :, 0]
-        np.minimum(np.maximum(expected, -_MOST, out=expected), _MOST, out=expected)
-        return expected.T
+    def expected(self, topic: Row, scores: Columns) -> tuple[Column, Column]:
+        """Success (a share) and log seconds beyond the topic's means that the K scores foretell."""
+        f, columns = functions_for(topic), columns_of(scores)
+        success, time = (
+            f.bounded(sum(map(mul, picked(loadings, topic), columns), 0.0 * topic), -most, most)
+            for loadings, most in ((self.success, 1.0), (self.time, MAX_LOG_SHIFT))
+        )
+        return success, time
 
 
 def no_traits(n_topics: int) -> TraitModel:

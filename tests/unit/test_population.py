@@ -198,9 +198,10 @@ def test_the_paths_of_a_history_are_those_of_each_stored_state(topics: list[int]
         for keys, n in ((before, row), (after, row + 1)):
             earlier = correct[:n][topic[:n] == asked]
             columns = replay("a", answers[:n]).columns
-            of_rows = [int(codes[int(name[-1])]) for name in columns.topics]
             tries = (len(earlier), int(earlier[:-1].sum()))
-            one = Course(columns, np.array(of_rows, dtype=np.int64)).keys(int(codes[asked]), f"topic {asked}", tries)
+            one = Course(columns, lambda name: int(codes[int(name[-1])])).keys(
+                int(codes[asked]), f"topic {asked}", tries
+            )
             np.testing.assert_array_equal(keys[row], one)
 
 
