@@ -12,7 +12,7 @@ from chalicelib.features.paths import N_PATHS, PARENTS, Keys, PathTable, keys_of
 MIN_ANSWERS, MIN_STUDENTS = 10, 3
 """Answers, and students who gave them, that a path needs to be kept."""
 
-LEAN_ANSWERS = 20.0
+LEAN_ANSWERS = 10.0
 """For how many answers a path's lean on the shorter path counts."""
 
 MAX_PATHS = 40_000

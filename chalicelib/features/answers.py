@@ -124,9 +124,10 @@ def _check(columns: dict[str, npt.NDArray[Any]], n: int, n_users: int, n_topics:
 def time_order(user: npt.NDArray[Any], index: npt.NDArray[Any], at: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """The place of each answer in the order of time over all students, shape (N,), 0 = oldest.
 
-    A student's own order (``index``) always holds. Answers without a time come before those with one, and among
-    each other by how far they are through their student's history, so that the newest part of a history without
-    times is the newest part of everybody's.
+    A student's own order (``index``) always holds. Answers without a time come before those with one; of them nobody
+    knows how students overlapped, so they are placed as in a service that students join one after the other, while
+    the longest history lasts, and each goes on at the same pace. So the newest part is not only the ends of histories,
+    which differ from the rest.
     """
     by_student = np.lexsort((index, user))
     u, i = user[by_student], index[by_student]
@@ -135,7 +136,8 @@ def time_order(user: npt.NDArray[Any], index: npt.NDArray[Any], at: npt.NDArray[
     sizes = np.diff(np.r_[starts, len(u)])
     for start, size in zip(starts, sizes, strict=True):
         moment[start : start + size] = np.maximum.accumulate(moment[start : start + size])
-    fraction = (np.arange(len(u)) - np.repeat(starts, sizes) + 1) / np.repeat(sizes, sizes)
+    joined = np.arange(len(starts)) / max(len(starts), 1) * sizes.max(initial=0)
+    pace = np.arange(len(u)) + np.repeat(joined - starts, sizes)
     order = np.empty(len(u), np.int64)
-    order[by_student[np.lexsort((u, i, fraction, moment))]] = np.arange(len(u))
+    order[by_student[np.lexsort((u, i, pace, moment))]] = np.arange(len(u))
     return order

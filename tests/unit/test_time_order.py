@@ -20,9 +20,17 @@ def test_answers_are_ordered_by_time_over_students() -> None:
     assert order([(0, 0, 10.0), (0, 1, 30.0), (1, 0, 20.0)]) == [0, 2, 1]
 
 
-def test_answers_without_a_time_come_first_by_their_share_of_the_history() -> None:
+def test_answers_without_a_time_come_first_as_of_students_who_join_one_after_the_other() -> None:
     rows = [(0, 0, NAN), (0, 1, NAN), (0, 2, NAN), (0, 3, NAN), (1, 0, NAN), (1, 1, NAN), (2, 0, 5.0)]
-    assert order(rows) == [0, 2, 3, 5, 1, 4, 6]
+    assert order(rows) == [0, 1, 3, 5, 2, 4, 6]
+
+
+def test_the_newest_of_many_histories_without_times_are_not_only_their_ends() -> None:
+    places = np.array(order([(user, index, NAN) for user in range(200) for index in range(20)])).reshape(200, 20)
+    newest = places >= 0.8 * places.size
+    assert newest[:, :10].any()
+    assert newest[:, -5:].any()
+    assert newest[180:].sum() > newest[:20].sum()
 
 
 def test_a_students_own_order_holds_where_clocks_disagree() -> None:
