@@ -148,9 +148,11 @@ class Course:
     """The topics on which one student's course began, and those they practised last; ``code`` gives a topic's row."""
 
     def __init__(self, columns: StateColumns, code: Callable[[str], int]) -> None:
-        self._first = _filled([code(topic) + 1 for topic in _distinct(columns, columns.first_index, N_FIRST)], N_FIRST)
+        first = _distinct(columns.topics, columns.first_index.argsort(), N_FIRST)
+        self._first = _filled([code(topic) + 1 for topic in first], N_FIRST)
         # One topic more than is needed: the asked one is left out.
-        self._latest = {topic: code(topic) + 1 for topic in _distinct(columns, -columns.last_index, N_LATEST + 1)}
+        latest = _distinct(columns.topics, columns.last_index.argsort()[::-1], N_LATEST + 1)
+        self._latest = {topic: code(topic) + 1 for topic in latest}
 
     def keys(self, asked: int, topic: str, tries: tuple[int, int]) -> list[int]:
         """N_PATHS keys of the paths to an asked topic, given by its row and its key.
@@ -170,12 +172,9 @@ def _filled(topics: list[int], wanted: int) -> list[int]:
     return [*topics, *[NOTHING] * wanted][:wanted]
 
 
-def _distinct(columns: StateColumns, order: FloatArray, wanted: int) -> Iterable[str]:
-    """The first ``wanted`` topics of a state by rising ``order`` (R,); a topic has at most one row per difficulty."""
-    enough = wanted * N_LEVELS
-    rows = order.argpartition(enough)[:enough] if len(order) > enough else np.arange(len(order))
-    topics = [columns.topics[row] for row in rows.take(order.take(rows).argsort()).tolist()]
-    return list(dict.fromkeys(topics))[:wanted]
+def _distinct(topics: Sequence[str], order: IntArray, wanted: int) -> list[str]:
+    """The first ``wanted`` topics of rows in ``order``; a topic has at most one row per difficulty."""
+    return list(dict.fromkeys([topics[row] for row in order[: wanted * N_LEVELS].tolist()]))[:wanted]
 
 
 def keys_of_history(

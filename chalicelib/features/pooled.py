@@ -59,18 +59,18 @@ class Pooling:
         # Where pairs are in decayed sums, and where those of each topic column go.
         self._positions = np.concatenate([layout.positions for layout in layouts])
         begins = np.concatenate([np.arange(n) for n in pairs]) + np.repeat(self._ends[:-1], pairs)
-        self._places = np.arange(layouts[0].n_columns)[:, None] * np.repeat(pairs, pairs) + begins
+        self._places = np.repeat(pairs, pairs)[:, None] * np.arange(layouts[0].n_columns) + begins[:, None]
 
     def vectors(self, decayed: FloatArray, columns: IntArray, own: IntArray) -> list[Float32Array]:
         """The pooled vectors of one state for N asked topics, by each layout. Shapes (N, width).
 
-        ``decayed`` (R, 5, K) are the state's decayed sums, ``columns`` (R,) each row's topic column, ``own`` (N,) the
+        ``decayed`` (5, K, R) are the state's decayed sums, ``columns`` (R,) each row's topic column, ``own`` (N,) the
         asked topics' columns.
         """
-        picked = decayed.reshape(len(decayed), math.prod(decayed.shape[1:])).take(self._positions, axis=1)
-        sums = np.bincount(self._places.take(columns, axis=0).ravel(), picked.ravel(), minlength=self._ends[-1])
+        picked = decayed.reshape(math.prod(decayed.shape[:2]), len(columns)).take(self._positions, axis=0)
+        sums = np.bincount(self._places.take(columns, axis=1).ravel(), picked.ravel(), minlength=self._ends[-1])
         vectors = np.repeat(compressed(sums)[None], len(own), axis=0)
-        vectors[np.arange(len(own))[:, None], self._places.take(own, axis=0)] = 0.0
+        vectors[np.arange(len(own)), self._places.take(own, axis=1)] = 0.0
         return [vectors[:, begin:end] for begin, end in pairwise(self._ends)]
 
 

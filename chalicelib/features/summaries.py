@@ -138,7 +138,7 @@ class SeenState:
             told.traits, [record.code for record in records], [record.last > 0.0 for record in records]
         )
         course = Course(self.columns, model.code)
-        overall = self.decayed.sum(axis=0).tolist()
+        overall = self.decayed.sum(axis=2).tolist()
         hours_any, n_topics = self._hours_any(now), len(set(self.columns.topics))
         return [
             Summaries(
@@ -172,16 +172,19 @@ class SeenState:
 
     @cached_property
     def decayed(self) -> FloatArray:
-        """The summary's decayed sums of each row as of the student's next answer. Shape (R, 5, K)."""
-        stored, constants = self.columns.decayed, self._constants
-        left = np.exp(np.multiply.outer(self.columns.last_index - self.state.n_answers, _PER_ANSWER))[:, None]
-        sums = np.empty((len(stored), N_DECAYED, len(DECAY_ANSWERS)))
-        np.multiply(stored[:, :LOG_SECONDS], left, out=sums[:, :2])
-        np.multiply(stored[:, LOG_SECONDS:], left, out=sums[:, 3:])
-        successes, failures, expected, beyond, timed = sums.transpose(1, 0, 2)
+        """The summary's decayed sums of each row as of the student's next answer. Shape (5, K, R).
+
+        Rows come last, so that numpy's inner loops are as long as the state.
+        """
+        stored, constants = self.columns.decayed.transpose(1, 2, 0), self._constants
+        left = np.exp(_PER_ANSWER * (self.columns.last_index - self.state.n_answers))
+        sums = np.empty((N_DECAYED, *left.shape))
+        np.multiply(stored[:LOG_SECONDS], left, out=sums[:2])
+        np.multiply(stored[LOG_SECONDS:], left, out=sums[3:])
+        successes, failures, expected, beyond, timed = sums
         np.add(successes, failures, out=expected)
-        expected *= self.knowledge.expected(constants)[:, None]
-        beyond -= self.knowledge.intensity(constants)[:, None] * timed
+        expected *= self.knowledge.expected(constants)
+        beyond -= self.knowledge.intensity(constants) * timed
         return sums
 
     def rows_of(self, topic: str) -> Sequence[int]:
@@ -211,7 +214,7 @@ class _Record:
         self.sums, self.hours, self.gap, self.last = _NO_SUMS, math.nan, 0.0, 0.0
         rows = seen.rows_of(topic)
         if rows:
-            self.sums = seen.decayed.take(rows, axis=0).sum(axis=0).tolist()
+            self.sums = seen.decayed.take(rows, axis=2).sum(axis=2).tolist()
             latest = -1.0
             for difficulty, *counts, _, _, index, right, at in seen.columns.numbers.take(rows, axis=0).tolist():
                 for by_level, count in zip(statistics, counts, strict=True):
@@ -222,7 +225,7 @@ class _Record:
         self.tries = (int(sum(self.attempts)), int(sum(self.correct)) - (self.last > 0.0))
 
 
-_PER_ANSWER: FloatArray = 1.0 / DECAY_ANSWERS
+_PER_ANSWER: FloatArray = 1.0 / DECAY_ANSWERS[:, None]
 _NO_SUMS = [[0.0] * len(DECAY_ANSWERS)] * N_DECAYED
 
 
