@@ -23,10 +23,11 @@ from tests.unit.archives import version_files
 from tests.unit.histories import answers_of, rebuilt, simulate, state_before, time_of
 from training_job.calibrate import PRIOR_ONLY, Calibration, beats_prior, calibrated, choose_scale, choose_temperature
 from training_job.evaluate import holdout_scores, parity
-from training_job.fit_network import fit_members, losses_of, predict_rows
+from training_job.fit_network import FittedNetwork, fit_members, losses_of, predict_rows
 from training_job.lnirt_fit import fit_lnirt
 from training_job.metrics import auc, expected_calibration_error
-from training_job.networks import NetworkShape, shortened
+from training_job.networks import NetworkShape, rescaled, shortened
+from training_job.passes import TrainedNetwork, final_networks, stage_of
 from training_job.samples import build_vocabulary, read_history_by_others, samples_of, spread_of
 from training_job.split import validation_rows
 from training_job.train import TrainedVersion, TrainingSkipped, train_version
@@ -187,6 +188,24 @@ def test_a_residual_that_is_right_beyond_doubt_is_used_as_far_as_it_is_no_worse_
     assert choose_scale(np.zeros(40_000), 1.25 * truth, seconds, user, binary=False) == pytest.approx(0.8)
     few = slice(0, 4000)
     assert choose_scale(np.zeros(4000), 1.04 * truth[few], target[few], user[few], binary=True) == 1.0
+
+
+@pytest.mark.slow
+def test_a_final_network_that_went_wrong_is_given_up_for_lnirt(caplog: pytest.LogCaptureFixture) -> None:
+    table, _ = simulate(6, 7, 300)
+    stage = stage_of(table, np.ones(len(table), dtype=np.bool_), 0, lambda _: None)
+    shape = NetworkShape("correctness", len(stage.vocabulary.topics) + 1, 1, len(stage.vocabulary.mean), 1)
+    # No network is right behind a temperature like this one.
+    wrong = TrainedNetwork(FittedNetwork(None, shape, 1), Calibration(1.0, 50.0))
+    finished = final_networks(stage, (wrong, wrong), table, validation_rows(table), 0, lambda _: None)
+    everyone = np.ones(len(table), dtype=np.bool_)
+    for network, samples in zip(finished, stage.samples, strict=True):
+        assert network.calibration == PRIOR_ONLY
+        published = rescaled(network.fitted.model, network.fitted.shape, scale=0.0, temperature=1.0)
+        np.testing.assert_allclose(predict_rows(published, samples, everyone), samples.prior, atol=1e-5)
+    assert stage.lnirt.time is not None
+    assert (finished[1].low, finished[1].high) == (stage.lnirt.time.low, stage.lnirt.time.high)
+    assert caplog.text.count("LNIRT serves") == 2
 
 
 def test_overconfident_logits_get_a_temperature_above_one() -> None:
