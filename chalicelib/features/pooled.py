@@ -69,7 +69,8 @@ class Pooling:
         """
         picked = decayed.reshape(math.prod(decayed.shape[:2]), len(columns)).take(self._positions, axis=0)
         sums = np.bincount(self._places.take(columns, axis=1).ravel(), picked.ravel(), minlength=self._ends[-1])
-        vectors = np.repeat(compressed(sums)[None], len(own), axis=0)
+        vectors = np.empty((len(own), len(sums)), dtype=np.float32)
+        vectors[:] = compressed(sums)
         vectors[np.arange(len(own)), self._places.take(own, axis=1)] = 0.0
         return [vectors[:, begin:end] for begin, end in pairwise(self._ends)]
 

@@ -102,10 +102,9 @@ def explain(
         elsewhere=predictor.summarise(state.without(topic), topic, difficulty, now),
     )
     try:
-        actual = _values(predictor, prediction.source, known, topic)
+        actual = _values(predictor, prediction.source, known)
         others = {
-            group: _values(predictor, prediction.source, change(known, instead), topic)
-            for group, change in _REPLACED.items()
+            group: _values(predictor, prediction.source, change(known, instead)) for group, change in _REPLACED.items()
         }
     except (ModelError, ArithmeticError, ValueError, IndexError) as error:
         _LOG.warning("prediction of %s could not be explained: %s", prediction.lnirt_model_version, error)
@@ -119,9 +118,9 @@ def explain(
     return sorted(moved, key=lambda one: (-abs(one.probability), -abs(one.seconds or 0.0)))
 
 
-def _values(predictor: Predictor, source: Source, known: _Known, topic: str) -> tuple[float, float | None]:
+def _values(predictor: Predictor, source: Source, known: _Known) -> tuple[float, float | None]:
     """Probability and seconds as they would be served, the seconds not yet rounded."""
-    logit, log_seconds = predictor.values(source, known.state, topic, known.past)
+    logit, log_seconds = predictor.values(source, known.state, known.past)
     probability = float(bounded_probability(np.array([logit]))[0])
     return probability, None if log_seconds is None else bounded_seconds(log_seconds)
 

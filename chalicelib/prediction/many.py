@@ -6,7 +6,6 @@ A test holds it equal to :func:`chalicelib.prediction.predictor.predict`, one by
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
@@ -33,7 +32,7 @@ def predict_many(predictor: Predictor | None, state: UserState, wanted: Wanted, 
     logit, embedded = success.logit, np.zeros_like(topic_known)
     log_seconds = None if time is None else time.log_seconds
     if student_known and topic_known.any():
-        asked = _ask_networks(predictor, seen, [topic for topic, _ in wanted], past, success, time)
+        asked = _ask_networks(predictor, seen, past, success, time)
         embedded = topic_known & np.isfinite(asked[0]) & np.isfinite(asked[1])
         logit = np.where(embedded, asked[0], logit)
         log_seconds = None if log_seconds is None else np.where(embedded, asked[1], log_seconds)
@@ -52,20 +51,18 @@ def predict_many(predictor: Predictor | None, state: UserState, wanted: Wanted, 
 def _ask_networks(
     predictor: Predictor,
     seen: SeenState,
-    topics: Sequence[str],
     past: Summaries,
     success: SuccessPrior,
     time: TimePrior | None,
 ) -> tuple[FloatArray, FloatArray]:
     """Logits and log seconds of the networks, (N,) each; not finite where they failed, log seconds 0 without times."""
+    n = np.size(past.topic)
     try:
-        logit, log_seconds = predictor.ask_networks(seen, topics, past, success, time)
+        logit, log_seconds = predictor.ask_networks(seen, past, success, time)
     except (ModelError, ArithmeticError, ValueError, IndexError) as error:
         _LOG.warning("Embedding model prediction failed, falling back to LNIRT: %s", error)
-        return np.full(len(topics), np.nan), np.zeros(len(topics))
+        return np.full(n, np.nan), np.zeros(n)
     failed = int((~(np.isfinite(logit) & np.isfinite(log_seconds))).sum())
     if failed:
-        _LOG.warning(
-            "Embedding model prediction failed, falling back to LNIRT: %d of %d not finite", failed, len(topics)
-        )
+        _LOG.warning("Embedding model prediction failed, falling back to LNIRT: %d of %d not finite", failed, n)
     return logit, log_seconds

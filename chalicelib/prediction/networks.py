@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,8 +49,8 @@ class Networks:
 
 def network_inputs(
     prior: Column,
-    user: Row | Sequence[int],
-    topic: Row | Sequence[int],
+    user: Row,
+    topic: Row,
     level: Row,
     last: Column,
     dense: Float32Array,
@@ -58,22 +58,12 @@ def network_inputs(
 ) -> dict[str, npt.NDArray[Any]]:
     """A network's named inputs: columns (N, 1) of prior, rows and last outcome; dense and pooled columns.
 
-    ``last`` is 1, -1 or 0; ``dense`` (N, D) is standardised.
+    ``last`` is 1, -1 or 0; ``dense`` (N, D) is standardised. All are of one prediction, or all of N.
     """
-    return {
-        "prior": input_of(prior, np.float32),
-        "user": input_of(user, np.int32),
-        "topic": input_of(topic, np.int32),
-        "difficulty": input_of(level, np.int32),
-        "last": input_of(last, np.float32),
-        "state": dense,
-        "pooled": pooled,
-    }
-
-
-def input_of(column: Column | Sequence[int], kind: type[np.generic]) -> npt.NDArray[Any]:
-    """A column as an input, (N, 1)."""
-    return np.array(column, dtype=kind, ndmin=2).T
+    codes = np.array((user, topic, level), dtype=np.int32)
+    numbers = np.array((prior, last), dtype=np.float32)
+    inputs = zip(("user", "topic", "difficulty", "prior", "last"), (*codes, *numbers), strict=True)
+    return {**{name: column.reshape(-1, 1) for name, column in inputs}, "state": dense, "pooled": pooled}
 
 
 def check_fit(networks: Networks, vocabulary: Vocabulary, lnirt: LnirtParameters) -> None:

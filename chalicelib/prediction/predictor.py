@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -31,8 +31,8 @@ from chalicelib.features.pooled import Pooling
 from chalicelib.features.practice_state import UserState
 from chalicelib.features.summaries import SeenState, Summaries
 from chalicelib.prediction.keras_archive import read_keras
-from chalicelib.prediction.networks import Networks, check_fit, input_of, network_inputs
-from chalicelib.prediction.vocabulary import Vocabulary, read_vocabulary
+from chalicelib.prediction.networks import Networks, check_fit, network_inputs
+from chalicelib.prediction.vocabulary import OUT_OF_VOCABULARY, Vocabulary, read_vocabulary
 
 LEAST_PROBABILITY, GREATEST_PROBABILITY = 0.01, 0.99
 
@@ -52,7 +52,9 @@ class Predictor:
         self.vocabulary = vocabulary
         self.networks = networks
         self.knowledge = Knowledge(lnirt, vocabulary.population)
-        self._pooled_columns = vocabulary.pooled_columns((*lnirt.topics, ""))
+        # What the vocabulary says of each row of the LNIRT parameters.
+        self._topic_rows = np.array([*map(vocabulary.topic_row, lnirt.topics), OUT_OF_VOCABULARY])
+        self._pooled_columns = np.array([*map(vocabulary.pooled_column, lnirt.topics), vocabulary.shared_column])
         self._pooling = Pooling((vocabulary.correctness_pooled, vocabulary.time_pooled))
 
     @classmethod
@@ -81,7 +83,7 @@ class Predictor:
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
         if topic_known and student_known:
             try:
-                logit, log_seconds = self._embedding(seen, topic, past, success, time)
+                logit, log_seconds = self._embedding(seen, past, success, time)
                 return self.served(Source.EMBEDDING, logit, log_seconds, _variance(time))
             except (ModelError, ArithmeticError, ValueError, IndexError) as error:
                 _LOG.warning("Embedding model prediction failed, falling back to LNIRT: %s", error)
@@ -92,46 +94,46 @@ class Predictor:
         """What this version's models see of a student's state."""
         return SeenState(state, self.knowledge).summary(topic, difficulty, now)
 
-    def values(self, source: Source, state: UserState, topic: str, past: Summaries) -> tuple[float, float | None]:
+    def values(self, source: Source, state: UserState, past: Summaries) -> tuple[float, float | None]:
         """The logit and, where the version knows times, the log seconds that ``source`` gives, before any bounds.
 
-        ``past`` summarises ``state`` on ``topic`` (or what an explanation puts in its place). Raises ModelError when
+        ``past`` summarises ``state`` on a topic (or what an explanation puts in its place). Raises ModelError when
         the networks overflow.
         """
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
         if source is Source.EMBEDDING:
-            return self._embedding(SeenState(state, self.knowledge), topic, past, success, time)
+            return self._embedding(SeenState(state, self.knowledge), past, success, time)
         return success.logit, None if time is None else time.log_seconds
 
     def ask_networks(
-        self, seen: SeenState, topics: Sequence[str], past: Summaries, success: SuccessPrior, time: TimePrior | None
+        self, seen: SeenState, past: Summaries, success: SuccessPrior, time: TimePrior | None
     ) -> tuple[FloatArray, FloatArray]:
-        """Logits and log seconds that the networks give on N topics, (N,) each; zeros for seconds without times.
+        """Logits and log seconds that the networks give after N summaries, (N,) each; zeros for seconds without times.
 
-        They are not finite where the networks overflow. ``past``, ``success`` and ``time`` belong to the topics, in
-        their order. Raises ModelError when the networks cannot be run.
+        They are not finite where the networks overflow. ``success`` and ``time`` are the priors of ``past``, which are
+        on topics that the version knows. Raises ModelError when the networks cannot be run.
         """
-        vocabulary = self.vocabulary
-        columns, own = self._pooled_columns.take(seen.codes), vocabulary.pooled_columns(topics)
+        vocabulary, asked = self.vocabulary, np.array(past.topic, ndmin=1)
+        columns, own = self._pooled_columns.take(seen.codes), self._pooled_columns.take(asked)
         correctness, timing = self._pooling.vectors(seen.decayed, columns, own)
         inputs = network_inputs(
             success.logit,
-            [vocabulary.user_row(seen.state.user_id)] * len(topics),
-            [vocabulary.topic_row(topic) for topic in topics],
+            vocabulary.user_row(seen.state.user_id) + 0 * past.topic,  # as often as there are topics
+            self._topic_rows[past.topic],
             past.level,
             past.last,
             standardise(dense_columns(past, self.lnirt, time), vocabulary.mean, vocabulary.scale),
             correctness,
         )
-        nothing = np.zeros(len(topics))
-        prior = input_of(nothing if time is None else time.log_seconds, np.float32)
+        nothing = np.zeros(len(asked))
+        prior = np.array(nothing if time is None else time.log_seconds, dtype=np.float32).reshape(-1, 1)
         logits, log_seconds = self.networks(inputs, prior, timing)
         return logits, nothing if time is None else log_seconds
 
     def _embedding(
-        self, seen: SeenState, topic: str, past: Summaries, success: SuccessPrior, time: TimePrior | None
+        self, seen: SeenState, past: Summaries, success: SuccessPrior, time: TimePrior | None
     ) -> tuple[float, float | None]:
-        (logit,), (log_seconds,) = (part.tolist() for part in self.ask_networks(seen, [topic], past, success, time))
+        (logit,), (log_seconds,) = (part.tolist() for part in self.ask_networks(seen, past, success, time))
         if not (math.isfinite(logit) and math.isfinite(log_seconds)):
             raise ModelError(f"the networks gave {logit} and {log_seconds}")
         return logit, None if time is None else log_seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.errors import ModelError
-from chalicelib.domain.lnirt import IntArray
 from chalicelib.features.inputs import FEATURE_SCHEMA, Float32Array
 from chalicelib.features.paths import PathTable
 from chalicelib.features.pooled import TIMED, PooledLayout
@@ -64,12 +63,12 @@ class Vocabulary:
 
     def pooled_column(self, topic: str) -> int:
         """The topic's column in the pooled vectors; the last one is shared."""
-        return self._pooled_columns.get(topic, self.correctness_pooled.n_columns - 1)
+        return self._pooled_columns.get(topic, self.shared_column)
 
-    def pooled_columns(self, topics: Sequence[str]) -> IntArray:
-        """The same for R topics, (R,)."""
-        shared, columns = self.correctness_pooled.n_columns - 1, self._pooled_columns
-        return np.array([columns.get(topic, shared) for topic in topics], dtype=np.int64)
+    @property
+    def shared_column(self) -> int:
+        """The pooled column of all topics that have none of their own."""
+        return self.correctness_pooled.n_columns - 1
 
     def to_json(self) -> bytes:
         """The file's bytes."""

@@ -94,9 +94,9 @@ class Recording(Predictor):
 
     asked: list[Summaries]
 
-    def values(self, source: Source, state: UserState, topic: str, past: Summaries) -> tuple[float, float | None]:
+    def values(self, source: Source, state: UserState, past: Summaries) -> tuple[float, float | None]:
         self.asked.append(past)
-        return super().values(source, state, topic, past)
+        return super().values(source, state, past)
 
 
 def replaced(state: UserState, topic: str) -> tuple[Recording, Summaries, dict[Group, Summaries]]:
