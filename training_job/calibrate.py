@@ -91,12 +91,21 @@ def choose_scale(
 
 
 def _standard_error(difference: FloatArray, user: npt.NDArray[np.integer]) -> float:
-    """Standard error of the mean difference, clustered by user; not less than that of independent answers."""
+    """Standard error of the mean difference, clustered by user; not less than that of independent answers.
+
+    A few students say little of how students differ: with G of them the error is Student's, of G - 1 degrees of freedom
+    (the quantile at which a normal error is one), and what one alone shows says nothing of others.
+    """
+    from scipy.special import ndtr, stdtrit
+
     centred = difference - difference.mean()
     n = len(difference)
-    groups = np.unique(user, return_inverse=True)[1]
+    names, groups = np.unique(user, return_inverse=True)
+    if len(names) < 2:
+        return math.inf
     sums = np.bincount(groups, weights=centred)
-    clustered = float(np.sqrt((sums**2).sum())) / n
+    students = len(names) - 1
+    clustered = math.sqrt((sums**2).sum() * len(names) / students) / n * float(stdtrit(students, ndtr(1.0)))
     return max(clustered, float(centred.std()) / math.sqrt(n))
 
 

@@ -208,6 +208,18 @@ def test_a_final_network_that_went_wrong_is_given_up_for_lnirt(caplog: pytest.Lo
     assert caplog.text.count("LNIRT serves") == 2
 
 
+def test_a_gain_that_few_students_show_is_in_doubt() -> None:
+    rng = np.random.default_rng(0)
+    signal, student = rng.normal(size=300), np.repeat([0, 1, 2], 100)
+    target = np.array([1.0, 0.6, 0.2])[student] * signal + rng.normal(size=300)
+
+    def chosen(user: np.ndarray[Any, np.dtype[np.int64]]) -> float:
+        return choose_scale(np.zeros(300), signal, target, user, binary=False)
+
+    assert chosen(np.zeros(300, dtype=np.int64)) == 0.0
+    assert 0.0 < chosen(student) < chosen(np.arange(300))
+
+
 def test_overconfident_logits_get_a_temperature_above_one() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(size=20_000)
