@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from chalicelib.domain.errors import QueueUnavailableError, StudySmartError
 from chalicelib.services import training
 from chalicelib.wiring import Container
-from ops import doctor, import_command, models, monitor, status
+from ops import backup, doctor, import_command, models, monitor, restore, status
 from ops.stack import NoStackError, connect
 
 Command = Callable[[Container, argparse.Namespace], int]
@@ -63,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     import_command.add_arguments(add("import", import_command.run, "import a history of answers from CSV"))
     models.add_arguments(add("models", models.run, "list, compare, check, roll back, pin and prune the models"))
     doctor.add_arguments(add("doctor", doctor.run, "check everything that must hold, and mend what can be mended"))
+    backup.add_arguments(add("backup", backup.run, "back up tables and models, while the API is running"))
+    restore.add_arguments(add("restore", restore.run, "restore a backup into an empty stack"))
     admin = add("make-admin", _make_admin, "give an account the rights of an administrator")
     admin.add_argument("email", metavar="EMAIL")
     add("migrate", _migrate, "bring the database's tables up to date")

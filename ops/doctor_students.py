@@ -62,7 +62,7 @@ def _differences(
             words.append(f"{name} has {right.attempts} answers and no state")
         elif found is None:
             words.append(f"{name}: decayed cannot be read")
-        else:
+        elif found != right or not np.array_equal(found.decayed, right.decayed):
             unlike = [field.name for field in fields(StateRow) if not _alike(field.name, right, found)]
             words += [f"{name}: {_said(unlike[0], right, found)}"] if unlike else []
     return words

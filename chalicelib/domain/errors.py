@@ -89,5 +89,9 @@ class LeaseLostError(StudySmartError):
     """Another worker holds the lease of this training now; this one must not publish."""
 
 
+class BackupError(StudySmartError):
+    """A backup cannot be written, is incomplete or damaged, or does not fit what it should be restored into."""
+
+
 class ConfigurationError(StudySmartError):
     """The environment is incomplete or wrong; the message names every fault with its value."""

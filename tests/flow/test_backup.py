@@ -1,0 +1,501 @@
+"""``studysmart backup`` of a stack that is in use, and ``restore`` into another: everything is there, or nothing."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib.config import settings_from
+from chalicelib.domain.errors import BackupError, ConflictError, RegistryUnavailableError
+from chalicelib.domain.predictions import DEFAULT_PREDICTION
+from chalicelib.domain.tasks import Difficulty, NewTask, Result
+from chalicelib.services import models
+from chalicelib.services.predictions import predict_for
+from chalicelib.storage.aws import aws_client
+from chalicelib.storage.backup_store import TABLES, columns_of
+from chalicelib.wiring import Container, build
+from infra.local import postgres
+from infra.local.aws import resources
+from infra.migrations import newest_revision
+from ops import cli
+from ops.backup import back_up, registry_files
+from ops.backup_files import Backup
+from ops.doctor_checks import Doctor
+from ops.restore import restore
+from tests.conftest import TEMPLATE_DATABASE
+from tests.unit.archives import version_files
+
+pytestmark = pytest.mark.slow
+
+V1, V2, V3 = "20260101T000000Z-00000001", "20260102T000000Z-00000002", "20260103T000000Z-00000003"
+ODD = 'a "quoted", \\back\\slashed\n\\.\n\tname\r\u2028 ünïcödé \U0001f600 \\N'
+
+
+class Site:
+    """A stack's adapters, and ways to use it and to compare it with another."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = dict(environment)
+        self.container: Container = build(settings_from(environment))
+        self.files = registry_files(self.container)
+
+    def practise(self, user: str, n: int, topic: str = "topic 0") -> list[str]:
+        ids = []
+        for i in range(n):
+            task = self.container.tasks.insert(user, NewTask("Math", topic, Difficulty.HARD, ODD), DEFAULT_PREDICTION)
+            result = Result(i % 3 != 0, 7.3 * (i % 4))
+            self.container.tasks.complete(user, task.id, result, None, self.container.policy)
+            ids.append(task.id)
+        return ids
+
+    def publish(self, version: str, weight: float = 0.1) -> None:
+        """What a training does at its end, the tracker last."""
+        files = version_files(version=version, weight=weight)
+        del files["metadata.json"]
+        registry = self.container.registry
+        registry.write_version("default", version, files, {"request_id": str(uuid.uuid4())})
+        before, etag = registry.read_champion("default") or (None, None)
+        registry.write_champion("default", models.successor(before, version, None), etag)
+        self.container.tracker.set_model_version("default", version)
+
+    def in_use(self) -> None:
+        """Fill the stack with all kinds of things."""
+        store = self.container.tasks
+        self.container.users.add("ada", "ada@example.com", ODD)
+        self.container.users.add("gone", "gone@example.com", None)
+        ids = self.practise("ada", 12) + self.practise("ada", 5, "topic 1") + self.practise("Ωmega", 3, ODD[:190])
+        store.complete("ada", ids[3], Result(False, 1e-3), str(uuid.uuid4()), self.container.policy)
+        store.delete("ada", ids[5])
+        store.insert("bob", NewTask("Math", "t", Difficulty.EASY, "", "", None, 0.1), DEFAULT_PREDICTION)
+        self.practise("gone", 2)
+        self.container.users.erase("gone")
+        for version, weight in ((V1, 0.1), (V2, 0.3)):
+            self.publish(version, weight)
+        self.container.tracker.set_counter("default", 3)
+
+    def rows(self) -> dict[str, list[tuple[Any, ...]]]:
+        found = {}
+        with self.container.engine.connect() as connection:
+            for table in TABLES:
+                rows = connection.exec_driver_sql(
+                    f"SELECT {', '.join(columns_of(table))} FROM {table} ORDER BY 1, 2, 3"
+                )
+                found[table] = [tuple(row) for row in rows]
+        return found
+
+    def objects(self) -> dict[str, bytes]:
+        return {each.key: self.files.read(each.key) for each in self.files.objects()}
+
+    def predictions(self) -> list[object]:
+        """What a process that starts now predicts for everybody."""
+        api = build(settings_from(self.environment))
+        found = [
+            predict_for(api.tasks, api.models, user, topic, difficulty)
+            for user in ("ada", "bob", "Ωmega", "nobody")
+            for topic in ("topic 0", "topic 1", "elsewhere")
+            for difficulty in Difficulty
+        ]
+        api.engine.dispose()
+        return [(each.correct, each.seconds, each.source, each.model_version) for each in found]
+
+    def codes(self) -> list[str]:
+        return [finding.kind.code for finding in Doctor(self.container, 0.0).examine().findings]
+
+
+@contextmanager
+def another(server: postgres.Postgres, endpoint: str) -> Iterator[Site]:
+    """An empty stack with a database and a bucket of its own."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres.create_database(server, name, TEMPLATE_DATABASE)
+    outputs = resources.create_stack(endpoint, f"test-{uuid.uuid4().hex[:12]}", {})
+    own = {**resources.client_environment(endpoint), **resources.program_environment(endpoint, outputs)}
+    site = Site({**own, "DATABASE_URL": server.url(name), "TRAINING_THRESHOLD": "1000"})
+    yield site
+    site.container.engine.dispose()
+    postgres.drop_database(server, name)
+
+
+@pytest.fixture
+def source(environment: dict[str, str]) -> Iterator[Site]:
+    site = Site({**environment, "TRAINING_THRESHOLD": "1000"})
+    yield site
+    site.container.engine.dispose()
+
+
+@pytest.fixture
+def target(source: Site, postgres_server: postgres.Postgres, aws_endpoint: str) -> Iterator[Site]:
+    with another(postgres_server, aws_endpoint) as site:
+        yield site
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "backup"
+
+
+def backed_up(site: Site, directory: Path) -> Backup:
+    assert back_up(site.container, site.files, directory) == []
+    return Backup(directory)
+
+
+def test_a_restored_stack_is_the_same_in_every_row_and_file_and_prediction(
+    source: Site, target: Site, directory: Path
+) -> None:
+    source.in_use()
+    restore(target.container, target.files, backed_up(source, directory))
+    assert target.rows() == source.rows()
+    assert target.objects() == source.objects()
+    predictions = target.predictions()
+    assert predictions == source.predictions()
+    assert len(set(predictions)) > 5
+    assert target.codes() == []
+    target.practise("ada", 2)
+    assert target.codes() == []
+
+
+def test_a_backup_of_an_empty_stack_is_restored_as_one(source: Site, target: Site, directory: Path) -> None:
+    restore(target.container, target.files, backed_up(source, directory))
+    assert target.rows() == source.rows()
+    assert target.codes() == []
+
+
+def test_the_files_are_for_their_owner_only_and_hold_no_name_that_a_disk_refuses(source: Site, directory: Path) -> None:
+    source.in_use()
+    backup = backed_up(source, directory)
+    assert directory.stat().st_mode & 0o077 == 0
+    assert backup.manifest["tables"]["users"]["rows"] == 4
+    assert backup.manifest["revision"] == newest_revision()
+    assert {path.name for path in directory.iterdir()} == {
+        "manifest.json",
+        "models",
+        *(f"{table}.tsv.gz" for table in TABLES),
+    }
+
+
+def test_backups_while_students_practise_are_each_consistent(
+    source: Site, postgres_server: postgres.Postgres, aws_endpoint: str, tmp_path: Path
+) -> None:
+    source.publish(V1)
+    stop = threading.Event()
+
+    def student(name: str) -> int:
+        done = 0
+        while not stop.is_set():
+            ids = source.practise(name, 2, f"topic {done % 3}")
+            if done % 5 == 4:
+                source.container.tasks.delete(name, ids[0])
+            done += 1
+        return done
+
+    counts = []
+    with ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(student, f"student {i}") for i in range(3)]
+        try:
+            for i in range(3):
+                backup = backed_up(source, tmp_path / str(i))
+                counts.append(backup.manifest["tables"]["practice_tasks"]["rows"])
+                with another(postgres_server, aws_endpoint) as target:
+                    restore(target.container, target.files, backup)
+                    assert target.codes() == []
+        finally:
+            stop.set()
+        assert min(each.result() for each in running) > 3
+    assert counts[0] < counts[1] < counts[2]
+
+
+def test_a_pointer_that_moves_all_the_time_gives_backups_whose_tracker_names_what_serves(
+    source: Site, postgres_server: postgres.Postgres, aws_endpoint: str, tmp_path: Path
+) -> None:
+    for version in (V1, V2):
+        source.publish(version)
+    stop = threading.Event()
+
+    def move() -> int:
+        moves = 0
+        while not stop.is_set():
+            version = (V1, V2)[moves % 2]
+            models.rollback(source.container.registry, source.container.tracker, "default", version)
+            moves += 1
+        return moves
+
+    with ThreadPoolExecutor(1) as pool:
+        moving = pool.submit(move)
+        try:
+            for i in range(4):
+                with another(postgres_server, aws_endpoint) as target:
+                    restore(target.container, target.files, backed_up(source, tmp_path / str(i)))
+                    assert target.codes() == []
+        finally:
+            stop.set()
+        assert moving.result() > 4
+
+
+def test_a_version_published_after_the_snapshot_changes_nothing_in_the_backup(
+    source: Site, target: Site, directory: Path
+) -> None:
+    source.in_use()
+    before = source.rows()
+
+    class Slow(type(source.files)):  # type: ignore[misc]
+        """Between the tables and the registry's files a training publishes."""
+
+        def objects(self, *arguments: Any) -> Any:
+            if not published:
+                published.append(V3)
+                source.publish(V3)
+            return super().objects(*arguments)
+
+    published: list[str] = []
+    s3 = aws_client("s3", source.environment["AWS_REGION"])
+    assert back_up(source.container, Slow(s3, source.environment["REGISTRY_BUCKET"]), directory) == []
+    assert published == [V3]
+    restore(target.container, target.files, Backup(directory))
+    assert target.rows() == before
+    found = target.container.registry.read_champion("default")
+    assert found is not None
+    assert found[0].version == V2
+    assert target.codes() == []
+
+
+def test_a_tracker_that_never_agrees_with_the_pointer_is_backed_up_with_a_warning(
+    source: Site, target: Site, directory: Path
+) -> None:
+    source.in_use()
+    source.container.tracker.set_model_version("default", V1)
+    (warning,) = back_up(source.container, source.files, directory, agreement_seconds=0.0)
+    assert warning.startswith(f"cohort default: the tracker names {V1}, the pointer {V2}; both are in the backup")
+    restore(target.container, target.files, Backup(directory))
+    assert target.objects() == source.objects()
+    assert target.codes() == ["version-differs"]
+
+
+def test_a_damaged_version_is_left_out_and_named_and_the_rest_is_saved(
+    source: Site, target: Site, directory: Path
+) -> None:
+    source.in_use()
+    put(source, f"models/default/{V1}/lnirt.json", b"{}")
+    put(source, "models/default/half/lnirt.json", b"{}")
+    (warning,) = back_up(source.container, source.files, directory)
+    assert warning == f"version {V1} of cohort default is not in the backup: its lnirt.json is damaged"
+    restore(target.container, target.files, Backup(directory))
+    assert target.rows() == source.rows()
+    assert target.predictions() == source.predictions()
+    assert target.codes() == ["past-champion-damaged"]
+
+
+def put(site: Site, key: str, content: bytes) -> None:
+    s3 = aws_client("s3", site.environment["AWS_REGION"])
+    s3.put_object(Bucket=site.environment["REGISTRY_BUCKET"], Key=key, Body=content)
+
+
+def test_a_training_that_was_queued_is_sent_in_the_restored_stack(source: Site, target: Site, directory: Path) -> None:
+    source.practise("ada", 12)
+    request = source.container.tracker.request_training("default", "forced")
+    assert request is not None
+    source.container.tracker.mark_enqueued(request)
+    restore(target.container, target.files, backed_up(source, directory))
+    assert target.container.tracker.unsent_requests(-1.0, 600.0) == [request]
+
+
+def flip(content: bytes) -> bytes:
+    return content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a bit of a table": lambda d: rewrite(d / "practice_tasks.tsv.gz", flip),
+    "a table cut off": lambda d: rewrite(d / "users.tsv.gz", lambda content: content[:-1]),
+    "a table gone": lambda d: (d / "practice_state.tsv.gz").unlink(),
+    "a model's file": lambda d: rewrite(d / f"models/default/{V1}/lnirt.json", flip),
+    "a model's file gone": lambda d: (d / f"models/default/{V2}/metadata.json").unlink(),
+    "the pointer": lambda d: rewrite(d / "models/default/champion.json", flip),
+    "the manifest": lambda d: rewrite(d / "manifest.json", lambda content: content.replace(b'"rows": 1', b'"rows": 7')),
+    "half a manifest": lambda d: rewrite(d / "manifest.json", lambda content: content[: len(content) // 2]),
+    "no manifest": lambda d: (d / "manifest.json").unlink(),
+    "two tables swapped": lambda d: swap(d / "users.tsv.gz", d / "practice_tasks.tsv.gz"),
+}
+
+
+def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
+    before = path.read_bytes()
+    path.write_bytes(change(before))
+    assert path.read_bytes() != before
+
+
+def swap(one: Path, other: Path) -> None:
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+
+
+def test_a_damaged_backup_is_refused_and_nothing_written(source: Site, target: Site, directory: Path) -> None:
+    source.in_use()
+    backed_up(source, directory)
+    empty = target.rows(), target.objects()
+    whole = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    for what, damage in DAMAGES.items():
+        damage(directory)
+        with pytest.raises(BackupError, match=r"damaged|holds no finished backup"):
+            restore(target.container, target.files, Backup(directory))
+        assert (target.rows(), target.objects()) == empty, what
+        for path, content in whole.items():
+            path.write_bytes(content)
+    restore(target.container, target.files, Backup(directory))
+    assert target.rows() == source.rows()
+
+
+def test_a_stack_that_is_not_empty_is_refused_and_left_as_it_is(source: Site, target: Site, directory: Path) -> None:
+    source.in_use()
+    backup = backed_up(source, directory)
+    target.container.users.add("somebody", "somebody@example.com", None)
+    before = target.rows()
+    with pytest.raises(ConflictError, match="the database is not empty"):
+        restore(target.container, target.files, backup)
+    assert (target.rows(), target.objects()) == (before, {})
+
+
+def test_a_registry_that_is_not_empty_is_refused(source: Site, target: Site, directory: Path) -> None:
+    source.in_use()
+    backup = backed_up(source, directory)
+    put(target, f"models/default/{V1}/lnirt.json", b"{}")
+    before = target.rows()
+    with pytest.raises(ConflictError, match=f"the registry is not empty: it has models/default/{V1}/lnirt.json"):
+        restore(target.container, target.files, backup)
+    assert target.rows() == before
+
+
+def test_a_restore_that_was_interrupted_leaves_empty_tables_and_is_done_by_the_same_again(
+    source: Site, target: Site, directory: Path
+) -> None:
+    source.in_use()
+    backup = backed_up(source, directory)
+    empty = target.rows()
+    for stop_after in (0, 3, 1, 4):
+
+        class Failing(type(target.files)):  # type: ignore[misc]
+            left = stop_after
+
+            def add(self, key: str, body: bytes) -> None:
+                if self.left == 0:
+                    raise RegistryUnavailableError("S3 went away")
+                Failing.left -= 1
+                super().add(key, body)
+
+        files = Failing(aws_client("s3", target.environment["AWS_REGION"]), target.environment["REGISTRY_BUCKET"])
+        with pytest.raises(RegistryUnavailableError):
+            restore(target.container, files, backup)
+        assert target.rows() == empty
+        assert target.container.registry.read_champion("default") is None
+        for version in target.container.registry.list_versions("default"):
+            assert target.container.registry.read_version("default", version)
+        assert len(target.objects()) >= stop_after
+    restore(target.container, target.files, backup)
+    assert (target.rows(), target.objects()) == (source.rows(), source.objects())
+
+
+def test_a_backup_of_another_revision_is_refused(source: Site, target: Site, directory: Path) -> None:
+    source.in_use()
+    backup = backed_up(source, directory)
+    with target.container.engine.connect() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    with pytest.raises(BackupError, match=r"of revision 000., the database at 0001"):
+        restore(target.container, target.files, backup)
+
+
+@pytest.fixture
+def studysmart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    def run(site: Site, *arguments: str) -> tuple[int, str, str]:
+        for name, value in site.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("STATE_DIR", str(tmp_path / "none"))
+        status = cli.main(arguments)
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+def test_the_commands_say_what_they_did_and_what_the_doctor_says(
+    source: Site, target: Site, directory: Path, studysmart: Callable[..., tuple[int, str, str]]
+) -> None:
+    source.in_use()
+    status, out, err = studysmart(source, "backup", str(directory))
+    assert (status, err) == (0, "")
+    assert out.startswith(
+        "4 users, 20 practice_tasks, 3 practice_state, 1 embedding_model_tracker, 11 registry files backed up in "
+    )
+    status, out, err = studysmart(target, "restore", str(directory))
+    lines = out.splitlines()
+    assert (status, err) == (0, "")
+    assert "11 registry files restored in " in lines[0]
+    assert lines[1].startswith("4 students, 19 answers, 2 versions examined in ")
+    assert lines[1].endswith(": nothing is wrong")
+    status, _, err = studysmart(target, "restore", str(directory))
+    assert status == 1
+    assert "error: the database is not empty" in err
+
+
+def test_a_directory_that_cannot_be_used_is_refused_in_one_line(
+    source: Site, tmp_path: Path, studysmart: Callable[..., tuple[int, str, str]]
+) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "something").touch()
+    assert studysmart(source, "backup", str(full)) == (
+        1,
+        "",
+        f"error: {full} is not empty: a backup needs a directory of its own\n",
+    )
+    status, _, err = studysmart(source, "backup", str(full / "something"))
+    assert status == 1
+    assert err.startswith("error: ")
+    status, _, err = studysmart(source, "restore", str(full))
+    assert (status, err) == (1, f"error: {full} holds no finished backup: it has no manifest.json\n")
+
+
+def test_a_backup_on_a_disk_without_room_is_none(
+    source: Site, tmp_path: Path, studysmart: Callable[..., tuple[int, str, str]]
+) -> None:
+    source.in_use()
+    directory = tmp_path / "backup"
+    directory.mkdir()
+    with limited_files(200):
+        status, _, err = studysmart(source, "backup", str(directory))
+    assert status == 1
+    assert "cannot be written" in err
+    assert not (directory / "manifest.json").exists()
+    assert source.codes() == []
+
+
+@contextmanager
+def limited_files(n_bytes: int) -> Iterator[None]:
+    """No file of this process may grow beyond so many bytes."""
+    import resource
+    import signal
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_the_manifest_lists_every_file_with_its_digest(source: Site, directory: Path) -> None:
+    source.in_use()
+    backed_up(source, directory)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    on_disk = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+    assert set(manifest["files"]) == on_disk - {"manifest.json"}
+    assert manifest["left_out"] == []
