@@ -31,7 +31,10 @@ Row = int | IntArray
 
 @dataclass(frozen=True, slots=True)
 class Functions:
-    """What formulas need beyond arithmetic, of floats or of arrays; ``where(condition, yes, no)`` computes both."""
+    """What formulas need beyond arithmetic, of floats or of arrays; ``where(condition, yes, no)`` computes both.
+
+    ``some(condition)`` says whether it holds for any prediction.
+    """
 
     exp: Callable[[Column], Column]
     log: Callable[[Column], Column]
@@ -41,6 +44,7 @@ class Functions:
     least: Callable[[Column, Column], Column]
     most: Callable[[Column, Column], Column]
     where: Callable[[Column, Column, Column], Column]
+    some: Callable[[Column], bool]
 
     def logistic(self, logit: Column) -> Column:
         """The logistic function, without overflow."""
@@ -51,10 +55,16 @@ class Functions:
         return self.least(self.most(value, low), high)
 
 
-OF_FLOATS = Functions(
-    math.exp, math.log, math.log1p, math.sqrt, math.tanh, min, max, lambda condition, yes, no: yes if condition else no
-)
-OF_ARRAYS = Functions(np.exp, np.log, np.log1p, np.sqrt, np.tanh, np.minimum, np.maximum, np.where)
+def _either(condition: bool, yes: float, no: float) -> float:
+    return yes if condition else no
+
+
+def _any(condition: npt.NDArray[np.bool_]) -> bool:
+    return bool(condition.any())
+
+
+OF_FLOATS = Functions(math.exp, math.log, math.log1p, math.sqrt, math.tanh, min, max, _either, bool)
+OF_ARRAYS = Functions(np.exp, np.log, np.log1p, np.sqrt, np.tanh, np.minimum, np.maximum, np.where, _any)
 
 
 def functions_for(column: Column) -> Functions:

@@ -44,6 +44,8 @@ def success_priors(past: Summaries, model: LnirtParameters) -> SuccessPrior:
     prior = success_prior(model, past.topic, past.level, past.ability, past.ability_sd, past.attempts, past.correct)
     f, beginning = functions_for(past.topic), columns_of(past.paths)[BEGINNING]
     first = (past.n_answers == 0) & (beginning != 0.0)
+    if not f.some(first):
+        return prior
     _, expected, *_ = picked(model.of_cells, past.topic * N_LEVELS + past.level)
     return SuccessPrior(f.where(first, _logit(expected + beginning, f), prior.logit), prior.offset)
 

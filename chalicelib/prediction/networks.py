@@ -60,10 +60,17 @@ def network_inputs(
 
     ``last`` is 1, -1 or 0; ``dense`` (N, D) is standardised. All are of one prediction, or all of N.
     """
-    codes = np.array((user, topic, level), dtype=np.int32)
-    numbers = np.array((prior, last), dtype=np.float32)
-    inputs = zip(("user", "topic", "difficulty", "prior", "last"), (*codes, *numbers), strict=True)
-    return {**{name: column.reshape(-1, 1) for name, column in inputs}, "state": dense, "pooled": pooled}
+    codes = np.array((user, topic, level), dtype=np.int32).reshape(3, -1, 1)
+    numbers = np.array((prior, last), dtype=np.float32).reshape(2, -1, 1)
+    return {
+        "prior": numbers[0],
+        "user": codes[0],
+        "topic": codes[1],
+        "difficulty": codes[2],
+        "last": numbers[1],
+        "state": dense,
+        "pooled": pooled,
+    }
 
 
 def check_fit(networks: Networks, vocabulary: Vocabulary, lnirt: LnirtParameters) -> None:

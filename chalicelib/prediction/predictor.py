@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from chalicelib.domain.columns import OF_FLOATS
+from chalicelib.domain.columns import OF_FLOATS, picked
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import FloatArray, LnirtParameters, SuccessPrior, TimePrior, sigmoid
 from chalicelib.domain.lnirt_json import from_json
@@ -119,7 +119,7 @@ class Predictor:
         inputs = network_inputs(
             success.logit,
             vocabulary.user_row(seen.state.user_id) + 0 * past.topic,  # as often as there are topics
-            self._topic_rows[past.topic],
+            picked(self._topic_rows, past.topic),
             past.level,
             past.last,
             standardise(dense_columns(past, self.lnirt, time), vocabulary.mean, vocabulary.scale),

@@ -13,9 +13,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.errors import ModelError
+from chalicelib.domain.lnirt import ABILITY_GRID
 from chalicelib.features.answers import AnswerTable
 from chalicelib.features.history import summarise_history, topic_codes
 from chalicelib.features.inputs import success_priors
+from chalicelib.features.knowledge import Knowledge
 from chalicelib.features.paths import (
     MAX_RECORD,
     N_LATEST,
@@ -213,6 +215,28 @@ def test_a_few_paths_are_looked_up_as_many_are(seed: int, known: int, asked: int
     table = PathTable(table.keys, rng.normal(size=len(table.keys)))
     keys = rng.integers(0, 40, (asked, N_PATHS), dtype=np.uint32)
     np.testing.assert_array_equal([table.lookup_one(path) for path in keys.tolist()], table.lookup(keys))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 30), st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_the_evidence_of_a_state_is_the_sum_of_what_its_rows_tell(seed: int, rows: int, times: bool) -> None:
+    rng = np.random.default_rng(seed)
+    model, population = model_of(3, times=times), population_of(3)
+    knowledge, topic, level = Knowledge(model, population), rng.integers(0, 4, rows), rng.integers(0, 4, rows)
+    attempts, correct, timed, log_seconds = rng.uniform(0, 9, (4, rows))
+    found = knowledge.evidence(
+        np.stack([attempts, correct, timed, log_seconds], axis=1), knowledge.constants(topic, level)
+    )
+    logit = model.discrimination[topic][:, None] * ABILITY_GRID + model.easiness[topic, level][:, None]
+    log_wrong, slope = -np.logaddexp(0.0, logit), model.discrimination[topic][:, None] * ABILITY_GRID
+    np.testing.assert_allclose(found.log_likelihood, attempts @ log_wrong + correct @ slope, atol=1e-9)
+    noise = np.inf if model.time is None else model.time.residual_variance[topic]
+    slow = log_seconds - timed * (0.0 if model.time is None else model.time.intensity[topic, level])
+    assert found.speed_precision == pytest.approx((timed / noise).sum(), abs=1e-9)
+    assert found.speed_weighted == pytest.approx((-slow / noise).sum(), abs=1e-9)
+    beyond = correct - attempts * model.expected_success()[topic, level]
+    told = population.traits.evidence(topic, attempts, beyond, timed * times, slow * times)
+    np.testing.assert_allclose(found.traits, told.sum(axis=0), atol=1e-9)
 
 
 def test_a_record_knows_what_followed_it_on_a_topic() -> None:

@@ -140,6 +140,7 @@ def test_a_damaged_file_is_refused(name: str) -> None:
         ("vocabulary.json", {"mean": [0.0]}),
         ("vocabulary.json", {"pooled_columns": 7}),
         ("vocabulary.json", {"has_time": False}),
+        ("vocabulary.json", {"topics": ["topic 0", "topic 1", "elsewhere"]}),
         ("vocabulary.json", {"time_pooled": [[9, 0]]}),
         ("lnirt.json", {"schema": 99}),
         ("lnirt.json", {"easiness": [[0, 0, 0, 0]]}),

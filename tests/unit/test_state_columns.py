@@ -123,6 +123,8 @@ def test_a_formula_on_floats_and_on_arrays_gives_the_same(n: int, seed: int) -> 
         f = functions_for(row)
         a, b, c = columns_of(values)
         d, e = picked(table, row)
+        assert f.some(a * a >= 0.0)
+        assert not f.some(a * a < 0.0)
         columns = [f.logistic(a), f.where(b > 0, b, f.exp(c)), f.bounded(d * e, -0.5, 0.5), f.log1p(f.most(a, 0.0))]
         return side_by_side([*columns, f.sqrt(a * a), f.log(b * b), f.tanh(c), f.least(a, b), 1.0], row)
 
