@@ -14,8 +14,9 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from chalicelib.domain.errors import ModelError
+from chalicelib.domain.errors import ModelError, NotFoundError
 from chalicelib.domain.training import TrainingRequest
+from chalicelib.services.models import read_pointer, roles
 from chalicelib.storage.history import read_snapshot
 from chalicelib.storage.model_registry import S3ModelRegistry
 from training_job import evaluate, gate, publish
@@ -84,13 +85,20 @@ def run(
 
 
 def _published_before(request: TrainingRequest, registry: S3ModelRegistry) -> Trained | None:
-    """What an earlier delivery of the request published, if its version became the champion."""
-    found = registry.read_champion(request.cohort)
-    if found is None or found[0].request_id != request.request_id:
+    """What an earlier delivery of the request published, if its version became the champion.
+
+    Also when another is the champion by now: whoever moved the pointer since then is not overruled.
+    """
+    champion, _ = read_pointer(registry, request.cohort)
+    if champion is None or request.version not in roles(champion):
         return None
-    metadata = registry.read_metadata(request.cohort, found[0].version)
-    _log.info("version %s serves already, finishing what an earlier delivery began", found[0].version)
-    return Trained(found[0].version, int(metadata["counted"]), int(metadata["n_samples"]))
+    try:
+        metadata = registry.read_metadata(request.cohort, request.version)
+    except (ModelError, NotFoundError) as error:
+        _log.error("version %s was published and is damaged, training again: %s", request.version, error)
+        return None
+    _log.info("version %s was published already, finishing what an earlier delivery began", request.version)
+    return Trained(champion.version, int(metadata["counted"]), int(metadata["n_samples"]))
 
 
 def _announce(counter: int, samples: int, users: int, topics: int) -> None:

@@ -121,6 +121,8 @@ def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: 
         worker.queue.delete(delivery)
         _log.info("Background training complete (%s, %.1f s)", trained.champion, time.monotonic() - started)
         _send_next(worker, following)
+        # An operator may have moved the pointer since the publish.
+        models.announce(worker.registry, worker.tracker, request.cohort)
         models.prune(worker.registry, request.cohort, worker.retained_versions)
 
 

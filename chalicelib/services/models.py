@@ -212,13 +212,17 @@ def read_pointer(registry: ModelRegistry, cohort: str) -> tuple[Champion | None,
 
 
 def announce(registry: ModelRegistry, tracker: Tracker, cohort: str) -> str | None:
-    """Make the tracker name the version that the pointer names, and return it.
+    """Make the tracker name the version that the pointer names, and return it; None while no pointer can be read.
 
     The pointer is read again after the tracker was written: of two who move it at once, the later one is announced.
     """
     version: str | None = None
     for _attempt in range(POINTER_ATTEMPTS):
-        found = registry.read_champion(cohort)
+        try:
+            found = registry.read_champion(cohort)
+        except ModelError as error:
+            _log.error("the tracker of cohort %s stays as it is: %s", cohort, error)
+            return None
         version = found[0].version if found else None
         if tracker.read(cohort).model_version == version:
             break

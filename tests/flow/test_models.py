@@ -284,7 +284,8 @@ def test_verify_names_every_fault(
     put(f"{V1}/lnirt.json", flipped(files["lnirt.json"]))
     put(f"{V1}/time_model.keras", files["time_model.keras"][:-1])
     put(f"{V2}/metadata.json", b"[]")
-    put(f"{V3}/metadata.json", files["metadata.json"])
+    metadata = {**deployment.registry.read_metadata("default", V3), "version": V1}
+    put(f"{V3}/metadata.json", json.dumps(metadata).encode())
     status, out = studysmart("verify")
     lines = out.splitlines()
     assert status == 1

@@ -10,7 +10,9 @@ import json
 import logging
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -22,11 +24,13 @@ from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingRequest, TrainingState
 from chalicelib.services import tasks as task_service
 from chalicelib.services import training
-from chalicelib.services.models import prune, successor
+from chalicelib.services.models import prune, rollback, successor
 from chalicelib.services.predictions import predict_for
 from chalicelib.services.tasks import TaskChange
-from chalicelib.storage.tracker import Lease
+from chalicelib.storage.aws import aws_client
+from chalicelib.storage.tracker import Lease, PostgresTracker
 from chalicelib.wiring import Container, build
+from tests.unit.archives import version_files
 from training_job.__main__ import build as build_worker
 from training_job.__main__ import poll
 from training_job.pipeline import run
@@ -133,6 +137,54 @@ def test_a_message_delivered_again_after_the_publish_publishes_nothing_more(stac
     assert stack.worker.registry.read_champion(request.cohort) == pointer
     assert (stack.status().counter, stack.status().training) == (0, TrainingState.IDLE)
     assert stack.worker.registry.list_versions(request.cohort) == [request.version]
+
+
+class RolledBack(PostgresTracker):
+    """A tracker before whose last transaction of a training an operator rolls back."""
+
+    def __init__(self, stack: Stack, version: str) -> None:
+        super().__init__(stack.worker.engine)
+        self._roll_back = lambda: rollback(stack.api.registry, stack.api.tracker, stack.api.settings.cohort, version)
+
+    def finish(self, lease: Lease, **how: Any) -> TrainingRequest | None:
+        self._roll_back()
+        return super().finish(lease, **how)
+
+
+def test_a_rollback_between_publish_and_finish_stands(stack: Stack) -> None:
+    write_servable(stack, "v0")
+    stack.complete(10)
+    assert poll(replace(stack.worker, tracker=RolledBack(stack, "v0")), 1)
+    assert (stack.champion(), stack.status().model_version) == ("v0", "v0")
+    assert (stack.status().counter, stack.status().training) == (0, TrainingState.IDLE)
+
+
+def test_a_message_delivered_again_does_not_undo_a_rollback_that_came_meanwhile(stack: Stack) -> None:
+    write_servable(stack, "v0")
+    stack.complete(10)
+    request = stack.live_request()
+    run(request, stack.worker.engine, stack.worker.registry, still_ours=lambda: None, report=lambda _: None)
+    assert stack.champion() == request.version
+    rollback(stack.api.registry, stack.api.tracker, request.cohort, "v0")
+    assert poll(stack.worker, 1)
+    assert (stack.champion(), stack.status().model_version) == ("v0", "v0")
+    assert (stack.status().counter, stack.status().n_samples_last_training) == (0, 10)
+
+
+def test_a_malformed_pointer_is_mended_by_a_training(stack: Stack, environment: dict[str, str]) -> None:
+    cohort = stack.api.settings.cohort
+    s3 = aws_client("s3", environment["AWS_REGION"])
+    s3.put_object(Bucket=environment["REGISTRY_BUCKET"], Key=f"models/{cohort}/champion.json", Body=b"{")
+    stack.complete(10)
+    request = stack.live_request()
+    assert poll(stack.worker, 1)
+    assert (stack.status().last_error, stack.champion()) == (None, request.version)
+
+
+def write_servable(stack: Stack, version: str) -> None:
+    files = version_files(version=version)
+    del files["metadata.json"]
+    stack.worker.registry.write_version(stack.api.settings.cohort, version, files, {})
 
 
 def test_a_second_training_meets_the_champion_and_its_verdict_is_kept(stack: Stack) -> None:
