@@ -32,7 +32,9 @@ def version(table: AnswerTable, *, logit: float = 0.0, log_seconds: float = 0.0)
         "time_model.keras": network(0.0, 4, bias=log_seconds),
     }
     files = version_files(times=model.time is not None)
-    vocabulary = replace(read_vocabulary(files["vocabulary.json"]), population=nothing_known(len(model.topics)))
+    vocabulary = replace(
+        read_vocabulary(files["vocabulary.json"]), topics=model.topics, population=nothing_known(len(model.topics))
+    )
     return Predictor.from_files(
         {**files, **networks, "lnirt.json": to_json(model), "vocabulary.json": vocabulary.to_json()}
     )
