@@ -1,7 +1,8 @@
 """What the validation answers decide: how far to trust the residual, its temperature, and the time's interval.
 
-The residual's scale leans to 0 by one standard error while it is in doubt: a network must show on later answers that
-it is worth it, else the version serves exactly LNIRT. Errors are clustered by student, since one student's answers
+The residual's scale leans to 0 by two standard errors while it is in doubt: a network must show on later answers that
+it is worth it, else the version serves exactly LNIRT. One would not do, since the number of passes and the factor were
+chosen on the same answers. Errors are clustered by student, since one student's answers
 are alike. What was chosen is then held against LNIRT alone once more, and so is the network of the final pass:
 whatever went wrong on the way, no version is worse than LNIRT on its hold-out.
 """
@@ -20,6 +21,9 @@ from training_job.fit_network import losses_of
 SCALES = np.linspace(0.0, 1.0, 11)
 MIN_VALIDATION = 30
 """Validation answers below which the residual is not used at all."""
+
+DOUBT = 2.0
+"""Standard errors of the validation loss by which the factor leans to 0."""
 
 CLEAR_GAIN = 4.0
 """Standard errors of the gain over LNIRT from which there is no doubt left, and the factor leans to 1 instead of 0."""
@@ -68,9 +72,9 @@ def beats_prior(
 def choose_scale(
     prior: FloatArray, output: FloatArray, target: FloatArray, user: npt.NDArray[np.integer], *, binary: bool
 ) -> float:
-    """The smallest factor whose validation loss is within one standard error of the best one's. All (N,).
+    """The smallest factor whose validation loss is within two standard errors of the best one's. All (N,).
 
-    Where the network is better than its prior beyond doubt, it is the largest such factor, each at its own temperature:
+    Where the network is better than its prior beyond doubt, it is the largest within one, each at its own temperature:
     what is judged here is one network that does not know the newest answers, and the mean of several that do, which
     is published in its place, errs less.
     """
@@ -85,7 +89,7 @@ def choose_scale(
     best = int(losses.mean(axis=1).argmin())
     for candidate in range(len(SCALES) - 1, best, -1) if clear else range(best):
         worse = losses[candidate] - losses[best]
-        if worse.mean() <= _standard_error(worse, user):
+        if worse.mean() <= (1.0 if clear else DOUBT) * _standard_error(worse, user):
             return float(SCALES[candidate])
     return float(SCALES[best])
 
