@@ -16,11 +16,16 @@ from ops.stack import NoStackError, Stack, running_stack
 _START_SECONDS = 120.0
 _STOP_SECONDS = 15.0
 _ROOT = Path(__file__).resolve().parents[1]
+_STACK = (sys.executable, "-m", "infra.local", "--port", "0")
+_BOUND = (sys.executable, "-I", "-S", str(_ROOT / "infra/local/child.py"), "--stop-signal", "SIGTERM")
 
 
 @contextmanager
 def temporary_stack() -> Iterator[Stack]:
     """Start a stack in a temporary directory on a free port, and stop and remove it at the end.
+
+    It also stops when this process is killed; then its directory stays. To be called from the main thread, with which
+    the kernel ends it.
 
     Raises NoStackError, with the last lines of its log, when it does not start.
     """
@@ -29,7 +34,7 @@ def temporary_stack() -> Iterator[Stack]:
         output = Path(directory) / "output"
         with output.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "infra.local", "--port", "0", "--state-dir", str(state_dir)],
+                [*_BOUND, "--parent", str(os.getpid()), "--", *_STACK, "--state-dir", str(state_dir)],
                 cwd=_ROOT,
                 env={**os.environ, "PYTHONPATH": str(_ROOT)},
                 stdin=subprocess.DEVNULL,
