@@ -30,7 +30,19 @@ METADATA = "metadata.json"
 PARALLEL_READS = 4
 
 _ABSENT = ("NoSuchKey", "404", "NotFound")
-_LOST = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+LOST_WRITE = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+"""Codes of a conditional PUT whose condition did not hold."""
+
+
+def read_object(client: S3Client, bucket: str, key: str) -> bytes:
+    """An object's content. Raises NotFoundError where there is none, RegistryUnavailableError."""
+    with translated(RegistryUnavailableError, f"reading {key}"):
+        try:
+            return client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        except ClientError as error:
+            if error_code(error) in _ABSENT:
+                raise NotFoundError(f"{key} is not in the registry") from error
+            raise
 
 
 class S3ModelRegistry:
@@ -83,7 +95,7 @@ class S3ModelRegistry:
                     **condition,
                 )
             except ClientError as error:
-                if error_code(error) in (*_LOST, *_ABSENT):
+                if error_code(error) in (*LOST_WRITE, *_ABSENT):
                     raise PointerConflictError(f"the champion of cohort {cohort} was moved meanwhile") from error
                 raise
         return answer["ETag"]
@@ -126,13 +138,7 @@ class S3ModelRegistry:
             raise ModelError(f"{name} of version {version} is missing") from error
 
     def _get(self, key: str) -> bytes:
-        with translated(RegistryUnavailableError, f"reading {key}"):
-            try:
-                return self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-            except ClientError as error:
-                if error_code(error) in _ABSENT:
-                    raise NotFoundError(f"{key} is not in the registry") from error
-                raise
+        return read_object(self._s3, self._bucket, key)
 
     def write_version(
         self, cohort: str, version: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]

@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from chalicelib.domain.errors import NotFoundError, PointerConflictError, RegistryUnavailableError
+from chalicelib.domain.errors import PointerConflictError, RegistryUnavailableError
 from chalicelib.storage.aws import error_code, translated
-from chalicelib.storage.model_registry import METADATA
+from chalicelib.storage.model_registry import LOST_WRITE, METADATA, read_object
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 ROOT = "models/"
 POINTER = "champion.json"
-
-_ABSENT = ("NoSuchKey", "404", "NotFound")
-_TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +73,7 @@ class RegistryFiles:
 
     def read(self, key: str) -> bytes:
         """An object's content; NotFoundError where there is none."""
-        with translated(RegistryUnavailableError, f"reading {key}"):
-            try:
-                return self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-            except ClientError as error:
-                if error_code(error) in _ABSENT:
-                    raise NotFoundError(f"{key} is not in the registry") from error
-                raise
+        return read_object(self._s3, self._bucket, key)
 
     def add(self, key: str, body: bytes) -> None:
         """Write an object that is not there yet; PointerConflictError when it is."""
@@ -91,7 +82,7 @@ class RegistryFiles:
             try:
                 self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=kind, IfNoneMatch="*")
             except ClientError as error:
-                if error_code(error) in _TAKEN:
+                if error_code(error) in LOST_WRITE:
                     raise PointerConflictError(f"{key} was written by somebody else meanwhile") from error
                 raise
 
