@@ -76,8 +76,9 @@ def complete_meanwhile(
         return racing.result(timeout=20)
 
 
-def test_a_completion_that_waited_for_a_correction_keeps_the_correction(
-    store: PostgresTaskStore, engine: Engine
+@pytest.mark.parametrize(("end", "n_correct"), [("COMMIT", 1), ("ROLLBACK", 2)])
+def test_a_completion_that_waited_for_a_correction_counts_and_keeps_what_became_of_it(
+    store: PostgresTaskStore, engine: Engine, end: str, n_correct: int
 ) -> None:
     corrected, completed = create(store), create(store)
     complete(store, corrected)
@@ -85,21 +86,8 @@ def test_a_completion_that_waited_for_a_correction_keeps_the_correction(
     def correct(connection: Connection) -> None:
         completion.complete_or_correct(connection, "default", "ada", corrected.id, Result(False, 99.0), None, POLICY)
 
-    assert complete_meanwhile(store, engine, completed, correct, "COMMIT").counted is not None
-    assert counted(store, engine) == (2, 2, [(2, 1)])
-
-
-def test_a_completion_that_waited_for_a_correction_that_was_undone_counts(
-    store: PostgresTaskStore, engine: Engine
-) -> None:
-    corrected, completed = create(store), create(store)
-    complete(store, corrected)
-
-    def correct(connection: Connection) -> None:
-        completion.complete_or_correct(connection, "default", "ada", corrected.id, Result(False, 99.0), None, POLICY)
-
-    assert complete_meanwhile(store, engine, completed, correct, "ROLLBACK").counted is not None
-    assert counted(store, engine) == (2, 2, [(2, 2)])
+    assert complete_meanwhile(store, engine, completed, correct, end).counted is not None
+    assert counted(store, engine) == (2, 2, [(2, n_correct)])
 
 
 def test_a_completion_that_waited_for_the_deletion_of_its_task_finds_no_task(
