@@ -8,10 +8,12 @@ Matrices and tables are float64 and are rounded once, when a program is made of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import force_setattr, replace
 
 from chalicelib.prediction.layers import LayerNormalization
 
@@ -24,26 +26,23 @@ LINEAR, MULTIPLY, NORMALISE = "linear", "multiply", "normalise"
 """Kinds of units beside the activations' names: a value computed for its own sake, a product of two, a layer."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Numbers:
+class Numbers(msgspec.Struct, frozen=True, eq=False):
     """A float input of the program."""
 
     name: str
     width: int
-    level: int = field(default=0, init=False)
+    level: ClassVar[int] = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Codes:
+class Codes(msgspec.Struct, frozen=True):
     """One column of an integer input: which row of a table is meant."""
 
     name: str
     column: int
-    level: int = field(default=0, init=False)
+    level: ClassVar[int] = 0
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Unit:
+class Unit(msgspec.Struct, frozen=True, eq=False):
     """What is computed by a non-linear function of its operands, which are of its width.
 
     ``level`` is 1 more than the highest among its operands' sources, so that units of one level do not need each other.
@@ -52,10 +51,10 @@ class Unit:
     kind: str
     operands: tuple[Affine, ...]
     layer: LayerNormalization | None = None
-    level: int = field(init=False)
+    level: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "level", 1 + max((source.level for source in self.sources), default=0))
+        force_setattr(self, "level", 1 + max((source.level for source in self.sources), default=0))
 
     @property
     def width(self) -> int:
@@ -71,8 +70,7 @@ class Unit:
 Source = Numbers | Codes | Unit
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Term:
+class Term(msgspec.Struct, frozen=True, eq=False):
     """``source @ matrix`` in the columns from ``start`` on; for codes a row of ``matrix``.
 
     Without a matrix it is the source itself times ``factor``.
@@ -102,8 +100,7 @@ class Term:
         return replace(self, matrix=factor * self.matrix)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Affine:
+class Affine(msgspec.Struct, frozen=True, eq=False):
     """A sum of terms and a ``bias`` (width,)."""
 
     terms: tuple[Term, ...]

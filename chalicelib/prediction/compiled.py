@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -62,8 +62,7 @@ class Program(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
+class Plain(msgspec.Struct, frozen=True):
     """The models one after the other, layer by layer."""
 
     models: tuple[KerasModel, ...]
@@ -77,8 +76,7 @@ class Plain:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
+class Compiled(msgspec.Struct, frozen=True):
     """The models as stages. Immutable, so that threads may share it."""
 
     inputs: tuple[ModelInput, ...]
@@ -139,7 +137,7 @@ def compiled(models: Sequence[KerasModel], names: Sequence[Renamed] | None = Non
     for model, other_names in zip(models, renamed, strict=True):
         for item in model.inputs:
             name = other_names.get(item.name, item.name)
-            own = replace(item, name=name)
+            own = msgspec.structs.replace(item, name=name)
             if inputs.setdefault(name, own) != own:
                 raise ModelError(f"the models disagree on the input {name!r}")
     sources = {item.name: Numbers(item.name, item.width) for item in inputs.values() if not item.holds_codes}
@@ -150,8 +148,7 @@ def compiled(models: Sequence[KerasModel], names: Sequence[Renamed] | None = Non
     return Plain(tuple(models), renamed)
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
+class _Value(msgspec.Struct, frozen=True):
     """A node's output: its rows along the last axis, in the order of the axes before."""
 
     shape: Shape

@@ -16,9 +16,9 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -31,8 +31,7 @@ MAX_MEMBER_BYTES = 256 * 1024 * 1024
 _INPUT_TYPES = {"float32": np.float32, "int32": np.int32}
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInput:
+class ModelInput(msgspec.Struct, frozen=True):
     """One named input: ``width`` columns of float32 or int32."""
 
     name: str
@@ -45,8 +44,7 @@ class ModelInput:
         return bool(self.dtype is np.int32)
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """A layer in the graph: ``sources`` are inputs or other nodes, ``shape`` is its output's without the batch."""
 
     name: str
@@ -181,8 +179,7 @@ def _check_input_names(inputs: Any) -> None:
                 raise ModelError(f"the input {name!r} is the layer {layer[0]!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(msgspec.Struct, frozen=True):
     """A layer as the graph describes it, and the layers whose outputs it is called with."""
 
     name: str

@@ -28,9 +28,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -74,8 +74,7 @@ ACTIVATIONS: Mapping[str, Callable[[Float32Array], Float32Array]] = {
 """Activation functions by Keras name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """What Dropout and GaussianNoise are when serving."""
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
@@ -87,8 +86,7 @@ class Identity:
         return inputs[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Activation:
+class Activation(msgspec.Struct, frozen=True):
     """An activation function of :data:`ACTIVATIONS`, by name."""
 
     function: str
@@ -102,8 +100,7 @@ class Activation:
         return ACTIVATIONS[self.function](inputs[0])
 
 
-@dataclass(frozen=True, slots=True)
-class Dense:
+class Dense(msgspec.Struct, frozen=True):
     """``kernel`` (n, m), ``bias`` (m,), then an activation, over the last axis."""
 
     kernel: Float32Array
@@ -122,8 +119,7 @@ class Dense:
         return ACTIVATIONS[self.function](inputs[0] @ self.kernel + self.bias)
 
 
-@dataclass(frozen=True, slots=True)
-class Embedding:
+class Embedding(msgspec.Struct, frozen=True):
     """Rows of a ``table`` (n, d)."""
 
     table: Float32Array
@@ -140,8 +136,7 @@ class Embedding:
         return self.table[codes]
 
 
-@dataclass(frozen=True, slots=True)
-class LayerNormalization:
+class LayerNormalization(msgspec.Struct, frozen=True):
     """Each row less its mean, in units of its standard deviation, times ``gamma`` (d,) plus ``beta`` (d,)."""
 
     gamma: Float32Array
@@ -163,8 +158,7 @@ class LayerNormalization:
         return centred / np.sqrt(variance + np.float32(self.epsilon)) * self.gamma + self.beta
 
 
-@dataclass(frozen=True, slots=True)
-class Rescaling:
+class Rescaling(msgspec.Struct, frozen=True):
     """``scale`` times the input, plus ``offset``."""
 
     scale: float
@@ -179,8 +173,7 @@ class Rescaling:
         return inputs[0] * np.float32(self.scale) + np.float32(self.offset)
 
 
-@dataclass(frozen=True, slots=True)
-class Flatten:
+class Flatten(msgspec.Struct, frozen=True):
     """All of a row's numbers in a line."""
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
@@ -192,8 +185,7 @@ class Flatten:
         return inputs[0].reshape(len(inputs[0]), -1)
 
 
-@dataclass(frozen=True, slots=True)
-class Concatenate:
+class Concatenate(msgspec.Struct, frozen=True):
     """Inputs side by side along the last axis."""
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
@@ -207,8 +199,7 @@ class Concatenate:
         return np.concatenate(inputs, axis=-1)
 
 
-@dataclass(frozen=True, slots=True)
-class Merge:
+class Merge(msgspec.Struct, frozen=True):
     """Inputs added, subtracted or multiplied in turn, with broadcasting; ``mean`` divides by their number."""
 
     operation: np.ufunc

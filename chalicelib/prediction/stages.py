@@ -7,9 +7,9 @@ list. Everything is decided when a program is made; a call only multiplies and a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -43,8 +43,7 @@ class Place(NamedTuple):
     width: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(msgspec.Struct, frozen=True):
     """One addend of a sum, in the sum's columns from ``begin`` to ``end``."""
 
     begin: int
@@ -54,16 +53,14 @@ class _Part:
         raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True)
-class _Zeros(_Part):
+class _Zeros(_Part, frozen=True):
     """Nothing: for columns that only a bias gives."""
 
     def __call__(self, known: Known) -> Float32Array:
         return np.zeros((len(known[0]), self.end - self.begin), dtype=np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class _Looked(_Part):
+class _Looked(_Part, frozen=True):
     """The rows of ``table`` that the codes at position ``array`` mean."""
 
     array: int
@@ -73,16 +70,14 @@ class _Looked(_Part):
         return self.table.take(known[self.array], axis=0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader(_Part):
+class _Reader(_Part, frozen=True):
     """A part that reads ``columns`` of the array at position ``array``, or all of it."""
 
     array: int
     columns: slice | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Product(_Reader):
+class _Product(_Reader, frozen=True):
     """``kernel`` (n, m) applied to n columns."""
 
     kernel: Float32Array
@@ -99,8 +94,7 @@ class _Product(_Reader):
         return product
 
 
-@dataclass(frozen=True, slots=True)
-class _Stacked(_Reader):
+class _Stacked(_Reader, frozen=True):
     """``kernel`` (M, n, m): M products, each of the next n columns."""
 
     kernel: Float32Array
@@ -119,8 +113,7 @@ class _Stacked(_Reader):
         return out.reshape(len(source), many * gives)
 
 
-@dataclass(frozen=True, slots=True)
-class _Copied(_Reader):
+class _Copied(_Reader, frozen=True):
     """Columns times ``factors``; without factors they are the array's own, which must not be changed."""
 
     factors: Float32Array | None
@@ -132,8 +125,7 @@ class _Copied(_Reader):
         return source if self.factors is None else source * self.factors
 
 
-@dataclass(frozen=True, slots=True)
-class Sum:
+class Sum(msgspec.Struct, frozen=True):
     """An affine value: (N, width) of a program's arrays.
 
     ``tiles`` cover all columns once; ``rest`` is added to some or all of them, and then ``bias``.
@@ -215,8 +207,7 @@ def _single(numbers: npt.NDArray[np.floating[Any]]) -> Float32Array:
         return np.ascontiguousarray(numbers, dtype=np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
+class _Block(msgspec.Struct, frozen=True):
     """A matrix that reads an array from column ``row`` on and gives the sum's columns from ``column`` on."""
 
     row: int
@@ -319,8 +310,7 @@ def _products_of(array: tuple[int, int], blocks: Sequence[_Block]) -> Iterator[_
             yield _Stacked(begin, end, *_read(array, run), _single(np.stack([block.matrix for block in run])))
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(msgspec.Struct, frozen=True):
     """Units of one kind side by side: a function of sums."""
 
     operands: tuple[Sum, ...]
