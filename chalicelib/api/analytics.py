@@ -8,10 +8,11 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from chalicelib.api.routing import Routes
+from chalicelib.api.routing import Access, Routes
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import ForbiddenError
-from chalicelib.services import analytics
+from chalicelib.domain.results import PredictedAnswer
+from chalicelib.services import analytics, drift
 from chalicelib.wiring import Container
 
 routes = Routes(__name__, "analytics")
@@ -40,6 +41,19 @@ class CalibrationQuery(Struct):
     """Whose predictions; ``all`` is for admins."""
 
     scope: Scope = Scope.MINE
+
+
+class PredictedQuery(Struct):
+    """How many of one's newest answers to look through."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 300
+
+
+class DriftQuery(Struct):
+    """How many of the newest completions of all students, and how many of them make a window."""
+
+    limit: Annotated[int, Meta(ge=1, le=20_000)] = 2000
+    window: Annotated[int, Meta(ge=10, le=20_000)] = 200
 
 
 @routes.route(
@@ -74,3 +88,28 @@ def calibration(container: Container, caller: Caller, query: CalibrationQuery) -
     if query.scope is Scope.ALL and not caller.is_admin:
         raise ForbiddenError("Only admins may see the calibration over all students")
     return analytics.calibration(container.analytics, None if query.scope is Scope.ALL else caller.user_id)
+
+
+@routes.route(
+    "GET",
+    "/analytics/predicted",
+    "The newest answers that a model had predicted",
+    query=PredictedQuery,
+    answer=list[PredictedAnswer],
+)
+def latest_predicted(container: Container, caller: Caller, query: PredictedQuery) -> list[PredictedAnswer]:
+    """Predicted and actual result of each, newest first; answers predicted by default are looked over and left out."""
+    return analytics.latest_predicted(container.analytics, caller.user_id, query.limit)
+
+
+@routes.route(
+    "GET",
+    "/analytics/drift",
+    "Fallback rate and calibration of the newest completions of all",
+    access=Access.ADMIN,
+    query=DriftQuery,
+    answer=drift.Drift,
+)
+def calibration_drift(container: Container, query: DriftQuery) -> drift.Drift:
+    """Where the newest predictions came from, and how they stood to the results, in windows of equal size."""
+    return drift.drift(container.analytics, query.limit, query.window)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from chalicelib.api.routing import Access, Routes
-from chalicelib.api.schemas import CounterBody, TrainingAnswer, VersionBody
+from chalicelib.api.schemas import CounterBody, PointerAnswer, TrainingAnswer, VersionBody
 from chalicelib.domain.errors import ConflictError
+from chalicelib.domain.training import Champion
 from chalicelib.services import models, training
 from chalicelib.services.models import Versions
 from chalicelib.services.training import ModelStatus
@@ -45,3 +46,20 @@ def rollback(container: Container, body: VersionBody) -> ModelStatus:
     """Let a version serve that was published before; the next creation uses it."""
     models.rollback(container.registry, container.tracker, container.settings.cohort, body.version)
     return training.status(container.tracker, container.policy, container.settings.cohort)
+
+
+@routes.route("POST", "/model/pin", "Keep a version", access=Access.ADMIN, body=VersionBody, answer=PointerAnswer)
+def pin(container: Container, body: VersionBody) -> PointerAnswer:
+    """Let a version serve and keep trainings from replacing it, by one move of the pointer."""
+    champion = models.pin(container.registry, container.tracker, container.settings.cohort, body.version)
+    return _pointer_answer(champion)
+
+
+@routes.route("POST", "/model/unpin", "Let trainings replace it", access=Access.ADMIN, answer=PointerAnswer)
+def unpin(container: Container) -> PointerAnswer:
+    """Let trainings replace the champion again."""
+    return _pointer_answer(models.unpin(container.registry, container.tracker, container.settings.cohort))
+
+
+def _pointer_answer(champion: Champion) -> PointerAnswer:
+    return PointerAnswer(champion.version, champion.promoted_at, champion.pinned)

@@ -74,6 +74,7 @@ class TaskQuery(Struct):
     subject: Name | None = None
     topic: Name | None = None
     completed: bool | None = None
+    q: Annotated[str, Meta(max_length=MAX_NAME_LENGTH, description="Text to search for")] | None = None
     limit: PageSize = DEFAULT_PAGE
     cursor: str | None = None
 
@@ -152,6 +153,14 @@ class VersionBody(Struct):
     """The model version that shall serve."""
 
     version: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class PointerAnswer(Struct):
+    """Which version serves, and whether trainings are kept from replacing it."""
+
+    champion: str
+    promoted_at: str
+    pinned: bool
 
 
 class TrainingAnswer(Struct):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from chalicelib.domain.predictions import Source
+from chalicelib.domain.tasks import Difficulty
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:
@@ -63,3 +66,40 @@ class CalibrationRow:
     sum_squared_log_ratio: float
     with_interval: int
     inside: int
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedAnswer:
+    """One completed task that a model had predicted, and its result. Times are in seconds."""
+
+    topic: str
+    difficulty: Difficulty
+    lnirt_model_version: str
+    predicted_correct: float
+    is_correct: bool
+    predicted_time_seconds: int
+    predicted_time_low: int | None
+    predicted_time_high: int | None
+    actual_time_seconds: float | None
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DriftRow:
+    """Sums over the completions of one window whose prediction has one source and falls into one bin (0..9).
+
+    Window 0 holds the newest completions. ``timed`` ones have a positive actual time; ``sum_log_ratio`` is of natural
+    logarithms of actual / predicted.
+    """
+
+    window: int
+    source: Source
+    bin: int
+    n: int
+    sum_predicted: float
+    correct: int
+    sum_squared_error: float
+    timed: int
+    sum_log_ratio: float
+    first_at: datetime
+    last_at: datetime

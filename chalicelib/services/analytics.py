@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from typing import Protocol
 
-from chalicelib.domain.results import CalibrationRow, DayRow, TopicRow, Totals
+from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
 
 N_BINS = 10
 """Bins of the calibration table, equally wide over 0..1."""
@@ -46,6 +46,14 @@ class AnalyticsStore(Protocol):
 
     def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
         """Completed predictions by version and bin; of everybody when ``user_id`` is None."""
+        ...
+
+    def latest_predicted(self, user_id: str, limit: int) -> list[PredictedAnswer]:
+        """Those of the student's ``limit`` newest answers that a model had predicted, newest first."""
+        ...
+
+    def drift(self, limit: int, window: int, n_bins: int) -> list[DriftRow]:
+        """Everybody's ``limit`` newest completions in windows of ``window`` each, window 0 the newest."""
         ...
 
 
@@ -109,13 +117,15 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Predictions between ``low`` and ``high``: their mean, and the share that was solved."""
+    """Predictions between ``low`` and ``high``: their mean, and the share that was solved with its 80 % interval."""
 
     low: float
     high: float
     n: int
     predicted: float
     actual: float
+    actual_low: float
+    actual_high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +207,11 @@ def calibration(store: AnalyticsStore, user_id: str | None) -> CalibrationReport
     )
 
 
+def latest_predicted(store: AnalyticsStore, user_id: str, limit: int) -> list[PredictedAnswer]:
+    """Those of a student's ``limit`` newest answers that a model had predicted, newest first."""
+    return store.latest_predicted(user_id, limit)
+
+
 def mastery(weighted_correct: float, weight: float) -> tuple[float, float, float]:
     """(mastery, low, high) from decayed sums of correct and of all answers, all in 0..1.
 
@@ -267,6 +282,7 @@ def _bins(rows: Sequence[CalibrationRow]) -> list[Bin]:
     for number in sorted(by_bin):
         n = sum(row.n for row in by_bin[number])
         predicted = sum(row.sum_predicted for row in by_bin[number]) / n
-        actual = sum(row.correct for row in by_bin[number]) / n
-        bins.append(Bin(number / N_BINS, (number + 1) / N_BINS, n, predicted, actual))
+        correct = sum(row.correct for row in by_bin[number])
+        _, low, high = mastery(correct, n)
+        bins.append(Bin(number / N_BINS, (number + 1) / N_BINS, n, predicted, correct / n, low, high))
     return bins

@@ -8,6 +8,7 @@ moving the pointer to where it is changes nothing, and the tracker is written al
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -37,8 +38,9 @@ CHAMPION, PREVIOUS, PAST, OTHER = "champion", "previous", "past", "other"
 class VersionSummary:
     """One version for a list. ``role`` is champion, previous, past or other.
 
-    ``promoted`` and ``reason`` are the gate's verdict; what the metadata do not say is None. ``fault`` says why the
-    metadata could not be read.
+    ``promoted`` and ``reason`` are the gate's verdict; ``metrics`` what was measured on answers held out of the
+    training, by name; ``training_reason`` what asked for the training. What the metadata do not say is None. ``fault``
+    says why the metadata could not be read.
     """
 
     version: str
@@ -48,6 +50,9 @@ class VersionSummary:
     size_bytes: int | None = None
     promoted: bool | None = None
     reason: str | None = None
+    trained_seconds: float | None = None
+    training_reason: str | None = None
+    metrics: dict[str, float] | None = None
     fault: str | None = None
 
 
@@ -105,12 +110,23 @@ def _summary(registry: ModelRegistry, cohort: str, version: str, role: str) -> V
         size_bytes=sum(size for size in sizes if isinstance(size, int)),
         promoted=_of(bool, verdict.get("promoted")),
         reason=_of(str, verdict.get("reason")),
+        trained_seconds=(_numbers(metadata) or {}).get("trained_seconds"),
+        training_reason=_of(str, metadata.get("reason")),
+        metrics=_numbers(metadata.get("validation")),
     )
 
 
 def _of(kind: type[T], value: Any) -> T | None:
     """The value if it is of this kind: metadata are a file that anybody may have written."""
     return value if isinstance(value, kind) else None
+
+
+def _numbers(value: Any) -> dict[str, float] | None:
+    """The entries that are finite numbers; None for what is no mapping."""
+    if not isinstance(value, dict):
+        return None
+    numbers = {str(name): number for name, number in value.items() if type(number) in (int, float)}
+    return {name: float(number) for name, number in numbers.items() if math.isfinite(number)}
 
 
 def rollback(registry: ModelRegistry, tracker: Tracker, cohort: str, version: str) -> Champion:

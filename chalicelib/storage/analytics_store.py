@@ -1,6 +1,7 @@
 """Aggregates over practice tasks in PostgreSQL, each one statement that reads one student's tasks by index.
 
-Only the calibration over all students scans the table; it is for admins. Predictions of source ``default`` are left
+Only the calibration over all students scans the table; it is for admins. The drift, for admins too, reads the newest
+completions of all students by an index of its own. Predictions of source ``default`` are left
 out of everything that sets predicted against actual (see :mod:`chalicelib.services.analytics`).
 """
 
@@ -11,7 +12,9 @@ from typing import Any
 
 from sqlalchemy import Engine, TextClause, text
 
-from chalicelib.domain.results import CalibrationRow, DayRow, TopicRow, Totals
+from chalicelib.domain.predictions import Source
+from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
+from chalicelib.domain.tasks import Difficulty
 from chalicelib.storage.database import statement
 
 _TOTALS = text(
@@ -80,6 +83,32 @@ def _calibration_of(whose: str) -> TextClause:
     )
 
 
+_PREDICTED = text(
+    """
+    SELECT topic, difficulty, lnirt_model_version, predicted_correct, is_correct, predicted_time_seconds,
+           predicted_time_low, predicted_time_high, actual_time_seconds, completed_at
+    FROM (SELECT * FROM practice_tasks WHERE user_id = :user_id AND completed
+          ORDER BY answer_index DESC LIMIT :limit) AS newest
+    WHERE prediction_source <> 'default' ORDER BY answer_index DESC
+    """
+)
+
+_DRIFT = text(
+    """
+    SELECT (place - 1) / CAST(:window AS integer) AS window_number, prediction_source,
+           least(CAST(floor(predicted_correct * :n_bins) AS integer), :n_bins - 1) AS bin,
+           count(*), sum(predicted_correct), count(*) FILTER (WHERE is_correct),
+           sum((predicted_correct - CAST(is_correct AS integer)) ^ 2),
+           count(log_ratio), coalesce(sum(log_ratio), 0), min(completed_at), max(completed_at)
+    FROM (SELECT row_number() OVER (ORDER BY completed_at DESC) AS place, prediction_source, predicted_correct,
+                 is_correct, completed_at, ln(nullif(actual_time_seconds, 0) / predicted_time_seconds) AS log_ratio
+          FROM practice_tasks WHERE completed AND completed_at > created_at
+          ORDER BY completed_at DESC LIMIT :limit) AS newest
+    GROUP BY window_number, prediction_source, bin ORDER BY window_number, prediction_source, bin
+    """
+)
+"""The condition is that of the index ``ix_practice_tasks_recently_completed``, which leaves imported answers out."""
+
 _CALIBRATION = _calibration_of("AND user_id = :user_id")
 _CALIBRATION_OF_ALL = _calibration_of("")
 
@@ -107,6 +136,16 @@ class PostgresAnalyticsStore:
         whose = {} if user_id is None else {"user_id": user_id}
         query = _CALIBRATION_OF_ALL if user_id is None else _CALIBRATION
         return [CalibrationRow(*row) for row in self._rows(query, n_bins=n_bins, **whose)]
+
+    def latest_predicted(self, user_id: str, limit: int) -> list[PredictedAnswer]:
+        """Those of the student's ``limit`` newest answers that a model had predicted, newest first."""
+        rows = self._rows(_PREDICTED, user_id=user_id, limit=limit)
+        return [PredictedAnswer(row[0], Difficulty(row[1]), *row[2:]) for row in rows]
+
+    def drift(self, limit: int, window: int, n_bins: int) -> list[DriftRow]:
+        """Everybody's ``limit`` newest completions in windows of ``window`` each, the newest first."""
+        rows = self._rows(_DRIFT, limit=limit, window=window, n_bins=n_bins)
+        return [DriftRow(row[0], Source(row[1]), *row[2:]) for row in rows]
 
     def _rows(self, query: TextClause, **values: Any) -> list[tuple[Any, ...]]:
         rows = statement(self._engine, lambda connection: connection.execute(query, values).all())

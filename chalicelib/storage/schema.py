@@ -120,6 +120,12 @@ Index(
     practice_tasks.c.answer_index,
     postgresql_where=practice_tasks.c.completed,
 )
+Index(
+    "ix_practice_tasks_recently_completed",
+    practice_tasks.c.completed_at,
+    postgresql_where=text("completed AND completed_at > created_at"),
+)
+"""Of all students. An imported answer was created when it was completed: it is not in there, nobody predicted it."""
 
 practice_state = Table(
     "practice_state",

@@ -68,7 +68,10 @@ def test_calibration_sets_predicted_against_actual_by_version(student: Api, worl
     finish(student, True, 10)  # predicted by default: no model to judge
     report = student.get("/analytics/calibration").json
     assert (report["overall"]["n"], report["overall"]["accuracy"]) == (2, 0.5)
-    assert report["overall"]["bins"] == [{"low": 0.7, "high": 0.8, "n": 2, "predicted": 0.75, "actual": 0.5}]
+    (only,) = report["overall"]["bins"]
+    assert {name: only[name] for name in ("low", "high", "n")} == {"low": 0.7, "high": 0.8, "n": 2}
+    assert (only["predicted"], only["actual"]) == (0.75, 0.5)
+    assert only["actual_low"] < 0.5 < only["actual_high"]
     assert [version["lnirt_model_version"] for version in report["by_version"]] == ["embedding_20260101"]
 
 
@@ -79,6 +82,32 @@ def test_calibration_over_all_is_for_admins(student: Api, admin: Api, world: Wor
     assert admin.get("/analytics/calibration").json["overall"]["n"] == 0
 
 
+def test_the_latest_predicted_answers_are_the_callers_own(student: Api, other: Api, world: World) -> None:
+    finish_predicted(world, student, 0.75, True)
+    finish(student, True, 10)
+    (answer,) = student.get("/analytics/predicted").json
+    assert (answer["predicted_correct"], answer["is_correct"], answer["actual_time_seconds"]) == (0.75, True, 50)
+    assert (answer["predicted_time_low"], answer["predicted_time_high"]) == (20, 80)
+    assert other.get("/analytics/predicted").json == []
+
+
+def test_drift_is_for_admins_and_tells_fallbacks_and_calibration(student: Api, admin: Api, world: World) -> None:
+    finish_predicted(world, student, 0.75, True)
+    finish(student, False, 10)
+    assert student.get("/analytics/drift").status == 403
+    report = admin.get("/analytics/drift").json
+    assert (report["n"], report["fallback_rate"]) == (2, 0.5)
+    assert report["sources"] == {"embedding": 1, "lnirt": 0, "default": 1}
+    (window,) = report["windows"]
+    assert (window["n"], window["accuracy"], window["expected_calibration_error"]) == (2, 1, 0.25)
+    assert admin.get("/analytics/drift?window=9").status == 422
+
+
+def test_nobody_has_finished_anything_yet(admin: Api) -> None:
+    none = {"embedding": 0, "lnirt": 0, "default": 0}
+    assert admin.get("/analytics/drift").json == {"n": 0, "sources": none, "fallback_rate": None, "windows": []}
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [
@@ -86,6 +115,7 @@ def test_calibration_over_all_is_for_admins(student: Api, admin: Api, world: Wor
         ("/analytics/summary?utc_offset_minutes=x", "utc_offset_minutes"),
         ("/analytics/topics?limit=0", "limit"),
         ("/analytics/calibration?scope=theirs", "scope"),
+        ("/analytics/predicted?limit=1001", "limit"),
     ],
 )
 def test_a_wrong_parameter_is_named(student: Api, path: str, name: str) -> None:
@@ -94,6 +124,6 @@ def test_a_wrong_parameter_is_named(student: Api, path: str, name: str) -> None:
     assert [fault["loc"] for fault in answer.json["detail"]] == [["query", name]]
 
 
-@pytest.mark.parametrize("path", ["/analytics/summary", "/analytics/topics", "/analytics/calibration"])
-def test_figures_need_a_token(anyone: Api, path: str) -> None:
-    assert anyone.get(path).status == 401
+@pytest.mark.parametrize("name", ["summary", "topics", "calibration", "predicted", "drift"])
+def test_figures_need_a_token(anyone: Api, name: str) -> None:
+    assert anyone.get(f"/analytics/{name}").status == 401

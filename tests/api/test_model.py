@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from chalicelib.services.models import successor
@@ -34,7 +36,13 @@ def publish(world: World, version: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "body"),
-    [("/model/train", None), ("/model/counter", {"value": 3}), ("/model/rollback", {"version": "v1"})],
+    [
+        ("/model/train", None),
+        ("/model/counter", {"value": 3}),
+        ("/model/rollback", {"version": "v1"}),
+        ("/model/pin", {"version": "v1"}),
+        ("/model/unpin", None),
+    ],
 )
 def test_only_admins_steer_the_training(student: Api, path: str, body: object) -> None:
     answer = student.post(path, body)
@@ -96,6 +104,9 @@ def test_the_versions_are_listed_newest_first_with_what_they_are(admin: Api, wor
         "size_bytes": 2,
         "promoted": False,
         "reason": "worse",
+        "trained_seconds": None,
+        "training_reason": None,
+        "metrics": None,
         "fault": None,
     }
     assert found["versions"][1]["n_samples"] == 10
@@ -150,3 +161,39 @@ def test_a_rollback_is_503_while_the_registry_is_away(admin: Api, world: World) 
     world.registry.available = False
     assert admin.post("/model/rollback", {"version": "v1"}).status == 503
     assert admin.get("/model/versions").status == 503
+
+
+def test_a_version_tells_what_was_measured_and_why_it_was_trained(admin: Api, world: World) -> None:
+    validation = {"n": 136, "auc": 0.81, "ece": math.nan, "note": "text", "timed": True}
+    metadata = {"validation": validation, "trained_seconds": 6, "reason": "threshold"}
+    world.registry.write_version("default", "v1", {"a": b"xy"}, metadata)
+    (version,) = admin.get("/model/versions").json["versions"]
+    assert version["metrics"] == {"n": 136, "auc": 0.81}
+    assert (version["trained_seconds"], version["training_reason"]) == (6, "threshold")
+
+
+def test_pinning_lets_a_version_serve_and_keeps_it_until_it_is_unpinned(admin: Api, student: Api, world: World) -> None:
+    publish(world, "v1")
+    publish(world, "v2")
+    pinned = admin.post("/model/pin", {"version": "v1"})
+    assert (pinned.status, pinned.json["champion"], pinned.json["pinned"]) == (200, "v1", True)
+    assert admin.get("/model/versions").json["pinned"] is True
+    assert student.post("/practice-tasks", {**TASK, "topic": "topic 0"}).json["model_version"] == "v1"
+    unpinned = admin.post("/model/unpin").json
+    assert (unpinned["champion"], unpinned["pinned"]) == ("v1", False)
+    assert unpinned["promoted_at"] == pinned.json["promoted_at"]
+    assert admin.post("/model/unpin").status == 200
+
+
+def test_there_is_nothing_to_unpin_before_the_first_version(admin: Api) -> None:
+    answer = admin.post("/model/unpin")
+    assert (answer.status, answer.json["detail"]) == (404, "there is no champion to unpin")
+
+
+def test_a_damaged_version_cannot_be_pinned(admin: Api, world: World) -> None:
+    publish(world, "v1")
+    world.registry.damage("default", "v1", "lnirt.json", b"{}")
+    assert admin.post("/model/pin", {"version": "v1"}).status == 409
+    assert admin.post("/model/pin", {"version": "v9"}).status == 404
+    assert admin.post("/model/pin", {}).status == 422
+    assert admin.get("/model/versions").json["pinned"] is False

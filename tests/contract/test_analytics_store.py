@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
-from chalicelib.domain.results import DayRow, Totals
+from chalicelib.domain.results import DayRow, PredictedAnswer, Totals
 from chalicelib.domain.tasks import Difficulty, NewTask, PracticeTask, Result
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.services.analytics import AnalyticsStore
@@ -141,3 +141,41 @@ def test_calibration_over_all_takes_everybody(practice: Practice) -> None:
     practice.answer(False, 40, predicted(0.72), user="bob")
     (row,) = practice.analytics.calibration(None, 10)
     assert (row.n, row.correct) == (2, 1)
+
+
+def test_the_latest_predicted_answers_come_newest_first_without_defaults_and_open_tasks(practice: Practice) -> None:
+    practice.answer(True, 30, predicted(0.9))
+    practice.answer(False, 40, predicted(0.25, version="v2", source=Source.LNIRT), topic="Algebra")
+    practice.answer(True, 30)
+    practice.create(predicted(0.1))
+    practice.answer(True, 30, predicted(0.2), user="bob")
+    newest, older = practice.analytics.latest_predicted(ADA, 10)
+    assert older.predicted_correct == 0.9
+    assert newest.completed_at is not None
+    assert replace(newest, completed_at=None) == PredictedAnswer(
+        "Algebra", Difficulty.HARD, "lnirt_v2", 0.25, False, 40, 20, 80, 40, None
+    )
+    # The limit counts answers that were looked at, the default's among them.
+    assert practice.analytics.latest_predicted(ADA, 1) == []
+    assert practice.analytics.latest_predicted(ADA, 2) == [newest]
+
+
+def test_drift_sums_the_newest_completions_of_all_by_window_source_and_bin(practice: Practice) -> None:
+    practice.answer(True, 40, predicted(0.99))  # the fifth from the end: beyond the limit
+    practice.answer(True, 40, predicted(0.72))
+    practice.answer(False, 80, predicted(0.78), user="bob")
+    practice.answer(True, 0, predicted(0.75, source=Source.LNIRT))
+    practice.answer(True, 60, user="bob")
+    practice.create(predicted(0.1))
+    default, lnirt, both = practice.analytics.drift(limit=4, window=2, n_bins=10)
+    assert [(row.window, row.source, row.bin, row.n) for row in (default, lnirt, both)] == [
+        (0, Source.DEFAULT, 5, 1),
+        (0, Source.LNIRT, 7, 1),
+        (1, Source.EMBEDDING, 7, 2),
+    ]
+    assert (both.sum_predicted, both.correct) == (pytest.approx(1.5), 1)
+    assert both.sum_squared_error == pytest.approx(0.28**2 + 0.78**2)
+    assert (both.timed, both.sum_log_ratio) == (2, pytest.approx(math.log(2)))
+    assert (lnirt.timed, lnirt.sum_log_ratio) == (0, 0)
+    assert both.first_at < both.last_at < lnirt.first_at
+    assert practice.analytics.drift(limit=0, window=10, n_bins=10) == []

@@ -17,6 +17,7 @@ from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.services.ports import TaskFilter
+from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.database import connect
 from chalicelib.storage.prepared import _numbered
 from chalicelib.storage.task_store import PostgresTaskStore
@@ -33,9 +34,11 @@ _FILL = (
     # student-0 completed 10,000 tasks, the others 10 each.
     """
     INSERT INTO practice_tasks (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content,
-        completed, is_correct, answer_index, predicted_correct, predicted_time_seconds, prediction_source, created_at)
+        completed, is_correct, answer_index, predicted_correct, predicted_time_seconds, prediction_source, created_at,
+        completed_at)
     SELECT gen_random_uuid(), 'student-' || greatest(0, n / 10), 'Math', 'math', 'T', 'topic ' || abs(n) % 25, 'easy',
-        '?', true, true, abs(n), 0.5, 60, 'default', now() - abs(n) * interval '1 minute'
+        '?', true, true, abs(n), 0.5, 60, 'default', now() - abs(n) * interval '1 minute',
+        now() - abs(n) * interval '1 minute' + interval '20 seconds'
     FROM generate_series(-9990, 2999) n
     """,
     """
@@ -138,6 +141,30 @@ def test_a_page_reads_what_it_shows(
     store.page("student-0", wanted, PAGE, before)
     ((statement, parameters),) = sent
     assert rows_read(nodes(engine, statement, parameters, mode, "ANALYZE, ")) <= PAGE
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "request_of",
+    [lambda analytics: analytics.latest_predicted("student-0", PAGE), lambda analytics: analytics.drift(PAGE, 5, 10)],
+    ids=["latest predicted", "drift"],
+)
+def test_figures_of_the_newest_answers_read_no_more_than_those(
+    engine: Engine,
+    sent: list[tuple[str, tuple[Any, ...]]],
+    request_of: Callable[[PostgresAnalyticsStore], object],
+    mode: str,
+) -> None:
+    request_of(PostgresAnalyticsStore(engine))
+    ((statement, parameters),) = sent
+    found = nodes(engine, statement, parameters, mode, "ANALYZE, ")
+    assert [
+        node["Node Type"] for node in found if "Scan" in node["Node Type"] and "Index" not in node["Node Type"]
+    ] in (
+        [],
+        ["Subquery Scan"],
+    )
+    assert rows_read([node for node in found if "Index" in node["Node Type"]]) <= PAGE + 1
 
 
 def create(store: PostgresTaskStore) -> str:

@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
-from chalicelib.domain.results import CalibrationRow, DayRow, TopicRow, Totals
+from chalicelib.domain.predictions import Source
+from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
 from chalicelib.domain.tasks import PracticeTask, name_key
 from tests.fakes.database import MemoryDatabase
 
@@ -59,6 +60,20 @@ class MemoryAnalyticsStore:
             groups[task.lnirt_model_version, number].append(task)
         return [_calibration_row(version, number, done) for (version, number), done in sorted(groups.items())]
 
+    def latest_predicted(self, user_id: str, limit: int) -> list[PredictedAnswer]:
+        newest = self._done(user_id)[: -limit - 1 : -1]
+        return [_predicted_answer(task) for task in newest if task.prediction_source != "default"]
+
+    def drift(self, limit: int, window: int, n_bins: int) -> list[DriftRow]:
+        with self._db as db:
+            done = [(task.completed_at, task) for task in db.tasks.values() if task.completed_at is not None]
+        newest = sorted((each for each in done if each[0] > each[1].created_at), key=lambda each: each[0], reverse=True)
+        groups: dict[tuple[int, Source, int], list[tuple[datetime, PracticeTask]]] = defaultdict(list)
+        for place, (at, task) in enumerate(newest[:limit]):
+            number = min(math.floor(task.predicted_correct * n_bins), n_bins - 1)
+            groups[place // window, Source(task.prediction_source), number].append((at, task))
+        return [_drift_row(*key, groups[key]) for key in sorted(groups)]
+
     def _done(self, user_id: str) -> list[PracticeTask]:
         """The student's completed tasks in the order of their completion."""
         with self._db as db:
@@ -98,6 +113,39 @@ def _topic_row(newest_first: list[PracticeTask], decay_answers: float) -> TopicR
         sum(weights),
         sum(weight for weight, task in zip(weights, newest_first, strict=True) if task.is_correct),
         max((task.completed_at for task in newest_first if task.completed_at is not None), default=None),
+    )
+
+
+def _predicted_answer(task: PracticeTask) -> PredictedAnswer:
+    return PredictedAnswer(
+        task.topic,
+        task.difficulty,
+        task.lnirt_model_version,
+        task.predicted_correct,
+        bool(task.is_correct),
+        task.predicted_time_seconds,
+        task.predicted_time_low,
+        task.predicted_time_high,
+        task.actual_time_seconds,
+        task.completed_at,
+    )
+
+
+def _drift_row(window: int, source: Source, number: int, done: list[tuple[datetime, PracticeTask]]) -> DriftRow:
+    tasks = [task for _, task in done]
+    ratios = _log_ratios(tasks)
+    return DriftRow(
+        window,
+        source,
+        number,
+        len(tasks),
+        sum(task.predicted_correct for task in tasks),
+        _correct(tasks),
+        sum((task.predicted_correct - bool(task.is_correct)) ** 2 for task in tasks),
+        len(ratios),
+        sum(ratios),
+        min(at for at, _ in done),
+        max(at for at, _ in done),
     )
 
 

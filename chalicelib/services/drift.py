@@ -1,0 +1,122 @@
+"""Whether predictions are still what they were: where the newest came from, and how they stood to the results.
+
+The newest completions of all students are cut into windows of equal size. In each, the fallback rate is the share that
+the embedding model did not predict, and the calibration is that of the predictions by a model. A small window has a
+calibration error by chance alone; it is told beside it, so that noise is not taken for drift.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from chalicelib.domain.predictions import Source
+from chalicelib.domain.results import DriftRow
+from chalicelib.services.analytics import N_BINS, AnalyticsStore
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Completions by where their prediction came from."""
+
+    embedding: int
+    lnirt: int
+    default: int
+
+
+@dataclass(frozen=True, slots=True)
+class DriftWindow:
+    """Completions that follow each other. What has nothing to be judged by is null.
+
+    All figures but ``n``, ``sources`` and ``fallback_rate`` are of predictions by a model; the error by chance is what
+    perfectly calibrated predictions could be expected to show in so few answers.
+    """
+
+    n: int
+    first_completed_at: datetime
+    last_completed_at: datetime
+    sources: Sources
+    fallback_rate: float
+    accuracy: float | None
+    predicted_accuracy: float | None
+    brier_score: float | None
+    expected_calibration_error: float | None
+    calibration_error_by_chance: float | None
+    time_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """The newest completions of all students, in all and by window, newest first. ``fallback_rate`` of none is null."""
+
+    n: int
+    sources: Sources
+    fallback_rate: float | None
+    windows: list[DriftWindow]
+
+
+def drift(store: AnalyticsStore, limit: int, window: int) -> Drift:
+    """The ``limit`` newest completions in windows of ``window``; the oldest window may hold fewer."""
+    rows = store.drift(limit, window, N_BINS)
+    by_window: dict[int, list[DriftRow]] = defaultdict(list)
+    for row in rows:
+        by_window[row.window].append(row)
+    n = sum(row.n for row in rows)
+    sources = _sources(rows)
+    return Drift(
+        n, sources, 1 - sources.embedding / n if n else None, [_window(by_window[key]) for key in sorted(by_window)]
+    )
+
+
+def _sources(rows: Sequence[DriftRow]) -> Sources:
+    def count(source: Source) -> int:
+        return sum(row.n for row in rows if row.source is source)
+
+    return Sources(count(Source.EMBEDDING), count(Source.LNIRT), count(Source.DEFAULT))
+
+
+def _window(rows: Sequence[DriftRow]) -> DriftWindow:
+    n, sources = sum(row.n for row in rows), _sources(rows)
+    judged = [row for row in rows if row.source is not Source.DEFAULT]
+    mean_log = _share(sum(row.sum_log_ratio for row in judged), sum(row.timed for row in judged))
+    n_judged = sum(row.n for row in judged)
+    error, by_chance = _calibration_errors(judged)
+    return DriftWindow(
+        n=n,
+        first_completed_at=min(row.first_at for row in rows),
+        last_completed_at=max(row.last_at for row in rows),
+        sources=sources,
+        fallback_rate=1 - sources.embedding / n,
+        accuracy=_share(sum(row.correct for row in judged), n_judged),
+        predicted_accuracy=_share(sum(row.sum_predicted for row in judged), n_judged),
+        brier_score=_share(sum(row.sum_squared_error for row in judged), n_judged),
+        expected_calibration_error=error,
+        calibration_error_by_chance=by_chance,
+        time_ratio=None if mean_log is None else math.exp(mean_log),
+    )
+
+
+def _calibration_errors(rows: Sequence[DriftRow]) -> tuple[float | None, float | None]:
+    """(expected calibration error, the same of perfect calibration) over bins of the predicted chance.
+
+    The share of correct answers among n with chance p is off by sqrt(2 p (1 - p) / (pi n)) on average: the mean
+    absolute deviation of a normal distribution.
+    """
+    n = sum(row.n for row in rows)
+    by_bin: dict[int, list[DriftRow]] = defaultdict(list)
+    for row in rows:
+        by_bin[row.bin].append(row)
+    error = by_chance = 0.0
+    for group in by_bin.values():
+        size = sum(row.n for row in group)
+        predicted = sum(row.sum_predicted for row in group) / size
+        error += abs(sum(row.correct for row in group) / size - predicted) * size
+        by_chance += math.sqrt(2 * predicted * (1 - predicted) / (math.pi * size)) * size
+    return _share(error, n), _share(by_chance, n)
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
