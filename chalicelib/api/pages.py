@@ -9,12 +9,13 @@ deployment changes every address at once, and scripts of two versions never meet
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from string import Template
 
+import msgspec
 from chalice.app import Request, Response
 
 from chalicelib.api.routing import Access, Routes, View
@@ -42,11 +43,13 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
+_IMPORT = re.compile(r'\bfrom "\./([\w.-]+\.js)";$', re.MULTILINE)
+"""A static import of a module of ours, as all of them are written."""
+
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """A page: its path below the root, its title, and whether it shows the navigation of signed-in students.
 
     Its content is ``<name>.html`` and its script ``<name>.js``, where the name is the last part of the path.
@@ -93,6 +96,17 @@ def version() -> str:
     return digest.hexdigest()[:12]
 
 
+def scripts_behind(script: str) -> list[str]:
+    """All modules that a script imports, also by others: named in the page, they are fetched at once and together."""
+    found: dict[str, None] = {}
+    waiting = [script]
+    while waiting:
+        imported = _IMPORT.findall(assets()[waiting.pop()])
+        waiting += [name for name in imported if name not in found]
+        found |= dict.fromkeys(imported)
+    return sorted(found)
+
+
 @cache
 def html(name: str) -> str:
     """The finished document of a page."""
@@ -103,6 +117,9 @@ def html(name: str) -> str:
         "title": page.title,
         "script": f"{page.name}.js",
     }
+    values["preloads"] = "\n".join(
+        f'<link rel="modulepreload" href="{values["assets"]}{script}">' for script in scripts_behind(values["script"])
+    )
     values |= {f"on_{other}": ' aria-current="page"' if other == name else "" for other in PAGES}
     values["training_panel"] = _part("training_panel", values)
     values["header"] = _part("header" if page.signed_in else "header_public", values)

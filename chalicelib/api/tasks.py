@@ -31,7 +31,7 @@ def create_task(container: Container, caller: Caller, body: TaskBody) -> TaskAns
 )
 def list_tasks(container: Container, caller: Caller, query: TaskQuery) -> Reply:
     """A page of the caller's tasks."""
-    wanted = TaskFilter(query.subject, query.topic, query.completed)
+    wanted = TaskFilter(query.subject, query.topic, query.completed, query.q)
     page = tasks.list_tasks(container.tasks, caller.user_id, wanted, query.limit, query.cursor)
     return Reply([task_answer(task, TaskAnswer) for task in page.tasks], _link(query, page.next_cursor))
 
@@ -84,7 +84,7 @@ def _link(query: TaskQuery, cursor: str | None) -> dict[str, str]:
     if cursor is None:
         return {}
     parameters: dict[str, Any] = {"limit": query.limit, "cursor": cursor}
-    parameters |= {name: getattr(query, name) for name in ("subject", "topic") if getattr(query, name) is not None}
+    parameters |= {name: getattr(query, name) for name in ("subject", "topic", "q") if getattr(query, name) is not None}
     if query.completed is not None:
         parameters["completed"] = str(query.completed).lower()
     return {"Link": f'<practice-tasks?{urlencode(parameters)}>; rel="next"'}

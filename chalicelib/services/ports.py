@@ -28,11 +28,15 @@ class PredictionContext:
 
 @dataclass(frozen=True, slots=True)
 class TaskFilter:
-    """Which of a student's tasks to list; subject and topic are keys."""
+    """Which of a student's tasks to list; subject and topic are keys.
+
+    ``search`` is found in the subject, the topic or the task's content, whatever its case.
+    """
 
     subject: str | None = None
     topic: str | None = None
     completed: bool | None = None
+    search: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

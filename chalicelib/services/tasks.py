@@ -60,6 +60,7 @@ def list_tasks(tasks: TaskStore, user_id: str, wanted: TaskFilter, limit: int, c
         None if wanted.subject is None else name_key(wanted.subject),
         None if wanted.topic is None else name_key(wanted.topic),
         wanted.completed,
+        wanted.search,
     )
     found = tasks.page(user_id, by_key, limit + 1, None if cursor is None else _position_of(cursor))
     if len(found) <= limit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
@@ -66,6 +67,18 @@ _SET_SESSION = text(
     WHERE id = CAST(:task_id AS uuid) AND user_id = :user_id RETURNING {TASK_COLUMNS}
     """
 )
+
+_FOUND = (
+    "(strpos(subject_key, CAST(:key AS text)) > 0 OR strpos(topic_key, CAST(:key AS text)) > 0 "
+    "OR task_content ILIKE CAST(:pattern AS text))"
+)
+"""Read row by row along the index that the list needs anyway: a student has thousands of tasks, not millions."""
+
+
+def _containing(search: str) -> str:
+    """The LIKE pattern of texts that contain ``search``, none of whose characters is special in it."""
+    escaped = re.sub(r"([\\%_])", r"\\\1", search)
+    return f"%{escaped}%"
 
 
 def canonical_id(task_id: str) -> str:
@@ -155,6 +168,9 @@ class PostgresTaskStore:
                 values[column] = value
         if wanted.completed is not None:
             conditions.append("completed" if wanted.completed else "NOT completed")
+        if wanted.search is not None:
+            conditions.append(_FOUND)
+            values["key"], values["pattern"] = name_key(wanted.search), _containing(wanted.search)
         if before is not None:
             conditions.append("(created_at, id) < (CAST(:created_at AS timestamptz), CAST(:before_id AS uuid))")
             values["created_at"], values["before_id"] = before

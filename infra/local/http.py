@@ -26,6 +26,7 @@ from chalice.local import (
 )
 
 from chalicelib.api import fallback
+from infra.local.compression import compressed
 from infra.local.connections import KeptConnection
 
 log = logging.getLogger("studysmart.http")
@@ -74,6 +75,12 @@ class Handler(KeptConnection, ChaliceRequestHandler):  # type: ignore[misc]
 
     def _send_http_response_with_body(self, code: int, headers: dict[str, Any], body: str | bytes) -> None:
         if self.command != "HEAD":
+            packed = compressed(
+                body if isinstance(body, bytes) else body.encode(), self.headers["Accept-Encoding"] or ""
+            )
+            if packed is not None:
+                body = packed
+                headers["Content-Encoding"] = "gzip"
             super()._send_http_response_with_body(code, headers, body)
             return
         self.send_response(code)

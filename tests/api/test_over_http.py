@@ -155,6 +155,17 @@ def test_doubled_headers_break_nothing(backend: Backend) -> None:
     assert re.match(r"HTTP/1\.1 401 ", status_line)
 
 
+def test_what_is_large_is_compressed_for_those_who_can_read_it(client: httpx.Client) -> None:
+    plain = client.get("/openapi.json", headers={"Accept-Encoding": "identity"})
+    packed = client.get("/openapi.json", headers={"Accept-Encoding": "br, gzip;q=0.5"})
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.num_bytes_downloaded < plain.num_bytes_downloaded / 3
+    assert packed.json() == plain.json()
+    assert "content-encoding" not in client.get("/").headers
+    assert "content-encoding" not in client.get("/openapi.json", headers={"Accept-Encoding": "gzip;q=0"}).headers
+
+
 def test_a_head_request_has_no_body_and_keeps_the_connection(client: httpx.Client) -> None:
     assert client.head("/").content == b""
     assert client.get("/").status_code == 200

@@ -127,6 +127,16 @@ def test_following_the_link_header_gives_each_task_once(student: Api) -> None:
     assert link is None
 
 
+def test_a_search_is_kept_in_the_link_header(student: Api) -> None:
+    ids = [create(student, task_content=f"find me & you {n}")["id"] for n in range(3)]
+    create(student)
+    first = student.get(f"/practice-tasks?limit=2&q={quote('FIND me & ')}")
+    assert [task["id"] for task in first.json] == ids[:0:-1]
+    link = re.fullmatch(r'<(.+)>; rel="next"', first.headers["link"])
+    assert link is not None
+    assert [task["id"] for task in student.get(f"/{link[1]}").json] == ids[:1]
+
+
 def test_the_last_page_has_no_link(student: Api) -> None:
     create(student)
     assert "link" not in student.get("/practice-tasks?limit=1").headers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -286,6 +287,17 @@ def test_a_page_is_filtered_by_keys_and_completion(stores: Stores) -> None:
     assert [t.id for t in stores.tasks.page("ada", TaskFilter(completed=True), 9, None)] == [wanted.id]
     assert len(stores.tasks.page("ada", TaskFilter(subject="maths"), 9, None)) == 2
     assert stores.tasks.page("ada", TaskFilter(subject="maths", completed=False, topic="älgebra"), 9, None) == []
+
+
+def test_a_search_looks_into_names_and_content_whatever_the_case(stores: Stores) -> None:
+    new = replace(new_task("Älgebra", "Maths"), task_content="Take 50 % of c_d\\e")
+    wanted = stores.tasks.insert("ada", new, DEFAULT_PREDICTION)
+    stores.tasks.insert("ada", replace(new, topic="Geometry", task_content="Take 50 of cad"), DEFAULT_PREDICTION)
+    for search in ("älg", "50 %", "C_D", "d\\e", " Älgebra"):
+        assert [t.id for t in stores.tasks.page("ada", TaskFilter(search=search), 9, None)] == [wanted.id], search
+    assert len(stores.tasks.page("ada", TaskFilter(search="MATHS"), 9, None)) == 2
+    assert stores.tasks.page("ada", TaskFilter(search="álgebra"), 9, None) == []
+    assert stores.tasks.page("ada", TaskFilter(search="maths", completed=True), 9, None) == []
 
 
 def test_the_newest_task_of_a_subject_is_found_however_it_is_written(stores: Stores) -> None:

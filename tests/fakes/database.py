@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from msgspec.structs import replace
 
 from chalicelib.domain.errors import DatabaseUnavailableError, NotFoundError, UnauthenticatedError
 from chalicelib.domain.predictions import Prediction
@@ -15,6 +17,11 @@ from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key
 from chalicelib.domain.training import Counted, TrackerRow, TrainingPolicy, TrainingRequest
 from chalicelib.features.practice_state import Answer, UserState, replay
 from chalicelib.services.ports import Completion, PredictionContext, TaskFilter
+
+
+def _found(task: PracticeTask, search: str) -> bool:
+    key = name_key(search)
+    return key in name_key(task.subject) or key in name_key(task.topic) or search.lower() in task.task_content.lower()
 
 
 def _row(cohort: str) -> TrackerRow:
@@ -174,6 +181,7 @@ class MemoryTaskStore:
                 and wanted.subject in (None, name_key(task.subject))
                 and wanted.topic in (None, name_key(task.topic))
                 and wanted.completed in (None, task.completed)
+                and (wanted.search is None or _found(task, wanted.search))
                 and (before is None or (task.created_at, task.id) < before)
             ]
         return sorted(found, key=lambda task: (task.created_at, task.id), reverse=True)[:limit]
