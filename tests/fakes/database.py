@@ -11,6 +11,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from msgspec.structs import replace
+
 from chalicelib.domain.errors import DatabaseUnavailableError, NotFoundError, UnauthenticatedError
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key
