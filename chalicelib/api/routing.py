@@ -13,7 +13,6 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum
 from functools import wraps
 from typing import Any, TypeVar
@@ -49,17 +48,15 @@ class Access(Enum):
     ADMIN = "admin"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """A view's answer where it is more than a value: a status of its own, or headers."""
 
     value: Any
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     status: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True):
     """What a route declares: enough to serve it, and to describe it in OpenAPI."""
 
     method: str

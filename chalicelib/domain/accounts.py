@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 ADMIN_GROUP = "admins"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who makes a request, as the verified access token says."""
 
     user_id: str
@@ -20,8 +19,7 @@ class Caller:
         return ADMIN_GROUP in self.groups
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(msgspec.Struct, frozen=True):
     """A student's account, field for field as the HTTP contract shows it."""
 
     id: str

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -29,8 +29,7 @@ Row = int | IntArray
 """Which row of a table is meant, by one prediction or by each of N."""
 
 
-@dataclass(frozen=True, slots=True)
-class Functions:
+class Functions(msgspec.Struct, frozen=True):
     """What formulas need beyond arithmetic, of floats or of arrays; ``where(condition, yes, no)`` computes both.
 
     ``some(condition)`` says whether it holds for any prediction.

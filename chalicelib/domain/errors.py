@@ -5,15 +5,14 @@ Layers below the API raise these; one table in :mod:`chalicelib.api.errors` maps
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
 class StudySmartError(Exception):
     """Root of all errors that the product raises on purpose."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """One fault in an input: where it is, what is wrong with it, and a stable code for it."""
 
     loc: tuple[str | int, ...]

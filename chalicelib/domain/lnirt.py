@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -133,16 +134,14 @@ class LnirtParameters:
         return np.column_stack([*of_cells, of_topics.repeat(N_LEVELS, axis=0)])
 
 
-@dataclass(frozen=True, slots=True)
-class SuccessPrior:
+class SuccessPrior(msgspec.Struct, frozen=True):
     """What LNIRT expects of an answer's correctness."""
 
     logit: Column
     offset: Column
 
 
-@dataclass(frozen=True, slots=True)
-class TimePrior:
+class TimePrior(msgspec.Struct, frozen=True):
     """What LNIRT expects of an answer's time. ``log_seconds`` is the median's logarithm."""
 
     log_seconds: Column

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 DEFAULT_CORRECT = 0.5
 """Predicted probability of a correct answer while nothing is known."""
@@ -20,8 +21,7 @@ class Source(StrEnum):
     DEFAULT = "default"
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True):
     """What a student is expected to do on a task.
 
     ``correct`` is a probability in 0..1; ``seconds`` the median time in whole seconds, with an 80 % interval

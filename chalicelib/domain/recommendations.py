@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class TopicChoice:
+class TopicChoice(msgspec.Struct, frozen=True):
     """One topic that may be recommended. ``subject`` and ``topic`` are as last written, ``topic_key`` is normalised.
 
     ``own`` is True where the student has tasks on it, False where it is only known from others.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+import msgspec
 
 MAX_NAME_LENGTH = 200
 """Characters that a subject or a topic may have."""
@@ -47,8 +48,7 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.strip()).casefold()).strip()
 
 
-@dataclass(frozen=True, slots=True)
-class NewTask:
+class NewTask(msgspec.Struct, frozen=True):
     """What a student sends to create a task, already validated."""
 
     subject: str
@@ -61,8 +61,7 @@ class NewTask:
     study_session_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """How a student did on a task.
 
     ``seconds`` is 0 to 86,400. Clients send whole seconds, so 0 is a real answer; its logarithm is not,
@@ -73,8 +72,7 @@ class Result:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class PracticeTask:
+class PracticeTask(msgspec.Struct, frozen=True):
     """A stored task, field for field as the HTTP contract shows it."""
 
     id: str

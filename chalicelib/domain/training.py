@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 
 class TrainingState(StrEnum):
     """What ``/model/status`` says of the training."""
@@ -17,16 +19,14 @@ class TrainingState(StrEnum):
     RUNNING = "running"
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingPolicy:
+class TrainingPolicy(msgspec.Struct, frozen=True):
     """When a completion triggers a training."""
 
     threshold: int = 5
     minimum_samples: int = 10
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingRequest:
+class TrainingRequest(msgspec.Struct, frozen=True):
     """The message on the training queue."""
 
     request_id: str
@@ -40,8 +40,7 @@ class TrainingRequest:
         return f"{self.requested_at:%Y%m%dT%H%M%SZ}-{self.request_id.replace('-', '')[:8]}"
 
 
-@dataclass(frozen=True, slots=True)
-class TrackerRow:
+class TrackerRow(msgspec.Struct, frozen=True):
     """One row of ``embedding_model_tracker``. ``lease_live`` is judged by the database's clock."""
 
     cohort: str
@@ -66,8 +65,7 @@ class TrackerRow:
         return TrainingState.RUNNING if self.lease_live else TrainingState.QUEUED
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(msgspec.Struct, frozen=True):
     """What one counted completion did to the tracker; ``request`` is set when it triggered a training."""
 
     counter: int
@@ -76,8 +74,7 @@ class Counted:
     request: TrainingRequest | None
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingNote:
+class TrainingNote(msgspec.Struct, frozen=True):
     """The ``training`` member of a completion's answer."""
 
     counter: int

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 
+import msgspec
 import numpy as np
 
 from chalicelib.domain.lnirt import ABILITY_GRID, N_LEVELS, FloatArray, IntArray, LnirtParameters, grid_log_likelihoods
 from chalicelib.features.population import Population
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True):
     """What a state tells: ``log_likelihood`` (G,) of abilities, the speed's sums, ``traits`` (K * K + K,)."""
 
     log_likelihood: FloatArray

@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import overload
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -42,8 +43,7 @@ STATE_SCHEMA = 2
 """Raised whenever the meaning of a stored row changes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """One completed task as the state sees it.
 
     ``topic`` is a key (:func:`chalicelib.domain.tasks.name_key`), ``difficulty`` 1..4. ``seconds`` of None or 0

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property
 
+import msgspec
 import numpy as np
 
 from chalicelib.domain.columns import OF_FLOATS, Column, Columns, Row
@@ -36,8 +36,7 @@ N_DECAYED = 5
 """Decayed sums of a summary: successes, failures, expected successes, log seconds beyond intensity, timed answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Summaries:
+class Summaries(msgspec.Struct, frozen=True):
     """The past as one prediction sees it, in floats, or as N see it, in arrays of N rows.
 
     ``topic`` row of the LNIRT parameters, ``level`` 0..3, ``n_answers``. Same topic by level, 4 columns each:
@@ -118,8 +117,8 @@ class SeenState:
         past = self._each(list(topics.items()), now)
         which = [position[topic] for topic, _ in wanted]
         columns = {
-            field.name: np.array([getattr(one, field.name) for one in past]).take(which, axis=0)
-            for field in fields(Summaries)
+            name: np.array([getattr(one, name) for one in past]).take(which, axis=0)
+            for name in Summaries.__struct_fields__
         }
         return Summaries(**{**columns, "level": np.array([difficulty - 1 for _, difficulty in wanted])})
 

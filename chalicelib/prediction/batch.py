@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -23,8 +23,7 @@ POOLED_CHUNK = 20_000
 """Answers whose pooled vectors are in memory at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(msgspec.Struct, frozen=True):
     """A table's inputs under given parameters and vocabulary, row by row of the table.
 
     ``dense`` (N, D) before standardisation; priors (N,); ``log_seconds_variance`` (N,); embedding rows (N,).
@@ -42,8 +41,7 @@ class History:
     topic_known: npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryPredictions:
+class HistoryPredictions(msgspec.Struct, frozen=True):
     """What the whole chain would have served, (N,) each: probability, log seconds, and its interval (log seconds).
 
     Intervals are NaN where a served prediction would have none.
@@ -88,10 +86,10 @@ def read_history(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabul
 def joined(parts: Sequence[History], rows: IntArray) -> History:
     """One history of several; ``rows`` (N,) says which row of the whole each of the parts' rows is, part by part."""
     columns: dict[str, Any] = {}
-    for field in fields(History):
-        values = np.concatenate([getattr(part, field.name) for part in parts])
-        columns[field.name] = np.empty_like(values)
-        columns[field.name][rows] = values
+    for name in History.__struct_fields__:
+        values = np.concatenate([getattr(part, name) for part in parts])
+        columns[name] = np.empty_like(values)
+        columns[name][rows] = values
     return History(**columns)
 
 

@@ -8,13 +8,15 @@ to the prediction. This costs two predictions per group, so it is done only wher
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.predictions import Prediction, Source
@@ -56,8 +58,7 @@ _NAMES: Mapping[Group, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Influence:
+class Influence(msgspec.Struct, frozen=True):
     """How one group moved a prediction: ``probability`` and ``seconds`` are signed, positive where it raised them.
 
     ``seconds`` is null where the model knows nothing of times. ``text`` says the same in a sentence.
@@ -69,16 +70,14 @@ class Influence:
     seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(msgspec.Struct, frozen=True):
     """What one prediction is made from."""
 
     past: Summaries
     state: UserState
 
 
-@dataclass(frozen=True, slots=True)
-class _Others:
+class _Others(msgspec.Struct, frozen=True):
     """What is put in a group's place: a newcomer's, or the student's own had they never met the topic."""
 
     newcomer: _Known
@@ -185,7 +184,7 @@ def _without_overall_record(known: _Known, instead: _Others) -> _Known:
 
 def _without_recent_answers(known: _Known, _instead: _Others) -> _Known:
     """The user-wide decayed sums, and the pooled vector of all topics, keep the asked topic's answers only."""
-    return _Known(replace(known.past, overall=known.past.same), replace(known.state, rows=()))
+    return _Known(replace(known.past, overall=known.past.same), dataclasses.replace(known.state, rows=()))
 
 
 def _without_course(known: _Known, _instead: _Others) -> _Known:
@@ -199,7 +198,7 @@ def _without_pause(known: _Known, instead: _Others) -> _Known:
 
 
 def _without_student(known: _Known, instead: _Others) -> _Known:
-    return replace(known, state=replace(known.state, user_id=instead.newcomer.state.user_id))
+    return replace(known, state=dataclasses.replace(known.state, user_id=instead.newcomer.state.user_id))
 
 
 def _at_medium_difficulty(known: _Known, _instead: _Others) -> _Known:

@@ -13,7 +13,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from chalicelib.domain.errors import ModelError, NotFoundError, RegistryUnavailableError
 from chalicelib.prediction.predictor import MODEL_FILES, Predictor
@@ -25,8 +26,7 @@ RETRY_SECONDS = 5.0
 """How long after a failed look the next one is made."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
+class _Loaded(msgspec.Struct, frozen=True):
     predictor: Predictor | None
     etag: str | None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+
+import msgspec
 
 from chalicelib.domain.errors import ModelError, UnavailableError
 from chalicelib.services.ports import ModelRegistry, Tracker, TrainingQueue
@@ -16,8 +17,7 @@ OK = "ok"
 UNAVAILABLE = "unavailable"
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(msgspec.Struct, frozen=True):
     """The answer of ``GET /health``, field for field."""
 
     status: str

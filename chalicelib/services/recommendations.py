@@ -14,9 +14,10 @@ fixed weights (Settles and Meeder 2016, "A trainable spaced repetition model for
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
+
+import msgspec
 
 from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.recommendations import TopicChoice
@@ -57,8 +58,7 @@ class RecommendationStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """One topic and difficulty with what is predicted on it.
 
     ``retention`` is the chance that the topic is still remembered, ``known`` the smoothed share of right answers on
@@ -73,8 +73,7 @@ class Candidate:
     days: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Recommendation:
+class Recommendation(msgspec.Struct, frozen=True):
     """One thing to practise. ``score`` is greater for what fits better; ``reason`` says why in a sentence."""
 
     subject: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.training import TrackerRow, TrainingPolicy, TrainingRequest, TrainingState
@@ -36,8 +37,7 @@ def at_once(work: Callable[[], None]) -> None:
     work()
 
 
-@dataclass(frozen=True, slots=True)
-class ModelStatus:
+class ModelStatus(msgspec.Struct, frozen=True):
     """The answer of ``GET /model/status``, field for field."""
 
     counter: int

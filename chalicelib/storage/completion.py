@@ -13,9 +13,9 @@ Every writer takes its locks in this order: users, practice_tasks, practice_stat
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, replace
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import Connection, text
 
 from chalicelib.domain.errors import NotFoundError
@@ -146,8 +146,7 @@ _UNCOUNT = text(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """What one statement reads of a task that a result was sent for.
 
     ``version`` is that of the student's row, ``moment`` the database's time, ``before`` the state on the task's topic
@@ -211,7 +210,7 @@ def complete(
     session, counter, total, live_request, requested_at = row
     mine = live_request is not None and str(live_request) == values["request_id"]
     request = TrainingRequest(values["request_id"], cohort, requested_at, "threshold") if mine else None
-    done = replace(
+    done = msgspec.structs.replace(
         task,
         completed=True,
         is_correct=result.is_correct,

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from pg8000 import legacy
 from pg8000.converters import TIMESTAMPTZ, make_params, timestamptz_in
 
@@ -21,8 +21,7 @@ KEPT_STATEMENTS = 100
 """Statements that a connection keeps prepared; the one that was not used for the longest time makes room."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
+class _Prepared(msgspec.Struct, frozen=True):
     name: bytes
     columns: list[dict[str, Any]] | None
     readers: list[Any]

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from chalicelib.domain.errors import LeaseLostError
@@ -133,8 +133,7 @@ class LeaseAnswer(StrEnum):
     BUSY = "busy"
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True):
     """The right to train for one request until ``expires_at`` (the database's clock)."""
 
     request: TrainingRequest

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import msgspec
 from botocore.exceptions import ClientError
 
 from chalicelib.domain.errors import QueueUnavailableError
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("studysmart.queue")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """One delivery of a message. ``request`` is None when the body is not a training request."""
 
     receipt: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -290,9 +289,11 @@ def test_a_page_is_filtered_by_keys_and_completion(stores: Stores) -> None:
 
 
 def test_a_search_looks_into_names_and_content_whatever_the_case(stores: Stores) -> None:
-    new = replace(new_task("Älgebra", "Maths"), task_content="Take 50 % of c_d\\e")
-    wanted = stores.tasks.insert("ada", new, DEFAULT_PREDICTION)
-    stores.tasks.insert("ada", replace(new, topic="Geometry", task_content="Take 50 of cad"), DEFAULT_PREDICTION)
+    texts = {"Älgebra": "Take 50 % of c_d\\e", "Geometry": "Take 50 of cad"}
+    wanted, _ = (
+        stores.tasks.insert("ada", NewTask("Maths", topic, Difficulty.HARD, content), DEFAULT_PREDICTION)
+        for topic, content in texts.items()
+    )
     for search in ("älg", "50 %", "C_D", "d\\e", " Älgebra"):
         assert [t.id for t in stores.tasks.page("ada", TaskFilter(search=search), 9, None)] == [wanted.id], search
     assert len(stores.tasks.page("ada", TaskFilter(search="MATHS"), 9, None)) == 2

@@ -11,8 +11,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from msgspec.structs import replace
-
 from chalicelib.domain.errors import DatabaseUnavailableError, NotFoundError, UnauthenticatedError
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key

@@ -8,6 +8,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -93,7 +94,7 @@ def test_predictions_after_an_answer_are_those_that_would_be_served() -> None:
         state = state_before(table, row)
         for outcome, batch in zip((True, False), both, strict=True):
             known, key = dict(rows_by_key(state)), (answer.topic, answer.difficulty)
-            known[key] = advance(known.get(key), dataclasses.replace(answer, is_correct=outcome), state.n_answers)
+            known[key] = advance(known.get(key), msgspec.structs.replace(answer, is_correct=outcome), state.n_answers)
             after = UserState(state.user_id, state.n_answers + 1, tuple(known.values()))
             served = predict(predictor, after, answer.topic, answer.difficulty, answer.at or datetime.now(UTC))
             assert batch[row] == pytest.approx(served.correct, abs=1e-5)

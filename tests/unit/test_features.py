@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -99,7 +99,7 @@ def test_a_whole_history_gives_what_each_stored_state_gives(table: AnswerTable, 
             state = state_before(table, row)
             topic, difficulty = table.topics[table.topic[row]], int(table.difficulty[row])
             one = summarise_state(state, topic, difficulty, time_of(table, row), model, population)
-            for field in dataclasses.fields(one):
+            for field in msgspec.structs.fields(one):
                 expected: Any = getattr(one, field.name)
                 np.testing.assert_allclose(
                     getattr(batch, field.name)[i], expected, rtol=1e-6, atol=1e-6, err_msg=field.name
@@ -136,7 +136,7 @@ def test_the_dense_columns_do_not_know_how_the_last_answer_on_the_asked_topic_wa
     columns, lasts, abilities = [], [], []
     for outcome in (True, False):
         changed = list(answers)
-        changed[latest] = dataclasses.replace(answers[latest], is_correct=outcome)
+        changed[latest] = msgspec.structs.replace(answers[latest], is_correct=outcome)
         past = summarise_state(replay("a", changed), asked, difficulty, answers[-1].at, model, population)
         columns.append(dense_columns(past, model, time_priors(past, model)))
         lasts.append(past.last)
@@ -227,7 +227,7 @@ def test_advancing_out_of_order_is_refused() -> None:
     first, second = answers_of(table, [0, 1])
     row = advance(None, first, 3)
     with pytest.raises(ValueError, match="does not follow"):
-        advance(row, dataclasses.replace(second, difficulty=first.difficulty), 3)
+        advance(row, msgspec.structs.replace(second, difficulty=first.difficulty), 3)
 
 
 def test_decayed_sums_survive_storage_exactly() -> None:

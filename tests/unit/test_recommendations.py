@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -120,7 +120,7 @@ def test_the_summaries_of_many_are_those_of_each(row: int) -> None:
     many = summarise_many(before, WANTED, NOW, model, population)
     for i, (topic, difficulty) in enumerate(WANTED):
         one = summarise_state(before, topic, difficulty, NOW, model, population)
-        for field in dataclasses.fields(one):
+        for field in msgspec.structs.fields(one):
             expected = getattr(one, field.name)
             np.testing.assert_allclose(
                 getattr(many, field.name)[i], expected, rtol=1e-9, atol=1e-12, err_msg=field.name
@@ -140,5 +140,5 @@ def test_networks_that_overflow_fall_back_to_lnirt_and_say_why(caplog: pytest.Lo
     for found, wanted in zip(many, WANTED, strict=True):
         alone = predict(predictor, before, *wanted, NOW)
         assert found.correct == pytest.approx(alone.correct, abs=1e-12)
-        assert dataclasses.replace(found, correct=alone.correct) == alone
+        assert msgspec.structs.replace(found, correct=alone.correct) == alone
     assert any(message.startswith("Embedding model prediction failed") for message in caplog.messages)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from chalicelib.domain.columns import Columns, Row, columns_of, functions_for, picked, side_by_side
 from chalicelib.features.practice_state import (
@@ -109,7 +110,7 @@ def test_a_prediction_is_the_same_from_rows_in_any_order_and_from_columns(
         for other in (kept_as_columns(state), shuffled):
             found = predict(predictor, other, topic, difficulty, now)
             assert found.correct == pytest.approx(expected.correct, abs=1e-6)
-            assert replace(found, correct=0.0) == replace(expected, correct=0.0)
+            assert structs.replace(found, correct=0.0) == structs.replace(expected, correct=0.0)
 
 
 @given(st.integers(1, 4), st.integers(0, 2**32 - 1))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -266,7 +267,7 @@ def test_no_network_predicts_less_after_a_success_than_after_a_failure() -> None
         (answer,) = answers_of(table, [row])
         chances = []
         for outcome in (True, False):
-            changed = dataclasses.replace(answer, is_correct=outcome)
+            changed = msgspec.structs.replace(answer, is_correct=outcome)
             known = dict(rows_by_key(state))
             key = (answer.topic, answer.difficulty)
             known[key] = advance(known.get(key), changed, state.n_answers)
@@ -282,7 +283,7 @@ def test_where_nothing_is_known_of_the_population_a_history_is_read_in_its_own_o
     assert not len(vocabulary.population.paths.keys)
     assert vocabulary.population.traits.n_traits == 0
     by_others = read_history_by_others(table, everything, lnirt, vocabulary, 0)
-    for field in dataclasses.fields(by_others):
+    for field in msgspec.structs.fields(by_others):
         alone = getattr(read_history(table, lnirt, vocabulary), field.name)
         np.testing.assert_allclose(getattr(by_others, field.name), alone, atol=1e-6, err_msg=field.name)
 
