@@ -23,7 +23,7 @@ from chalice.app import Chalice, Rate
 
 from chalicelib import wiring
 from chalicelib.api import analytics, auth, fallback, model, pages, predictions, recommendations, root, tasks
-from chalicelib.services import training
+from chalicelib.services import models, training
 
 app = Chalice(app_name="studysmart", configure_logs=False)
 
@@ -38,6 +38,13 @@ def sweep_training_requests(_event: Any) -> None:
     """Send again what was never sent, and free requests whose worker is gone."""
     container = wiring.current()
     training.sweep(container.tracker, container.queue)
+
+
+@app.schedule(Rate(1, unit=Rate.HOURS))  # type: ignore[untyped-decorator]  # Chalice has no types
+def prune_models(_event: Any) -> None:
+    """Delete the versions beyond the retention: with a role of its own, as neither API nor training may delete."""
+    container = wiring.current()
+    models.prune(container.registry, container.settings.cohort, container.settings.retained_versions)
 
 
 gc.freeze()

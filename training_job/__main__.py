@@ -1,7 +1,6 @@
 """The training worker: ``python -m training_job`` polls the queue, ``--once`` deals with one message and ends.
 
-The container runs exactly this. It is the composition root of the training job: the only place here that reads
-the environment.
+The container runs exactly this, unless it is a Lambda, to which SQS brings the messages (:mod:`.lambda_handler`).
 """
 
 from __future__ import annotations
@@ -15,39 +14,15 @@ import time
 from types import FrameType
 
 from chalicelib import logs
-from chalicelib.config import Settings, settings_from
+from chalicelib.config import settings_from
 from chalicelib.domain.errors import ConfigurationError, UnavailableError
-from chalicelib.domain.training import TrainingPolicy
-from chalicelib.storage.aws import aws_client
-from chalicelib.storage.database import connect
-from chalicelib.storage.model_registry import S3ModelRegistry
-from chalicelib.storage.tracker import PostgresTracker
-from chalicelib.storage.training_queue import SqsTrainingQueue
+from training_job.wiring import POLL_SECONDS, build
 from training_job.worker import Worker, WorkerStopped, handle, log_fields
 
 _log = logging.getLogger("studysmart.worker")
 
-POLL_SECONDS = 20
-"""How long one receive waits for a message: SQS's longest."""
-
 OUTAGE_SECONDS = 2.0
 """Pause after a service did not answer."""
-
-
-def build(settings: Settings) -> Worker:
-    """A worker on the services that the settings name."""
-    engine = connect(settings.database_url, pool_size=2)
-    sqs = aws_client("sqs", settings.aws_region, read_timeout=POLL_SECONDS + 10.0)
-    s3 = aws_client("s3", settings.aws_region, read_timeout=30.0)
-    return Worker(
-        engine=engine,
-        tracker=PostgresTracker(engine),
-        queue=SqsTrainingQueue(sqs, settings.training_queue_url),
-        registry=S3ModelRegistry(s3, settings.registry_bucket),
-        policy=TrainingPolicy(settings.training_threshold, settings.minimum_samples),
-        lease_seconds=settings.lease_seconds,
-        retained_versions=settings.retained_versions,
-    )
 
 
 def poll(worker: Worker, wait_seconds: int = POLL_SECONDS) -> bool:

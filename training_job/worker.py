@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -45,7 +46,6 @@ class Worker:
     registry: S3ModelRegistry
     policy: TrainingPolicy
     lease_seconds: float
-    retained_versions: int
 
 
 in_hand: TrainingRequest | None = None
@@ -59,31 +59,38 @@ def log_fields() -> dict[str, str | None]:
     return {"training_request_id": in_hand.request_id, "cohort": in_hand.cohort, "version": in_hand.version}
 
 
-def handle(worker: Worker, delivery: Delivery) -> None:
-    """Deal with one delivery: train, skip, leave to another worker, or let it come again."""
+def handle(worker: Worker, delivery: Delivery, limit: AbstractContextManager[None] | None = None) -> bool:
+    """Deal with one delivery: train, skip, leave to another worker, or let it come again.
+
+    The training runs inside ``limit``, where what it raises is a failure like any other. Returns whether the message
+    is done with and deleted; False: it comes again, or becomes a dead letter.
+    """
     request = delivery.request
     if request is None:
         _log.error("Background training failed: the message is no training request: %.200r", delivery.body)
         worker.queue.extend(delivery, 0)
-        return
+        return False
     lease = worker.tracker.take_lease(request, worker.lease_seconds)
     if lease is LeaseAnswer.STALE:
         _log.info("training request %s is over, its message is dropped", request.request_id)
         worker.queue.delete(delivery)
-    elif lease is LeaseAnswer.BUSY:
+        return True
+    if lease is LeaseAnswer.BUSY:
         _log.info("training request %s is being worked on, looking again later", request.request_id)
         worker.queue.extend(delivery, int(worker.lease_seconds) + 1)
-    else:
-        assert isinstance(lease, Lease)
-        global in_hand
-        in_hand = request
-        try:
-            _train(worker, delivery, request, lease)
-        finally:
-            in_hand = None
+        return False
+    assert isinstance(lease, Lease)
+    global in_hand
+    in_hand = request
+    try:
+        return _train(worker, delivery, request, lease, limit or nullcontext())
+    finally:
+        in_hand = None
 
 
-def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: Lease) -> None:
+def _train(
+    worker: Worker, delivery: Delivery, request: TrainingRequest, lease: Lease, limit: AbstractContextManager[None]
+) -> bool:
     started = time.monotonic()
     _log.info("Background training started")
 
@@ -93,7 +100,7 @@ def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: 
     heartbeat = Heartbeat(worker.tracker, lease, worker.lease_seconds, keep_hidden)
     try:
         keep_hidden(worker.lease_seconds)
-        with heartbeat:
+        with heartbeat, limit:
             trained = pipeline.run(
                 request, worker.engine, worker.registry, still_ours=heartbeat.renew, report=heartbeat.report
             )
@@ -107,7 +114,7 @@ def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: 
         )
     except TrainingSkipped as reason:
         _log.info("Background training skipped: %s", reason)
-        _skip(worker, delivery, heartbeat, str(reason))
+        return _skip(worker, delivery, heartbeat, str(reason))
     except LeaseLostError as error:
         _log.error("Background training failed: %s", error)
     except WorkerStopped:
@@ -123,7 +130,8 @@ def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: 
         _send_next(worker, following)
         # An operator may have moved the pointer since the publish.
         models.announce(worker.registry, worker.tracker, request.cohort)
-        models.prune(worker.registry, request.cohort, worker.retained_versions)
+        return True
+    return False
 
 
 def _send_next(worker: Worker, following: TrainingRequest | None) -> None:
@@ -136,13 +144,14 @@ def _send_next(worker: Worker, following: TrainingRequest | None) -> None:
         _log.error("training request was not sent and stamped, the sweeper will see to it: %s", error)
 
 
-def _skip(worker: Worker, delivery: Delivery, heartbeat: Heartbeat, reason: str) -> None:
+def _skip(worker: Worker, delivery: Delivery, heartbeat: Heartbeat, reason: str) -> bool:
     try:
         worker.tracker.skip_request(heartbeat.stop(), reason)
     except LeaseLostError as error:
         _log.warning("nothing to skip: %s", error)
-        return
+        return False
     worker.queue.delete(delivery)
+    return True
 
 
 def _fail(worker: Worker, delivery: Delivery, heartbeat: Heartbeat, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""``python -m infra.local.api``: the API on Chalice's local server, with the sweeper that AWS runs by a schedule."""
+"""``python -m infra.local.api``: the API on Chalice's local server, with what AWS runs by a schedule."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from chalicelib import logs, wiring
-from chalicelib.services import training
+from chalicelib.services import models, training
+from chalicelib.wiring import Container
 from infra.local.after_answer import AfterAnswer
 from infra.local.http import chalice_server
 from infra.local.processes import bound_socket, write_json
@@ -24,6 +26,7 @@ log = logging.getLogger("studysmart.local")
 _WARM_UP = ("/", "/docs", "/openapi.json", "/dashboard", "/health")
 
 _GRACE_SECONDS = 1.0
+_PRUNE_SECONDS = 60.0
 
 
 def warm_up(port: int) -> None:
@@ -44,15 +47,24 @@ def warm_up(port: int) -> None:
         connection.close()
 
 
-def sweep_forever(interval_seconds: float, stopped: threading.Event) -> None:
-    """Do at each interval what ``app.sweep_training_requests`` does on AWS by a schedule."""
+def repeat(work: Callable[[Container], object], interval_seconds: float, stopped: threading.Event) -> None:
+    """Do at each interval what ``app`` does on AWS by a schedule."""
     while not stopped.wait(interval_seconds):
         try:
-            container = wiring.current()
-            training.sweep(container.tracker, container.queue)
+            work(wiring.current())
         except Exception:
-            # Whatever happened once, the next minute is another chance; on AWS an invocation fails alone as well.
-            log.exception("sweeping failed")
+            # Whatever happened once, the next time is another chance; on AWS an invocation fails alone as well.
+            log.exception("%s failed", work.__name__)
+
+
+def sweep(container: Container) -> None:
+    """As ``app.sweep_training_requests``."""
+    training.sweep(container.tracker, container.queue)
+
+
+def prune(container: Container) -> None:
+    """As ``app.prune_models``."""
+    models.prune(container.registry, container.settings.cohort, container.settings.retained_versions)
 
 
 def main() -> int:
@@ -80,7 +92,8 @@ def main() -> int:
     warm_up(server.server_port)
     if arguments.ready_file:
         write_json(arguments.ready_file, {"url": f"http://127.0.0.1:{server.server_port}"})
-    threading.Thread(target=sweep_forever, args=(arguments.sweep_seconds, stopped), daemon=True, name="sweeper").start()
+    for work, seconds in ((sweep, arguments.sweep_seconds), (prune, _PRUNE_SECONDS)):
+        threading.Thread(target=repeat, args=(work, seconds, stopped), daemon=True, name=work.__name__).start()
     stopped.wait()
     server.finish(_GRACE_SECONDS)
     after_answer.finish(_GRACE_SECONDS / 2)

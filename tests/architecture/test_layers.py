@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPOSITION_ROOTS = {"chalicelib/wiring.py", "training_job/__main__.py"}
+COMPOSITION_ROOTS = {"chalicelib/wiring.py", "training_job/__main__.py", "training_job/lambda_handler.py"}
 
 
 def test_every_import_keeps_to_the_layers() -> None:
