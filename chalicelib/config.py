@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -93,6 +94,27 @@ _FIELDS: dict[str, tuple[str, Callable[[str], Any], Any]] = {
 }
 
 
+def _login_faults(environment: Mapping[str, str]) -> list[str]:
+    given = [name for name in ("DATABASE_USER", "DATABASE_PASSWORD") if environment.get(name)]
+    if len(given) == 1:
+        return [f"{given[0]} is given alone: DATABASE_USER and DATABASE_PASSWORD belong together"]
+    if given and "@" in environment.get("DATABASE_URL", ""):
+        return ["DATABASE_URL has a login already, and DATABASE_USER is given too"]
+    return []
+
+
+def _with_login(url: str, environment: Mapping[str, str]) -> str:
+    """The URL with ``DATABASE_USER`` and ``DATABASE_PASSWORD`` in it, where they are given.
+
+    A secret holds them as they are; in a URL a password's characters have to be escaped, and no template can do that.
+    """
+    user, password = environment.get("DATABASE_USER"), environment.get("DATABASE_PASSWORD")
+    if not user or not password:
+        return url
+    scheme, _, place = url.partition("://")
+    return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{place}"
+
+
 def settings_from(environment: Mapping[str, str]) -> Settings:
     """Settings from a mapping such as ``os.environ``; ConfigurationError names every fault at once."""
     values: dict[str, Any] = {}
@@ -109,6 +131,8 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         except ValueError as error:
             shown = "(hidden)" if name == "DATABASE_URL" else repr(raw)
             faults.append(f"{name}={shown}: {error}")
+    faults += _login_faults(environment)
     if faults:
         raise ConfigurationError("wrong environment: " + "; ".join(faults))
+    values["database_url"] = _with_login(values["database_url"], environment)
     return Settings(**values)

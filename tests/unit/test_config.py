@@ -1,0 +1,42 @@
+"""Settings from the environment."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import make_url
+
+from chalicelib.config import settings_from
+from chalicelib.domain.errors import ConfigurationError
+
+ENVIRONMENT = {
+    "DATABASE_URL": "postgresql+pg8000://db.example:5432/studysmart",
+    "REGISTRY_BUCKET": "b",
+    "TRAINING_QUEUE_URL": "q",
+    "USER_POOL_ID": "p",
+    "USER_POOL_CLIENT_ID": "c",
+    "AWS_REGION": "eu-central-1",
+}
+
+
+def test_a_password_with_any_character_reaches_the_database_as_it_is() -> None:
+    password = "a%41b:/?#[]@ü ='"
+    settings = settings_from({**ENVIRONMENT, "DATABASE_USER": "study smart", "DATABASE_PASSWORD": password})
+    url = make_url(settings.database_url)
+    assert (url.username, url.password, url.host, url.port) == ("study smart", password, "db.example", 5432)
+
+
+def test_half_a_login_and_two_logins_are_faults() -> None:
+    with pytest.raises(ConfigurationError, match="belong together"):
+        settings_from({**ENVIRONMENT, "DATABASE_USER": "u"})
+    twice = {**ENVIRONMENT, "DATABASE_URL": "postgresql+pg8000://u:p@db/x", "DATABASE_USER": "u"}
+    with pytest.raises(ConfigurationError, match="already"):
+        settings_from({**twice, "DATABASE_PASSWORD": "p"})
+
+
+def test_every_fault_is_named_at_once_and_no_secret_is() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        settings_from({"DATABASE_URL": "mysql://u:secret@h", "TRAINING_THRESHOLD": "0", "DATABASE_PASSWORD": "secret"})
+    text = str(caught.value)
+    for name in ("DATABASE_URL=(hidden)", "REGISTRY_BUCKET is not set", "TRAINING_THRESHOLD='0'", "belong together"):
+        assert name in text
+    assert "secret" not in text
