@@ -1,111 +1,53 @@
-// The only door to the API: addresses, the session, and what can go wrong with a request.
+// The only door to the API: requests, what can go wrong with them, and what is tried again.
+import { endSession, root, token } from "./session.js";
 
-// Modules are served from <prefix>/static/<version>/, so the root holds whatever stage prefix there is.
-export const root = new URL("../../", import.meta.url);
-
-const TOKEN_KEY = `studysmart:${root.pathname}:token`;
-const ENDS_KEY = `studysmart:${root.pathname}:ends`;
-const DRAFTS = "studysmart:draft:";
 const TIMEOUT_MS = 20_000;
+const SLOW_MS = 3000;
 const RETRY_DELAYS_MS = [400, 1500];
+const LONGEST_WAIT_S = 10;
 
-/** A request that did not succeed. `status` is 0 when the server did not answer at all. */
+/**
+ * A request that did not succeed. `status` is 0 when the server did not answer at all; `retryAfter` are the seconds
+ * after which the server wants to be asked again, null where it does not say.
+ */
 export class ApiError extends Error {
-  constructor(status, message, faults = []) {
+  constructor(status, message, { faults = [], retryAfter = null } = {}) {
     super(message);
     this.status = status;
     this.faults = faults;
+    this.retryAfter = retryAfter;
+  }
+
+  /** Whether the server was away or busy: the same request may succeed later. */
+  get passing() {
+    return [0, 429, 502, 503, 504].includes(this.status);
   }
 }
 
-// ---- session -------------------------------------------------------------------------------------------------
+// ---- what the reader is told while waiting -------------------------------------------------------------------
 
-/** The claims of a JWT, or {} when the token is not one; only the server can tell whether they are true. */
-function claimsOf(token) {
-  try {
-    const part = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
-    const bytes = Uint8Array.from(atob(part), (character) => character.charCodeAt(0));
-    return JSON.parse(new TextDecoder().decode(bytes));
-  } catch (error) {
-    if (error instanceof SyntaxError || error instanceof TypeError || error instanceof DOMException) return {};
-    throw error;
-  }
+const slow = new Set();
+let retrying = 0;
+
+/** Tells `waiting` (a word for the reader, "" when all is well) whenever a request hangs or is tried again. */
+export const connection = new EventTarget();
+
+function tell() {
+  let text = "";
+  if (!navigator.onLine) text = "You are offline. What you typed is kept.";
+  else if (retrying > 0) text = "No answer from the server, trying again…";
+  else if (slow.size > 0) text = "The server is slow, still waiting…";
+  connection.dispatchEvent(new CustomEvent("waiting", { detail: text }));
 }
 
-/** The access token, or null when there is none or its time is over. */
-export function token() {
-  if (Number(localStorage.getItem(ENDS_KEY) ?? Infinity) <= Date.now()) forget();
-  return localStorage.getItem(TOKEN_KEY);
-}
+window.addEventListener("online", tell);
+window.addEventListener("offline", tell);
 
-/** Who is signed in, as a key for what is kept in the browser; "" for nobody. */
-export function userKey() {
-  const value = token();
-  return value === null ? "" : String(claimsOf(value).sub ?? "unknown");
-}
+// ---- one attempt ---------------------------------------------------------------------------------------------
 
-function forget() {
-  localStorage.removeItem(TOKEN_KEY);
-  localStorage.removeItem(ENDS_KEY);
-}
-
-/** Keep a new token for its lifetime, measured by this clock: it may differ from the server's. */
-export function signIn(accessToken) {
-  const { iat, exp } = claimsOf(accessToken);
-  localStorage.removeItem(ENDS_KEY);
-  if (typeof iat === "number" && typeof exp === "number") localStorage.setItem(ENDS_KEY, String(Date.now() + (exp - iat) * 1000));
-  localStorage.setItem(TOKEN_KEY, accessToken);
-}
-
-/** The key under which something that was typed is kept in this tab, for this user only. */
-export const draftKey = (name) => `${DRAFTS}${userKey()}:${name}`;
-
-function forgetDrafts() {
-  for (const name of Object.keys(sessionStorage)) if (name.startsWith(DRAFTS)) sessionStorage.removeItem(name);
-}
-
-export function pageUrl(path) {
-  return new URL(path, root).href;
-}
-
-/** Sign out: forget the token and what was typed. */
-export function signOut() {
-  forget();
-  forgetDrafts();
-  location.assign(pageUrl("login"));
-}
-
-/** The token is of no use any more: go to the sign-in page, which leads back to this page and what was typed. */
-export function endSession() {
-  forget();
-  const login = new URL("login", root);
-  if (location.pathname !== login.pathname) {
-    login.searchParams.set("ended", "1");
-    login.searchParams.set("next", location.pathname.slice(root.pathname.length));
-  }
-  location.assign(login.href);
-}
-
-/** Leave for the sign-in page when nobody is signed in. Signing out in one tab signs out all of them. */
-export function requireSession() {
-  if (token() === null) {
-    endSession();
-    return false;
-  }
-  window.addEventListener("storage", (event) => {
-    if (event.key === TOKEN_KEY && event.newValue === null) endSession();
-  });
-  return true;
-}
-
-// ---- requests ------------------------------------------------------------------------------------------------
-
-function messageOf(response, data) {
+function messageOf(response, data, retryAfter) {
   const detail = typeof data?.detail === "string" ? data.detail : data?.message;
-  if (response.status === 429) {
-    const seconds = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
-    return `Too many requests at once. Try again ${seconds > 0 ? `in ${seconds} s` : "in a moment"}.`;
-  }
+  if (response.status === 429) return `Too many requests at once. Try again ${retryAfter > 0 ? `in ${retryAfter} s` : "in a moment"}.`;
   if (response.status >= 500) return "The server cannot do that right now. Try again in a moment.";
   return typeof detail === "string" ? detail : `The server refused that (${response.status}).`;
 }
@@ -122,8 +64,7 @@ async function attempt(method, url, headers, body) {
     response = await fetch(url, { method, headers, body, signal: AbortSignal.timeout(TIMEOUT_MS), cache: "no-store" });
     text = await response.text();
   } catch (error) {
-    const slow = error.name === "TimeoutError";
-    throw new ApiError(0, slow
+    throw new ApiError(0, error.name === "TimeoutError"
       ? "The server is taking too long to answer. Try again in a moment."
       : "The server cannot be reached. Check the connection and try again.");
   }
@@ -136,7 +77,10 @@ async function attempt(method, url, headers, body) {
   }
   if (response.ok) return { data, next: nextLink(response.headers.get("Link")) };
   const faults = response.status === 422 ? faultsOf(data) : [];
-  throw new ApiError(response.status, faults.length > 0 ? "Some entries need another look." : messageOf(response, data), faults);
+  const seconds = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
+  const retryAfter = seconds >= 0 ? seconds : null;
+  const message = faults.length > 0 ? "Some entries need another look." : messageOf(response, data, retryAfter);
+  throw new ApiError(response.status, message, { faults, retryAfter });
 }
 
 /** The query of the next page from a Link header, as a path relative to the root; null on the last page. */
@@ -146,39 +90,80 @@ function nextLink(header) {
   return `practice-tasks${new URL(match[1], new URL("practice-tasks", root)).search}`;
 }
 
+function headersWith(value, body) {
+  return {
+    Accept: "application/json",
+    ...(value === null ? {} : { Authorization: `Bearer ${value}` }),
+    ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+  };
+}
+
+// ---- requests ------------------------------------------------------------------------------------------------
+
 const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
+
+/** How long to wait before the next try, in milliseconds; null when there is none. */
+function waitBefore(error, tries) {
+  if (!error.passing || tries >= RETRY_DELAYS_MS.length || error.retryAfter > LONGEST_WAIT_S) return null;
+  return Math.max(RETRY_DELAYS_MS[tries], (error.retryAfter ?? 0) * 1000);
+}
+
+/** Say that it is slow when work takes long. */
+async function noticed(work) {
+  const key = {};
+  const timer = setTimeout(() => { slow.add(key); tell(); }, SLOW_MS);
+  try {
+    return await work();
+  } finally {
+    clearTimeout(timer);
+    if (slow.delete(key)) tell();
+  }
+}
+
+async function againAfter(milliseconds) {
+  retrying += 1;
+  tell();
+  await pause(milliseconds);
+  retrying -= 1;
+  tell();
+}
+
+async function tried(send, safe) {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await send();
+    } catch (error) {
+      const wait = safe && error instanceof ApiError ? waitBefore(error, tries) : null;
+      if (wait === null) throw error;
+      await againAfter(wait);
+    }
+  }
+}
 
 /**
  * Send one request and return {data, next}; throws ApiError.
  *
  * Requests that change nothing when repeated (`safe`: reading, completing, deleting) are tried again when the
- * server does not answer or is unavailable. An ended session leaves for the sign-in page and never resolves, so
- * that callers need not tell it from other errors.
+ * server does not answer or is busy. With `quiet` the reader is not told that it takes long. An ended session leaves
+ * for the sign-in page and never resolves, so that callers need not tell it from other errors.
  */
-export async function request(method, path, { body, safe = method !== "POST", session = true } = {}) {
-  const headers = { Accept: "application/json" };
-  if (session) {
-    const value = token();
-    if (value === null) {
-      endSession();
-      return new Promise(() => {});
-    }
-    headers.Authorization = `Bearer ${value}`;
-  }
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+export async function request(method, path, { body, safe = method !== "POST", session = true, quiet = false } = {}) {
+  const value = session ? token() : null;
   const content = body === undefined ? undefined : JSON.stringify(body);
-  for (let tries = 0; ; tries += 1) {
-    try {
-      return await attempt(method, new URL(path, root), headers, content);
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      if (session && error.status === 401) {
-        endSession();
-        return new Promise(() => {});
-      }
-      const passing = error.status === 0 || error.status === 502 || error.status === 503 || error.status === 504;
-      if (!safe || !passing || tries >= RETRY_DELAYS_MS.length) throw error;
-      await pause(RETRY_DELAYS_MS[tries]);
-    }
+  const send = () => attempt(method, new URL(path, root), headersWith(value, body), content);
+  try {
+    if (session && value === null) throw new ApiError(401, "");
+    return await (quiet ? tried(send, safe) : noticed(() => tried(send, safe)));
+  } catch (error) {
+    if (!session || !(error instanceof ApiError) || error.status !== 401) throw error;
+    endSession();
+    return new Promise(() => {});
   }
+}
+
+/** Send a request while the page is being left: the browser carries it out, nobody hears the answer. */
+export function sendOnLeaving(method, path) {
+  fetch(new URL(path, root), { method, headers: headersWith(token()), keepalive: true }).catch((error) => {
+    console.info(`${method} ${path} was not sent: ${error.message}`);
+  });
 }

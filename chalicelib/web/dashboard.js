@@ -1,46 +1,51 @@
-// The overview: the student's figures, the training, the last tasks.
+// The overview: what to practise next, the student's progress, the training, the last tasks.
 import { request } from "./api.js";
-import { figures } from "./figures.js";
+import { progress } from "./progress.js";
+import { recommended } from "./recommended.js";
+import { pageUrl } from "./session.js";
 import { startTrainingPanel } from "./training.js";
-import { DIFFICULTY, byId, duration, el, percent, report, startPage, timeElement } from "./ui.js";
+import { byId, difficultyBadge, duration, el, percent, report, startPage, timeElement } from "./ui.js";
 
 const LAST_TASKS = 6;
 
-function row(task) {
-  const state = task.completed
-    ? el("span", { className: "outcome", data: { correct: String(task.is_correct) } }, `${task.is_correct ? "Correct" : "Incorrect"} in ${duration(task.actual_time_seconds)}`)
-    : el("span", { className: "outcome" }, "Open");
-  return el("li", {},
-    el("span", { className: "name" }, el("strong", { dir: "auto" }, task.topic), el("span", { className: "sub", dir: "auto" }, task.subject), el("span", { className: "badge" }, DIFFICULTY[task.difficulty] ?? task.difficulty)),
-    el("span", { className: "sub" }, `Predicted ${percent(task.predicted_correct)}, ${duration(task.predicted_time_seconds)}`),
-    state,
-    el("span", { className: "sub when" }, timeElement(task.completed_at ?? task.created_at)));
+function outcome(task) {
+  if (!task.completed) return el("span", { className: "outcome" }, el("a", { href: pageUrl(`dashboard/tasks#task-${task.id}`) }, "Open"));
+  return el("span", { className: "outcome", data: { correct: String(task.is_correct) } }, `${task.is_correct ? "Correct" : "Incorrect"} in ${duration(task.actual_time_seconds)}`);
 }
 
-async function fill(place, load) {
-  try {
-    place.replaceChildren(...await load());
-    place.ariaBusy = null;
-  } catch (error) {
-    place.replaceChildren(el("p", { className: "sub" }, "Could not be loaded."));
-    place.ariaBusy = null;
-    report(error, { again: () => fill(place, load) });
-  }
+function row(task) {
+  return el("li", {},
+    el("span", { className: "name" }, el("strong", { dir: "auto" }, task.topic), el("span", { className: "sub", dir: "auto" }, task.subject), difficultyBadge(task.difficulty)),
+    el("span", { className: "sub" }, `Predicted ${percent(task.predicted_correct)}, ${duration(task.predicted_time_seconds)}`),
+    outcome(task),
+    el("span", { className: "sub when" }, timeElement(task.completed_at ?? task.created_at)));
 }
 
 async function lastTasks() {
   const { data } = await request("GET", `practice-tasks?limit=${LAST_TASKS}`);
-  if (data.length === 0) return [el("p", { className: "empty" }, "No tasks yet. Create the first one: you see at once how likely you are to solve it.")];
+  if (data.length === 0) return [el("p", { className: "empty" }, el("strong", {}, "No tasks yet"), "The tasks that you create and finish appear here.")];
   return [el("ul", { className: "rows" }, ...data.map(row))];
 }
 
-async function work() {
-  const { data } = await request("GET", `analytics/summary?utc_offset_minutes=${-new Date().getTimezoneOffset()}`);
-  return figures(data);
+/** Fill a place by a request; a failure is said inside the place, where it can be tried again. */
+async function fill(place, load) {
+  place.ariaBusy = "true";
+  try {
+    place.replaceChildren(...await load());
+  } catch (error) {
+    report(error, { place, again: () => fill(place, load) });
+  } finally {
+    place.ariaBusy = null;
+  }
+}
+
+function fillAll() {
+  fill(byId("next"), recommended);
+  fill(byId("work"), progress);
+  fill(byId("last-tasks"), lastTasks);
 }
 
 if (startPage()) {
-  startTrainingPanel();
-  fill(byId("work"), work);
-  fill(byId("last-tasks"), lastTasks);
+  startTrainingPanel({ trained: () => fill(byId("next"), recommended) });
+  fillAll();
 }

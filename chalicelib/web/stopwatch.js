@@ -16,12 +16,19 @@ export function secondsIn(input) {
  */
 export function stopwatch(input, name) {
   const kept = draft(`stopwatch:${name}`);
-  const button = el("button", { type: "button", className: "watch" });
+  const button = el("button", { type: "button", className: "watch", attributes: { "aria-keyshortcuts": "s" } });
   let since = null; // Date.now() at which the watch would have shown 0
   let timer = 0;
 
   const save = () => kept.write({ since, text: input.value });
-  const label = () => { button.textContent = since !== null ? "Pause" : input.value === "" ? "Start the clock" : "Go on"; };
+
+  function label() {
+    let text = "Start the clock";
+    if (since !== null) text = "Pause";
+    else if (input.value !== "") text = "Go on";
+    button.replaceChildren(text, el("kbd", { ariaHidden: "true" }, "S"));
+    button.dataset.running = String(since !== null);
+  }
 
   function tick() {
     if (!input.isConnected) { // the task's card was replaced or removed

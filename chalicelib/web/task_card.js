@@ -1,155 +1,92 @@
-// One task of the list: its content and prediction, the stopwatch and the two answers, or the result.
-import { ApiError, request } from "./api.js";
-import { secondsIn, stopwatch } from "./stopwatch.js";
-import { noteCompletion, refreshSoon } from "./training.js";
-import { DIFFICULTY, byId, duration, el, expectedTime, notice, percent, report, sourceBadge, timeElement, whileBusy } from "./ui.js";
+// One task of the list: its content, its prediction, and the controls to answer it or its result beside the prediction.
+import { answerControls } from "./task_answer.js";
+import { deleteWithUndo } from "./task_delete.js";
+import { difficultyBadge, duration, el, forecast, percent, sourceBadge, timeElement } from "./ui.js";
 
 const LONG_TEXT = 400;
+const SHOWN_OF_LONG_TEXT = 200;
+const AS_PREDICTED = 1.1; // a time within a tenth of the predicted one
 
-function head(task) {
+function head(task, ...tools) {
   return el("div", { className: "task-head" },
-    el("h3", { dir: "auto" }, task.topic),
+    el("h3", { dir: "auto", id: `topic-${task.id}` }, task.topic),
     el("span", { className: "sub", dir: "auto" }, task.subject),
-    el("span", { className: "badge", data: { difficulty: task.difficulty } }, DIFFICULTY[task.difficulty] ?? task.difficulty),
-    el("span", { className: "sub when" }, timeElement(task.completed_at ?? task.created_at)));
+    difficultyBadge(task.difficulty),
+    el("span", { className: "sub when" }, timeElement(task.completed_at ?? task.created_at)),
+    el("div", { className: "task-tools" }, ...tools));
 }
 
 /** The student's own text, as text: `dir=auto` sets right-to-left scripts the right way round. */
 function content(task) {
   if (task.task_content.length <= LONG_TEXT) return el("p", { className: "content", dir: "auto" }, task.task_content);
   return el("details", { className: "content" },
-    el("summary", { dir: "auto" }, `${task.task_content.slice(0, 200).trimEnd()}…`),
+    el("summary", { dir: "auto" }, `${task.task_content.slice(0, SHOWN_OF_LONG_TEXT).trimEnd()}…`),
     el("p", { dir: "auto" }, task.task_content));
 }
 
-function prediction(task) {
-  return el("p", { className: "prediction" },
-    el("span", { className: "label" }, "Predicted"),
-    el("strong", {}, percent(task.predicted_correct)),
-    el("span", {}, "to be correct, in"),
-    el("strong", {}, expectedTime(task)),
-    sourceBadge(task.prediction_source));
-}
-
-/** How the actual time stands to the predicted one, in words; within a tenth it is as predicted. */
-function comparison(task) {
-  if (task.actual_time_seconds === null) return "no time was taken";
-  const ratio = task.actual_time_seconds / task.predicted_time_seconds;
-  const against = `predicted ${duration(task.predicted_time_seconds)}`;
-  if (ratio > 1.1) return `slower than ${against}`;
-  return ratio < 0.9 ? `faster than ${against}` : `as ${against}`;
+/** How the actual time stands to the predicted one, in words. */
+function comparison({ actual_time_seconds: actual, predicted_time_seconds: predicted }) {
+  if (actual === null || actual === 0) return "no time was taken";
+  const ratio = actual / Math.max(predicted, 1);
+  if (ratio > AS_PREDICTED) return "slower than predicted";
+  return ratio < 1 / AS_PREDICTED ? "faster than predicted" : "as fast as predicted";
 }
 
 function bar(kind, label, share, text) {
   return el("div", { className: "compare" },
     el("span", { className: "label" }, label),
     el("meter", { className: kind, min: 0, max: 1, value: share, ariaLabel: `${label}: ${text}` }),
-    el("span", {}, text));
+    el("span", { className: "number" }, text));
 }
 
-function result(task) {
-  const verdict = task.is_correct ? "Correct" : "Incorrect";
-  const parts = [el("p", { className: "verdict", data: { correct: String(task.is_correct) } },
-    el("strong", {}, verdict),
-    el("span", {}, ` in ${duration(task.actual_time_seconds)}: ${comparison(task)}, chance ${percent(task.predicted_correct)}`))];
-  if (task.actual_time_seconds !== null) {
-    const longest = Math.max(task.actual_time_seconds, task.predicted_time_seconds, 1);
-    parts.push(bar("predicted", "Predicted", task.predicted_time_seconds / longest, duration(task.predicted_time_seconds)),
-      bar("actual", "Actual", task.actual_time_seconds / longest, duration(task.actual_time_seconds)));
-  }
-  return el("div", { className: "result" }, ...parts);
+/** The result beside the prediction: in a line, and in bars right after it was given. */
+function result(task, fresh) {
+  const { is_correct: correct, actual_time_seconds: actual, predicted_time_seconds: predicted } = task;
+  const verdict = el("p", { className: "verdict", data: { correct: String(correct) }, tabIndex: -1 },
+    el("strong", {}, `${correct ? "Correct" : "Incorrect"}${actual === null ? "" : ` in ${duration(actual)}`}`),
+    " ",
+    el("span", {}, comparison(task)));
+  const expected = el("p", { className: "sub" }, `Predicted ${percent(task.predicted_correct)} chance, ${duration(predicted)} `, sourceBadge(task.prediction_source));
+  if (!fresh || actual === null) return el("div", { className: "result" }, verdict, expected);
+  const longest = Math.max(actual, predicted, 1);
+  return el("div", { className: "result fresh" }, verdict, expected,
+    bar("predicted", "Predicted", predicted / longest, duration(predicted)),
+    bar("actual", "Actual", actual / longest, duration(actual)));
 }
 
-/** Ask before deleting; resolves to whether to do it. */
-function confirmDelete(task) {
-  const dialog = byId("confirm-delete");
-  byId("confirm-text").textContent = task.completed
-    ? `“${task.topic}”: its result is forgotten too, and no longer counts in your predictions.`
-    : `“${task.topic}” has not been done yet.`;
-  dialog.returnValue = "cancel";
-  dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "delete"), { once: true });
-  });
-}
-
-function answerControls(task, place, replace) {
-  const id = `seconds-${task.id}`;
-  const input = el("input", { id, type: "text", inputMode: "numeric", className: "seconds", autocomplete: "off", maxLength: 5, attributes: { "aria-describedby": `${id}-error` } });
-  const wrong = el("p", { className: "error", id: `${id}-error`, role: "alert" });
-  const watch = stopwatch(input, task.id);
-  const right = el("button", { type: "button", className: "good" }, "Correct");
-  const incorrect = el("button", { type: "button", className: "bad" }, "Incorrect");
-
-  async function complete(isCorrect) {
-    watch.stop();
-    const seconds = secondsIn(input);
-    wrong.textContent = seconds === null ? "Enter whole seconds from 0 to 86400, or start the clock." : "";
-    input.ariaInvalid = seconds === null ? "true" : null;
-    if (seconds === null) {
-      input.focus();
-      return;
-    }
-    try {
-      const body = { completed: true, is_correct: isCorrect, actual_time_seconds: seconds };
-      const { data } = await request("PATCH", `practice-tasks/${encodeURIComponent(task.id)}`, { body });
-      const { training, ...completed } = data;
-      watch.forget();
-      replace(completed);
-      // A completion that was sent twice, because its first answer got lost, does not tell the counter again.
-      if (training) noteCompletion(training);
-      else refreshSoon();
-    } catch (error) {
-      if (error instanceof ApiError && error.status === 404) {
-        watch.forget();
-        replace(null);
-        notice("That task is no longer there: it was deleted meanwhile.", { kind: "info" });
-      } else report(error, { place, again: () => answer(isCorrect) });
-    }
-  }
-
-  const answer = (isCorrect) => whileBusy([right, incorrect], () => complete(isCorrect));
-  right.addEventListener("click", () => answer(true));
-  incorrect.addEventListener("click", () => answer(false));
-  return el("div", { className: "answer" },
-    el("div", { className: "time" }, el("label", { htmlFor: id }, "Seconds"), input, watch.button),
-    el("div", { className: "actions" }, right, incorrect),
-    wrong);
-}
-
-/** The card of a task. `onChange(task)` is called with the changed task, or null once it is gone. */
-export function taskCard(task, onChange) {
+/**
+ * The card of a task; `fresh` for one that was just completed. `onChange(task)` is called with the changed task, or
+ * null once it is gone.
+ */
+export function taskCard(task, onChange, fresh = false) {
   const place = el("div", { className: "notices", attributes: { "aria-live": "polite" } });
-  const card = el("li", { className: "card task", data: { id: task.id, completed: String(task.completed) } });
+  const card = el("li", { className: "card task", id: `task-${task.id}`, data: { id: task.id, completed: String(task.completed) } });
 
-  function replace(changed) {
-    if (changed === null) card.remove();
+  function changed(now) {
+    if (now === null) card.remove();
     else {
-      const next = taskCard(changed, onChange);
+      const next = taskCard(now, onChange, true);
       card.replaceWith(next);
-      next.querySelector(".verdict")?.focus();
+      next.querySelector(".verdict").focus(); // the buttons that had it are gone
     }
-    onChange(changed, task);
+    onChange(now);
   }
 
   const remove = el("button", { type: "button", className: "quiet remove", ariaLabel: `Delete the task ${task.topic}` }, "Delete");
-  remove.addEventListener("click", async () => {
-    if (!(await confirmDelete(task))) return;
-    await whileBusy([remove], async () => {
-      try {
-        await request("DELETE", `practice-tasks/${encodeURIComponent(task.id)}`);
-        replace(null);
-        if (task.completed) refreshSoon();
-      } catch (error) {
-        if (error instanceof ApiError && error.status === 404) replace(null);
-        else report(error, { place });
-      }
+  remove.addEventListener("click", () => deleteWithUndo(task, card, { again: () => taskCard(task, onChange, fresh), gone: () => onChange(null) }));
+  if (task.completed) {
+    const shown = result(task, fresh);
+    const change = el("button", { type: "button", className: "quiet", ariaLabel: `Change the result of ${task.topic}` }, "Change");
+    change.addEventListener("click", () => {
+      change.remove();
+      const controls = answerControls(task, place, changed);
+      shown.replaceWith(controls);
+      controls.querySelector("input").select();
     });
-  });
-
-  card.append(head(task), content(task), task.completed ? result(task) : prediction(task));
-  if (task.completed) card.querySelector(".verdict").tabIndex = -1; // takes the focus when the buttons are gone
-  else card.append(answerControls(task, place, replace));
-  card.append(place, remove);
+    card.append(head(task, change, remove), content(task), shown);
+  } else {
+    card.append(head(task, remove), content(task), el("div", { className: "forecast" }, ...forecast(task).filter((part) => part !== null)), answerControls(task, place, changed));
+  }
+  card.append(place);
   return card;
 }

@@ -1,5 +1,8 @@
-// Small pieces that every page uses: elements, formats, notices, busy buttons, errors by field, kept input.
-import { ApiError, draftKey, request, requireSession, signOut } from "./api.js";
+// Small pieces that every page uses: elements, formats, predictions, notices, busy buttons, errors by field.
+import { ApiError, connection, request } from "./api.js";
+import { draft, isAdmin, requireSession, signOut } from "./session.js";
+
+export { draft };
 
 /** An element. Properties are set as properties, `data` as data attributes; children are nodes or plain text. */
 export function el(tag, { data = {}, attributes = {}, ...properties } = {}, ...children) {
@@ -12,6 +15,9 @@ export function el(tag, { data = {}, attributes = {}, ...properties } = {}, ...c
 }
 
 export const byId = (id) => document.getElementById(id);
+
+/** Let the browser answer the reader before the next piece of work. */
+export const breathe = () => new Promise((resolve) => { setTimeout(resolve); });
 
 // ---- formats -------------------------------------------------------------------------------------------------
 
@@ -32,18 +38,29 @@ export function duration(seconds) {
   return shown.length === 0 ? "0\u00a0s" : shown.join("\u00a0");
 }
 
+function ago(at) {
+  const minutes = Math.round((at.getTime() - Date.now()) / 60_000);
+  if (Math.abs(minutes) < 1) return "just now";
+  if (Math.abs(minutes) < 60) return relative.format(minutes, "minute");
+  if (Math.abs(minutes) < 24 * 60) return relative.format(Math.round(minutes / 60), "hour");
+  if (Math.abs(minutes) < 7 * 24 * 60) return relative.format(Math.round(minutes / 1440), "day");
+  return moment.format(at);
+}
+
 /** A <time> in the reader's zone: `5 minutes ago`, with the exact moment as its title. */
 export function timeElement(iso) {
   const at = new Date(iso);
-  const minutes = Math.round((at.getTime() - Date.now()) / 60_000);
-  let text;
-  if (Math.abs(minutes) < 1) text = "just now";
-  else if (Math.abs(minutes) < 60) text = relative.format(minutes, "minute");
-  else if (Math.abs(minutes) < 24 * 60) text = relative.format(Math.round(minutes / 60), "hour");
-  else if (Math.abs(minutes) < 7 * 24 * 60) text = relative.format(Math.round(minutes / 1440), "day");
-  else text = moment.format(at);
-  return el("time", { dateTime: iso, title: moment.format(at) }, text);
+  return el("time", { dateTime: iso, title: moment.format(at) }, ago(at));
 }
+
+function renewTimes() {
+  for (const node of document.querySelectorAll("time")) {
+    const text = ago(new Date(node.dateTime));
+    if (node.textContent !== text) node.textContent = text;
+  }
+}
+
+// ---- predictions ---------------------------------------------------------------------------------------------
 
 const SOURCES = {
   embedding: "learnt from your answers",
@@ -63,7 +80,22 @@ export function expectedTime({ predicted_time_seconds: seconds, predicted_time_l
   return known ? `${duration(seconds)} (${duration(low)} to ${duration(high)})` : duration(seconds);
 }
 
+/** The parts of a line that says a prediction: a bar, the chance, the time with its interval, the source. */
+export function forecast(prediction, lead = "Predicted") {
+  const { predicted_correct: chance, predicted_time_seconds: seconds, predicted_time_low: low, predicted_time_high: high } = prediction;
+  const interval = low === null || low === undefined || high === null || high === undefined ? null
+    : el("span", { className: "sub", title: "8 of 10 times are expected in between" }, `(${duration(low)} to ${duration(high)})`);
+  return [
+    el("meter", { min: 0, max: 1, value: chance, ariaLabel: "Chance of a correct answer" }),
+    el("span", {}, `${lead} `, el("strong", {}, percent(chance)), " chance, about ", el("strong", {}, duration(seconds))),
+    interval,
+    sourceBadge(prediction.prediction_source),
+  ];
+}
+
 export const DIFFICULTY = { easy: "Easy", medium: "Medium", hard: "Hard", expert: "Expert" };
+
+export const difficultyBadge = (difficulty) => el("span", { className: "badge", data: { difficulty } }, DIFFICULTY[difficulty] ?? difficulty);
 
 // ---- notices, busy, errors -----------------------------------------------------------------------------------
 
@@ -136,30 +168,23 @@ export function showErrors(form, message, faults = []) {
   first?.focus();
 }
 
-// ---- kept input ----------------------------------------------------------------------------------------------
+// ---- pages ---------------------------------------------------------------------------------------------------
 
-/** What was typed, kept in this tab for this user until it is sent: survives a reload and an ended session. */
-export function draft(name) {
-  const key = draftKey(name);
-  return {
-    read() {
-      try {
-        return JSON.parse(sessionStorage.getItem(key) ?? "null");
-      } catch (error) {
-        if (error instanceof SyntaxError) return null;
-        throw error;
-      }
-    },
-    write: (value) => sessionStorage.setItem(key, JSON.stringify(value)),
-    clear: () => sessionStorage.removeItem(key),
-  };
+const RENEW_TIMES_MS = 60_000;
+
+/** What every page does: say when the server lets it wait, and keep `5 minutes ago` true. */
+export function startAnyPage() {
+  connection.addEventListener("waiting", ({ detail }) => { byId("connection").textContent = detail; });
+  setInterval(renewTimes, RENEW_TIMES_MS);
 }
 
 /** Start a page behind the login: who is signed in, the sign-out button. False when it leaves for the login. */
 export function startPage() {
   if (!requireSession()) return false;
+  startAnyPage();
   byId("sign-out").addEventListener("click", signOut);
-  request("GET", "auth/me").then(
+  for (const link of document.querySelectorAll("[data-for=admin]")) link.hidden = !isAdmin();
+  request("GET", "auth/me", { quiet: true }).then(
     ({ data }) => { byId("who").textContent = data.full_name || data.email || ""; },
     (error) => { if (!(error instanceof ApiError)) throw error; }, // the name is an ornament: the page does without
   );

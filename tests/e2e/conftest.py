@@ -82,6 +82,17 @@ class Visit:
         task.get_by_label("Seconds").fill(str(seconds))
         task.get_by_role("button", name=name, exact=True).click()
 
+    def token(self) -> str:
+        """The token that the pages use."""
+        return str(self.page.evaluate("localStorage.getItem('studysmart:/:token')"))
+
+    def create_by_api(self, number: int, **changes: str) -> None:
+        """Create so many tasks past the page, with topics T0, T1, …"""
+        headers = {"Authorization": f"Bearer {self.token()}"}
+        for index in range(number):
+            body = {"subject": "Physics", "topic": f"T{index}", "difficulty": "easy", "task_content": "?"} | changes
+            assert self.page.request.post(f"{self.url}/practice-tasks", data=body, headers=headers).ok
+
     def finish_tasks(self, number: int) -> None:
         """Create and complete so many tasks, one after the other."""
         for index in range(number):

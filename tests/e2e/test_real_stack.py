@@ -67,7 +67,7 @@ def test_a_training_runs_behind_a_page_that_stays_usable(browser: Browser, stack
         visit.answer_first("Incorrect", 50)
         expect(page.locator(".task").first.locator(".verdict")).to_contain_text("Incorrect in 50 s")
 
-        expect(page.locator("#notices")).to_contain_text("Training is done", timeout=TRAINING_MS)
+        expect(page.locator("#training-news")).to_contain_text("Training is done", timeout=TRAINING_MS)
         expect(page.locator("#counter")).to_have_text("1/5")
         visit.create_task("after it")
         expect(page.locator(".task").first).not_to_contain_text("Default")

@@ -29,7 +29,10 @@ def test_a_student_registers_creates_completes_and_sees_the_counter_move(visit: 
     expect(task).to_contain_text("Default")
     visit.answer_first("Correct", 42)
     expect(page.locator("#counter")).to_have_text("1/5")
-    expect(task.locator(".verdict")).to_have_text("Correct in 42 s: faster than predicted 1 min, chance 50 %")
+    expect(task.locator(".verdict")).to_have_text("Correct in 42 s faster than predicted")
+    expect(task.locator(".result")).to_contain_text("Predicted 50 % chance, 1 min")
+    expect(task.get_by_role("meter", name="Predicted: 1 min")).to_have_attribute("value", "1")
+    expect(task.get_by_role("meter", name="Actual: 42 s")).to_have_attribute("value", "0.7")
     expect(page.get_by_label("What is to be done")).to_have_value("")
     expect(page.get_by_label("Topic", exact=True)).to_have_value("Fractions")
 
@@ -58,7 +61,7 @@ def test_the_fifth_completion_shows_the_training_while_the_page_stays_usable(at_
         lease_expires_at=None,
         progress=None,
     )
-    expect(page.locator("#notices")).to_contain_text("model 20260401T120000Z-0a1b2c3d answers from now on")
+    expect(page.locator("#training-news")).to_contain_text("model 20260401T120000Z-0a1b2c3d answers from now on")
     expect(page.locator("#counter")).to_have_text("1/5")
     expect(page.locator("#training-state")).to_have_text("Up to date")
 
@@ -125,43 +128,6 @@ def test_a_time_that_is_none_is_refused_beside_the_field(at_tasks: Visit) -> Non
         expect(task.get_by_role("alert")).to_contain_text("whole seconds")
     expect(task.get_by_label("Seconds")).to_be_focused()
     expect(at_tasks.page.locator("#counter")).to_have_text("0/5")
-
-
-def test_deleting_asks_first(at_tasks: Visit) -> None:
-    page = at_tasks.page
-    at_tasks.create_task()
-    page.get_by_role("button", name="Delete the task Fractions").click()
-    page.get_by_role("button", name="Keep it").click()
-    expect(page.locator(".task")).to_have_count(1)
-    page.get_by_role("button", name="Delete the task Fractions").click()
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.locator(".task")).to_have_count(0)
-    expect(page.locator("#no-tasks")).to_contain_text("No tasks yet")
-
-
-def test_long_lists_come_by_pages_and_can_be_filtered(at_tasks: Visit, world: World) -> None:
-    page = at_tasks.page
-    at_tasks.finish_tasks(1)
-    page.evaluate(
-        """async () => {
-            const token = Object.entries(localStorage).find(([name]) => name.endsWith(":token"))[1];
-            for (let n = 0; n < 24; n += 1) await fetch("../practice-tasks", {
-                method: "POST", headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
-                body: JSON.stringify({ subject: "Physics", topic: `T${n}`, difficulty: "easy", task_content: "?" }),
-            });
-        }"""
-    )
-    page.reload()
-    expect(page.locator(".task")).to_have_count(20)
-    page.get_by_role("button", name="Show more").click()
-    expect(page.locator(".task")).to_have_count(25)
-    expect(page.get_by_role("button", name="Show more")).to_be_hidden()
-    page.get_by_role("button", name="Done").click()
-    expect(page.locator(".task")).to_have_count(1)
-    page.get_by_role("button", name="Open").click()
-    expect(page.locator(".task")).to_have_count(20)
-    page.get_by_role("button", name="Show more").click()
-    expect(page.locator(".task")).to_have_count(24)
 
 
 def test_a_task_is_shown_as_text_whatever_is_in_it(at_tasks: Visit) -> None:

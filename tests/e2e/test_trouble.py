@@ -33,7 +33,11 @@ def test_an_address_that_is_taken_is_said(at_tasks: Visit) -> None:
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("button", name="Create an account").click()
     sign_in(at_tasks)
-    expect(page.get_by_role("alert")).to_have_text("Email already registered")
+    expect(page.locator("#email-error")).to_contain_text("has an account already")
+    expect(page.get_by_label("E-mail address")).to_be_focused()
+    page.get_by_role("button", name="Sign in", exact=True).first.click()
+    sign_in(at_tasks)
+    expect(page).to_have_url(f"{at_tasks.url}/dashboard")
 
 
 def test_faults_stand_beside_their_fields_before_and_after_the_server_sees_them(visit: Visit) -> None:

@@ -1,0 +1,175 @@
+"""The page of tasks: prediction while choosing, keys, corrections, search, pages of the list, deletion with undo."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Request, Route, expect
+
+from tests.api.conftest import World
+
+from .conftest import Visit
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_prediction_follows_what_is_chosen_and_an_own_topic_brings_its_subject(at_tasks: Visit) -> None:
+    page = at_tasks.page
+    at_tasks.create_by_api(1, topic="Optics")
+    page.reload()
+    preview = page.locator("#preview")
+    expect(preview).to_contain_text("Choose a topic")
+    expect(page.locator("#topics option")).to_have_attribute("value", "Optics")
+    page.get_by_label("Topic", exact=True).fill("Optics")
+    expect(preview).to_contain_text("50 % chance, about 1 min")
+    expect(page.get_by_label("Subject")).to_have_value("Physics")
+    with page.expect_request("**/predictions*difficulty=expert*"):
+        page.get_by_role("radio", name="Expert").check()
+
+
+def test_a_prediction_that_fails_hinders_nothing(at_tasks: Visit) -> None:
+    at_tasks.failures_expected = True
+    at_tasks.page.route("**/predictions*", lambda route: route.fulfill(status=500, body="broken"))
+    at_tasks.fill_task()
+    expect(at_tasks.page.locator("#preview")).to_contain_text("No prediction just now")
+    at_tasks.create_task()
+
+
+def test_everything_can_be_done_by_the_keyboard_alone(at_tasks: Visit) -> None:
+    page, keys = at_tasks.page, at_tasks.page.keyboard
+    keys.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    keys.press("Enter")
+    keys.press("Tab")
+    for text in ("Mathematics", "Fractions"):
+        keys.type(text)
+        keys.press("Tab")
+    keys.press("ArrowRight")
+    keys.press("Tab")
+    keys.type("1/2 + 1/3")
+    keys.press("Control+Enter")
+    task = page.locator(".task").first
+    expect(task.locator(".watch")).to_be_focused()
+    expect(task).to_contain_text("Hard")
+    keys.press("s")
+    expect(task.get_by_role("button", name="Pause")).to_be_visible()
+    keys.press("Shift+Tab")
+    keys.press("Control+A")
+    keys.type("17")
+    keys.press("i")
+    expect(task.locator(".verdict")).to_contain_text("Incorrect in 17 s")
+    expect(task.locator(".verdict")).to_be_focused()
+    expect(page.locator("#counter")).to_have_text("1/5")
+
+
+def test_a_result_can_be_corrected_and_does_not_count_again(at_tasks: Visit) -> None:
+    page = at_tasks.page
+    at_tasks.finish_tasks(1)
+    task = page.locator(".task").first
+    task.get_by_role("button", name="Change the result").click()
+    expect(task.get_by_label("Seconds")).to_have_value("20")
+    at_tasks.answer_first("Correct", 25)
+    expect(task.locator(".verdict")).to_contain_text("Correct in 25 s")
+    page.reload()
+    expect(task.locator(".verdict")).to_contain_text("Correct in 25 s")
+    expect(page.locator("#counter")).to_have_text("1/5")
+
+
+@pytest.mark.parametrize("by", ["scrolling", "button"])
+def test_long_lists_come_by_pages_and_can_be_filtered(at_tasks: Visit, by: str) -> None:
+    page = at_tasks.page
+    if by == "button":
+        page.add_init_script("window.IntersectionObserver = class { observe() {} disconnect() {} }")
+    at_tasks.finish_tasks(1)
+    at_tasks.create_by_api(60)
+    page.reload()
+    tasks = page.locator(".task")
+    expect(page.locator("#tasks")).not_to_have_attribute("aria-busy", "true")
+    assert tasks.count() == 25
+    more = page.get_by_role("button", name="Show more")
+    for last in (49, 60):
+        more.click() if by == "button" else tasks.last.scroll_into_view_if_needed()
+        expect(tasks.nth(last)).to_be_attached()
+    expect(more).to_be_hidden()
+    ids = tasks.evaluate_all("cards => cards.map(card => card.dataset.id)")
+    assert len(set(ids)) == 61
+    page.get_by_role("button", name="Done").click()
+    expect(tasks).to_have_count(1)
+
+
+def test_a_search_finds_by_any_text_and_a_new_task_ends_it(at_tasks: Visit) -> None:
+    page = at_tasks.page
+    at_tasks.create_by_api(3)
+    at_tasks.create_by_api(1, task_content="Where is the NEEDLE?")
+    page.reload()
+    expect(page.locator(".task")).to_have_count(4)
+    page.get_by_label("Search your tasks").fill("needle")
+    expect(page.locator(".task")).to_have_count(1)
+    page.get_by_label("Search your tasks").fill("no such thing")
+    expect(page.locator("#no-tasks")).to_contain_text("Nothing matches “no such thing”")
+    at_tasks.fill_task("something new")
+    page.get_by_role("button", name="Create task").click()
+    expect(page.locator(".task")).to_have_count(5)
+    expect(page.get_by_label("Search your tasks")).to_have_value("")
+
+
+def deletions(visit: Visit) -> list[str]:
+    sent: list[str] = []
+
+    def note(request: Request) -> None:
+        if request.method == "DELETE":
+            sent.append(request.url)
+
+    visit.page.on("request", note)
+    return sent
+
+
+def test_a_deletion_can_be_undone_and_is_sent_a_few_seconds_later(at_tasks: Visit, world: World) -> None:
+    page, sent = at_tasks.page, deletions(at_tasks)
+    page.clock.install()
+    at_tasks.create_task()
+    page.locator(".task").get_by_label("Seconds").fill("12")
+    page.get_by_role("button", name="Delete the task Fractions").click()
+    expect(page.get_by_role("button", name="Undo")).to_be_focused()
+    page.clock.run_for(3_000)
+    page.keyboard.press("Enter")
+    page.clock.run_for(30_000)
+    expect(page.locator(".task").get_by_label("Seconds")).to_have_value("12")
+    assert sent == []
+    page.get_by_role("button", name="Delete the task Fractions").click()
+    page.clock.run_for(8_000)
+    expect(page.locator("#no-tasks")).to_contain_text("No tasks yet")
+    assert len(sent) == 1
+    assert world.database.tasks == {}
+
+
+def test_leaving_the_page_or_filtering_carries_a_deletion_out(at_tasks: Visit, world: World) -> None:
+    page, delete = at_tasks.page, at_tasks.page.get_by_role("button", name="Delete the task")
+    at_tasks.create_by_api(2)
+    page.reload()
+    delete.first.click()
+    page.get_by_role("button", name="Open").click()
+    expect(page.locator(".task")).to_have_count(1)
+    assert len(world.database.tasks) == 1
+    delete.click()
+    page.reload()
+    expect(page.locator("#no-tasks")).to_be_visible()
+    assert world.database.tasks == {}
+
+
+def test_a_deletion_that_is_refused_brings_the_task_back(at_tasks: Visit) -> None:
+    at_tasks.failures_expected = True
+    page = at_tasks.page
+    at_tasks.create_task()
+
+    def refuse(route: Route) -> None:
+        if route.request.method == "DELETE":
+            route.fulfill(status=503, json={"detail": "away"})
+        else:
+            route.continue_()
+
+    page.route("**/practice-tasks/*", refuse)
+    page.get_by_role("button", name="Delete the task Fractions").click()
+    page.get_by_role("button", name="Done").click()
+    expect(page.locator("#no-tasks")).to_contain_text("Nothing is done yet")
+    page.get_by_role("button", name="All").click()
+    expect(page.locator(".task")).to_have_count(1)
