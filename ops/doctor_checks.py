@@ -7,7 +7,7 @@ queue) cannot be: there a finding counts only when a second look, a moment later
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -33,6 +33,9 @@ REMAINS_AGE = timedelta(hours=1)
 
 SECOND_LOOK_SECONDS = 1.0
 
+PARTS = frozenset({"schema", "database", "files", "pointer", "queue"})
+"""What an examination looks at: tables, their contents, the registry's objects, tracker against pointer, messages."""
+
 
 @dataclass(slots=True)
 class Examination:
@@ -56,31 +59,34 @@ class Doctor:
         self.queue = SqsTrainingQueue(aws_client("sqs", settings.aws_region), settings.training_queue_url)
         self._second_look_seconds = second_look_seconds
 
-    def examine(self, now: datetime | None = None) -> Examination:
+    def examine(self, now: datetime | None = None, parts: Collection[str] = PARTS) -> Examination:
         """Look at everything; a service that does not answer is a finding and keeps no other part from being seen.
 
-        ``now`` is the time by which files are old.
+        ``now`` is the time by which files are old. With fewer ``parts`` it looks at those only.
         """
         done = Examination()
         trackers: list[TrackerFacts] = []
         try:
-            done.findings += self._tables()
-            if not done.findings:
+            done.findings += self._schema() if "schema" in parts else []
+            if not done.findings and "database" in parts:
                 trackers = self._database(done)
         except DatabaseUnavailableError as error:
             done.findings.append(Finding(kinds.UNREACHABLE, str(error), {"service": "database"}))
-        others: dict[str, Callable[[], list[Finding]]] = {
-            "registry": lambda: self._registry(done, trackers, now or datetime.now(UTC)),
-            "queue": lambda: self._queue(trackers),
-        }
-        for service, look in others.items():
+        others: tuple[tuple[str, str, Callable[[], list[Finding]]], ...] = (
+            ("files", "registry", lambda: self._files(done, trackers, now or datetime.now(UTC))),
+            ("pointer", "registry", lambda: self._twice(self._announced) if trackers else []),
+            ("queue", "queue", lambda: self._queue(trackers)),
+        )
+        down: set[str] = set()
+        for part, service, look in others:
             try:
-                done.findings += look()
+                done.findings += look() if part in parts and service not in down else []
             except UnavailableError as error:
+                down.add(service)
                 done.findings.append(Finding(kinds.UNREACHABLE, str(error), {"service": service}))
         return done
 
-    def _tables(self) -> list[Finding]:
+    def _schema(self) -> list[Finding]:
         """Revision and tables. With a finding here nothing else of the database can be read."""
         from infra import migrations
 
@@ -139,11 +145,9 @@ class Doctor:
             add(kinds.TRAINING_FAILED, f"the last training failed: {tracker.last_error}", last_error=tracker.last_error)
         return found
 
-    def _registry(self, done: Examination, trackers: list[TrackerFacts], now: datetime) -> list[Finding]:
+    def _files(self, done: Examination, trackers: list[TrackerFacts], now: datetime) -> list[Finding]:
         cohorts = [tracker.cohort for tracker in trackers] or [self.container.settings.cohort]
         found = [finding for cohort in cohorts for finding in self._versions(done, cohort)]
-        if trackers:
-            found += self._twice(self._announced)
         for remains in self.old_remains(trackers, now):
             what = (
                 f"version {remains.version} of cohort {remains.cohort}: {len(remains.files)} files and no metadata.json"

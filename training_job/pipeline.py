@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Engine
 
 from chalicelib.domain.errors import ModelError, NotFoundError
 from chalicelib.domain.training import TrainingRequest
+from chalicelib.features.answers import AnswerTable
 from chalicelib.services.models import read_pointer, roles
 from chalicelib.storage.history import read_snapshot
 from chalicelib.storage.model_registry import S3ModelRegistry
 from training_job import evaluate, gate, publish
-from training_job.train import train_version
+from training_job.passes import Progress
+from training_job.train import TrainedVersion, train_version
 
 _log = logging.getLogger("studysmart.worker")
 
@@ -37,6 +39,23 @@ class Trained:
     n_samples: int
 
 
+class Train(Protocol):
+    """Makes a version that numpy serves as it was trained."""
+
+    def __call__(self, table: AnswerTable, *, version: str, on_progress: Progress) -> TrainedVersion:
+        """Raises TrainingSkipped when there is too little to learn from, ModelError when the version is no good."""
+        ...
+
+
+def train_and_compare(table: AnswerTable, *, version: str, on_progress: Progress) -> TrainedVersion:
+    """Train with Keras; ModelError unless numpy predicts the same (``parity`` in the metadata says how near)."""
+    trained = train_version(table, version=version, on_progress=on_progress)
+    difference = evaluate.parity(trained.files, table)
+    if not difference <= PARITY_TOLERANCE:
+        raise ModelError(f"numpy and Keras differ by {difference:.2g} on the probe batch")
+    return replace(trained, metadata={**trained.metadata, "parity": difference})
+
+
 def run(
     request: TrainingRequest,
     engine: Engine,
@@ -44,6 +63,7 @@ def run(
     *,
     still_ours: Callable[[], object],
     report: Callable[[Mapping[str, Any]], None],
+    train: Train = train_and_compare,
 ) -> Trained:
     """Train and publish for a request. Raises TrainingSkipped when there is too little to learn from.
 
@@ -56,10 +76,7 @@ def run(
     report({"phase": "dataset"})
     snapshot = read_snapshot(engine, request.cohort)
     _announce(snapshot.counter, len(snapshot.table), len(snapshot.table.user_ids), len(snapshot.table.topics))
-    trained = train_version(snapshot.table, version=request.version, on_progress=_progress_to(report))
-    difference = evaluate.parity(trained.files, snapshot.table)
-    if not difference <= PARITY_TOLERANCE:
-        raise ModelError(f"numpy and Keras differ by {difference:.2g} on the probe batch")
+    trained = train(snapshot.table, version=request.version, on_progress=_progress_to(report))
     report({"phase": "publish"})
     metadata = {
         **trained.metadata,
@@ -70,7 +87,6 @@ def run(
         "counted": snapshot.counter,
         "n_samples": len(snapshot.table),
         gate.NEWEST_ANSWER: gate.reach(snapshot.table),
-        "parity": difference,
     }
     champion = publish.publish(
         registry,

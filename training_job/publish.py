@@ -56,6 +56,8 @@ def publish(
     ``still_ours`` raises LeaseLostError when another worker took the training over. Raises ModelError when what
     was written does not read back, PointerConflictError when the pointer would not hold still.
     """
+    # Who took it over makes a version of the same name, and may have let it serve already.
+    still_ours()
     registry.write_version(cohort, version, files, metadata)
     challenger = Predictor.from_files(registry.read_version(cohort, version))
     for _attempt in range(POINTER_ATTEMPTS):

@@ -62,7 +62,7 @@ def train_version(
     networks' phases epoch, epochs, loss and val_loss. ``threads`` bounds TensorFlow's pools.
     """
     begun = time.monotonic()
-    _check(table)
+    check_samples(table)
     _prepare_tensorflow(threads)
     newest = validation_rows(table)
     first = stage_of(table, ~newest, seed, on_progress)
@@ -83,7 +83,8 @@ def train_version(
     return TrainedVersion(_files(final, finished), metadata, validated)
 
 
-def _check(table: AnswerTable) -> None:
+def check_samples(table: AnswerTable) -> None:
+    """Raise TrainingSkipped for too few answers, or for answers that are all correct or all wrong."""
     if len(table) < MIN_SAMPLES:
         raise TrainingSkipped(f"{len(table)} samples, at least {MIN_SAMPLES} are needed")
     if table.is_correct.all() or not table.is_correct.any():

@@ -46,6 +46,7 @@ class Worker:
     registry: S3ModelRegistry
     policy: TrainingPolicy
     lease_seconds: float
+    train: pipeline.Train = pipeline.train_and_compare
 
 
 in_hand: TrainingRequest | None = None
@@ -102,7 +103,12 @@ def _train(
         keep_hidden(worker.lease_seconds)
         with heartbeat, limit:
             trained = pipeline.run(
-                request, worker.engine, worker.registry, still_ours=heartbeat.renew, report=heartbeat.report
+                request,
+                worker.engine,
+                worker.registry,
+                still_ours=heartbeat.renew,
+                report=heartbeat.report,
+                train=worker.train,
             )
             lease = heartbeat.stop()
         following = worker.tracker.finish(

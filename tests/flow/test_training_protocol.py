@@ -270,6 +270,7 @@ def test_a_worker_that_lost_its_lease_does_not_publish(stack: Stack) -> None:
             report=lambda _: None,
         )
     assert stack.champion() is None
+    assert stack.worker.registry.list_versions(request.cohort) == []
 
 
 def test_five_more_completions_during_a_training_make_the_next_request_at_once(stack: Stack) -> None:
