@@ -1,0 +1,123 @@
+"""A backend for each fault, and the processes and servers that they share."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra.local import postgres
+from infra.local.aws import resources
+from infra.migrations import upgrade
+from tests.conftest import FAST_SETTINGS, TEMPLATE_DATABASE
+from tests.faults.processes import Nursery
+from tests.faults.world import World
+
+VISIBILITY_SECONDS = "5"
+"""The template's least: what a worker that died at once had received comes again after it."""
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
+    yield nursery
+    nursery.stop()
+
+
+@pytest.fixture
+def make_world(
+    nursery: Nursery,
+    aws_endpoint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> Iterator[Callable[..., World]]:
+    """Makes a backend on a database; at the end its figures are recorded for :mod:`benchmarks.faults`."""
+    worlds: list[World] = []
+
+    def make(database_url: str, server: postgres.Postgres, **settings: str) -> World:
+        parameters = {"TrainingVisibilitySeconds": VISIBILITY_SECONDS}
+        outputs = resources.create_stack(aws_endpoint, f"fault-{uuid.uuid4().hex[:12]}", parameters)
+        environment = {
+            **resources.client_environment(aws_endpoint),
+            **resources.program_environment(aws_endpoint, outputs),
+            "DATABASE_URL": database_url,
+            "LOG_FORMAT": "text",
+            "COHORT": f"c{uuid.uuid4().hex[:8]}",
+            **settings,
+        }
+        for name, value in environment.items():
+            if name.startswith("AWS_"):
+                monkeypatch.setenv(name, value)
+        world = World(environment, server.socket_path, nursery, tmp_path)
+        # Clients are made when they are first needed, and read this then.
+        monkeypatch.setenv("AWS_ENDPOINT_URL", world.api_aws.url)
+        worlds.append(world)
+        return world
+
+    yield make
+    for world in worlds:
+        world.lift_faults()
+        measured = world.figures()
+        for name in ("lost", "double_counted", "double_published"):
+            record_property(name, getattr(measured, name))
+        examined = world.examined
+        world.close()
+        assert examined is not None, "this fault's invariants were not checked"
+
+
+@pytest.fixture
+def world(database_url: str, postgres_server: postgres.Postgres, make_world: Callable[..., World]) -> World:
+    """A backend on the session's servers, with one student; it ends before its database does."""
+    return make_world(database_url, postgres_server)
+
+
+@pytest.fixture
+def moto(aws_endpoint: str) -> psutil.Process:
+    """The process that is S3, SQS and Cognito."""
+    (found,) = [child for child in psutil.Process().children() if "infra.local.aws" in child.cmdline()]
+    return found
+
+
+@pytest.fixture(scope="session")
+def fragile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Postgres]:
+    """A PostgreSQL of these tests' own, to be killed and started again."""
+    server = postgres.prepare(tmp_path_factory.mktemp("fragile"))
+    start(server)
+    postgres.create_database(server, TEMPLATE_DATABASE)
+    upgrade(server.url(TEMPLATE_DATABASE))
+    yield server
+    postgres.stop(server)
+
+
+def start(server: postgres.Postgres) -> None:
+    with (server.data.parent / "log").open("ab") as output:
+        postgres.start(server, FAST_SETTINGS, output)
+    postgres.wait_until_ready(server)
+
+
+def kill(server: postgres.Postgres) -> None:
+    """End the server and its sessions as a power cut would."""
+    assert server.process is not None
+    main = psutil.Process(server.process.pid)
+    processes = [main, *main.children(recursive=True)]
+    for process in processes:
+        process.kill()
+    server.process.wait()
+    psutil.wait_procs(processes, timeout=30)
+
+
+def kill_and_restart(server: postgres.Postgres) -> None:
+    kill(server)
+    start(server)
+
+
+@pytest.fixture
+def fragile(make_world: Callable[..., World], fragile_server: postgres.Postgres) -> World:
+    """A backend whose database may be killed."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres.create_database(fragile_server, name, TEMPLATE_DATABASE)
+    return make_world(fragile_server.url(name), fragile_server)
