@@ -65,7 +65,7 @@ def test_without_a_model_the_version_says_default(stores: Stores) -> None:
     assert create(stores).lnirt_model_version == "fallback_default"
 
 
-@pytest.mark.parametrize("task_id", ["nonsense", "", str(uuid.uuid4()), "0"])
+@pytest.mark.parametrize("task_id", ["nonsense", "", "00000000-0000-4000-8000-000000000000", "0"])
 def test_unknown_and_malformed_ids_are_not_found(stores: Stores, task_id: str) -> None:
     with pytest.raises(NotFoundError):
         stores.tasks.get("ada", task_id)
