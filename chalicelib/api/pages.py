@@ -1,4 +1,4 @@
-"""The pages, and the style sheet and scripts they use, from the files in ``chalicelib/web``.
+"""The pages, and the style sheets and scripts they use, from the files in ``chalicelib/web``.
 
 There is no build step. A page is put together once per process from its parts; which part goes where is in
 :data:`PAGES`. All links are relative to the page's own depth, so an API Gateway stage prefix does not break them.
@@ -43,6 +43,14 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
+VENDORED = (
+    "swagger-ui/swagger-ui-bundle.js",
+    "swagger-ui/swagger-ui.css",
+    "uplot/uPlot.iife.min.js",
+    "uplot/uPlot.min.css",
+)
+"""Assets made by others, below ``vendor`` beside their licences: classic scripts, and their style sheets."""
+
 _IMPORT = re.compile(r'\bfrom "\./([\w.-]+\.js)";$', re.MULTILINE)
 """A static import of a module of ours, as all of them are written."""
 
@@ -53,11 +61,16 @@ class Page(msgspec.Struct, frozen=True):
     """A page: its path below the root, its title, and whether it shows the navigation of signed-in students.
 
     Its content is ``<name>.html`` and its script ``<name>.js``, where the name is the last part of the path.
+    ``styles`` come after the style sheet of all pages; ``scripts`` are classic ones that run before its own.
+    ``data_images`` allows pictures inside style sheets.
     """
 
     path: str
     title: str
     signed_in: bool = True
+    styles: tuple[str, ...] = ()
+    scripts: tuple[str, ...] = ()
+    data_images: bool = False
 
     @property
     def name(self) -> str:
@@ -70,13 +83,24 @@ class Page(msgspec.Struct, frozen=True):
         return "../" * self.path.count("/") or "./"
 
 
+_CHART_STYLES = ("uPlot.min.css", "charts.css")
+_CHART_SCRIPTS = ("uPlot.iife.min.js",)
+
 PAGES = {
     page.name: page
     for page in (
         Page("login", "Sign in", signed_in=False),
         Page("dashboard", "Overview"),
         Page("dashboard/tasks", "Tasks"),
-        Page("dashboard/analytics", "Analytics"),
+        Page("dashboard/analytics", "Analytics", styles=_CHART_STYLES, scripts=_CHART_SCRIPTS),
+        Page("dashboard/models", "Models", styles=_CHART_STYLES, scripts=_CHART_SCRIPTS),
+        Page(
+            "docs",
+            "API reference",
+            styles=("swagger-ui.css", "docs.css"),
+            scripts=("swagger-ui-bundle.js",),
+            data_images=True,
+        ),
     )
 }
 
@@ -84,7 +108,9 @@ PAGES = {
 @cache
 def assets() -> dict[str, str]:
     """The text of every asset by its file name. What is not in here cannot be asked for."""
-    return {path.name: path.read_text("utf-8") for path in sorted(WEB.iterdir()) if path.suffix in CONTENT_TYPES}
+    own = [path for path in sorted(WEB.iterdir()) if path.suffix in CONTENT_TYPES]
+    vendored = [WEB / "vendor" / path for path in VENDORED]
+    return {path.name: path.read_text("utf-8") for path in own + vendored}
 
 
 @cache
@@ -117,8 +143,16 @@ def html(name: str) -> str:
         "title": page.title,
         "script": f"{page.name}.js",
     }
+    # Classic scripts that are deferred run in the order of the document, and so before the page's own module.
     values["preloads"] = "\n".join(
-        f'<link rel="modulepreload" href="{values["assets"]}{script}">' for script in scripts_behind(values["script"])
+        [
+            *(f'<link rel="stylesheet" href="{values["assets"]}{style}">' for style in page.styles),
+            *(f'<script defer src="{values["assets"]}{script}"></script>' for script in page.scripts),
+            *(
+                f'<link rel="modulepreload" href="{values["assets"]}{script}">'
+                for script in scripts_behind(values["script"])
+            ),
+        ]
     )
     values |= {f"on_{other}": ' aria-current="page"' if other == name else "" for other in PAGES}
     values["training_panel"] = _part("training_panel", values)
@@ -136,8 +170,11 @@ def _answer(name: str, request: Request) -> Response:
     if path.endswith("/"):
         # The links are relative to the address without the slash, so the browser must be there.
         return Response("", {"Location": f"../{name}", "Content-Type": "text/plain"}, 302)
-    headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-cache"}
-    return Response(html(name), headers | SECURITY_HEADERS, 200)
+    headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-cache", **SECURITY_HEADERS}
+    if PAGES[name].data_images:
+        policy = headers["Content-Security-Policy"]
+        headers["Content-Security-Policy"] = policy.replace("img-src 'self'", "img-src 'self' data:")
+    return Response(html(name), headers, 200)
 
 
 def _page(path: str, summary: str) -> Callable[[View], View]:
@@ -166,6 +203,18 @@ def tasks(request: Request) -> Response:
 def analytics(request: Request) -> Response:
     """The page of a student's accuracy and times."""
     return _answer("analytics", request)
+
+
+@_page("/dashboard/models", "Versions, training and drift, for admins")
+def models(request: Request) -> Response:
+    """The page of the model, for admins."""
+    return _answer("models", request)
+
+
+@_page("/docs", "Swagger UI")
+def docs(request: Request) -> Response:
+    """The reference of the API, to be tried out."""
+    return _answer("docs", request)
 
 
 @_page("/static/{asset_version}/{name}", "A style sheet, script or picture of the pages")

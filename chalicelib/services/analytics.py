@@ -223,6 +223,17 @@ def mastery(weighted_correct: float, weight: float) -> tuple[float, float, float
     return right / (right + wrong), _logistic(centre - spread), _logistic(centre + spread)
 
 
+def interval_of_share(correct: int, n: int) -> tuple[float, float]:
+    """80 % interval of the chance behind ``correct`` of ``n`` >= 1 answers, in 0..1; the share itself lies in it.
+
+    Wilson, 1927, Probable inference, the law of succession, and statistical inference, JASA 22, 209-212.
+    """
+    share, square = correct / n, _Z_80**2 / n
+    middle = (share + square / 2) / (1 + square)
+    reach = math.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
+    return max(0.0, min(middle - reach, share)), min(1.0, max(middle + reach, share))
+
+
 def _logistic(value: float) -> float:
     return 1.0 / (1.0 + math.exp(-value))
 
@@ -283,6 +294,6 @@ def _bins(rows: Sequence[CalibrationRow]) -> list[Bin]:
         n = sum(row.n for row in by_bin[number])
         predicted = sum(row.sum_predicted for row in by_bin[number]) / n
         correct = sum(row.correct for row in by_bin[number])
-        _, low, high = mastery(correct, n)
+        low, high = interval_of_share(correct, n)
         bins.append(Bin(number / N_BINS, (number + 1) / N_BINS, n, predicted, correct / n, low, high))
     return bins

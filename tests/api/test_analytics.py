@@ -71,7 +71,8 @@ def test_calibration_sets_predicted_against_actual_by_version(student: Api, worl
     (only,) = report["overall"]["bins"]
     assert {name: only[name] for name in ("low", "high", "n")} == {"low": 0.7, "high": 0.8, "n": 2}
     assert (only["predicted"], only["actual"]) == (0.75, 0.5)
-    assert only["actual_low"] < 0.5 < only["actual_high"]
+    assert only["actual_low"] == pytest.approx(1 - only["actual_high"])
+    assert 0 < only["actual_low"] < 0.2
     assert [version["lnirt_model_version"] for version in report["by_version"]] == ["embedding_20260101"]
 
 

@@ -11,7 +11,7 @@ import pytest
 from chalicelib.api import pages
 from tests.api.conftest import Api, World
 
-PATHS = ["/login", "/dashboard", "/dashboard/tasks", "/dashboard/analytics"]
+PATHS = ["/login", "/dashboard", "/dashboard/tasks", "/dashboard/analytics", "/dashboard/models", "/docs"]
 STAGE = "https://abc.execute-api.eu-central-1.amazonaws.com/prod"
 
 
@@ -112,12 +112,28 @@ def test_pages_answer_when_the_database_does_not(anyone: Api, world: World) -> N
     assert anyone.get("/dashboard/tasks").status == 200
 
 
-def test_scripts_put_no_data_into_the_page_as_html(anyone: Api) -> None:
-    for name, text in pages.assets().items():
+def own_assets() -> dict[str, str]:
+    """Without what others made: tests in a browser assert that it runs under the policy and asks no other host."""
+    vendored = {path.rpartition("/")[2] for path in pages.VENDORED}
+    return {name: text for name, text in pages.assets().items() if name not in vendored}
+
+
+def test_what_others_made_lies_beside_its_licence() -> None:
+    for path in pages.VENDORED:
+        assert (pages.WEB / "vendor" / path).with_name("LICENSE").is_file(), path
+
+
+def test_only_the_documentation_shows_pictures_inside_style_sheets(anyone: Api) -> None:
+    allowing = {path for path in PATHS if "data:" in anyone.get(path).headers["content-security-policy"]}
+    assert allowing == {"/docs"}
+
+
+def test_scripts_put_no_data_into_the_page_as_html() -> None:
+    for name, text in own_assets().items():
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", text), name
 
 
-def test_scripts_and_styles_name_no_other_host(anyone: Api) -> None:
+def test_scripts_and_styles_name_no_other_host() -> None:
     allowed = {"http://www.w3.org/2000/svg"}
-    for name, text in pages.assets().items():
+    for name, text in own_assets().items():
         assert set(re.findall(r"https?://[^\s\"')]+", text)) <= allowed, name

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime
 
 import pytest
@@ -96,3 +97,17 @@ def test_mastery_lies_inside_its_interval(weight: float, share: float) -> None:
 def test_another_correct_answer_never_lowers_mastery(weight: float, share: float, more: float) -> None:
     before = analytics.mastery(weight * share, weight)[0]
     assert analytics.mastery(weight * share + more, weight + more)[0] >= before - 1e-12
+
+
+@given(st.integers(1, 1000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_a_share_lies_in_its_interval_and_that_in_0_to_1(answers: tuple[int, int]) -> None:
+    low, high = analytics.interval_of_share(*answers)
+    assert 0 <= low <= answers[0] / answers[1] <= high <= 1
+
+
+def test_an_interval_holds_the_chance_about_as_often_as_it_says() -> None:
+    n, chance, inside = 30, 0.3, 0.0
+    for correct in range(n + 1):
+        low, high = analytics.interval_of_share(correct, n)
+        inside += (low <= chance <= high) * math.comb(n, correct) * chance**correct * (1 - chance) ** (n - correct)
+    assert inside == pytest.approx(0.8, abs=0.06)
