@@ -1,14 +1,15 @@
-"""``python -m infra.package``: build, check and describe the Lambda's zip."""
+"""``python -m infra.package``: build, check and describe the Lambda's zip, and render the template that deploys it."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
-from infra.package import archive, build, bytecode, trial
+from infra.package import archive, build, bytecode, template, trial
 from infra.package.errors import PackageError
 from infra.package.target import runs_here
 
@@ -44,7 +45,11 @@ def _build(checkout: Path, output: Path) -> None:
             trial.run(output, built.services, Path(directory) / "trial", python)
         else:
             print("package: not imported on trial, because this machine cannot run it", file=sys.stderr)
+        rendered = template.render(checkout, Path(directory) / "template")
     _describe(output, built)
+    path = output.parent / Path(template.TEMPLATE).name
+    path.write_text(json.dumps(rendered, indent=1) + "\n", encoding="utf-8")
+    print(f"{path}\n{len(rendered['Resources'])} resources, {len(rendered['Parameters'])} parameters")
 
 
 def _describe(output: Path, built: build.Built) -> None:

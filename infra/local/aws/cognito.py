@@ -17,6 +17,9 @@ from moto.core.common_models import CloudFormationModel
 
 # Cognito itself takes passwords of up to 256 characters; moto compares with "less than" and assumes 99.
 _LONGEST_PASSWORD = 257
+POLICIES = ("AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy")
+"""Types of the template that are not made here."""
+
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -130,9 +133,11 @@ def register() -> None:
     types = (UserPool, UserPoolClient, UserPoolGroup)
     # The map is built once and shared; a subclass's own subclass would not be found by moto's search.
     parsing.get_model_map().update({resource.cloudformation_type(): resource for resource in types})
-    # moto applies a bucket policy without its conditions: "no access without TLS" would become "no access".
-    parsing.NULL_MODELS.append("AWS::S3::BucketPolicy")
-    warnings.filterwarnings("ignore", message="Tried to parse AWS::S3::BucketPolicy")
+    # moto applies a bucket policy without its conditions: "no access without TLS" would become "no access". It knows
+    # no policies of queues.
+    for policy in POLICIES:
+        parsing.NULL_MODELS.append(policy)
+        warnings.filterwarnings("ignore", message=f"Tried to parse {policy}")
 
 
 def _plain(value: Any) -> Any:
