@@ -168,7 +168,11 @@ def test_a_packed_file_is_read_whatever_its_name(tmp_path: Path) -> None:
         (b"user_id,topic,topic,is_correct\n", "a.csv", "the column topic is there twice"),
         (b"", "a.csv", "is empty"),
         (b"user_id,topic,is_correct\n", "a.csv.gz", "is not a gzip archive"),
-        (gzip.compress(b"user_id,topic,is_correct\n" + b"u,t,1\n" * 9999, mtime=0)[:-9], "a.csv.gz", "archive is damaged"),
+        (
+            gzip.compress(b"user_id,topic,is_correct\n" + b"u,t,1\n" * 9999, mtime=0)[:-9],
+            "a.csv.gz",
+            "archive is damaged",
+        ),
         (gzip.compress(b"x" * 100, mtime=0)[:12] + b"\xff" * 40, "a.csv.gz", "archive is damaged"),
         ("user_id,topic,is_correct\n".encode("utf-16"), "a.csv", "no column"),
     ],
