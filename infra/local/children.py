@@ -16,8 +16,8 @@ log = logging.getLogger("studysmart.local")
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
-# A process that lived this long was well: the next death starts with the first pause again.
-_WELL_AFTER = 60.0
+# A process that lived this long was well, and does not die of its own start: then the first pause will do again.
+_WELL_AFTER = 10.0
 
 
 @dataclass(slots=True)
