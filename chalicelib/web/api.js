@@ -161,9 +161,15 @@ export async function request(method, path, { body, safe = method !== "POST", se
   }
 }
 
-/** Send a request while the page is being left: the browser carries it out, nobody hears the answer. */
-export function sendOnLeaving(method, path) {
-  fetch(new URL(path, root), { method, headers: headersWith(token()), keepalive: true }).catch((error) => {
-    console.info(`${method} ${path} was not sent: ${error.message}`);
-  });
+/**
+ * A function that sends a request while the page is being left: the browser carries it out, nobody hears the answer.
+ * It is made with the present session, which may be over by then.
+ */
+export function onLeaving(method, path) {
+  const headers = headersWith(token());
+  return () => {
+    fetch(new URL(path, root), { method, headers, keepalive: true }).catch((error) => {
+      console.info(`${method} ${path} was not sent: ${error.message}`);
+    });
+  };
 }

@@ -30,6 +30,7 @@ async function start(recommendation, button) {
     try {
       const { data } = await request("POST", "practice-tasks", { body: { subject, topic, difficulty, task_content: `Practise ${topic}.` } });
       location.assign(pageUrl(`dashboard/tasks#task-${data.id}`));
+      await new Promise((resolve) => { window.addEventListener("pageshow", resolve, { once: true }); }); // one task per click
     } catch (error) {
       report(error, { again: () => start(recommendation, button) });
     }

@@ -1,11 +1,11 @@
 // Deleting with undo: a task goes from the list at once, from the server a few seconds later or when the page is left.
-import { ApiError, request, sendOnLeaving } from "./api.js";
+import { ApiError, onLeaving, request } from "./api.js";
 import { refreshSoon } from "./training.js";
 import { draft, el, report } from "./ui.js";
 
 const UNDO_MS = 7000;
 
-const pending = new Map(); // by task id: {timer, now}
+const pending = new Map(); // by task id: {timer, now, leave, line}
 
 const path = (task) => `practice-tasks/${encodeURIComponent(task.id)}`;
 
@@ -47,7 +47,7 @@ export function deleteWithUndo(task, card, { again, gone }) {
     back.querySelector(".remove").focus();
   });
   card.replaceWith(line);
-  pending.set(task.id, { timer: setTimeout(now, UNDO_MS), now, task });
+  pending.set(task.id, { timer: setTimeout(now, UNDO_MS), now, line, leave: onLeaving("DELETE", path(task)) });
   undo.focus();
 }
 
@@ -57,9 +57,10 @@ export async function deleteNow() {
 }
 
 window.addEventListener("pagehide", () => {
-  for (const { timer, task } of pending.values()) {
+  for (const { timer, leave, line } of pending.values()) {
     clearTimeout(timer);
-    sendOnLeaving("DELETE", path(task));
+    leave();
+    line.remove(); // the browser may show this very page again
   }
   pending.clear();
 });

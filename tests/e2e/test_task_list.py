@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Request, Route, expect
 
 from tests.api.conftest import World
+from tests.conftest import wait_for
 
 from .conftest import Visit
 
@@ -152,8 +153,13 @@ def test_leaving_the_page_or_filtering_carries_a_deletion_out(at_tasks: Visit, w
     assert len(world.database.tasks) == 1
     delete.click()
     page.reload()
-    expect(page.locator("#no-tasks")).to_be_visible()
+    expect(page.locator("#no-tasks")).to_contain_text("No tasks yet")
     assert world.database.tasks == {}
+    at_tasks.create_task()
+    delete.click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.locator("#submit")).to_be_visible()
+    wait_for(lambda: world.database.tasks == {}, what="the deletion")
 
 
 def test_a_deletion_that_is_refused_brings_the_task_back(at_tasks: Visit) -> None:
