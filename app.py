@@ -23,7 +23,7 @@ from chalice.app import Chalice, Rate
 
 from chalicelib import wiring
 from chalicelib.api import analytics, auth, fallback, model, pages, predictions, recommendations, root, tasks
-from chalicelib.services import models, training
+from chalicelib.services import models, training, watch
 
 app = Chalice(app_name="studysmart", configure_logs=False)
 
@@ -35,9 +35,10 @@ fallback.complete(app)
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))  # type: ignore[untyped-decorator]  # Chalice has no types
 def sweep_training_requests(_event: Any) -> None:
-    """Send again what was never sent, and free requests whose worker is gone."""
+    """Send again what was never sent, free requests whose worker is gone, and say what an operator must hear of."""
     container = wiring.current()
     training.sweep(container.tracker, container.queue)
+    watch.watch(container.tracker, container.analytics, container.policy, container.settings.cohort)
 
 
 @app.schedule(Rate(1, unit=Rate.HOURS))  # type: ignore[untyped-decorator]  # Chalice has no types

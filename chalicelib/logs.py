@@ -3,7 +3,8 @@
 The request id and the user id of the request in hand are context variables: each thread of the local server and each
 invocation of the Lambda has its own. A filter copies them onto every record, so that a JSON line of any logger below
 carries them, together with what is true of the whole process (cohort, model version; the worker's training request).
-Lines never carry an e-mail address or a token.
+What is noted of a request while it is worked on is written with its last line. Lines never carry an e-mail address or a
+token.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TextIO
+from typing import Any, TextIO
+
+import msgspec
 
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 ROOT = "studysmart"
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _user_id: ContextVar[str | None] = ContextVar("user_id", default=None)
+_noted: ContextVar[dict[str, Any] | None] = ContextVar("noted", default=None)
 
 
 class ProductHandler(logging.StreamHandler[TextIO]):
@@ -64,14 +68,23 @@ def configure(log_format: str, level: str, stream: TextIO | None = None, fields:
 
 
 @contextmanager
-def request(request_id: str) -> Iterator[None]:
-    """Mark all lines logged inside with this request id."""
-    request_token, user_token = _request_id.set(request_id), _user_id.set(None)
+def request(request_id: str) -> Iterator[dict[str, Any]]:
+    """Mark all lines logged inside with this request id; gives what :func:`note` notes inside."""
+    noted: dict[str, Any] = {}
+    request_token, user_token, noted_token = _request_id.set(request_id), _user_id.set(None), _noted.set(noted)
     try:
-        yield
+        yield noted
     finally:
         _request_id.reset(request_token)
         _user_id.reset(user_token)
+        _noted.reset(noted_token)
+
+
+def note(**values: Any) -> None:
+    """Note facts for the last line of the request in hand, each under a name of its own; without a request, nothing."""
+    noted = _noted.get()
+    if noted is not None:
+        noted.update(values)
 
 
 def set_user(user_id: str) -> None:
@@ -89,4 +102,15 @@ def _formatter(log_format: str) -> logging.Formatter:
         use_rfc3339=True,
         utc=True,
         log_record_order=["timestamp", "level", "logger", "message", "request_id", "user_id"],
+        json_serializer=_encoded,
+        # Where in our code a line comes from is told by its logger and its words.
+        location=None,
     )
+
+
+def _encoded(line: object) -> str:
+    """A line as JSON: a quarter of the standard library's time, which a line with metrics would notice."""
+    return _ENCODER.encode(line).decode()
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=str)

@@ -68,7 +68,10 @@ def publish(
             version,
             {"promotion": {"promoted": verdict.promoted, "reason": verdict.reason, **verdict.figures}},
         )
-        _log.info("version %s %s: %s", version, "promoted" if verdict.promoted else "not promoted", verdict.reason)
+        words = "promoted" if verdict.promoted else "not promoted"
+        scores = {f"holdout_{name}": value for name, value in metadata.get("validation", {}).items()}
+        published = {"promoted": verdict.promoted, **scores}
+        _log.info("version %s %s: %s", version, words, verdict.reason, extra=published)
         if not verdict.promoted and champion is not None:
             return champion.version
         still_ours()

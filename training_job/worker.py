@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from chalicelib import metrics
 from chalicelib.domain.errors import LeaseLostError, UnavailableError
+from chalicelib.domain.metric_names import TRAINING_DURATION, TRAINING_FAILURES
 from chalicelib.domain.training import TrainingPolicy, TrainingRequest
 from chalicelib.services import models, training
 from chalicelib.storage.model_registry import S3ModelRegistry
@@ -119,20 +121,25 @@ def _train(
             policy=worker.policy,
         )
     except TrainingSkipped as reason:
-        _log.info("Background training skipped: %s", reason)
+        _log.info("Background training skipped: %s", reason, extra={"outcome": "skipped"})
         return _skip(worker, delivery, heartbeat, str(reason))
     except LeaseLostError as error:
-        _log.error("Background training failed: %s", error)
+        # Not counted as a failure: another worker goes on with it.
+        _log.error("Background training failed: %s", error, extra={"outcome": "lost"})
     except WorkerStopped:
         _log.info("the worker was asked to stop, its training is given back")
         _give_back(worker, delivery, heartbeat, "the worker was stopped")
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded and the message comes again
-        _log.error("Background training failed: %s", error, exc_info=error)
+        failed = {"outcome": "failed", **metrics.fields({TRAINING_FAILURES: 1})}
+        _log.error("Background training failed: %s", error, exc_info=error, extra=failed)
         _fail(worker, delivery, heartbeat, f"{type(error).__name__}: {error}")
     else:
         worker.queue.delete(delivery)
-        _log.info("Background training complete (%s, %.1f s)", trained.champion, time.monotonic() - started)
+        seconds = round(time.monotonic() - started, 3)
+        complete = {"outcome": "complete", "champion": trained.champion, "n_samples": trained.n_samples}
+        complete |= metrics.fields({TRAINING_DURATION: seconds})
+        _log.info("Background training complete (%s, %.1f s)", trained.champion, seconds, extra=complete)
         _send_next(worker, following)
         # An operator may have moved the pointer since the publish.
         models.announce(worker.registry, worker.tracker, request.cohort)

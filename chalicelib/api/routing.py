@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 from collections.abc import Callable
 from enum import Enum
 from functools import wraps
@@ -22,7 +23,7 @@ from uuid import uuid4
 import msgspec
 from chalice.app import Blueprint, Request, Response
 
-from chalicelib import logs, wiring
+from chalicelib import logs, metrics, wiring
 from chalicelib.api import errors, responses, validation
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import (
@@ -143,8 +144,9 @@ class Routes:
 
 def serve(request: Request, answer: Callable[[], Response]) -> Response:
     """The response of ``answer`` or of the error it raises, with the headers of every response; logged."""
+    started = time.perf_counter()
     request_id = getattr(request.lambda_context, "aws_request_id", None) or str(uuid4())
-    with logs.request(request_id):
+    with logs.request(request_id) as noted:
         try:
             response = answer()
         except Exception as error:  # noqa: BLE001 - the last resort: logged with its traceback, answered as JSON
@@ -152,7 +154,10 @@ def serve(request: Request, answer: Callable[[], Response]) -> Response:
         response.headers["X-Request-Id"] = request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers.update(responses.cors_headers(request.headers.get("origin"), _origins()))
-        log.info("%s %s - %d", request.method, path_of(request), response.status_code)
+        logs.note(route=f"{request.method} {request.context.get('resourcePath', '')}")
+        milliseconds = round((time.perf_counter() - started) * 1_000, 3)
+        extra = metrics.of_request(noted, response.status_code, milliseconds)
+        log.info("%s %s - %d", request.method, path_of(request), response.status_code, extra=extra)
     return response
 
 

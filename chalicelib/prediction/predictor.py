@@ -72,9 +72,13 @@ class Predictor:
             ),
         )
 
+    def knows(self, topic: str) -> bool:
+        """Whether the version has learnt from answers on a topic key."""
+        return self.lnirt.code(topic) != self.lnirt.unknown
+
     def predict(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Prediction:
         """What the student is expected to do on a topic key and a difficulty of 1..4; see the module's chain."""
-        topic_known = self.lnirt.code(topic) != self.lnirt.unknown
+        topic_known = self.knows(topic)
         student_known = state.n_answers > 0
         if not topic_known and not student_known:
             return DEFAULT_PREDICTION

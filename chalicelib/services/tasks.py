@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from chalicelib import logs
 from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, UnavailableError
 from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key
 from chalicelib.domain.training import Counted, TrackerRow, TrainingNote, TrainingPolicy, TrainingRequest, TrainingState
@@ -176,8 +177,10 @@ def _send(tracker: Tracker, queue: TrainingQueue, request: TrainingRequest) -> N
 
 
 def _announce(counted: Counted) -> None:
+    logs.note(counter=counted.counter, threshold=counted.threshold)
     _log.info("counter: %d/%d", counted.counter, counted.threshold)
     if counted.request is not None:
+        logs.note(training_request_id=counted.request.request_id, reason=counted.request.reason)
         _log.info("EMBEDDING MODEL AUTO-TRAINING TRIGGERED")
         _log.info("New samples since last training: %d", counted.counter)
         _log.info("Total samples: %d", counted.n_samples_total)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from chalicelib import logs, wiring
 from chalicelib.services import models, training
+from chalicelib.services import watch as watching
 from chalicelib.wiring import Container
 from infra.local.after_answer import AfterAnswer
 from infra.local.http import chalice_server
@@ -27,6 +28,7 @@ _WARM_UP = ("/", "/docs", "/openapi.json", "/dashboard", "/health")
 
 _GRACE_SECONDS = 1.0
 _PRUNE_SECONDS = 60.0
+_WATCH_SECONDS = 15.0
 
 
 def warm_up(port: int) -> None:
@@ -62,6 +64,11 @@ def sweep(container: Container) -> None:
     training.sweep(container.tracker, container.queue)
 
 
+def watch(container: Container) -> None:
+    """As ``app.sweep_training_requests`` after the sweep: apart from it, for here sweeps are more frequent."""
+    watching.watch(container.tracker, container.analytics, container.policy, container.settings.cohort)
+
+
 def prune(container: Container) -> None:
     """As ``app.prune_models``."""
     models.prune(container.registry, container.settings.cohort, container.settings.retained_versions)
@@ -92,7 +99,7 @@ def main() -> int:
     warm_up(server.server_port)
     if arguments.ready_file:
         write_json(arguments.ready_file, {"url": f"http://127.0.0.1:{server.server_port}"})
-    for work, seconds in ((sweep, arguments.sweep_seconds), (prune, _PRUNE_SECONDS)):
+    for work, seconds in ((sweep, arguments.sweep_seconds), (watch, _WATCH_SECONDS), (prune, _PRUNE_SECONDS)):
         threading.Thread(target=repeat, args=(work, seconds, stopped), daemon=True, name=work.__name__).start()
     stopped.wait()
     server.finish(_GRACE_SECONDS)

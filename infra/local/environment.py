@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 # Settings that the person who starts the stack may give in their own environment.
 _DEFAULTS = {
-    "LOG_FORMAT": "text",
     "CORS_ORIGINS": "http://localhost:3000,http://localhost:4000",
     # Short, as only this stack ends a worker: what a killed one was doing is taken up again soon.
     "LEASE_SECONDS": "20",
@@ -35,9 +34,12 @@ def base_environment(own: Mapping[str, str]) -> dict[str, str]:
 
 
 def program_settings(own: Mapping[str, str], database_url: str, aws: Mapping[str, str]) -> dict[str, str]:
-    """What the product reads, complete enough for a command of the operator to reach the same stack."""
+    """What the product reads, complete enough for a command of the operator to reach the same stack.
+
+    Its lines are JSON as on AWS; the starter's ``LOG_FORMAT`` says how they are shown (:mod:`infra.local.output`).
+    """
     given = {name: own.get(name, default) for name, default in _DEFAULTS.items()}
-    return {**given, **aws, "DATABASE_URL": database_url, "NO_PROXY": "127.0.0.1,localhost"}
+    return {**given, "LOG_FORMAT": "json", **aws, "DATABASE_URL": database_url, "NO_PROXY": "127.0.0.1,localhost"}
 
 
 def worker_limits(own: Mapping[str, str]) -> dict[str, str]:

@@ -1,34 +1,47 @@
-"""Where the lines of all processes go: the terminal and ``logs/backend.log``, which is kept small by rotation."""
+"""Where the lines of all processes go: the terminal and ``logs/backend.log``, as text, and ``logs/backend.jsonl``.
+
+API and worker write the JSON lines that they write on AWS. These are kept as they are in ``backend.jsonl``, for
+``studysmart logs``; people read them as text. Both files are kept small by rotation.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
 import threading
+from datetime import datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
 from chalicelib.logs import TEXT_FORMAT
+from chalicelib.services import watch
 
 _MAX_BYTES = 10 * 1024 * 1024
 _OLD_FILES = 3
 
 
 class Output(logging.Handler):
-    """Writes lines as they are, one after the other; as a logging handler it formats the supervisor's own records."""
+    """Writes lines one after the other; as a logging handler it formats the supervisor's own records.
 
-    def __init__(self, log_file: Path) -> None:
+    With ``as_json`` the lines of the processes are shown as they are.
+    """
+
+    def __init__(self, log_file: Path, as_json: bool = False) -> None:
         super().__init__()
         log_file.parent.mkdir(parents=True, exist_ok=True)
         self.setFormatter(logging.Formatter(TEXT_FORMAT))
-        self._file = RotatingFileHandler(log_file, maxBytes=_MAX_BYTES, backupCount=_OLD_FILES, encoding="utf-8")
+        self._file = _rotating(log_file)
+        self._json_file = _rotating(log_file.with_suffix(".jsonl"))
+        self._as_json = as_json
         self._terminal_lock = threading.Lock()
         self._terminal_is_gone = False
 
     def line(self, text: str) -> None:
-        """Write one line to both places."""
-        self._file.handle(logging.makeLogRecord({"msg": text}))
+        """Write one line to the terminal and the log."""
+        _write(self._file, text)
         if self._terminal_is_gone:
             return
         try:
@@ -53,4 +66,43 @@ class Output(logging.Handler):
         assert process.stdout is not None
         with process.stdout as stream:
             for raw in stream:
-                self.line(raw.decode("utf-8", "replace").rstrip("\r\n"))
+                self._take(raw.decode("utf-8", "replace").rstrip("\r\n"))
+
+    def _take(self, line: str) -> None:
+        fields = parsed(line)
+        if fields is None:
+            self.line(line)
+            return
+        _write(self._json_file, line)
+        if self._as_json:
+            self.line(line)
+        elif fields["logger"] != watch.LOGGER:
+            # The watch says the same again and again: for queries, not for people.
+            self.line(as_text(fields))
+
+
+def parsed(line: str) -> dict[str, Any] | None:
+    """The fields of a JSON line of the product; None for whatever else a process prints."""
+    if not line.startswith("{"):
+        return None
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) and {"timestamp", "level", "logger", "message"} <= fields.keys() else None
+
+
+def as_text(fields: dict[str, Any]) -> str:
+    """A JSON line as :data:`chalicelib.logs.TEXT_FORMAT` shows it, its time in this machine's zone."""
+    at = datetime.fromisoformat(fields["timestamp"]).astimezone()
+    moment = f"{at:%Y-%m-%d %H:%M:%S},{at.microsecond // 1_000:03d}"
+    text = f"{moment} {fields['level']} {fields['logger']}: {fields['message']}"
+    return f"{text}\n{fields['exception']}" if fields.get("exception") else text
+
+
+def _rotating(path: Path) -> RotatingFileHandler:
+    return RotatingFileHandler(path, maxBytes=_MAX_BYTES, backupCount=_OLD_FILES, encoding="utf-8")
+
+
+def _write(file: RotatingFileHandler, line: str) -> None:
+    file.handle(logging.makeLogRecord({"msg": line}))

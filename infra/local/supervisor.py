@@ -59,7 +59,7 @@ class Supervisor:
         """Run until a signal; returns the exit status."""
         self.state.mkdir(parents=True, exist_ok=True)
         with _locked(self.state / "lock"), self._bound() as api_socket, bound_socket(0) as aws_socket:
-            output = Output(self.state / "logs" / "backend.log")
+            output = Output(self.state / "logs" / "backend.log", as_json=os.environ.get("LOG_FORMAT") == "json")
             logging.getLogger("studysmart").addHandler(output)
             logging.getLogger("studysmart").setLevel(logging.INFO)
             for number in _SIGNALS:

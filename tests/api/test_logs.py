@@ -41,6 +41,29 @@ def test_each_request_has_a_line_with_the_real_path(student: Api, requests: pyte
     assert "GET /nothing - 404" in requests.messages
 
 
+def test_the_line_of_a_creation_says_where_the_prediction_came_from(
+    student: Api, requests: pytest.LogCaptureFixture
+) -> None:
+    student.post("/practice-tasks", TASK)
+    line = vars(next(record for record in requests.records if record.getMessage() == "POST /practice-tasks - 201"))
+    assert (line["route"], line["status"], line["source"]) == ("POST /practice-tasks", 201, "default")
+    assert (line["fallback_reason"], line["Predictions"], line["FallbackRate"]) == ("no model", 1, 1)
+    assert line["duration_ms"] == line["PredictionLatency"] > 0
+
+
+def test_the_line_of_a_completion_counts_it_once_and_names_the_training_that_it_asked_for(
+    student: Api, world: World, requests: pytest.LogCaptureFixture
+) -> None:
+    ids = [student.post("/practice-tasks", TASK).json["id"] for _ in range(5)]
+    for task_id in [*ids, ids[-1]]:
+        student.patch(f"/practice-tasks/{task_id}", {"is_correct": True, "actual_time_seconds": 3})
+    lines = [vars(record) for record in requests.records if record.getMessage().startswith("PATCH")]
+    assert {line["route"] for line in lines} == {"PATCH /practice-tasks/{task_id}"}
+    assert [line.get("Completions") for line in lines] == [1, 1, 1, 1, 1, None]
+    assert [line.get("TrainingTriggers") for line in lines] == [None, None, None, None, 1, None]
+    assert lines[4]["training_request_id"] == world.container().tracker.read("default").training_request_id
+
+
 def test_a_path_cannot_forge_a_line(anyone: Api, requests: pytest.LogCaptureFixture) -> None:
     anyone.get("/a\nPOST /practice-tasks - 201\x1b[2J")
     assert all(message.isprintable() for message in requests.messages)

@@ -1,0 +1,86 @@
+"""The lines of the one-machine stack: JSON for queries, text for people."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chalicelib import logs
+from chalicelib.services import watch
+from infra.local.output import Output, as_text, parsed
+
+
+def json_lines(*messages: str, logger: str = "studysmart.api", error: Exception | None = None) -> str:
+    """What a process of the product writes."""
+    stream = io.StringIO()
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    try:
+        logs.configure("json", "INFO", stream)
+        for message in messages:
+            logging.getLogger(logger).info(message, exc_info=error)
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    return stream.getvalue()
+
+
+def followed(tmp_path: Path, printed: str, as_json: bool = False) -> tuple[list[str], list[str]]:
+    """The lines of the log and of the JSON log after a process has printed something."""
+    output = Output(tmp_path / "logs" / "backend.log", as_json)
+    program = f"import sys; sys.stdout.write({printed!r})"
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output.follow(process).join(30)
+    process.wait(30)
+    logged = tmp_path / "logs" / "backend.log"
+    return logged.read_text().splitlines(), logged.with_suffix(".jsonl").read_text().splitlines()
+
+
+def test_json_lines_are_kept_as_they_are_and_shown_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = json_lines("counter: 3/5")
+    text, kept = followed(tmp_path, printed)
+    assert kept == printed.splitlines()
+    assert [line.partition(" INFO ")[2] for line in text] == ["studysmart.api: counter: 3/5"]
+    assert capsys.readouterr().out == text[0] + "\n"
+
+
+def test_the_text_is_what_the_text_format_writes() -> None:
+    record = logging.LogRecord("studysmart.api", logging.INFO, "", 0, "GET / - %d", (200,), None)
+    line = {"timestamp": f"{record.created:.3f}", "level": "INFO", "logger": record.name, "message": "GET / - 200"}
+    line["timestamp"] = json.loads(json_lines("x"))["timestamp"]
+    rendered = as_text(line)
+    expected = logging.Formatter(logs.TEXT_FORMAT).format(record)
+    assert rendered.partition(" INFO ")[2] == expected.partition(" INFO ")[2]
+    assert len(rendered) == len(expected)
+
+
+def test_a_traceback_is_shown_below_its_line(tmp_path: Path) -> None:
+    text, _ = followed(tmp_path, json_lines("failed", error=ValueError("broken")))
+    assert text[0].endswith("studysmart.api: failed")
+    assert text[-1].endswith("ValueError: broken")
+
+
+def test_what_is_no_line_of_the_product_is_shown_and_not_kept(tmp_path: Path) -> None:
+    printed = 'Traceback (most recent call last):\n{"level": "INFO"}\n{broken\n'
+    text, kept = followed(tmp_path, printed)
+    assert text == printed.splitlines()
+    assert kept == []
+    assert parsed('["timestamp"]') is None
+
+
+def test_the_watch_is_for_queries_only(tmp_path: Path) -> None:
+    text, kept = followed(tmp_path, json_lines("counter over threshold: 0", logger=watch.LOGGER))
+    assert text == []
+    assert len(kept) == 1
+
+
+def test_whoever_asks_for_json_sees_the_lines_as_they_are(tmp_path: Path) -> None:
+    text, kept = followed(tmp_path, json_lines("one", "two"), as_json=True)
+    assert text == kept
+    assert [json.loads(line)["message"] for line in text] == ["one", "two"]
