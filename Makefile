@@ -20,10 +20,10 @@ uv_version := 0.13.9
 compile := .lock/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help run test check demo package lock clean chromium venv moved
+.PHONY: help run test check demo screenshots package lock clean chromium venv moved
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(installed) ## Start everything on this machine (PORT=4008 STATE_DIR=.local); Ctrl-C stops it
 	@exec $(py) -m infra.local --port $(PORT) --state-dir "$(STATE_DIR)"
@@ -40,6 +40,9 @@ check: $(installed) ## Format, lint, types and the fast tests, the layer rule am
 
 demo: $(installed) ## Show the main job from import to retrained prediction (FILE=answers.csv)
 	@exec $(py) -m ops.demo --state-dir "$(STATE_DIR)" $(if $(FILE),--file "$(FILE)")
+
+screenshots: $(installed) chromium ## Take pictures of every page, empty and after 679 answers, into build/screenshots (FILE=answers.csv)
+	@$(py) -m ops.screenshots $(if $(FILE),--file "$(FILE)")
 
 package: $(installed) ## Build and check the Lambda's zip, build/studysmart-lambda.zip
 	@$(py) -m infra.package

@@ -55,9 +55,15 @@ class ApiClient:
         email = f"student-{uuid.uuid4().hex[:12]}@example.com"
         password = uuid.uuid4().hex
         self.request("POST", "/auth/register", {"email": email, "password": password, "full_name": full_name})
-        answer = self.request("POST", "/auth/login", {"email": email, "password": password})
-        self._headers["Authorization"] = f"Bearer {answer['access_token']}"
+        self.sign_in(email, password)
         return email
+
+    def sign_in(self, email: str, password: str) -> str:
+        """Log in to an account that exists, and return the token."""
+        answer = self.request("POST", "/auth/login", {"email": email, "password": password})
+        token = str(answer["access_token"])
+        self._headers["Authorization"] = f"Bearer {token}"
+        return token
 
     def create(self, subject: str, topic: str, difficulty: str) -> dict[str, Any]:
         """Create a task and return it."""
