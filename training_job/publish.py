@@ -54,15 +54,16 @@ def publish(
     """Write the version and promote it if the judge says so; returns the version that serves afterwards.
 
     ``still_ours`` raises LeaseLostError when another worker took the training over. Raises ModelError when what
-    was written does not read back, PointerConflictError when the pointer would not hold still.
+    was written does not read back, PointerConflictError when version or pointer would not hold still.
     """
-    # Who took it over makes a version of the same name, and may have let it serve already.
-    still_ours()
-    registry.write_version(cohort, version, files, metadata)
+    registry.write_version(cohort, version, files, metadata, still_ours)
     challenger = Predictor.from_files(registry.read_version(cohort, version))
     for _attempt in range(POINTER_ATTEMPTS):
         champion, etag = read_pointer(registry, cohort)
+        if champion is not None and champion.version == version:
+            return version  # it was moved, and the answer got lost
         verdict = _judge(registry, cohort, champion, challenger, judge)
+        still_ours()
         registry.annotate_version(
             cohort,
             version,
@@ -87,9 +88,7 @@ def publish(
 def _judge(
     registry: S3ModelRegistry, cohort: str, champion: Champion | None, challenger: Predictor, judge: Judge
 ) -> Verdict:
-    if champion is None or champion.version == challenger.version:
-        if champion is not None and champion.pinned:
-            return Verdict(False, f"champion {champion.version} is pinned", {})
+    if champion is None:
         return judge(None, challenger)
     try:
         files = registry.read_version(cohort, champion.version)

@@ -6,7 +6,7 @@ tests implement them in memory, and one suite holds both to the same behaviour.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -194,9 +194,18 @@ class ModelRegistry(Protocol):
         ...
 
     def write_version(
-        self, cohort: str, version: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]
+        self,
+        cohort: str,
+        version: str,
+        files: Mapping[str, bytes],
+        metadata: Mapping[str, Any],
+        still_ours: Callable[[], object] = ...,
     ) -> Mapping[str, Any]:
-        """Write the files, then ``metadata.json`` with their sizes and sha256, last; returns the metadata."""
+        """Write the files, then ``metadata.json`` with their sizes and sha256, last; returns the metadata.
+
+        ``still_ours`` raises LeaseLostError for a worker that was overtaken; nothing is written over what another wrote
+        since it was asked.
+        """
         ...
 
     def annotate_version(self, cohort: str, version: str, notes: Mapping[str, Any]) -> None:

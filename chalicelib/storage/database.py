@@ -90,9 +90,14 @@ def _attempt(engine: Engine, work: Callable[[Connection], T], *, transaction: bo
             _log.warning("connection to PostgreSQL was broken, trying once more: %s", broken.cause)
             return _run(engine, work, transaction)
     except _BrokenBeforeCommitError as broken:
-        raise DatabaseUnavailableError(f"PostgreSQL does not answer: {broken.cause}") from broken.cause
+        raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_said(broken.cause)}") from broken.cause
     except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
-        raise DatabaseUnavailableError(f"PostgreSQL does not answer: {error}") from error
+        raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """The driver's words, without the statement and its values: the tracker's ``last_error`` is shown to students."""
+    return str(error.orig) if isinstance(error, DBAPIError) else str(error)
 
 
 class _BrokenBeforeCommitError(Exception):

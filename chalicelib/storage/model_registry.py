@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,9 @@ METADATA = "metadata.json"
 PARALLEL_READS = 4
 
 _ABSENT = ("NoSuchKey", "404", "NotFound")
+WRITE_ATTEMPTS = 3
+"""How often a version is written again because another wrote to it in between."""
+
 LOST_WRITE = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 """Codes of a conditional PUT whose condition did not hold."""
 
@@ -141,27 +144,64 @@ class S3ModelRegistry:
         return read_object(self._s3, self._bucket, key)
 
     def write_version(
-        self, cohort: str, version: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]
+        self,
+        cohort: str,
+        version: str,
+        files: Mapping[str, bytes],
+        metadata: Mapping[str, Any],
+        still_ours: Callable[[], object] = lambda: None,
     ) -> Mapping[str, Any]:
-        """Write the files, then ``metadata.json`` with their sizes and sha256, last; returns the metadata."""
+        """Write the files, then ``metadata.json`` with their sizes and sha256, last; returns the metadata.
+
+        Two may write one version: a worker that was overtaken does not know it yet. So each object is written only
+        while it is what it was before ``still_ours`` was asked. Where it is not, everything begins again by asking: who
+        lost the lease stops there by its exception, and never writes over the files of who has it.
+
+        Raises PointerConflictError when the objects would not hold still.
+        """
         described = {
             name: {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()} for name, body in files.items()
         }
         complete = {**metadata, "version": version, "cohort": cohort, "files": described}
-        for name, body in files.items():
-            self._put(f"{_prefix(cohort, version)}{name}", body)
-        self._put(f"{_prefix(cohort, version)}{METADATA}", json.dumps(complete, indent=1).encode())
-        return complete
+        bodies = {**files, METADATA: json.dumps(complete, indent=1).encode()}
+        for _attempt in range(WRITE_ATTEMPTS):
+            etags = self._etags(_prefix(cohort, version))
+            still_ours()
+            if all(self._replace(key, body, etags.get(key)) for key, body in _keyed(cohort, version, bodies)):
+                return complete
+        raise PointerConflictError(f"version {version} of cohort {cohort} was written by another meanwhile")
 
-    def _put(self, key: str, body: bytes) -> None:
+    def _etags(self, prefix: str) -> dict[str, str]:
+        """The ETags of the objects below a prefix, by key."""
+        with translated(RegistryUnavailableError, f"listing {prefix}"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+            return {entry["Key"]: entry["ETag"] for page in pages for entry in page.get("Contents", [])}
+
+    def _replace(self, key: str, body: bytes, etag: str | None) -> bool:
+        """Write an object that has this ETag (None: that is not there); whether it still was so."""
         kind = "application/json" if key.endswith(".json") else "application/octet-stream"
+        condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         with translated(RegistryUnavailableError, f"writing {key}"):
-            self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=kind)
+            try:
+                self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=kind, **condition)
+            except ClientError as error:
+                if error_code(error) in (*LOST_WRITE, *_ABSENT):
+                    return False
+                raise
+        return True
 
     def annotate_version(self, cohort: str, version: str, notes: Mapping[str, Any]) -> None:
-        """Add to a version's ``metadata.json``, such as why it was promoted or not; the files stay as they are."""
-        metadata = {**self.read_metadata(cohort, version), **notes}
-        self._put(f"{_prefix(cohort, version)}{METADATA}", json.dumps(metadata, indent=1).encode())
+        """Add to a version's ``metadata.json``, such as why it was promoted or not; the files stay as they are.
+
+        Raises PointerConflictError when others keep writing it.
+        """
+        key = f"{_prefix(cohort, version)}{METADATA}"
+        for _attempt in range(WRITE_ATTEMPTS):
+            etag = self._etags(key).get(key)
+            metadata = {**self.read_metadata(cohort, version), **notes}
+            if self._replace(key, json.dumps(metadata, indent=1).encode(), etag):
+                return
+        raise PointerConflictError(f"metadata.json of version {version} was written by another meanwhile")
 
     def list_versions(self, cohort: str) -> list[str]:
         """Versions that have a ``metadata.json``, newest first."""
@@ -190,6 +230,10 @@ def _pointer(cohort: str) -> str:
 
 def _prefix(cohort: str, version: str) -> str:
     return f"models/{cohort}/{version}/"
+
+
+def _keyed(cohort: str, version: str, bodies: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    return ((f"{_prefix(cohort, version)}{name}", body) for name, body in bodies.items())
 
 
 def _check(version: str, name: str, body: bytes, expected: Any) -> None:

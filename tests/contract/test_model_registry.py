@@ -7,15 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chalicelib.domain.errors import ModelError, NotFoundError, PointerConflictError
+from chalicelib.domain.errors import LeaseLostError, ModelError, NotFoundError, PointerConflictError
 from chalicelib.domain.training import Champion
 from chalicelib.services.ports import ModelRegistry
+from chalicelib.storage.aws import aws_client
+from chalicelib.storage.model_registry import S3ModelRegistry
 
 FILES = {"correctness_model.keras": b"c" * 1000, "time_model.keras": b"t" * 500, "lnirt.json": b"{}"}
 
 
 def champion(version: str, previous: str | None = None) -> Champion:
     return Champion(version, previous, "2026-01-01T00:00:00+00:00", "r1", past=(("v0", "2025-12-31T00:00:00+00:00"),))
+
+
+OTHER_FILES = {name: body + b"!" for name, body in FILES.items()}
 
 
 def test_a_written_version_reads_back_whole(registry: ModelRegistry) -> None:
@@ -131,3 +136,21 @@ def test_of_many_who_move_the_pointer_at_once_one_wins(registry: ModelRegistry) 
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(move, range(1, 9))) == 1
+
+
+@pytest.mark.slow
+def test_a_worker_that_was_overtaken_does_not_write_over_what_the_other_wrote(aws: dict[str, str]) -> None:
+    s3 = aws_client("s3", aws["AWS_REGION"])
+    registry = S3ModelRegistry(s3, aws["REGISTRY_BUCKET"])
+    asked: list[bool] = []
+
+    def still_ours() -> None:
+        if asked:
+            raise LeaseLostError("taken over")
+        asked.append(True)
+        registry.write_version("default", "v1", OTHER_FILES, {"n_samples": 11})
+
+    with pytest.raises(LeaseLostError):
+        registry.write_version("default", "v1", FILES, {"n_samples": 10}, still_ours)
+    assert registry.read_version("default", "v1", list(OTHER_FILES)).items() >= OTHER_FILES.items()
+    assert registry.read_metadata("default", "v1")["n_samples"] == 11

@@ -72,6 +72,11 @@ def test_a_valid_token_gives_its_caller() -> None:
     assert (caller.user_id, caller.is_admin) == ("student-1", False)
 
 
+def test_a_token_from_the_future_is_taken_because_our_clock_may_be_behind() -> None:
+    later = int(time.time()) + 600
+    assert verifier(Keys(one=KEY)).verify(signed(claims(iat=later, exp=later + 600))).user_id == "student-1"
+
+
 def test_the_groups_of_a_token_make_an_admin() -> None:
     token = signed(claims(**{"cognito:groups": ["staff", "admins"]}))
     assert verifier(Keys(one=KEY)).verify(token).is_admin

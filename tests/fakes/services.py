@@ -7,7 +7,7 @@ import hashlib
 import json
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -179,9 +179,15 @@ class MemoryRegistry:
         return dict(json.loads(raw))
 
     def write_version(
-        self, cohort: str, version: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]
+        self,
+        cohort: str,
+        version: str,
+        files: Mapping[str, bytes],
+        metadata: Mapping[str, Any],
+        still_ours: Callable[[], object] = lambda: None,
     ) -> Mapping[str, Any]:
         self._check()
+        still_ours()
         described = {
             name: {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()} for name, body in files.items()
         }

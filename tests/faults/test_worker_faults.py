@@ -173,7 +173,7 @@ def test_a_training_fails_three_times_and_the_next_completion_asks_again(world: 
     wait_for(lambda: (world.work(), world.depth())[1] == (0, 0), what="the dead letter")
     status = world.status()
     assert (status.training_request_id, status.n_samples_since_training) == (None, 10)
-    assert "PostgreSQL does not answer" in (status.last_error or "")
+    assert status.last_error == "DatabaseUnavailableError: PostgreSQL does not answer: network error"
     world.check("dead-letters", "training-due", "training-failed")
     assert world.complete(1)[0]["queued"]
     world.work_until_idle()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ import pytest
 from chalicelib import wiring
 from chalicelib.config import settings_from
 from chalicelib.domain.training import TrackerRow
-from chalicelib.services import training
+from chalicelib.services import models, training
 from chalicelib.storage.database import connect
+from chalicelib.storage.model_registry import S3ModelRegistry
+from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.wiring import Container
 from ops.doctor_checks import Doctor
-from ops.doctor_findings import Finding
 from tests.api.conftest import PASSWORD, Answer, Api
 from tests.conftest import wait_for
 from tests.faults.http_proxy import HttpProxy
@@ -64,7 +65,7 @@ class World:
         self.container: Container = self._cold_start()
         self.student = self.sign_up("ada@example.org")
         self.workers: list[Process] = []
-        self.examined: list[Finding] | None = None
+        self.checked = False
 
     # --- the API
 
@@ -190,8 +191,14 @@ class World:
 
     @property
     def champion(self) -> str | None:
-        found = self.container.registry.read_champion(self.cohort)
+        found = S3ModelRegistry(self.s3, self.settings.registry_bucket).read_champion(self.cohort)
         return found[0].version if found else None
+
+    def move_by_hand(self, version: str) -> None:
+        """Roll back or forward as an operator does, from a machine that reaches everything."""
+        registry, tracker = S3ModelRegistry(self.s3, self.settings.registry_bucket), PostgresTracker(self.engine)
+        models.rollback(registry, tracker, self.cohort, version)
+        self.ledger.moves_by_hand[version] += 1
 
     def key(self, name: str, version: str | None = None) -> str:
         return f"models/{self.cohort}/{version or self.champion}/{name}"
@@ -230,8 +237,9 @@ class World:
         """The invariants: the ledger's figures are 0, and the doctor finds exactly what is ``expected``, by code."""
         self.lift_faults()
         assert self.figures() == Figures(0, 0, 0), self.said()
-        self.examined = Doctor(self.container, second_look_seconds=0.05).examine().findings
-        assert codes(self.examined) == sorted(expected), [finding.what for finding in self.examined]
+        found = Doctor(self.container, second_look_seconds=0.05).examine().findings
+        assert sorted(finding.kind.code for finding in found) == sorted(expected), [finding.what for finding in found]
+        self.checked = True
 
     def lift_faults(self) -> None:
         """Let every request pass from now on."""
@@ -272,7 +280,3 @@ class Invocation:
         if status == 200:
             self._world.ledger.acknowledge(self._task_id, self._result)
         return status
-
-
-def codes(findings: Collection[Finding]) -> list[str]:
-    return sorted(finding.kind.code for finding in findings)

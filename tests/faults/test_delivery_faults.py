@@ -1,0 +1,208 @@
+"""Messages that come twice, late or not at all, and two workers on one training."""
+
+from __future__ import annotations
+
+import json
+
+from tests.conftest import wait_for
+from tests.faults.rules import Rule
+from tests.faults.world import MARKS, World
+
+pytestmark = MARKS
+
+RENEWING = "^UPDATE embedding_model_tracker SET lease_expires_at = clock_timestamp"
+
+
+def message(world: World) -> str:
+    """The body of the live request's message."""
+    row = world.status()
+    assert row.training_requested_at is not None
+    request = {"request_id": row.training_request_id, "cohort": world.cohort, "reason": "threshold"}
+    return json.dumps({**request, "requested_at": row.training_requested_at.isoformat()})
+
+
+def test_one_message_comes_twice(world: World) -> None:
+    world.complete(10)
+    world.send(message(world), "another group", "another id")
+    world.work()
+    assert world.status().training_request_id is None
+    assert "is over, its message is dropped" in world.work()
+    assert world.depth() == (0, 0)
+    world.check()
+
+
+def test_one_message_comes_to_two_workers_at_once(world: World) -> None:
+    world.complete(10)
+    world.send(message(world), "another group", "another id")
+    held = world.worker_database.hold("^COPY")
+    first = world.worker()
+    held.wait_until_met()
+    assert "is being worked on" in world.work()
+    held.released.set()
+    assert "Background training complete" in first.wait()
+    wait_for(lambda: (world.work(), world.depth())[1] == (0, 0), what="the end of the second message")
+    world.check()
+
+
+def test_a_paused_worker_loses_its_lease_and_does_not_publish_over_the_newer_champion(world: World) -> None:
+    world.complete(10)
+    held = world.worker_aws.hold("PUT .*/time_model.keras")
+    slow = world.worker()
+    held.wait_until_met()
+    slow.pause()
+    world.work_until_idle()
+    world.complete(5)
+    world.work_until_idle()
+    newest = world.champion
+    assert world.status().n_samples_last_training == 15
+    held.released.set()
+    slow.resume()
+    assert "no longer held by this worker" in slow.wait()
+    assert world.champion == newest
+    world.check()
+
+
+def test_a_slow_worker_that_dies_in_its_files_leaves_the_champions_files_whole(world: World) -> None:
+    world.complete(10)
+    held = world.worker_aws.hold("PUT .*/time_model.keras")
+    slow = world.worker()
+    held.wait_until_met()
+    slow.pause()
+    world.complete(1)
+    world.work_until_idle()
+    published = world.champion
+    world.worker_aws.at("PUT .*/lnirt.json", act=slow.kill, cut=True)
+    held.released.set()
+    slow.resume()
+    slow.wait()
+    assert world.champion == published
+    world.cold_start()
+    assert world.predict() == ("embedding", published)
+    world.check()
+
+
+def test_a_slow_worker_does_not_write_its_verdict_over_the_champions(world: World) -> None:
+    world.complete(10)
+    held = world.worker_aws.hold("PUT .*/metadata.json")
+    slow = world.worker()
+    held.wait_until_met()
+    slow.pause()
+    world.complete(1)
+    world.work_until_idle()
+    held.released.set()
+    slow.resume()
+    assert "no longer held by this worker" in slow.wait()
+    assert json.loads(world.read(world.key("metadata.json")))["n_samples"] == 11
+    world.check()
+
+
+def test_a_pointer_that_was_on_its_way_when_another_published_is_refused(world: World) -> None:
+    world.complete(10)
+    held = world.worker_aws.hold("PUT .*/champion.json")
+    slow = world.worker()
+    held.wait_until_met()
+    slow.pause()
+    world.work_until_idle()
+    published = world.champion
+    assert published is not None
+    held.released.set()
+    slow.resume()
+    assert "was moved meanwhile" in slow.wait()
+    assert world.champion == published
+    world.check()
+
+
+def test_a_training_longer_than_the_visibility_stays_hidden(world: World) -> None:
+    world.complete(10)
+    held = world.worker_aws.hold("PUT .*/lnirt.json")
+    worker = world.worker()
+    held.wait_until_met()
+    n_before = extensions(world)
+    # Three times the length for which one heartbeat hides it.
+    wait_for(lambda: extensions(world) >= n_before + 18, what="the heartbeats")
+    assert world.depth() == (0, 1)
+    held.released.set()
+    assert "Background training complete" in worker.wait()
+    assert world.depth() == (0, 0)
+    world.check()
+
+
+def extensions(world: World) -> int:
+    return sum("ChangeMessageVisibility" in name for name in list(world.worker_aws.rules.seen))
+
+
+def test_sqs_is_down_during_a_training_and_its_message_comes_again(world: World) -> None:
+    world.complete(10)
+    held = world.worker_aws.hold("PUT .*/lnirt.json")
+    worker = world.worker()
+    held.wait_until_met()
+    world.worker_aws.down("ChangeMessageVisibility")
+    world.wait_for_message()
+    world.worker_aws.rules.add(Rule("nothing"))
+    assert "is being worked on" in world.work() + world.said()
+    held.released.set()
+    assert "Background training complete" in worker.wait()
+    world.lift_faults()
+    wait_for(lambda: (world.work(), world.depth())[1] == (0, 0), what="the end of the message")
+    world.check()
+
+
+def test_a_heartbeat_finds_no_postgresql_and_goes_on(world: World) -> None:
+    world.complete(10)
+    held = world.worker_aws.hold("PUT .*/lnirt.json")
+    worker = world.worker()
+    held.wait_until_met()
+    missed = world.worker_database.at(RENEWING, cut=True, times=2)
+    wait_for(lambda: missed.n_met == 2, what="two heartbeats without an answer")
+    n_before = extensions(world)
+    wait_for(lambda: extensions(world) > n_before, what="a heartbeat that got through")
+    held.released.set()
+    assert "heartbeat failed, trying again" in worker.wait()
+    assert (world.status().n_samples_since_training, world.status().last_error) == (0, None)
+    world.check()
+
+
+def test_a_message_that_is_no_request_goes_to_the_dead_letters_and_blocks_nobody(world: World) -> None:
+    world.send("{}", world.cohort, "malformed")
+    for _ in range(3):
+        world.wait_for_message()
+        assert "is no training request" in world.work()
+    world.complete(10)
+    wait_for(lambda: (world.work(), world.status())[1].training_request_id is None, what="the end of the training")
+    assert world.status().n_samples_last_training == 10
+    world.check("dead-letters")
+
+
+def test_clocks_of_lambda_and_worker_are_twenty_minutes_apart(world: World) -> None:
+    world.complete(9)
+    first, second = world.create(), world.create()
+    assert world.lambda_process(first["id"], skew_seconds=600.0).status() == 200
+    assert world.status().training_enqueued_at is not None
+    held = world.worker_aws.hold("PUT .*/lnirt.json")
+    worker = world.worker(skew_seconds=-600.0)
+    held.wait_until_met()
+    # A worker whose clock is right finds the lease held: nobody's own clock judges it.
+    world.send(message(world), "another group", "another id")
+    assert "is being worked on" in world.work()
+    held.released.set()
+    assert "Background training complete" in worker.wait()
+    assert world.lambda_process(second["id"], skew_seconds=600.0).status() == 200
+    wait_for(lambda: (world.work(), world.depth())[1] == (0, 0), what="the end of the second message")
+    world.complete(4)
+    world.work_until_idle()
+    assert world.status().n_samples_last_training == 15
+    world.check()
+
+
+def test_a_lambda_whose_clock_is_behind_takes_a_fresh_login(world: World) -> None:
+    task = world.create()
+    assert world.lambda_process(task["id"], skew_seconds=-600.0).status() == 200
+    world.check()
+
+
+def test_the_answer_to_the_pointers_move_is_lost(world: World) -> None:
+    world.complete(10)
+    world.worker_aws.at("PUT .*/champion.json", after=True, cut=True)
+    assert "Background training complete" in world.work()
+    assert (world.status().n_samples_since_training, world.status().model_version) == (0, world.champion)
+    world.check()

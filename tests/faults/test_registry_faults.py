@@ -1,0 +1,168 @@
+"""The registry is away, damaged or moved: what serves goes on, and what was broken is mended by the next training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from chalicelib.services import models
+from chalicelib.services.champion import RETRY_SECONDS
+from tests.conftest import wait_for
+from tests.faults.world import MARKS, World
+
+pytestmark = MARKS
+
+
+@pytest.fixture
+def trained(world: World) -> World:
+    """A backend with a champion, which the API has loaded."""
+    world.complete(10)
+    world.work_until_idle()
+    assert world.predict() == ("embedding", world.champion)
+    return world
+
+
+def test_s3_is_down_at_a_cold_start(trained: World) -> None:
+    trained.cold_start()
+    trained.api_aws.down("GET .*/models/")
+    assert trained.predict() == ("default", None)
+    task = trained.create()
+    assert trained.answer(task["id"]).status == 200
+    trained.api_aws.rules.clear()
+    wait_for(lambda: trained.predict()[0] == "embedding", RETRY_SECONDS * 12, "the champion")
+    trained.check()
+
+
+def test_s3_is_down_at_a_refresh(trained: World) -> None:
+    first = trained.champion
+    trained.complete(5)
+    trained.work_until_idle()
+    second = trained.container.registry.list_versions(trained.cohort)[0]
+    assert second != first
+    trained.api_aws.down("GET .*/models/")
+    # The pointer may have stayed; an operator's move makes sure that there is something to notice.
+    other = second if trained.champion == first else str(first)
+    trained.move_by_hand(other)
+    assert trained.predict() == ("embedding", first)
+    trained.api_aws.rules.clear()
+    wait_for(lambda: trained.predict() == ("embedding", other), RETRY_SECONDS * 12, "the newer champion")
+    trained.check()
+
+
+def truncated(body: bytes) -> bytes:
+    return body[: len(body) // 2]
+
+
+def flipped(body: bytes) -> bytes:
+    middle = len(body) // 2
+    return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [truncated, flipped])
+@pytest.mark.parametrize("name", ["correctness_model.keras", "lnirt.json"])
+def test_a_damaged_file_is_not_served_and_the_next_training_replaces_the_version(
+    trained: World, damage: Callable[[bytes], bytes], name: str
+) -> None:
+    key = trained.key(name)
+    trained.put(key, damage(trained.read(key)))
+    mended_by_the_next_training(trained)
+
+
+def test_two_swapped_files_are_not_served(trained: World) -> None:
+    keys = [trained.key(name) for name in ("correctness_model.keras", "time_model.keras")]
+    bodies = [trained.read(key) for key in keys]
+    for key, body in zip(keys, reversed(bodies), strict=True):
+        trained.put(key, body)
+    mended_by_the_next_training(trained, findings=2)
+
+
+@pytest.mark.parametrize("name", ["time_model.keras", "metadata.json"])
+def test_a_file_is_missing(trained: World, name: str) -> None:
+    trained.s3.delete_object(Bucket=trained.settings.registry_bucket, Key=trained.key(name))
+    mended_by_the_next_training(trained)
+
+
+def test_malformed_metadata(trained: World) -> None:
+    trained.put(trained.key("metadata.json"), b'{"files": [1]}')
+    mended_by_the_next_training(trained)
+
+
+def test_a_pointer_to_a_version_that_is_gone(trained: World) -> None:
+    old = trained.champion
+    assert old is not None
+    trained.container.registry.delete_version(trained.cohort, old)
+    mended_by_the_next_training(trained)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"version": "../x", "promoted_at": ""}', b""])
+def test_a_malformed_pointer(trained: World, content: bytes) -> None:
+    old = trained.champion
+    trained.put(f"models/{trained.cohort}/champion.json", content)
+    assert trained.predict() == ("embedding", old)
+    trained.cold_start()
+    assert trained.predict() == ("default", None)
+    trained.check("pointer-malformed")
+    trained.complete(5)
+    trained.work_until_idle()
+    trained.cold_start()
+    assert trained.predict() == ("embedding", trained.champion)
+    trained.check()
+
+
+def mended_by_the_next_training(world: World, findings: int = 1) -> None:
+    """A process that has the champion goes on with it, a new one has defaults, and the next training is promoted."""
+    old = world.champion
+    assert world.predict() == ("embedding", old)
+    world.cold_start()
+    assert world.predict() == ("default", None)
+    assert world.answer(world.create()["id"], True, 0.0).status == 200
+    world.check(*["champion-damaged"] * findings)
+    world.complete(4)
+    world.work_until_idle()
+    assert world.champion != old
+    world.cold_start()
+    assert world.predict() == ("embedding", world.champion)
+    # The damaged version is the predecessor now, kept for a rollback, which would refuse it.
+    world.check(*["past-champion-damaged"] * findings)
+
+
+def test_a_wrong_byte_on_the_way_to_s3_is_found_before_the_pointer_moves(world: World) -> None:
+    world.complete(10)
+    world.worker_aws.at("PUT .*/time_model.keras", spoil=flipped)
+    assert "is damaged" in world.work()
+    assert world.champion is None
+    world.work_until_idle()
+    assert world.predict() == ("embedding", world.champion)
+    world.check()
+
+
+def test_the_pointer_is_moved_by_an_operator_at_the_moment_of_a_publish(trained: World) -> None:
+    first = trained.champion
+    assert first is not None
+    trained.complete(5)
+
+    def pin() -> None:
+        models.pin(trained.container.registry, trained.container.tracker, trained.cohort, first)
+        trained.ledger.moves_by_hand[first] += 1
+
+    conflict = trained.worker_aws.at("PUT .*/champion.json", act=pin)
+    trained.work_until_idle()
+    if conflict.met.is_set():
+        assert "was moved meanwhile" in trained.said()
+        assert trained.champion == first
+    trained.check()
+
+
+def test_a_pruning_that_dies_leaves_no_half_version(trained: World) -> None:
+    old = trained.champion
+    assert old is not None
+    files = trained.container.registry.read_version(trained.cohort, old)
+    files.pop("metadata.json")
+    worker_s3 = trained.container.registry
+    worker_s3.write_version(trained.cohort, "20200101T000000Z-00000000", files, {})
+    trained.api_aws.at("DELETE .*/20200101T000000Z-00000000/correctness", cut=True, times=2)
+    with pytest.raises(Exception, match="failed"):
+        models.prune(worker_s3, trained.cohort, 1)
+    assert trained.container.registry.list_versions(trained.cohort) == [old]
+    trained.check()
