@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from chalicelib.domain.errors import QueueUnavailableError, StudySmartError
 from chalicelib.services import training
 from chalicelib.wiring import Container
-from ops import backup, doctor, import_command, models, monitor, restore, status
+from ops import backup, doctor, import_command, logs, models, monitor, restore, status
 from ops.stack import NoStackError, connect
 
 Command = Callable[[Container, argparse.Namespace], int]
@@ -27,8 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    command: Command = options.command
     try:
+        if options.command is None:
+            return logs.run(options)
+        command: Command = options.command
         return command(connect(options.state_dir), options)
     except (NoStackError, StudySmartError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -47,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--state-dir", help="of a stack on this machine (default: STATE_DIR, else .local)")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
+    # ``logs`` has no command on a container: it is of use when nothing runs, and without the programs' environment.
+    def add(name: str, command: Command | None, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         sub.set_defaults(command=command)
         return sub
@@ -65,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_arguments(add("doctor", doctor.run, "check everything that must hold, and mend what can be mended"))
     backup.add_arguments(add("backup", backup.run, "back up tables and models, while the API is running"))
     restore.add_arguments(add("restore", restore.run, "restore a backup into an empty stack"))
+    logs.add_arguments(add("logs", None, "answer questions by the log"))
     admin = add("make-admin", _make_admin, "give an account the rights of an administrator")
     admin.add_argument("email", metavar="EMAIL")
     add("migrate", _migrate, "bring the database's tables up to date")

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from chalicelib import metrics
 from chalicelib.domain.errors import LeaseLostError, UnavailableError
-from chalicelib.domain.metric_names import TRAINING_DURATION, TRAINING_FAILURES
+from chalicelib.domain.metric_names import TRAINING_DURATION, TRAINING_FAILURES, TRAINING_TRIGGERS
 from chalicelib.domain.training import TrainingPolicy, TrainingRequest
 from chalicelib.services import models, training
 from chalicelib.storage.model_registry import S3ModelRegistry
@@ -150,7 +150,10 @@ def _train(
 def _send_next(worker: Worker, following: TrainingRequest | None) -> None:
     if following is None:
         return
-    _log.info("EMBEDDING MODEL AUTO-TRAINING TRIGGERED")
+    # Its own id is another than that of the request in hand, which every line here carries.
+    triggered = {"next_request_id": following.request_id, "reason": following.reason}
+    triggered |= metrics.fields({TRAINING_TRIGGERS: 1})
+    _log.info("EMBEDDING MODEL AUTO-TRAINING TRIGGERED", extra=triggered)
     try:
         training.send_request(worker.tracker, worker.queue, following)
     except UnavailableError as error:

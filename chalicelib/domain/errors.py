@@ -76,6 +76,10 @@ class IdentityUnavailableError(UnavailableError):
     """The identity provider (Cognito) could not be reached."""
 
 
+class LogsUnavailableError(UnavailableError):
+    """The log (CloudWatch Logs) could not be queried."""
+
+
 class ModelError(StudySmartError):
     """A model artifact is damaged, incomplete, or of a kind that this version cannot run."""
 

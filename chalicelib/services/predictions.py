@@ -39,14 +39,17 @@ def predict_and_explain(
 
 
 def fallback_reason(prediction: Prediction, predictor: Predictor | None, state: UserState, topic: str) -> str | None:
-    """Why the networks did not make this prediction on a topic key; None when they did."""
+    """Why the networks did not make this prediction on a topic key; None when they did.
+
+    ``all new`` is a new student on a new topic. No reason is part of another, so that queries tell them apart.
+    """
     if prediction.source is Source.EMBEDDING:
         return None
     if predictor is None:
         return "no model"
     new_student, new_topic = state.n_answers == 0, not predictor.knows(topic)
     if new_student and new_topic:
-        return "new student, new topic"
+        return "all new"
     return "new student" if new_student else "new topic" if new_topic else "networks failed"
 
 

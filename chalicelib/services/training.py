@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from chalicelib import logs
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.training import TrackerRow, TrainingPolicy, TrainingRequest, TrainingState
 from chalicelib.services.ports import Tracker, TrainingQueue
@@ -83,6 +84,7 @@ def force_training(tracker: Tracker, queue: TrainingQueue, cohort: str) -> Train
     """
     request = tracker.request_training(cohort, "forced")
     if request is not None:
+        logs.note(training_request_id=request.request_id, reason=request.reason)
         _log.info("training %s was asked for by an operator", request.request_id)
         send_request(tracker, queue, request)
     return request

@@ -33,7 +33,7 @@ def watch(tracker: Tracker, analytics: AnalyticsStore, policy: TrainingPolicy, c
     known: dict[str, Any] = {"counter": row.n_samples_since_training, "training": row.state.value}
     for window in drift(analytics, NEWEST, NEWEST).windows:
         error, judged = window.expected_calibration_error, window.sources.embedding + window.sources.lnirt
-        known |= {"completions": window.n, "judged": judged, "calibration_error": error}
+        known |= {"newest": window.n, "judged": judged, "calibration_error": error}
         known |= {"error_by_chance": window.calibration_error_by_chance, "fallback_rate": window.fallback_rate}
         if error is not None and judged >= LEAST:
             values[CALIBRATION_ERROR] = error

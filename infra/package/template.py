@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from chalice.package import YAMLTemplateSerializer
 
+from infra.package import saved_queries
 from infra.package.contents import copied, program_files
 from infra.package.errors import PackageError
 
@@ -44,7 +45,9 @@ def render(root: Path, work: Path) -> Template:
     """
     work.mkdir(parents=True, exist_ok=True)
     merge = work / "merge.json"
-    merge.write_text(json.dumps(joined({name: read_part(root / name) for name in PARTS})))
+    ours = joined({**{name: read_part(root / name) for name in PARTS}, "the saved queries": saved_queries.resources()})
+    saved_queries.add_widgets(ours)
+    merge.write_text(json.dumps(ours))
     project = work / "project"
     copied(program_files(root) | {".chalice/config.json": root / ".chalice/config.json"}, project)
     (project / "requirements.txt").touch()

@@ -1,0 +1,141 @@
+"""``studysmart logs QUERY``: the named queries of :mod:`ops.log_queries` over the log.
+
+Over that of the one-machine stack, also when it does not run, or with ``--stack`` over CloudWatch: with the AWS
+credentials and the region of whoever asks, since the programs' own roles may not read logs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from chalicelib.storage.aws import aws_client
+from chalicelib.storage.log_insights import LogInsights
+from ops import tables
+from ops.log_queries import BY_NAME, COLUMNS, QUERIES, LogQuery, text_of
+from ops.stack import DEFAULT_STATE_DIR, NoStackError
+
+Row = dict[str, Any]
+Ask = Callable[[LogQuery, list[str]], list[Row]]
+"""Runs a query, which is about these ids if it needs any."""
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("query", nargs="?", choices=list(BY_NAME), metavar="QUERY", help="its name")
+    parser.add_argument("--list", action="store_true", help="list the queries, each with its question")
+    parser.add_argument(
+        "--since", type=duration, default=duration("1h"), metavar="TIME", help="30m, 1h, 7d (default 1h)"
+    )
+    parser.add_argument("--id", help="of a request or a training, for the query trace")
+    parser.add_argument("--stack", default=os.environ.get("STACK_NAME"), help="of a deployment (default: STACK_NAME)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def duration(text: str) -> timedelta:
+    """The time span of a number and one of s, m, h, d, w. Raises argparse.ArgumentTypeError."""
+    match = re.fullmatch(r"(\d{1,6})([smhdw])", text)
+    if match is None:
+        raise argparse.ArgumentTypeError("must be a number and one of s, m, h, d, w, such as 90m")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def run(options: argparse.Namespace) -> int:
+    """List the queries, or run one and print its rows. Raises NoStackError, LogsUnavailableError."""
+    if options.list or options.query is None:
+        width = max(map(len, BY_NAME))
+        print("\n".join(f"{query.name:<{width}}  {query.question}" for query in QUERIES))
+        return 0
+    query = BY_NAME[options.query]
+    if query.needs_ids and not options.id:
+        print(f"error: {query.name} needs --id, of a request or a training", file=sys.stderr)
+        return 2
+    since = datetime.now(UTC) - options.since
+    if options.stack and options.state_dir is None:
+        ask = of_cloudwatch(LogInsights(aws_client("logs", _region())), options.stack, since)
+    else:
+        directory = Path(options.state_dir or os.environ.get("STATE_DIR") or DEFAULT_STATE_DIR)
+        ask = of_files(log_files(directory), since)
+    rows = traced(query, options.id, ask) if query.needs_ids else ask(query, [])
+    print(json.dumps(rows, indent=2, default=str) if options.json else "\n".join(as_lines(rows)))
+    return 0
+
+
+def traced(query: LogQuery, start: str, ask: Ask) -> list[Row]:
+    """The lines of an id, and where they name a training, those of that training too."""
+    rows = ask(query, [start])
+    trainings = sorted({str(row["training"]) for row in rows if row.get("training")} - {start})
+    return ask(query, [start, *trainings]) if trainings else rows
+
+
+def log_files(state_dir: Path) -> list[Path]:
+    """The JSON logs of a one-machine stack, the oldest first. Raises NoStackError where there is none."""
+    newest = state_dir / "logs" / "backend.jsonl"
+    files = sorted(newest.parent.glob("backend.jsonl*"), key=lambda path: path.name, reverse=True)
+    if not files:
+        raise NoStackError(f"there is no log in {state_dir} (start a stack with `make run`, or name one with --stack)")
+    return files
+
+
+def of_files(files: Sequence[Path], since: datetime) -> Ask:
+    """Asks the lines in files, from ``since`` on. A line that is just being written is left out."""
+    # Here: only this command needs it, and the image does not have it.
+    import duckdb
+
+    database = duckdb.connect()
+    database.execute("SET TimeZone = 'UTC'")
+    lines = database.read_json(
+        [str(path) for path in files],
+        columns=COLUMNS,
+        format="newline_delimited",
+        ignore_errors=True,
+    )
+    lines.filter(f"timestamp >= TIMESTAMPTZ '{since.isoformat()}' AND level IS NOT NULL").create_view("lines")
+
+    def ask(query: LogQuery, ids: list[str]) -> list[Row]:
+        found = database.execute(query.sql, {"ids": ids} if query.needs_ids else None)
+        names = [column[0] for column in found.description or ()]
+        return [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+
+    return ask
+
+
+def of_cloudwatch(insights: LogInsights, stack: str, since: datetime) -> Ask:
+    """Asks the log groups of a deployment. Its values are CloudWatch's texts."""
+
+    def ask(query: LogQuery, ids: list[str]) -> list[Row]:
+        groups = insights.groups(stack, query.programs)
+        now = datetime.now(UTC)
+        return [dict(row) for row in insights.run(text_of(query, ids), groups, since.timestamp(), now.timestamp())]
+
+    return ask
+
+
+def as_lines(rows: Sequence[Row]) -> list[str]:
+    """Rows for a terminal."""
+    if not rows:
+        return ["no lines"]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[_shown(row.get(name)) for name in names] for row in rows]
+    return tables.table(names, cells, right=[name for name in names if isinstance(rows[0].get(name), int | float)])
+
+
+def _shown(value: Any) -> str:
+    text = f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else tables.shown(value)
+    return " ".join(text.split())[:200]
+
+
+def _region() -> str:
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not region:
+        raise NoStackError("AWS_REGION is not set: where is the deployment?")
+    return region
