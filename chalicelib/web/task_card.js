@@ -60,7 +60,7 @@ function result(task, fresh) {
  */
 export function taskCard(task, onChange, fresh = false) {
   const place = el("div", { className: "notices", attributes: { "aria-live": "polite" } });
-  const card = el("li", { className: "card task", id: `task-${task.id}`, data: { id: task.id, completed: String(task.completed) } });
+  const card = el("div", { className: "card task", role: "listitem", id: `task-${task.id}`, data: { id: task.id, completed: String(task.completed) } });
 
   function changed(now) {
     if (now === null) card.remove();

@@ -34,7 +34,7 @@ async function remove(task, line, { again, gone }) {
 export function deleteWithUndo(task, card, { again, gone }) {
   const undo = el("button", { type: "button", className: "tinted" }, "Undo");
   const text = task.completed ? " Its result will no longer count in your predictions." : "";
-  const line = el("li", { className: "card task undo", role: "status" }, el("span", {}, "Deleted “", el("bdi", {}, task.topic), `”.${text}`), undo);
+  const line = el("div", { className: "card task undo", role: "listitem" }, el("span", { role: "status" }, "Deleted “", el("bdi", {}, task.topic), `”.${text}`), undo);
   const now = () => {
     clearTimeout(pending.get(task.id)?.timer);
     return remove(task, line, { again, gone });

@@ -1,5 +1,5 @@
-// The list of tasks: which are shown, page after page, and how a new one gets in. Long pages are put in by pieces, so
-// that the browser can answer the reader in between.
+// The list of tasks: which are shown, page after page, and how a new one gets in. It is put in by pieces: the browser can
+// answer the reader in between, and leaves out whole pieces that are not in sight when it lays out and paints.
 import { request } from "./api.js";
 import { taskCard } from "./task_card.js";
 import { deleteNow } from "./task_delete.js";
@@ -27,7 +27,7 @@ let onTasks = () => {};
 let onChange = () => {};
 
 function showEmpty() {
-  byId("no-tasks").hidden = list.childElementCount > 0 || list.ariaBusy === "true";
+  byId("no-tasks").hidden = list.querySelector(".task") !== null || list.ariaBusy === "true";
   const [title, text] = search.value.trim() === "" ? EMPTY[completed] : [`Nothing matches “${search.value.trim()}”`, "Search for a part of a subject, a topic or the text of a task."];
   byId("no-tasks").replaceChildren(el("strong", {}, title), text);
 }
@@ -41,7 +41,7 @@ async function put(tasks, number) {
   for (let start = 0; start < tasks.length; start += PIECE) {
     if (number !== loading) return;
     const unknown = tasks.slice(start, start + PIECE).filter((task) => byId(`task-${task.id}`) === null);
-    list.append(...unknown.map((task) => taskCard(task, changed)));
+    list.append(el("div", { className: "piece", role: "none" }, ...unknown.map((task) => taskCard(task, changed))));
     await breathe();
   }
 }

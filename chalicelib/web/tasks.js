@@ -2,7 +2,7 @@
 import { refreshPreview, startForm, suggest } from "./task_form.js";
 import { showCreated, startList } from "./task_list.js";
 import { startTrainingPanel } from "./training.js";
-import { startPage } from "./ui.js";
+import { breathe, startPage } from "./ui.js";
 
 function changed(task) {
   refreshPreview();
@@ -11,6 +11,8 @@ function changed(task) {
 
 if (startPage()) {
   startTrainingPanel({ trained: refreshPreview });
+  const listed = startList({ tasks: suggest, change: changed });
+  await breathe(); // the reader sees the page before the form is made alive
   startForm(showCreated);
-  startList({ tasks: suggest, change: changed });
+  await listed;
 }

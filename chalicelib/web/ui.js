@@ -21,12 +21,14 @@ export const breathe = () => new Promise((resolve) => { setTimeout(resolve); });
 
 // ---- formats -------------------------------------------------------------------------------------------------
 
-const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
-const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
+// Made when first needed: the first of them loads the browser's language data, which a starting page need not wait for.
+const once = (make) => { let made = null; return () => (made ??= make()); };
+const whole = once(() => new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 }));
+const moment = once(() => new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" }));
+const relative = once(() => new Intl.RelativeTimeFormat(undefined, { numeric: "auto" }));
 
-export const count = (number) => whole.format(number);
-export const percent = (share) => (share === null ? "–" : `${whole.format(share * 100)}\u00a0%`);
+export const count = (number) => whole().format(number);
+export const percent = (share) => (share === null ? "–" : `${whole().format(share * 100)}\u00a0%`);
 
 /** Seconds for reading, not broken over lines: `48 s`, `3 min 5 s`, `2 h 10 min`. */
 export function duration(seconds) {
@@ -41,16 +43,16 @@ export function duration(seconds) {
 function ago(at) {
   const minutes = Math.round((at.getTime() - Date.now()) / 60_000);
   if (Math.abs(minutes) < 1) return "just now";
-  if (Math.abs(minutes) < 60) return relative.format(minutes, "minute");
-  if (Math.abs(minutes) < 24 * 60) return relative.format(Math.round(minutes / 60), "hour");
-  if (Math.abs(minutes) < 7 * 24 * 60) return relative.format(Math.round(minutes / 1440), "day");
-  return moment.format(at);
+  if (Math.abs(minutes) < 60) return relative().format(minutes, "minute");
+  if (Math.abs(minutes) < 24 * 60) return relative().format(Math.round(minutes / 60), "hour");
+  if (Math.abs(minutes) < 7 * 24 * 60) return relative().format(Math.round(minutes / 1440), "day");
+  return moment().format(at);
 }
 
 /** A <time> in the reader's zone: `5 minutes ago`, with the exact moment as its title. */
 export function timeElement(iso) {
   const at = new Date(iso);
-  return el("time", { dateTime: iso, title: moment.format(at) }, ago(at));
+  return el("time", { dateTime: iso, title: moment().format(at) }, ago(at));
 }
 
 function renewTimes() {
