@@ -23,6 +23,20 @@ TEMPLATE_DATABASE = "studysmart_template"
 # Nothing in a test outlives a crash of the machine, so no test waits for the disk.
 FAST_SETTINGS = ("fsync=off", "full_page_writes=off", "max_connections=200")
 
+SayAtEnd = Callable[[str], None]
+_LINES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def say_at_end(request: pytest.FixtureRequest) -> SayAtEnd:
+    """Keeps a line for the end of the whole suite's output."""
+    return request.config.stash.setdefault(_LINES, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(_LINES, []):
+        terminalreporter.write_line(line)
+
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Postgres]:
