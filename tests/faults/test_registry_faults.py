@@ -127,13 +127,25 @@ def mended_by_the_next_training(world: World, findings: int = 1) -> None:
     world.check(*["past-champion-damaged"] * findings)
 
 
-def test_a_wrong_byte_on_the_way_to_s3_is_found_before_the_pointer_moves(world: World) -> None:
+def test_a_wrong_byte_on_the_way_to_s3_is_refused_there(world: World) -> None:
     world.complete(10)
     world.worker_aws.at("PUT .*/time_model.keras", spoil=flipped)
-    assert "is damaged" in world.work()
+    assert "Expected checksum" in world.work()
     assert world.champion is None
     world.work_until_idle()
     assert world.predict() == ("embedding", world.champion)
+    world.check()
+
+
+def test_a_wrong_byte_in_s3_is_found_before_the_pointer_moves(world: World) -> None:
+    world.complete(10)
+    version = world.version_in_the_making()
+    key = world.key("time_model.keras", version)
+    world.worker_aws.at("PUT .*/metadata.json", act=lambda: world.put(key, flipped(world.read(key))))
+    assert f"time_model.keras of version {version} is damaged" in world.work()
+    assert world.champion is None
+    world.work_until_idle()
+    assert world.predict() == ("embedding", version)
     world.check()
 
 

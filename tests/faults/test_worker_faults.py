@@ -50,10 +50,10 @@ AFTER_THE_COMMIT: dict[str, Callable[[World], Rule]] = {
 
 @pytest.mark.parametrize("place", BEFORE_THE_POINTER)
 def test_a_worker_killed_before_its_publish(world: World, place: str) -> None:
-    world.complete(10)
-    world.killed_worker(BEFORE_THE_POINTER[place](world))
+    world.complete(10, seconds=0.0)
+    world.killed_worker(BEFORE_THE_POINTER[place](world), keras=place == "in an epoch")
     assert world.champion is None
-    world.work_until_idle()
+    world.work_until_idle(keras=place == "in an epoch")
     assert (world.status().n_samples_since_training, world.status().n_samples_last_training) == (0, 10)
     assert world.predict() == ("embedding", world.champion)
     world.check()
@@ -105,9 +105,9 @@ def test_a_worker_killed_before_it_sends_the_next_request(world: World) -> None:
 
 
 def test_a_worker_that_is_asked_to_stop_gives_its_training_back(world: World) -> None:
-    world.complete(10)
+    world.complete(10, seconds=0.0)
     held = world.worker_aws.hold("PUT .*/lnirt.json")
-    worker = world.worker()
+    worker = world.worker(keras=True)
     held.wait_until_met()
     worker.terminate()
     assert "training is given back" in worker.wait()
@@ -119,9 +119,9 @@ def test_a_worker_that_is_asked_to_stop_gives_its_training_back(world: World) ->
 
 
 def test_postgresql_is_killed_during_a_training(fragile: World, fragile_server: postgres.Postgres) -> None:
-    fragile.complete(10)
+    fragile.complete(10, seconds=0.0)
     held = fragile.worker_aws.hold("PUT .*/correctness_model.keras")
-    worker = fragile.worker()
+    worker = fragile.worker(keras=True)
     held.wait_until_met()
     kill_and_restart(fragile_server)
     held.released.set()
@@ -152,8 +152,8 @@ def test_the_answer_to_the_end_of_a_training_is_lost(world: World) -> None:
 
 
 def test_a_disk_without_room_for_the_networks(world: World) -> None:
-    world.complete(10)
-    said = world.work(largest_file=20_000)
+    world.complete(10, seconds=0.0)
+    said = world.work(largest_file=20_000, keras=True)
     assert "Background training failed" in said
     assert "File too large" in said
     assert "OSError" in (world.status().last_error or "")

@@ -13,7 +13,7 @@ import pytest
 
 from chalicelib import wiring
 from chalicelib.config import settings_from
-from chalicelib.domain.training import TrackerRow
+from chalicelib.domain.training import TrackerRow, TrainingRequest
 from chalicelib.services import models, training
 from chalicelib.storage.database import connect
 from chalicelib.storage.model_registry import S3ModelRegistry
@@ -94,10 +94,10 @@ class World:
         assert answer.status == 201, answer.body
         return dict(answer.json)
 
-    def complete(self, n: int = 1, *, seconds: float = 0.0, student: Api | None = None) -> list[dict[str, Any]]:
+    def complete(self, n: int = 1, *, seconds: float = 20.0, student: Api | None = None) -> list[dict[str, Any]]:
         """Create and complete tasks; returns what each completion said of the training.
 
-        Of answers without a time a training learns correctness only, which takes half as long.
+        Of answers without a time (0 s) a training learns correctness only, which takes Keras half as long.
         """
         notes = []
         for number in range(n):
@@ -156,11 +156,11 @@ class World:
 
     # --- the worker
 
-    def worker(self, **how: Any) -> Process:
-        """Start a worker that deals with one message."""
+    def worker(self, *, keras: bool = False, **how: Any) -> Process:
+        """Start a worker that deals with one message; without ``keras`` its networks are not trained."""
         url = self.worker_database.url(self.environment["DATABASE_URL"])
         environment = {**self.environment, "AWS_ENDPOINT_URL": self.worker_aws.url, "DATABASE_URL": url}
-        process = self.nursery.fork(environment, **how)
+        process = self.nursery.fork(environment, keras=keras, **how)
         self.workers.append(process)
         return process
 
@@ -168,12 +168,12 @@ class World:
         """Let a worker deal with one message, and give what it said."""
         return self.worker(**how).wait()
 
-    def work_until_idle(self, deliveries: int = 10) -> None:
+    def work_until_idle(self, deliveries: int = 30, **how: Any) -> None:
         """Let workers deal with messages until no training is asked for."""
         for _ in range(deliveries):
             if self.status().training_request_id is None:
                 return
-            self.work()
+            self.work(**how)
         raise AssertionError(f"still in training: {self.status()}\n{self.said()}")
 
     def killed_worker(self, rule: Rule, **how: Any) -> None:
@@ -193,6 +193,13 @@ class World:
     def champion(self) -> str | None:
         found = S3ModelRegistry(self.s3, self.settings.registry_bucket).read_champion(self.cohort)
         return found[0].version if found else None
+
+    def version_in_the_making(self) -> str:
+        """The version of the request that is live."""
+        row = self.status()
+        assert row.training_request_id is not None
+        assert row.training_requested_at is not None
+        return TrainingRequest(row.training_request_id, self.cohort, row.training_requested_at, "threshold").version
 
     def move_by_hand(self, version: str) -> None:
         """Roll back or forward as an operator does, from a machine that reaches everything."""
