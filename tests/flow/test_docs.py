@@ -1,0 +1,66 @@
+"""The commands of README and docs/ that need nothing but this machine, one document after the other on one stack.
+
+Each start of Python would take a second, so what needs no shell is called as its entry point calls it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops import cli
+from ops.local_stack import temporary_stack
+from ops.stack import Stack
+from tests.documents import DOCUMENTS, blocks
+
+pytestmark = pytest.mark.slow
+
+WITH_COMMANDS = [document for document in DOCUMENTS if any(block.runs_here for block in blocks(document))]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """A stack as ``make run`` starts it."""
+    with temporary_stack() as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("document", WITH_COMMANDS, ids=lambda path: str(path.name))
+def test_the_commands_of_the_document_end_well(
+    document: Path, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {**stack.environment, "STATE_DIR": str(stack.state_dir)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    # The examples name the address of `make run`.
+    run = [block for block in blocks(document) if block.runs_here]
+    in_shell = "".join(block.text.replace("http://127.0.0.1:4008", stack.url) for block in run if not block.is_plain)
+    subprocess.run(["bash", "-xeuo", "pipefail"], input=in_shell, text=True, check=True)
+    for words in (words for block in run if block.is_plain for words in block.commands):
+        assert PROGRAMS[words[0]](words) == 0, f"{' '.join(words)}: {capfd.readouterr()}"
+    output = capfd.readouterr()
+    assert "Traceback" not in output.err
+    if document.name == "README.md":
+        assert '"prediction_source"' in output.out
+        assert '"counter":1' in output.out.replace(" ", "")
+
+
+def studysmart(words: list[str]) -> int:
+    return cli.main(words[1:])
+
+
+def python(words: list[str]) -> int:
+    """``python -m MODULE``, of a module with a ``main`` that takes its arguments."""
+    assert words[1] == "-m"
+    return int(importlib.import_module(words[2]).main(words[3:]))
+
+
+PROGRAMS = {"studysmart": studysmart, "python": python}
+
+
+def test_every_document_that_should_have_commands_has_some() -> None:
+    assert {"README.md", "operations.md", "cost-and-scale.md"} <= {document.name for document in WITH_COMMANDS}
