@@ -67,7 +67,7 @@ class ApiClient:
 
     def create(self, subject: str, topic: str, difficulty: str) -> dict[str, Any]:
         """Create a task and return it."""
-        content = f"A {difficulty} question on {topic}"
+        content = f"{difficulty.capitalize()} question on {topic}"
         body = {"subject": subject, "topic": topic, "difficulty": difficulty, "task_content": content}
         return dict(self.request("POST", "/practice-tasks", body))
 

@@ -28,6 +28,7 @@ PAGES = ("dashboard", "dashboard/tasks", "dashboard/analytics")
 MODELS = "dashboard/models"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
+_HIGHEST = 4_200
 _PATIENCE_MS = 30_000
 
 
@@ -118,7 +119,11 @@ class Camera:
         page.goto(f"{self._people.stack.url.rstrip('/')}/{path}")
         _settle(page)
         file = f"{path.rpartition('/')[2]}-{name or look.name}.png"
-        page.screenshot(path=self._output / file, full_page=True)
+        # What is far below the window is not drawn at all, so the window becomes as high as the page.
+        height = int(page.evaluate("document.documentElement.scrollHeight"))
+        page.set_viewport_size({"width": look.width, "height": max(look.height, min(height, _HIGHEST))})
+        _settle(page)
+        page.screenshot(path=self._output / file)
         context.close()
         self.taken += 1
         print(file, flush=True)

@@ -48,14 +48,16 @@ def rollback(container: Container, body: VersionBody) -> ModelStatus:
     return training.status(container.tracker, container.policy, container.settings.cohort)
 
 
-@routes.route("POST", "/model/pin", "Keep a version", access=Access.ADMIN, body=VersionBody, answer=PointerAnswer)
+@routes.route(
+    "POST", "/model/pin", "Let a version serve and pin it", access=Access.ADMIN, body=VersionBody, answer=PointerAnswer
+)
 def pin(container: Container, body: VersionBody) -> PointerAnswer:
     """Let a version serve and keep trainings from replacing it, by one move of the pointer."""
     champion = models.pin(container.registry, container.tracker, container.settings.cohort, body.version)
     return _pointer_answer(champion)
 
 
-@routes.route("POST", "/model/unpin", "Let trainings replace it", access=Access.ADMIN, answer=PointerAnswer)
+@routes.route("POST", "/model/unpin", "Unpin what serves", access=Access.ADMIN, answer=PointerAnswer)
 def unpin(container: Container) -> PointerAnswer:
     """Let trainings replace the champion again."""
     return _pointer_answer(models.unpin(container.registry, container.tracker, container.settings.cohort))

@@ -4,7 +4,7 @@ import { days } from "./analytics_days.js";
 import { topics } from "./analytics_topics.js";
 import { request } from "./api.js";
 import { figures } from "./figures.js";
-import { byId, el, report, startPage } from "./ui.js";
+import { breathe, byId, el, report, startPage } from "./ui.js";
 
 /** Fill places from the answers to some requests: each of `parts` makes the content of one place from all answers. */
 async function fill(parts, ...paths) {
@@ -12,7 +12,10 @@ async function fill(parts, ...paths) {
   for (const place of places) place.ariaBusy = "true";
   try {
     const answers = await Promise.all(paths.map((path) => request("GET", path)));
-    for (const [id, make] of Object.entries(parts)) byId(id).replaceChildren(...make(...answers.map(({ data }) => data)));
+    for (const [id, make] of Object.entries(parts)) {
+      await breathe(); // each part by itself, so that the page answers in between
+      byId(id).replaceChildren(...make(...answers.map(({ data }) => data)));
+    }
   } catch (error) {
     for (const place of places) place.replaceChildren(el("p", { className: "sub" }, "Could not be loaded."));
     report(error, { again: fillAll });

@@ -3,7 +3,7 @@ import { ApiError, request } from "./api.js";
 import { drift } from "./models_drift.js";
 import { history, serving, versionList } from "./models_versions.js";
 import { refreshSoon, startTrainingPanel } from "./training.js";
-import { byId, clearErrors, el, notice, report, showErrors, startPage, whileBusy } from "./ui.js";
+import { breathe, byId, clearErrors, el, notice, report, showErrors, startPage, whileBusy } from "./ui.js";
 
 const FEW_WINDOWS = 3;
 const WINDOWS = 20; // at most so many windows are looked at
@@ -86,7 +86,10 @@ async function fill(parts, path) {
   const places = Object.keys(parts).map(byId);
   try {
     const { data } = await request("GET", path);
-    for (const [id, make] of Object.entries(parts)) byId(id).replaceChildren(...make(data));
+    for (const [id, make] of Object.entries(parts)) {
+      await breathe(); // each part by itself, so that the page answers in between
+      byId(id).replaceChildren(...make(data));
+    }
   } catch (error) {
     if (error instanceof ApiError && error.status === 403) {
       refuse();

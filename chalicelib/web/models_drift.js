@@ -23,7 +23,7 @@ function driftChart(windows) {
     describe: (plot) => (plot.cursor.idx === null || plot.cursor.idx === undefined ? null : windowText(oldestFirst[plot.cursor.idx])),
     options: {
       scales: { x: { time: false, range: () => [-0.5, oldestFirst.length - 0.5] }, y: { range: [0, Math.min(1, top * 1.1)] } },
-      axes: [axis({ format: (index) => (Number.isInteger(index) && oldestFirst[index] ? count(oldestFirst.length - index) : ""), incrs: [1, 2, 5, 10], grid: { show: false }, label: "Windows ago", labelSize: 18, labelFont: "12px system-ui, sans-serif", size: 30 }), axis({ format: percent, size: 52 })],
+      axes: [axis({ format: (index) => (Number.isInteger(index) && oldestFirst[index] ? count(oldestFirst.length - index) : ""), incrs: [1, 2, 5, 10], grid: { show: false }, label: "Window, 1 is the newest", labelSize: 18, labelFont: "12px system-ui, sans-serif", size: 30 }), axis({ format: percent, size: 52 })],
       series: [{}, series("warn", { width: 2, points }), series("accent", { width: 2, points, spanGaps: true }), { stroke: () => colours().soft, width: 1.5, dash: [5, 5], points: { show: false }, spanGaps: true }],
     },
     data: [oldestFirst.map((_, index) => index), values("fallback_rate"), values("expected_calibration_error"), values("calibration_error_by_chance")],

@@ -116,7 +116,7 @@ function historyChart(trained) {
     options: {
       scales: { x: { time: false, range: () => [-0.5, oldestFirst.length - 0.5] }, y: { range: [Math.max(0, low - room), high + room] } },
       axes: [axis({ format: (index) => (Number.isInteger(index) && oldestFirst[index]?.trained_at ? shortTime.format(new Date(oldestFirst[index].trained_at)) : ""), incrs: [1, 2, 5, 10, 20], space: 110, size: 28, grid: { show: false } }), axis({ format: (value) => value.toFixed(2), size: 48 })],
-      series: [{}, series("accent", { width: 2, points: { show: true, size: 7, width: 2 }, spanGaps: true }), { stroke: () => colours().soft, width: 1.5, dash: [5, 5], points: { show: false }, spanGaps: true }],
+      series: [{}, series("accent", { width: 2, points: { show: true, size: 7, width: 2 }, spanGaps: true }), { stroke: () => colours().text, width: 1.5, dash: [5, 5], points: { show: false }, spanGaps: true }],
     },
     data: [oldestFirst.map((_, index) => index), values("log_loss"), values("lnirt_log_loss")],
   });
