@@ -32,6 +32,9 @@ MOST_CONNECTIONS = 32
 _SERVER_GONE = ("57P01", "57P02", "57P03", "08000", "08003", "08006")
 """SQLSTATEs by which PostgreSQL says that it ends the session or is not ready."""
 
+_NO_RESOURCES = "53"
+"""SQLSTATEs that begin so: its disk is full, its memory is used up, or it has no connection left."""
+
 _STATEMENTS_GONE = ("26000", "0A000")
 """What was prepared is not there (a pooler gave us another session), or a migration changed what it returns.
 
@@ -67,9 +70,15 @@ def _forget_connect_timeout(connection: Any, _record: Any) -> None:
 def _recognise_broken_connection(context: ExceptionContext) -> None:
     """Tell SQLAlchemy of the ways in which pg8000 reports a lost connection."""
     original = context.original_exception
-    state = original.args[0].get("C") if original.args and isinstance(original.args[0], dict) else None
-    if isinstance(original, OSError) or state in (*_SERVER_GONE, *_STATEMENTS_GONE):
+    if isinstance(original, OSError) or _state(original) in (*_SERVER_GONE, *_STATEMENTS_GONE):
         context.is_disconnect = True
+
+
+def _state(original: BaseException | None) -> str | None:
+    """The SQLSTATE of an error of pg8000's, None for one that PostgreSQL did not send."""
+    if original is None or not original.args or not isinstance(original.args[0], dict):
+        return None
+    return str(original.args[0].get("C"))
 
 
 def statement(engine: Engine, work: Callable[[Connection], T]) -> T:
@@ -93,6 +102,10 @@ def _attempt(engine: Engine, work: Callable[[Connection], T], *, transaction: bo
         raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_said(broken.cause)}") from broken.cause
     except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
         raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_said(error)}") from error
+    except DBAPIError as error:
+        if not (_state(error.orig) or "").startswith(_NO_RESOURCES):
+            raise
+        raise DatabaseUnavailableError(f"PostgreSQL cannot do more: {_said(error)}") from error
 
 
 def _said(error: Exception) -> str:

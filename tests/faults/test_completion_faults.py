@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +17,12 @@ import psutil
 import pytest
 
 from chalicelib.domain.tasks import Difficulty
+from chalicelib.storage.database import connect
 from infra.local import postgres
 from ops.import_history import import_file
-from tests.conftest import wait_for
+from tests.conftest import TEMPLATE_DATABASE, wait_for
 from tests.faults.conftest import kill, kill_and_restart, start
-from tests.faults.world import MARKS, World
+from tests.faults.world import MARKS, TASK, World
 
 pytestmark = MARKS
 
@@ -264,3 +269,54 @@ def test_an_account_is_deleted_while_its_tasks_are_completed(world: World) -> No
     world.ledger.deleted |= set(tasks)
     assert world.status().n_samples_total == 3
     world.check()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 24 MB that PostgreSQL may write to; only root can make one."""
+    place = Path(tempfile.mkdtemp(prefix="faults-"))  # the tests' own directories are closed to PostgreSQL's account
+    command = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=777", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        place.rmdir()
+        pytest.skip("a small file system cannot be mounted here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    place.rmdir()
+
+
+def test_postgresqls_disk_has_no_room(
+    small_disk: Path, fragile_server: postgres.Postgres, make_world: Callable[..., World]
+) -> None:
+    url = on_tablespace(fragile_server, small_disk)
+    world = make_world(url, fragile_server)
+    world.complete(3)
+    tasks = [world.create()["id"] for _ in range(60)]
+    ballast = small_disk / "ballast"
+    fill(ballast)
+    long = {**TASK, "topic": "topic 1", "task_content": "x" * 9_000}
+    statuses = [world.student.post("/practice-tasks", long).status for _ in range(40)]
+    assert set(statuses[-10:]) == {503}, statuses
+    answers = [world.answer(task).status for task in tasks]
+    assert set(answers) <= {200, 503}, answers
+    ballast.unlink()
+    assert {world.answer(task).status for task in tasks} == {200}
+    assert world.status().n_samples_total == 63
+    world.check()
+
+
+def on_tablespace(server: postgres.Postgres, place: Path) -> str:
+    """The URL of a migrated database whose tables lie in ``place``."""
+    shutil.chown(place, "nobody")
+    name = f"cramped_{uuid.uuid4().hex}"
+    engine = connect(server.url("postgres"), pool_size=1)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE TABLESPACE {name} LOCATION '{place}'")
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE} TABLESPACE {name}")
+    engine.dispose()
+    return server.url(name)
+
+
+def fill(ballast: Path) -> None:
+    """Write until nothing more fits on the disk."""
+    done = subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], capture_output=True, text=True, check=False)
+    assert "No space left" in done.stderr
