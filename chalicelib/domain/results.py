@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime
+
+from msgspec import Struct
 
 from chalicelib.domain.predictions import Source
 from chalicelib.domain.tasks import Difficulty
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(Struct, frozen=True):
     """Sums over all tasks of a student. Times are in seconds, of completed tasks that have one."""
 
     tasks: int
@@ -22,8 +22,7 @@ class Totals:
     total_time_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class DayRow:
+class DayRow(Struct, frozen=True):
     """One day's completions, the day as the reader's clock has it."""
 
     day: date
@@ -32,8 +31,7 @@ class DayRow:
     median_time_seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class TopicRow:
+class TopicRow(Struct, frozen=True):
     """One topic's completions; ``weight`` and ``weighted_correct`` are sums decayed as mastery wants them."""
 
     topic: str
@@ -47,8 +45,7 @@ class TopicRow:
     last_completed_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class CalibrationRow:
+class CalibrationRow(Struct, frozen=True):
     """Sums over the completed predictions of one model version whose predicted chance falls into one bin (0..9).
 
     ``timed`` predictions have a positive actual time; of those, ``with_interval`` carried an interval, and
@@ -68,8 +65,7 @@ class CalibrationRow:
     inside: int
 
 
-@dataclass(frozen=True, slots=True)
-class PredictedAnswer:
+class PredictedAnswer(Struct, frozen=True):
     """One completed task that a model had predicted, and its result. Times are in seconds."""
 
     topic: str
@@ -84,8 +80,7 @@ class PredictedAnswer:
     completed_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class DriftRow:
+class DriftRow(Struct, frozen=True):
     """Sums over the completions of one window whose prediction has one source and falls into one bin (0..9).
 
     Window 0 holds the newest completions. ``timed`` ones have a positive actual time; ``sum_log_ratio`` is of natural

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from typing import Protocol
+
+from msgspec import Struct
 
 from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
 
@@ -57,8 +58,7 @@ class AnalyticsStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
+class Period(Struct, frozen=True):
     """Completions of a stretch of days; ``accuracy`` is null when there were none."""
 
     completed: int
@@ -66,8 +66,7 @@ class Period:
     accuracy: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Day:
+class Day(Struct, frozen=True):
     """One day of the trend."""
 
     day: date
@@ -77,8 +76,7 @@ class Day:
     median_time_seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """A student's figures. ``predicted_accuracy`` is the mean predicted chance of tasks that a model predicted."""
 
     tasks: int
@@ -94,8 +92,7 @@ class Summary:
     days: list[Day]
 
 
-@dataclass(frozen=True, slots=True)
-class Topic:
+class Topic(Struct, frozen=True):
     """A student's results on a topic.
 
     ``mastery`` is the recency-weighted share of correct answers (see :func:`mastery`) with its 80 % interval;
@@ -115,8 +112,7 @@ class Topic:
     last_completed_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Bin:
+class Bin(Struct, frozen=True):
     """Predictions between ``low`` and ``high``: their mean, and the share that was solved with its 80 % interval."""
 
     low: float
@@ -128,8 +124,7 @@ class Bin:
     actual_high: float
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
+class Calibration(Struct, frozen=True):
     """How predictions stood to results. All but the counts is null when there is nothing to judge by.
 
     ``time_log_rmse`` is the root mean square of ln(actual / predicted seconds), ``time_ratio`` its geometric mean,
@@ -148,16 +143,14 @@ class Calibration:
     bins: list[Bin]
 
 
-@dataclass(frozen=True, slots=True)
-class VersionCalibration:
+class VersionCalibration(Struct, frozen=True):
     """The calibration of one model version, ``embedding_<version>`` or ``lnirt_<version>``."""
 
     lnirt_model_version: str
     calibration: Calibration
 
 
-@dataclass(frozen=True, slots=True)
-class CalibrationReport:
+class CalibrationReport(Struct, frozen=True):
     """Predicted against actual over all versions, and by version, newest first."""
 
     overall: Calibration

@@ -10,16 +10,16 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from chalicelib.domain.predictions import Source
 from chalicelib.domain.results import DriftRow
 from chalicelib.services.analytics import N_BINS, AnalyticsStore
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Struct, frozen=True):
     """Completions by where their prediction came from."""
 
     embedding: int
@@ -27,8 +27,7 @@ class Sources:
     default: int
 
 
-@dataclass(frozen=True, slots=True)
-class DriftWindow:
+class DriftWindow(Struct, frozen=True):
     """Completions that follow each other. What has nothing to be judged by is null.
 
     All figures but ``n``, ``sources`` and ``fallback_rate`` are of predictions by a model; the error by chance is what
@@ -48,8 +47,7 @@ class DriftWindow:
     time_ratio: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
+class Drift(Struct, frozen=True):
     """The newest completions of all students, in all and by window, newest first. ``fallback_rate`` of none is null."""
 
     n: int
