@@ -62,6 +62,9 @@ class World:
         )
         self.s3: Any = session.client("s3", endpoint_url=endpoint)
         self.sqs: Any = session.client("sqs", endpoint_url=endpoint)
+        # As the template says, which moto's CloudFormation does not do: the bucket remembers every pointer.
+        bucket = self.settings.registry_bucket
+        self.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         self.container: Container = self._cold_start()
         self.student = self.sign_up("ada@example.org")
         self.workers: list[Process] = []
