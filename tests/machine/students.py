@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 from chalicelib.domain.errors import NotFoundError
@@ -60,9 +61,9 @@ class Students(Machine):
         self._update(task_id, *result)
         self.world.answer(task_id, *result)
 
-    @step(lambda self: self.world.open_tasks(), pick=anything, one=results, other=results)
+    @step(always, pick=anything, one=results, other=results)
     def complete_twice_at_once(self, pick: int, one: tuple[bool, float], other: tuple[bool, float]) -> None:
-        task_id = nth(self.world.open_tasks(), pick)
+        task_id = self._create(pick % 3, pick, pick % 2)
         due = self.world.is_due(1)
         self._at_once(lambda: self._update(task_id, *one), lambda: self._update(task_id, *other))
         stored = self._stored(task_id)
@@ -70,10 +71,9 @@ class Students(Machine):
         self.world.answer(task_id, *stored)
         self._count(due)
 
-    @step(lambda self: len(self.world.open_tasks()) > 1, pick=anything, one=results, other=results)
+    @step(always, pick=anything, one=results, other=results)
     def complete_two_at_once(self, pick: int, one: tuple[bool, float], other: tuple[bool, float]) -> None:
-        tasks = self.world.open_tasks()
-        first, second = nth(tasks, pick), nth(tasks, pick + 1)
+        first, second = (self._create(pick % 3, pick + i, pick % 2) for i in range(2))
         due = self.world.is_due(2)
         self._at_once(lambda: self._update(first, *one), lambda: self._update(second, *other))
         for task_id in self._in_order(first, second):
@@ -81,9 +81,9 @@ class Students(Machine):
         self._count(False)
         self._count(due)
 
-    @step(lambda self: self.world.open_tasks(), pick=anything, result=results)
+    @step(always, pick=anything, result=results)
     def complete_and_delete_at_once(self, pick: int, result: tuple[bool, float]) -> None:
-        task_id = nth(self.world.open_tasks(), pick)
+        task_id = self._create(pick % 3, pick, pick % 2)
         due = self.world.is_due(1)
 
         def complete() -> bool:
@@ -144,8 +144,14 @@ class Students(Machine):
 
     @staticmethod
     def _at_once(*work: Callable[[], Any]) -> list[Any]:
+        ready = Barrier(len(work))
+
+        def begin(part: Callable[[], Any]) -> Any:
+            ready.wait()
+            return part()
+
         with ThreadPoolExecutor(len(work)) as pool:
-            return [future.result() for future in [pool.submit(part) for part in work]]
+            return list(pool.map(begin, work))
 
     def _stored(self, task_id: str) -> tuple[bool, float]:
         query = "SELECT is_correct, actual_time_seconds FROM practice_tasks WHERE id = CAST(:id AS uuid)"
