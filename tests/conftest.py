@@ -24,18 +24,23 @@ TEMPLATE_DATABASE = "studysmart_template"
 FAST_SETTINGS = ("fsync=off", "full_page_writes=off", "max_connections=200")
 
 SayAtEnd = Callable[[str], None]
-_LINES = pytest.StashKey[list[str]]()
+_AT_END = "said at the end"
 
 
 @pytest.fixture
 def say_at_end(request: pytest.FixtureRequest) -> SayAtEnd:
-    """Keeps a line for the end of the whole suite's output."""
-    return request.config.stash.setdefault(_LINES, []).append
+    """Keeps a line for the end of the whole suite's output.
+
+    It travels as a property of the test, so that it arrives from whichever process ran the test.
+    """
+    return lambda line: request.node.user_properties.append((_AT_END, line))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash.get(_LINES, []):
-        terminalreporter.write_line(line)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, line in report.user_properties:
+            if name == _AT_END and report.when == "call":
+                terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
