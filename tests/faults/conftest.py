@@ -75,6 +75,12 @@ def world(database_url: str, postgres_server: postgres.Postgres, make_world: Cal
 
 
 @pytest.fixture
+def patient(database_url: str, postgres_server: postgres.Postgres, make_world: Callable[..., World]) -> World:
+    """A backend whose leases outlast a heartbeat that comes late because the machine is busy."""
+    return make_world(database_url, postgres_server, LEASE_SECONDS="6")
+
+
+@pytest.fixture
 def moto(aws_endpoint: str) -> psutil.Process:
     """The process that is S3, SQS and Cognito."""
     (found,) = [child for child in psutil.Process().children() if "infra.local.aws" in child.cmdline()]

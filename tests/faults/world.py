@@ -34,6 +34,8 @@ MARKS = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 LEASE_SECONDS = 1
+"""Short, so that what a dead worker held is soon free."""
+
 TASK = {"subject": "Math", "difficulty": "medium", "task_content": "?"}
 
 
@@ -47,7 +49,7 @@ class World:
     def __init__(self, environment: Mapping[str, str], database: Path, nursery: Nursery, directory: Path) -> None:
         endpoint = environment["AWS_ENDPOINT_URL"]
         self.endpoint = endpoint
-        self.environment = {**environment, "LEASE_SECONDS": str(LEASE_SECONDS), "MODEL_REFRESH_SECONDS": "0.05"}
+        self.environment = {"LEASE_SECONDS": str(LEASE_SECONDS), "MODEL_REFRESH_SECONDS": "0.05", **environment}
         self.nursery, self.directory = nursery, directory
         self.api_aws, self.worker_aws = HttpProxy(endpoint), HttpProxy(endpoint)
         self.api_database, self.worker_database = PostgresProxy(database), PostgresProxy(database)
