@@ -25,6 +25,7 @@ from ops.stack import Stack, connect
 N_ANSWERS, N_USERS, N_TOPICS, SEED = 679, 4, 7, 7
 
 _DAYS = 27
+_ALL_TOPICS = 1_000_000  # of a file of history: few topics would leave few answers to each student
 _IMPORTED_SHARE = 0.6
 _OPEN = (("Fractions", "medium", "1/2 + 1/3 = ?"), ("Trigonometry", "hard", "Solve sin(2x) = cos(x) for 0 ≤ x < 2π."))
 _TRAINING_SECONDS = 300.0
@@ -75,7 +76,7 @@ def answers_of(file: Path | None) -> list[SimulatedAnswer]:
             round(row.seconds or 0),
             "",
         )
-        for n, row in enumerate(selection.select(file, N_ANSWERS, N_USERS, N_TOPICS))
+        for n, row in enumerate(selection.select(file, N_ANSWERS, N_USERS, _ALL_TOPICS))
     ]
 
 
