@@ -20,7 +20,7 @@ uv_version := 0.13.9
 compile := .lock/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help run test check demo screenshots package lock clean chromium venv moved
+.PHONY: help run test check demo screenshots package infra-check lock clean chromium venv moved
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,15 @@ screenshots: $(installed) chromium ## Take pictures of every page, empty and aft
 package: $(installed) ## Build and check the Lambda's zip, build/studysmart-lambda.zip
 	@$(py) -m infra.package
 
+infra-check: $(installed) .lint/.installed ## Render the template, lint everything, compare policies with recorded calls
+	@TF_CPP_MIN_LOG_LEVEL=2 $(py) -m infra.check $(ARGS)
+
+.lint/.installed: infra/check/requirements.txt $(moved)
+	@echo "Installing the linters in .lint ..."
+	@$(py) -m venv --clear .lint
+	@.lint/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes --only-binary :all: -r $<
+	@touch $@
+
 venv: $(installed) ## Make .venv and install the locked packages
 
 $(installed): $(locks) pyproject.toml infra/venv.sh $(moved)
@@ -60,7 +69,8 @@ lock: ## Compile the locks again from the requirements*.in files (needs the netw
 	@$(compile) $(UPGRADE) -o requirements-dev.txt requirements-dev.in
 	@$(compile) -c requirements-dev.txt -o requirements.txt requirements.in
 	@$(compile) -c requirements-dev.txt -o training_job/requirements.txt training_job/requirements.in
+	@$(compile) $(UPGRADE) -o infra/check/requirements.txt infra/check/requirements.in
 
 clean: ## Remove the virtual environment, caches and build results (STATE_DIR stays)
-	rm -rf .venv .lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* htmlcov
+	rm -rf .venv .lock .lint build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* htmlcov
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

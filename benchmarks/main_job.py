@@ -171,12 +171,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.main_job", description=__doc__)
     parser.add_argument("--json", action="store_true", help="only the JSON line, no progress")
     parser.add_argument("--requests", type=int, default=MEASURED, help="creations and completions measured before")
+    parser.add_argument(
+        "--compute", choices=["ecs", "lambda"], default="ecs", help="train by the poll loop, or by the Lambda's handler"
+    )
     options = parser.parse_args()
     if not options.json:
         print("starting a stack ...", file=sys.stderr)
+    os.environ["TRAINING_COMPUTE"] = options.compute
     with temporary_stack() as stack:
         figures = measure(stack, options.requests)
-    print(json.dumps(figures))
+    print(json.dumps({**figures, "compute": options.compute}))
     return 0
 
 

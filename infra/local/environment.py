@@ -45,3 +45,8 @@ def program_settings(own: Mapping[str, str], database_url: str, aws: Mapping[str
 def worker_limits(own: Mapping[str, str]) -> dict[str, str]:
     """Keeps TensorFlow to one thread, so that requests are answered while it trains."""
     return {name: own.get(name, value) for name, value in _TENSORFLOW.items()}
+
+
+def worker_module(own: Mapping[str, str]) -> str:
+    """The module that trains: the poll loop, or with ``TRAINING_COMPUTE=lambda`` the Lambda's handler."""
+    return "infra.local.event_source" if own.get("TRAINING_COMPUTE") == "lambda" else "training_job"

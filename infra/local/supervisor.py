@@ -22,7 +22,7 @@ from pathlib import Path
 
 from infra.local import postgres
 from infra.local.children import Child, described, stop_all
-from infra.local.environment import base_environment, program_settings, worker_limits
+from infra.local.environment import base_environment, program_settings, worker_limits, worker_module
 from infra.local.output import Output
 from infra.local.processes import bound_socket, read_json, write_json
 
@@ -107,7 +107,7 @@ class Supervisor:
         api.start()
         worker = Child(
             "training worker",
-            [sys.executable, "-m", "training_job"],
+            [sys.executable, "-m", worker_module(os.environ)],
             {**environment, **worker_limits(os.environ)},
             output,
             ROOT,

@@ -96,7 +96,7 @@ def test_alarms_and_dashboard_watch_metrics_that_the_product_has(rendered: dict[
     alarms = [r["Properties"] for r in rendered["Resources"].values() if r["Type"] == "AWS::CloudWatch::Alarm"]
     watched = {alarm["MetricName"] for alarm in alarms if alarm.get("Namespace") == metric_names.NAMESPACE}
     body = json.loads(properties(rendered, "Dashboard")["DashboardBody"]["Fn::Sub"])
-    rows = [row for widget in body["widgets"] for row in widget["properties"]["metrics"]]
+    rows = [row for widget in body["widgets"] for row in widget["properties"].get("metrics", [])]
     shown = {row[1] for row in rows if row[0] == metric_names.NAMESPACE}
     assert watched == {"FallbackRate", "TrainingFailures", "CounterOverThreshold", "CalibrationError"}
     assert shown == known

@@ -14,7 +14,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from chalicelib import logs
-from infra.local.aws import cognito
+from infra.local.aws import bucket, cognito
 from infra.local.aws.persistence import State, WriteThrough
 from infra.local.aws.resources import client_environment, create_stack, program_environment
 from infra.local.connections import KeptConnection
@@ -55,6 +55,7 @@ def main() -> int:
     """Serve until SIGTERM; every answer to a change is given after the change is on disk."""
     arguments = _arguments()
     logs.configure("text", "INFO")
+    bucket.register()
     cognito.register()
     listening = socket.socket(fileno=arguments.socket) if arguments.socket is not None else bound_socket(arguments.port)
     server, app = _server(listening, arguments.state)

@@ -1,0 +1,81 @@
+"""``python -m infra.local.event_source``: what Lambda's event source does, in front of the worker's Lambda handler.
+
+It receives one message at a time, calls :func:`training_job.lambda_handler.handler` with the event that Lambda would
+make of it, and takes from the queue what the answer does not name. It stands in the place of ``python -m training_job``
+where a stack is to train as it does on AWS with ``TrainingCompute=lambda``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.storage.aws import aws_client
+from training_job.lambda_handler import handler
+
+log = logging.getLogger("studysmart.local")
+
+TIMEOUT_SECONDS = 900.0
+"""The longest run of a Lambda."""
+
+_OUTAGE_SECONDS = 2.0
+_KEYS = {"messageId": "MessageId", "receiptHandle": "ReceiptHandle", "body": "Body", "attributes": "Attributes"}
+
+
+class Context:
+    """Lambda's context of one invocation, as far as it is used."""
+
+    def __init__(self) -> None:
+        self._end = time.monotonic() + TIMEOUT_SECONDS
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda would end the process."""
+        return int((self._end - time.monotonic()) * 1000)
+
+
+def event_of(messages: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The event that Lambda makes of received messages."""
+    return {"Records": [{ours: message[theirs] for ours, theirs in _KEYS.items()} for message in messages]}
+
+
+def deliver(sqs: Any, queue_url: str, wait_seconds: int = 20) -> bool:
+    """Bring at most one message to the handler; returns whether there was one."""
+    answer = sqs.receive_message(
+        QueueUrl=queue_url,
+        MaxNumberOfMessages=1,
+        WaitTimeSeconds=wait_seconds,
+        MessageSystemAttributeNames=["All"],
+    )
+    messages = answer.get("Messages", [])
+    if not messages:
+        return False
+    event = event_of(messages)
+    failed = {failure["itemIdentifier"] for failure in handler(event, Context())["batchItemFailures"]}
+    for record in event["Records"]:
+        if record["messageId"] not in failed:
+            sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=record["receiptHandle"])
+    return True
+
+
+def main() -> int:
+    """Deliver until SIGTERM, which ends this process at once, as Lambda ends its own."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    sqs = aws_client("sqs", os.environ["AWS_REGION"], read_timeout=30.0)
+    while True:
+        try:
+            deliver(sqs, os.environ["TRAINING_QUEUE_URL"])
+        except (ClientError, BotoCoreError) as error:
+            log.error("the queue does not answer, trying again: %s", error)
+            threading.Event().wait(_OUTAGE_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
