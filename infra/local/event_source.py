@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -41,13 +41,17 @@ class Context:
         return int((self._end - time.monotonic()) * 1000)
 
 
+Invoke = Callable[[Mapping[str, Any], Context], Mapping[str, Sequence[Mapping[str, str]]]]
+"""A Lambda's handler that reports single messages as failed."""
+
+
 def event_of(messages: list[Mapping[str, Any]]) -> dict[str, Any]:
     """The event that Lambda makes of received messages."""
     return {"Records": [{ours: message[theirs] for ours, theirs in _KEYS.items()} for message in messages]}
 
 
-def deliver(sqs: Any, queue_url: str, wait_seconds: int = 20) -> bool:
-    """Bring at most one message to the handler; returns whether there was one."""
+def deliver(sqs: Any, queue_url: str, invoke: Invoke, wait_seconds: int = 20) -> bool:
+    """Bring at most one message to a handler; returns whether there was one."""
     answer = sqs.receive_message(
         QueueUrl=queue_url,
         MaxNumberOfMessages=1,
@@ -58,7 +62,7 @@ def deliver(sqs: Any, queue_url: str, wait_seconds: int = 20) -> bool:
     if not messages:
         return False
     event = event_of(messages)
-    failed = {failure["itemIdentifier"] for failure in handler(event, Context())["batchItemFailures"]}
+    failed = {failure["itemIdentifier"] for failure in invoke(event, Context())["batchItemFailures"]}
     for record in event["Records"]:
         if record["messageId"] not in failed:
             sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=record["receiptHandle"])
@@ -71,7 +75,7 @@ def main() -> int:
     sqs = aws_client("sqs", os.environ["AWS_REGION"], read_timeout=30.0)
     while True:
         try:
-            deliver(sqs, os.environ["TRAINING_QUEUE_URL"])
+            deliver(sqs, os.environ["TRAINING_QUEUE_URL"], handler)
         except (ClientError, BotoCoreError) as error:
             log.error("the queue does not answer, trying again: %s", error)
             threading.Event().wait(_OUTAGE_SECONDS)

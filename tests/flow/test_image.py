@@ -23,6 +23,7 @@ from chalicelib.services.tasks import TaskChange
 from chalicelib.storage.aws import aws_client
 from chalicelib.wiring import build
 from infra.local import postgres
+from infra.local.event_source import event_of
 from infra.package import template
 from tests.images import Image, allowed, instructions
 
@@ -130,11 +131,10 @@ def ten_answers(environment: Mapping[str, str]) -> None:
 
 def sqs_event(environment: Mapping[str, str]) -> dict[str, Any]:
     sqs = aws_client("sqs", environment["AWS_REGION"], read_timeout=30)
-    (message,) = sqs.receive_message(
+    received = sqs.receive_message(
         QueueUrl=environment["TRAINING_QUEUE_URL"], WaitTimeSeconds=20, MessageSystemAttributeNames=["All"]
-    )["Messages"]
-    names = {"messageId": "MessageId", "receiptHandle": "ReceiptHandle", "body": "Body", "attributes": "Attributes"}
-    return {"Records": [{ours: message[theirs] for ours, theirs in names.items()}]}
+    )
+    return event_of(received["Messages"])
 
 
 def invoke(

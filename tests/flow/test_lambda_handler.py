@@ -17,6 +17,7 @@ from chalicelib.services import training
 from chalicelib.services.tasks import TaskChange
 from chalicelib.storage.aws import aws_client
 from chalicelib.wiring import Container, build
+from infra.local.event_source import event_of
 from training_job import wiring
 from training_job.lambda_handler import RESERVE_SECONDS, deal_with
 
@@ -46,17 +47,7 @@ class Cohort:
         received = sqs.receive_message(
             QueueUrl=self.environment["TRAINING_QUEUE_URL"], WaitTimeSeconds=20, MessageSystemAttributeNames=["All"]
         )
-        return {
-            "Records": [
-                {
-                    "messageId": message["MessageId"],
-                    "receiptHandle": message["ReceiptHandle"],
-                    "body": message["Body"],
-                    "attributes": message["Attributes"],
-                }
-                for message in received["Messages"]
-            ]
-        }
+        return event_of(received["Messages"])
 
     def train(self, event: Mapping[str, Any], remaining: Remaining, **changed: str) -> list[str]:
         """Handles an event; returns the ids of the messages that must come again."""
