@@ -108,6 +108,7 @@ def kill(server: postgres.Postgres) -> None:
     """End the server and its sessions as a power cut would."""
     assert server.process is not None
     main = psutil.Process(server.process.pid)
+    main.suspend()  # so that it begins no session that would survive it, and keep its memory from the next server
     processes = [main, *main.children(recursive=True)]
     for process in processes:
         process.kill()
