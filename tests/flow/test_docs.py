@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import cli
+from ops import cli, simulate
 from ops.local_stack import temporary_stack
 from ops.stack import Stack
 from tests.documents import DOCUMENTS, blocks
@@ -23,18 +23,28 @@ WITH_COMMANDS = [document for document in DOCUMENTS if any(block.runs_here for b
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    """A stack as ``make run`` starts it."""
-    with temporary_stack() as stack:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack as ``make run`` starts it, with some history and a model."""
+    history = tmp_path_factory.mktemp("docs") / "history.csv"
+    simulate.write_csv(simulate.history(60), history)
+    with pytest.MonkeyPatch.context() as patch, temporary_stack() as stack:
+        patch_environment(patch, stack)
+        for words in (["import", str(history)], ["train"], ["monitor", "--until", "idle"]):
+            assert cli.main(words) == 0
         yield stack
+
+
+def patch_environment(patch: pytest.MonkeyPatch, stack: Stack) -> None:
+    """Lead the commands of this process to a stack; they put its variables into the environment themselves too."""
+    for name, value in {**stack.environment, "STATE_DIR": str(stack.state_dir)}.items():
+        patch.setenv(name, value)
 
 
 @pytest.mark.parametrize("document", WITH_COMMANDS, ids=lambda path: str(path.name))
 def test_the_commands_of_the_document_end_well(
     document: Path, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in {**stack.environment, "STATE_DIR": str(stack.state_dir)}.items():
-        monkeypatch.setenv(name, value)
+    patch_environment(monkeypatch, stack)
     monkeypatch.chdir(tmp_path)
     # The examples name the address of `make run`.
     run = [block for block in blocks(document) if block.runs_here]
@@ -47,6 +57,8 @@ def test_the_commands_of_the_document_end_well(
     if document.name == "README.md":
         assert '"prediction_source"' in output.out
         assert '"counter":1' in output.out.replace(" ", "")
+    if document.name == "operations.md":
+        assert "champion" in output.out  # of `studysmart models list`
 
 
 def studysmart(words: list[str]) -> int:
