@@ -284,11 +284,26 @@ def small_disk() -> Iterator[Path]:
     place.rmdir()
 
 
+@pytest.fixture
+def cramped_url(small_disk: Path, fragile_server: postgres.Postgres) -> Iterator[str]:
+    """The URL of a migrated database whose tables lie there. A server that lost a tablespace would not start again."""
+    shutil.chown(small_disk, "nobody")
+    name = f"cramped_{uuid.uuid4().hex}"
+    engine = connect(fragile_server.url("postgres"), pool_size=1)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE TABLESPACE {name} LOCATION '{small_disk}'")
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE} TABLESPACE {name}")
+        yield fragile_server.url(name)
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+        connection.exec_driver_sql(f"DROP TABLESPACE {name}")
+        connection.exec_driver_sql("CHECKPOINT")
+    engine.dispose()
+
+
 def test_postgresqls_disk_has_no_room(
-    small_disk: Path, fragile_server: postgres.Postgres, make_world: Callable[..., World]
+    small_disk: Path, cramped_url: str, fragile_server: postgres.Postgres, make_world: Callable[..., World]
 ) -> None:
-    url = on_tablespace(fragile_server, small_disk)
-    world = make_world(url, fragile_server)
+    world = make_world(cramped_url, fragile_server)
     world.complete(3)
     tasks = [world.create()["id"] for _ in range(60)]
     ballast = small_disk / "ballast"
@@ -302,18 +317,6 @@ def test_postgresqls_disk_has_no_room(
     assert {world.answer(task).status for task in tasks} == {200}
     assert world.status().n_samples_total == 63
     world.check()
-
-
-def on_tablespace(server: postgres.Postgres, place: Path) -> str:
-    """The URL of a migrated database whose tables lie in ``place``."""
-    shutil.chown(place, "nobody")
-    name = f"cramped_{uuid.uuid4().hex}"
-    engine = connect(server.url("postgres"), pool_size=1)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE TABLESPACE {name} LOCATION '{place}'")
-        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE} TABLESPACE {name}")
-    engine.dispose()
-    return server.url(name)
 
 
 def fill(ballast: Path) -> None:
