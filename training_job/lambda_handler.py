@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from chalicelib import logs
 from chalicelib.config import settings_from
-from chalicelib.domain.errors import UnavailableError
+from chalicelib.domain.errors import LeaseLostError, UnavailableError
 from chalicelib.storage.training_queue import Delivery, request_from_json
 from training_job.wiring import build
 from training_job.worker import Worker, handle, log_fields
@@ -86,19 +86,30 @@ def _time_limit(seconds: float) -> Iterator[None]:
     """Raise OutOfTimeError in the block, which must be the main thread's, when it takes longer.
 
     Again each second until the block is left: a library in which it was raised may take it for a fault of its own
-    (the database's driver does, and the statement is tried again).
+    (the database's driver does, and the statement is tried again), and then fail in another way: whatever the block
+    raises from then on, a lost lease aside, it raises for want of time.
     """
+    out_of_time = OutOfTimeError(
+        f"the training did not end within the {seconds:.0f} s that a Lambda has for it:"
+        " give it more memory, which brings more processor, or deploy with TrainingCompute=ecs"
+    )
+    late = False
 
     def give_up(_signal: int, _frame: FrameType | None) -> None:
-        raise OutOfTimeError(
-            f"the training did not end within the {seconds:.0f} s that a Lambda has for it:"
-            " give it more memory, which brings more processor, or deploy with TrainingCompute=ecs"
-        )
+        nonlocal late
+        late = True
+        raise out_of_time
 
     before = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 1.0)
     try:
         yield
+    except (OutOfTimeError, LeaseLostError):
+        raise
+    except Exception as error:
+        if late:
+            raise out_of_time from error
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -166,6 +166,8 @@ def _input(config: Mapping[str, Any]) -> ModelInput:
     shape, dtype = config["batch_shape"], config["dtype"]
     if len(shape) != 2 or shape[0] is not None or dtype not in _INPUT_TYPES:
         raise ModelError(f"input {config['name']!r} has shape {shape} and type {dtype}")
+    if int(shape[1]) < 1:
+        raise ModelError(f"input {config['name']!r} has {shape[1]} columns")
     if config.get("sparse") or config.get("ragged"):
         raise ModelError(f"input {config['name']!r} is sparse or ragged")
     return ModelInput(str(config["name"]), int(shape[1]), _INPUT_TYPES[dtype])

@@ -1,10 +1,11 @@
 """The model that serves: loaded whole on a cold start, replaced whole when the champion changes.
 
-Two things make a warm process look again. The tracker's version, which every creation reads anyway, differs from
-what is loaded: then the request itself fetches the new model, so that a training shows at the very next task; other
-requests go on with the old one meanwhile. Or the last look was too long ago: then a thread looks, by ETag, while
-the request is answered. A look that fails, or a version that is damaged, keeps the model in memory, and from then
-on no request waits for another try: threads make them until one succeeds.
+Two things make a warm process look again. The tracker's version, which every creation reads anyway, differs from what
+is loaded: then the request itself fetches the new model, so that a training shows at the very next task; other
+requests go on with the old one meanwhile, or wait where there is none, since a first model is worth more than a
+default. Or the last look was too long ago: then a thread looks, by ETag, while the request is answered. A look that
+fails, or a version that is damaged, keeps the model in memory, and from then on no request waits for another try:
+threads make them until one succeeds.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class ChampionModels:
                 self._look_aside(expected_version, now)
         elif self._loaded is None:
             self._load_cold()
-        elif expected_version not in (None, self.version, self._answered):
+        elif self._is_news(expected_version):
             self._look(expected_version)
         elif now >= self._next_look:
             self._look_aside(None, now)
@@ -85,12 +86,20 @@ class ChampionModels:
         threading.Thread(target=self._look, args=(expected_version,), name="champion-refresh", daemon=True).start()
 
     def _look(self, expected_version: str | None) -> None:
-        """Refresh unless another thread is at it: then the model in memory has to do."""
-        if self._looking.acquire(blocking=False):
-            try:
+        """Refresh unless another thread is at it: then the model in memory has to do, or what that thread finds."""
+        busy = not self._looking.acquire(blocking=False)
+        if busy:
+            if self.version is not None:
+                return
+            self._looking.acquire()
+        try:
+            if not busy or self._is_news(expected_version):
                 self._refresh(expected_version)
-            finally:
-                self._looking.release()
+        finally:
+            self._looking.release()
+
+    def _is_news(self, expected_version: str | None) -> bool:
+        return not self._failed and expected_version not in (None, self.version, self._answered)
 
     def _refresh(self, expected_version: str | None) -> None:
         before = self._loaded

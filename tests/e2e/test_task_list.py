@@ -140,7 +140,7 @@ def test_a_deletion_can_be_undone_and_is_sent_a_few_seconds_later(at_tasks: Visi
     page.clock.run_for(8_000)
     expect(page.locator("#no-tasks")).to_contain_text("No tasks yet")
     assert len(sent) == 1
-    assert world.database.tasks == {}
+    wait_for(lambda: world.database.tasks == {}, what="the deletion")
 
 
 def test_leaving_the_page_or_filtering_carries_a_deletion_out(at_tasks: Visit, world: World) -> None:
@@ -154,7 +154,7 @@ def test_leaving_the_page_or_filtering_carries_a_deletion_out(at_tasks: Visit, w
     delete.click()
     page.reload()
     expect(page.locator("#no-tasks")).to_contain_text("No tasks yet")
-    assert world.database.tasks == {}
+    wait_for(lambda: world.database.tasks == {}, what="the deletion")
     at_tasks.create_task()
     delete.click()
     page.get_by_role("button", name="Sign out").click()

@@ -19,6 +19,7 @@ from infra.package.__main__ import ROOT, main
 from infra.package.errors import PackageError
 from infra.package.pins import read_pins
 from infra.package.target import runs_here
+from infra.package.template import PARTS
 
 pytestmark = pytest.mark.slow
 
@@ -99,7 +100,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy_checkout(root: Path) -> Path:
     without_caches = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "chalicelib", root / "chalicelib", ignore=without_caches)
-    for name in ("app.py", "requirements.in", "requirements.txt"):
+    for name in ("app.py", "requirements.in", "requirements.txt", ".chalice/config.json", *PARTS):
+        (root / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, root / name)
     return root
 
@@ -108,7 +110,7 @@ def copy_checkout(root: Path) -> Path:
 def zip_file(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("package") / "lambda.zip"
     assert main(["--checkout", str(checkout), "--output", str(output)]) == 0
-    assert [path.name for path in output.parent.iterdir()] == ["lambda.zip"]
+    assert sorted(path.name for path in output.parent.iterdir()) == ["lambda.zip", "template.json"]
     return output
 
 

@@ -136,6 +136,24 @@ def test_others_are_served_the_old_model_while_one_request_fetches_the_new(
     assert version_of(models) == "v2"
 
 
+def test_who_knows_of_the_first_model_waits_for_the_request_that_fetches_it(
+    models: ChampionModels, registry: Registry
+) -> None:
+    assert version_of(models) is None
+    registry.publish("v1")
+    registry.open.clear()
+    found: list[str | None] = []
+    threads = [threading.Thread(target=lambda: found.append(version_of(models, "v1"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert registry.entered.wait(10)
+    registry.open.set()
+    for thread in threads:
+        thread.join(10)
+    assert found == ["v1"] * 8
+    assert len(registry.readers) == 1
+
+
 def test_many_cold_requests_load_the_model_once(models: ChampionModels, registry: Registry) -> None:
     registry.publish("v1")
     registry.open.clear()
