@@ -144,7 +144,10 @@ class Bench:
             )
 
     def round(self, call: Call, durations: Durations, size: str, student: Student, n: int) -> None:
-        """Five tasks created and completed, a page of ten, and the status."""
+        """Five tasks created and completed, and in the midst of them a page of ten and the status.
+
+        The message that the fifth answer's request sends afterwards thus meets the next creation.
+        """
         for i in range(5):
             topic, difficulty = student.practised[(n * 5 + i) % len(student.practised)]
             ms, task = call(student.token, "POST", "/practice-tasks", task_body(topic, difficulty))
@@ -153,8 +156,9 @@ class Bench:
             ms, done = call(student.token, "PATCH", path, result_body(is_correct=i % 3 > 0))
             fifth = bool(done.get("training", {}).get("queued"))
             durations.add("fifth" if fifth else "complete", size, ms)
-        for what, path in (("list", "/practice-tasks?limit=10"), ("status", "/model/status")):
-            durations.add(what, size, call(student.token, "GET", path, None)[0])
+            if i == 2:
+                for what, path in (("list", "/practice-tasks?limit=10"), ("status", "/model/status")):
+                    durations.add(what, size, call(student.token, "GET", path, None)[0])
 
     def alone(self, call: Call, rounds: int) -> Durations:
         """Rounds of the large student and of small ones in turn, each with one completion that asks for a training."""
