@@ -31,6 +31,10 @@ MAX_MEMBER_BYTES = 256 * 1024 * 1024
 _INPUT_TYPES = {"float32": np.float32, "int32": np.int32}
 
 
+MOST_COLUMNS = 1 << 20
+"""An input of more is no model of ours, and would not fit into a Lambda's memory."""
+
+
 class ModelInput(msgspec.Struct, frozen=True):
     """One named input: ``width`` columns of float32 or int32."""
 
@@ -166,7 +170,7 @@ def _input(config: Mapping[str, Any]) -> ModelInput:
     shape, dtype = config["batch_shape"], config["dtype"]
     if len(shape) != 2 or shape[0] is not None or dtype not in _INPUT_TYPES:
         raise ModelError(f"input {config['name']!r} has shape {shape} and type {dtype}")
-    if int(shape[1]) < 1:
+    if not 1 <= int(shape[1]) <= MOST_COLUMNS:
         raise ModelError(f"input {config['name']!r} has {shape[1]} columns")
     if config.get("sparse") or config.get("ragged"):
         raise ModelError(f"input {config['name']!r} is sparse or ragged")

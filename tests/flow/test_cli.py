@@ -194,7 +194,10 @@ def test_monitor_ends_cleanly_with_ctrl_c(deployment: Container) -> None:
         text=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline().endswith("Counter: 0/5\n")
+    said = process.stdout.readline()
+    if not said.endswith("Counter: 0/5\n"):
+        process.kill()
+        pytest.fail(f"it said {said!r}: {process.communicate()}")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")

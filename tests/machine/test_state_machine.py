@@ -27,7 +27,7 @@ from training_job.pipeline import Train, train_and_compare
 
 pytestmark = pytest.mark.slow
 
-RUNS, STEPS = 8, 50
+RUNS, STEPS = 5, 50
 MORE_RUNS = int(os.environ.get("STATE_MACHINE_RUNS", "0"))
 
 
