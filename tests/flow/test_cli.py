@@ -188,6 +188,7 @@ def test_migrating_an_up_to_date_database_changes_nothing(
 def test_monitor_ends_cleanly_with_ctrl_c(deployment: Container) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + MONITOR],
+        env=dict(os.environ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
