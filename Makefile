@@ -29,7 +29,7 @@ run: $(installed) ## Start everything on this machine (PORT=4008 STATE_DIR=.loca
 	@exec $(py) -m infra.local --port $(PORT) --state-dir "$(STATE_DIR)"
 
 test: $(installed) chromium ## Run the whole test suite and print the coverage of each area
-	@$(py) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report= $(ARGS)
+	@$(py) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= $(ARGS)
 	@$(py) -m tests.coverage_by_area
 
 check: $(installed) ## Format, lint, types and the fast tests, the layer rule among them
