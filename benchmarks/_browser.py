@@ -1,4 +1,4 @@
-"""Chromium for the benchmark of the pages: one browser, a context of its own for each measurement, and what it saw."""
+"""Chromium for the benchmarks of the pages: one browser, a context of its own for each measurement, and what it saw."""
 
 from __future__ import annotations
 
@@ -48,12 +48,18 @@ class NoBrowserError(Exception):
     """There is no Chromium on this machine."""
 
 
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """The system's Chromium. Raises NoBrowserError where there is none."""
+def chromium_path() -> str:
+    """Where the system's Chromium is. Raises NoBrowserError where there is none."""
     path = next((found for found in map(shutil.which, _NAMES) if found), None)
     if path is None:
         raise NoBrowserError("no Chromium on this machine: install the system's package chromium")
+    return path
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium. Raises NoBrowserError where there is none."""
+    path = chromium_path()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(_ARGUMENTS))
         try:
