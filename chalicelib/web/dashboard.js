@@ -1,5 +1,6 @@
 // The overview: what to practise next, the student's progress, the training, the last tasks.
 import { request } from "./api.js";
+import { withoutDeleted } from "./deletions.js";
 import { progress } from "./progress.js";
 import { recommended } from "./recommended.js";
 import { pageUrl } from "./session.js";
@@ -23,8 +24,9 @@ function row(task) {
 
 async function lastTasks() {
   const { data } = await request("GET", `practice-tasks?limit=${LAST_TASKS}`);
-  if (data.length === 0) return [el("p", { className: "empty" }, el("strong", {}, "No tasks yet"), "The tasks that you create and finish appear here.")];
-  return [el("ul", { className: "rows" }, ...data.map(row))];
+  const tasks = withoutDeleted(data);
+  if (tasks.length === 0) return [el("p", { className: "empty" }, el("strong", {}, "No tasks yet"), "The tasks that you create and finish appear here.")];
+  return [el("ul", { className: "rows" }, ...tasks.map(row))];
 }
 
 /** Fill a place by a request; a failure is said inside the place, where it can be tried again. */

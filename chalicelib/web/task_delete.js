@@ -1,5 +1,6 @@
 // Deleting with undo: a task goes from the list at once, from the server a few seconds later or when the page is left.
 import { ApiError, onLeaving, request } from "./api.js";
+import { noteDeletions } from "./deletions.js";
 import { refreshSoon } from "./training.js";
 import { draft, el, report } from "./ui.js";
 
@@ -57,6 +58,7 @@ export async function deleteNow() {
 }
 
 window.addEventListener("pagehide", () => {
+  if (pending.size > 0) noteDeletions([...pending.keys()]);
   for (const { timer, leave, line } of pending.values()) {
     clearTimeout(timer);
     leave();

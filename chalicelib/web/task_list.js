@@ -1,6 +1,7 @@
 // The list of tasks: which are shown, page after page, and how a new one gets in. It is put in by pieces: the browser can
 // answer the reader in between, and leaves out whole pieces that are not in sight when it lays out and paints.
 import { request } from "./api.js";
+import { withoutDeleted } from "./deletions.js";
 import { taskCard } from "./task_card.js";
 import { deleteNow } from "./task_delete.js";
 import { breathe, byId, el, report, whileBusy } from "./ui.js";
@@ -54,7 +55,7 @@ async function load(path, { append }) {
     if (number !== loading) return;
     if (!append) list.replaceChildren();
     byId("list-notices").replaceChildren();
-    await put(data, number);
+    await put(withoutDeleted(data), number);
     if (number !== loading) return;
     next = following;
     more.hidden = next === null;
