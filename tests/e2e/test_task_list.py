@@ -169,9 +169,8 @@ def test_a_deletion_on_its_way_is_not_listed_and_one_that_was_lost_is_seen_again
     at_tasks.create_by_api(2)
     page.reload()
     page.get_by_role("button", name="Delete the task T1").click()
-    page.evaluate(
-        "() => { window.fetch = () => new Promise(() => {}); }"
-    )  # a route does not see what a page sends as it goes
+    # No route sees what a page sends as it goes.
+    page.evaluate("() => { window.fetch = () => new Promise(() => {}); }")
     page.reload()
     expect(page.locator(".task")).to_have_count(1)
     at_tasks.open("dashboard")
