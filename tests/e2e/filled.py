@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.services.models import successor
 from tests.api.conftest import PASSWORD, World
+from tests.conftest import wait_for
 from tests.fakes.database import MemoryTaskStore
 from tests.unit.archives import version_files
 
-from .conftest import Visit
+from .conftest import PATIENCE_MS, Visit
 
 V1, V2, V3 = "20260401T120000Z-0a1b2c3d", "20260402T120000Z-1a1b2c3d", "20260403T120000Z-2a1b2c3d"
 ODD_TOPIC = "<b>Brüche</b> שברים 🍕"
@@ -63,6 +64,15 @@ def sign_in_as_admin(visit: Visit, world: World) -> None:
     assert visit.page.request.post(f"{visit.url}/auth/register", data=account).ok
     world.identity.add_to_admins(ADMIN)
     visit.sign_in_directly(ADMIN)
+
+
+def fits_its_width(page: Page) -> None:
+    """Nothing has to be scrolled sideways, once charts have followed the window's width."""
+    wait_for(
+        lambda: page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"),
+        seconds=PATIENCE_MS / 1000,
+        what="a page as narrow as its window",
+    )
 
 
 def settled(visit: Visit) -> None:

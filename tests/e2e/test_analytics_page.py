@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.api.conftest import World
 
 from .conftest import PATIENCE_MS, Visit
-from .filled import ODD_TOPIC, practised, settled
+from .filled import ODD_TOPIC, fits_its_width, practised, settled
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +102,7 @@ def test_charts_follow_the_scheme_and_the_width(at_figures: Visit) -> None:
     page.set_viewport_size({"width": 340, "height": 700})
     wide = page.locator(".plot").first
     expect(page.locator("canvas").first).to_have_js_property("clientWidth", wide.evaluate("plot => plot.clientWidth"))
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    fits_its_width(page)
 
 
 def test_pointing_at_a_chart_tells_its_figures(at_figures: Visit) -> None:

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from tests.api.conftest import PASSWORD, World
 
 from .conftest import Visit
-from .filled import ADMIN, V1, V2, V3, practised, published, settled, sign_in_as_admin
+from .filled import ADMIN, V1, V2, V3, fits_its_width, practised, published, settled, sign_in_as_admin
 
 pytestmark = pytest.mark.slow
 
@@ -163,4 +163,4 @@ def test_while_the_registry_is_away_the_rest_is_there_and_it_can_be_tried_again(
 
 def test_the_page_fits_a_narrow_phone(at_models: Visit) -> None:
     at_models.page.set_viewport_size({"width": 340, "height": 700})
-    assert at_models.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    fits_its_width(at_models.page)

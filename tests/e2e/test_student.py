@@ -11,6 +11,7 @@ from playwright.sync_api import Route, expect
 from tests.api.conftest import World
 
 from .conftest import Visit
+from .filled import fits_its_width
 
 pytestmark = pytest.mark.slow
 
@@ -171,4 +172,4 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(at_tasks: Visit) ->
     for path in ("dashboard", "dashboard/tasks", "dashboard/analytics"):
         at_tasks.open(path)
         expect(at_tasks.page.locator("[aria-busy=true]")).to_have_count(0)
-        assert at_tasks.page.evaluate("document.documentElement.scrollWidth") <= 360, path
+        fits_its_width(at_tasks.page)
