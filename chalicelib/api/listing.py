@@ -32,12 +32,12 @@ def _row(operation: Operation) -> str:
     caller = _CALLERS[operation.access]
     return (
         f'<li><a href="#/{quote(operation.tag)}/{operation.name}" data-method="{operation.method}" '
-        f'data-operation="{escape(operation_id(operation))}"><span class="method">{operation.method}</span> '
+        f'data-operation="{escape(_id(operation))}"><span class="method">{operation.method}</span> '
         f"<code>{escape(operation.path)}</code> "
         f'<span class="sub">{escape(operation.summary)}{f" ({caller})" if caller else ""}</span></a></li>\n'
     )
 
 
-def operation_id(operation: Operation) -> str:
+def _id(operation: Operation) -> str:
     """The id that Swagger UI gives to an operation's element."""
     return f"operations-{operation.tag.replace(' ', '_')}-{operation.name}"
