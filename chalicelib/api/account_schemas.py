@@ -56,6 +56,12 @@ class ProfileBody(Struct):
     full_name: FullName | UnsetType | None = UNSET
 
 
+class DeletionBody(Struct):
+    """The password of the account to delete."""
+
+    password: str
+
+
 class PasswordBody(Struct):
     """A change of one's password."""
 

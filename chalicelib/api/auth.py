@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from chalicelib.api.account_schemas import LoginBody, PasswordBody, ProfileBody, RegisterBody, TokenAnswer
+from chalicelib.api.account_schemas import (
+    DeletionBody,
+    LoginBody,
+    PasswordBody,
+    ProfileBody,
+    RegisterBody,
+    TokenAnswer,
+)
 from chalicelib.api.routing import Access, Routes
 from chalicelib.api.schemas import MessageAnswer
 from chalicelib.domain.accounts import Caller, User
@@ -42,7 +49,14 @@ def update_profile(container: Container, caller: Caller, body: ProfileBody) -> U
     return accounts.update_profile(container.users, container.identity, caller.user_id, body.full_name)
 
 
-@routes.route("POST", "/auth/change-password", "Change one's password", body=PasswordBody, answer=MessageAnswer)
+@routes.route(
+    "POST",
+    "/auth/change-password",
+    "Change one's password",
+    body=PasswordBody,
+    faults_as_text=True,
+    answer=MessageAnswer,
+)
 def change_password(container: Container, caller: Caller, body: PasswordBody) -> MessageAnswer:
     """Change the caller's password."""
     accounts.change_password(
@@ -51,8 +65,15 @@ def change_password(container: Container, caller: Caller, body: PasswordBody) ->
     return MessageAnswer("Password changed")
 
 
-@routes.route("POST", "/auth/delete-account", "Delete one's account and all its data", answer=MessageAnswer)
-def delete_account(container: Container, caller: Caller) -> MessageAnswer:
+@routes.route(
+    "POST",
+    "/auth/delete-account",
+    "Delete one's account and all its data",
+    body=DeletionBody,
+    faults_as_text=True,
+    answer=MessageAnswer,
+)
+def delete_account(container: Container, caller: Caller, body: DeletionBody) -> MessageAnswer:
     """Delete the caller's account, tasks and practice state."""
-    accounts.delete_account(container.users, container.identity, caller.user_id)
+    accounts.delete_account(container.users, container.identity, caller.user_id, body.password)
     return MessageAnswer("Account deleted")

@@ -109,7 +109,9 @@ def _responses(operation: Operation, answer: dict[str, Any] | None) -> dict[str,
         responses["403"] = _error("Not an admin", "Detail")
     if "{" in operation.path:
         responses["404"] = _error("No such thing, or not yours", "Detail")
-    if operation.body is not None or operation.query is not None:
+    if operation.faults_as_text:
+        responses["400"] = _error("A wrong password, or a fault of the input", "Detail")
+    elif operation.body is not None or operation.query is not None:
         responses["422"] = _error("Every fault of the input", "ValidationDetail")
     responses["503"] = _error("Something behind the service does not answer", "Detail")
     return responses

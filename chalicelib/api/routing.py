@@ -27,8 +27,10 @@ from chalicelib import logs, metrics, wiring
 from chalicelib.api import errors, responses, validation
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import (
+    BadRequestError,
     ConfigurationError,
     ForbiddenError,
+    InvalidInputError,
     NotFoundError,
     PayloadTooLargeError,
     UnauthenticatedError,
@@ -71,6 +73,7 @@ class Operation(msgspec.Struct, frozen=True):
     query: type[msgspec.Struct] | None
     answer: Any
     documented: bool
+    faults_as_text: bool
 
 
 class Routes:
@@ -93,12 +96,28 @@ class Routes:
         query: type[msgspec.Struct] | None = None,
         answer: Any = None,
         documented: bool = True,
+        faults_as_text: bool = False,
     ) -> Callable[[View], View]:
-        """Register a view. ``answer`` is the type of the JSON of a success, for OpenAPI."""
+        """Register a view. ``answer`` is the type of the JSON of a success, for OpenAPI.
+
+        With ``faults_as_text`` a faulty body is a 400 whose ``detail`` is a text, not a 422 with a list: existing
+        clients show the ``detail`` of these operations as it is.
+        """
 
         def register(view: View) -> View:
             operation = Operation(
-                method, path, summary, self._tag, view.__name__, access, status, body, query, answer, documented
+                method,
+                path,
+                summary,
+                self._tag,
+                view.__name__,
+                access,
+                status,
+                body,
+                query,
+                answer,
+                documented,
+                faults_as_text,
             )
             wanted = frozenset(inspect.signature(view).parameters)
 
@@ -131,7 +150,7 @@ class Routes:
         if operation.query is not None:
             given["query"] = validation.read_query(operation.query, request.query_params or {})
         if operation.body is not None:
-            given["body"] = validation.read_body(operation.body, _json_bytes(request))
+            given["body"] = _read_body(operation.body, request, operation.faults_as_text)
         if "container" in wanted:
             given["container"] = wiring.current()
         given["request"] = request
@@ -177,6 +196,16 @@ def _caller(request: Request, access: Access) -> Caller:
     if access is Access.ADMIN and not caller.is_admin:
         raise ForbiddenError("Only admins may do this")
     return caller
+
+
+def _read_body(model: type[msgspec.Struct], request: Request, faults_as_text: bool) -> msgspec.Struct:
+    try:
+        return validation.read_body(model, _json_bytes(request))
+    except InvalidInputError as error:
+        if not faults_as_text:
+            raise
+        texts = (": ".join([*map(str, fault.loc[1:]), fault.msg]) for fault in error.faults)
+        raise BadRequestError("; ".join(texts)) from error
 
 
 def _json_bytes(request: Request) -> bytes:

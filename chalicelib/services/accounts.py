@@ -57,8 +57,13 @@ def change_password(users: UserStore, identity: Identity, user_id: str, current:
     identity.change_password(email or user_id, current, new)
 
 
-def delete_account(users: UserStore, identity: Identity, user_id: str) -> None:
-    """Delete the account with its tasks and state. The data goes first: a crash leaves a login, never data."""
+def delete_account(users: UserStore, identity: Identity, user_id: str, password: str) -> None:
+    """Delete the account with its tasks and state; BadRequestError, and nothing deleted, for a wrong password.
+
+    The data goes first: a crash leaves a login, never data.
+    """
+    email, _ = users.get(user_id)
+    identity.check_password(email or user_id, password)
     users.erase(user_id)
     identity.delete(user_id)
 

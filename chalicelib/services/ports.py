@@ -240,6 +240,10 @@ class Identity(Protocol):
         """Whether the account's e-mail address was verified."""
         ...
 
+    def check_password(self, email: str, password: str) -> None:
+        """Raise BadRequestError unless this is the account's password."""
+        ...
+
     def change_password(self, email: str, old: str, new: str) -> None:
         """Change the password; BadRequestError when the old one is wrong."""
         ...

@@ -119,12 +119,13 @@ class CognitoIdentity:
         values = {attribute["Name"]: attribute.get("Value") for attribute in user.get("UserAttributes", [])}
         return values.get("email_verified") == "true"
 
+    def check_password(self, email: str, password: str) -> None:
+        """Raise BadRequestError unless this is the account's password."""
+        self._token_for_password(email, password)
+
     def change_password(self, email: str, old: str, new: str) -> None:
         """Change the password; BadRequestError when the old one is wrong."""
-        try:
-            token = self.login(email, old)
-        except UnauthenticatedError as error:
-            raise BadRequestError(WRONG_PASSWORD) from error
+        token = self._token_for_password(email, old)
         try:
             self._cognito.change_password(PreviousPassword=old, ProposedPassword=new, AccessToken=token)
         except (ClientError, BotoCoreError) as error:
@@ -155,6 +156,12 @@ class CognitoIdentity:
             raise _refusal(error) from error
         except BotoCoreError as error:
             raise _refusal(error) from error
+
+    def _token_for_password(self, email: str, password: str) -> str:
+        try:
+            return self.login(email, password)
+        except UnauthenticatedError as error:
+            raise BadRequestError(WRONG_PASSWORD) from error
 
     def _confirm(self, name: str) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.conftest import PASSWORD, Api, World, sign_up
+from tests.api.conftest import PASSWORD, TASK, Api, World, sign_up
 
 USER_FIELDS = {"id", "email", "full_name", "email_verified", "profile_completed"}
 
@@ -93,11 +93,37 @@ def test_after_a_change_of_password_only_the_new_one_signs_in(student: Api, anyo
 
 def test_a_change_of_password_needs_the_present_one(student: Api) -> None:
     answer = student.post("/auth/change-password", {"current_password": "guess", "new_password": "battery staple"})
-    assert answer.status == 400
+    assert (answer.status, answer.json) == (400, {"detail": "Incorrect password"})
+
+
+def test_faults_of_a_new_password_are_a_text(student: Api) -> None:
+    answer = student.post("/auth/change-password", {"current_password": PASSWORD, "new_password": "short"})
+    assert (answer.status, answer.json) == (400, {"detail": "new_password: String should have at least 8 characters"})
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b'{"password": "wrong horse"}', "Incorrect password"),
+        (b'{"password": ""}', "Incorrect password"),
+        (b"{}", "password: Field required"),
+        (b'{"password": null}', "password: Input should be a valid string"),
+        (b'{"password": ["correct horse"]}', "password: Input should be a valid string"),
+        (b"[]", "Input should be an object"),
+        (b"", "Field required"),
+        (b"{", "JSON decode error: Input data was truncated"),
+    ],
+)
+def test_no_account_is_deleted_without_its_password(student: Api, body: bytes, detail: str) -> None:
+    task = student.post("/practice-tasks", TASK).json
+    answer = student.call("POST", "/auth/delete-account", raw=body)
+    assert (answer.status, answer.json) == (400, {"detail": detail})
+    assert student.get("/auth/me").status == 200
+    assert student.get(f"/practice-tasks/{task['id']}").status == 200
 
 
 def test_a_deleted_account_is_gone_and_its_address_is_free(student: Api, anyone: Api) -> None:
-    assert student.post("/auth/delete-account").status == 200
+    assert student.post("/auth/delete-account", {"password": PASSWORD}).status == 200
     assert student.get("/auth/me").status == 401
     assert student.get("/practice-tasks").status in (200, 401)
     assert anyone.post("/auth/login", {"email": "ada@example.org", "password": PASSWORD}).status == 401
@@ -162,9 +188,9 @@ def test_an_account_whose_registration_broke_off_is_whole_after_signing_in(world
 
 
 def test_a_deletion_that_broke_off_is_finished_at_the_next_sign_in(student: Api, world: World, anyone: Api) -> None:
-    world.identity.available = False
-    assert student.post("/auth/delete-account").status == 503
-    world.identity.available = True
+    world.identity.can_delete = False
+    assert student.post("/auth/delete-account", {"password": PASSWORD}).status == 503
+    world.identity.can_delete = True
     account = {"email": "ada@example.org", "password": PASSWORD}
     assert anyone.post("/auth/login", account).status == 401
     assert anyone.post("/auth/register", account).status == 201

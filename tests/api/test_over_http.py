@@ -103,7 +103,7 @@ def test_a_front_end_can_do_all_of_the_contract(client: httpx.Client, backend: B
     assert (deleted.status_code, deleted.content) == (204, b"")
     changed = client.post("/auth/change-password", json={"current_password": PASSWORD, "new_password": "new password"})
     assert changed.status_code == 200
-    assert client.post("/auth/delete-account").status_code == 200
+    assert client.post("/auth/delete-account", json={"password": "new password"}).status_code == 200
     assert client.get("/auth/me").status_code == 401
 
 

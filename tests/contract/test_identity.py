@@ -167,6 +167,14 @@ def test_a_change_needs_the_present_password(identity: Identity, email: str) -> 
         identity.change_password(email, "a guess", "battery staple")
 
 
+def test_only_the_account_s_own_password_passes(identity: Identity, email: str) -> None:
+    identity.register(email, PASSWORD, None)
+    identity.check_password(email.upper(), PASSWORD)
+    for address, password in ((email, "a guess"), (email, ""), ("nobody@example.org", PASSWORD)):
+        with pytest.raises(BadRequestError):
+            identity.check_password(address, password)
+
+
 def test_a_deleted_account_is_gone_and_its_address_is_free(identity: Identity, email: str) -> None:
     user_id = identity.register(email, PASSWORD, None)
     identity.delete(user_id)

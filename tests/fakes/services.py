@@ -41,6 +41,7 @@ class MemoryIdentity:
         self._people: dict[str, _Person] = {}
         self._tokens: dict[str, str] = {}
         self.available = True
+        self.can_delete = True
 
     def register(self, email: str, password: str, full_name: str | None) -> str:
         self._check()
@@ -71,15 +72,23 @@ class MemoryIdentity:
     def email_verified(self, user_id: str) -> bool:
         return False
 
+    def check_password(self, email: str, password: str) -> None:
+        self._with_password(email, password)
+
     def change_password(self, email: str, old: str, new: str) -> None:
+        self._with_password(email, old).password = new
+
+    def _with_password(self, email: str, password: str) -> _Person:
         self._check()
         person = self._people.get(email.strip().lower())
-        if person is None or person.password != old:
+        if person is None or person.password != password:
             raise BadRequestError("Incorrect password")
-        person.password = new
+        return person
 
     def delete(self, user_id: str) -> None:
         self._check()
+        if not self.can_delete:
+            raise IdentityUnavailableError("Cognito failed")
         person = self._find(user_id)
         if person is not None:
             del self._people[person.email]
