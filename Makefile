@@ -39,10 +39,10 @@ check: $(installed) ## Format, lint, types and the fast tests, the layer rule am
 	@$(py) -m pytest -q -m "not slow" $(ARGS)
 
 demo: $(installed) ## Show the main job from import to retrained prediction (FILE=answers.csv)
-	@exec $(py) -m ops.demo --state-dir "$(STATE_DIR)" $(if $(FILE),--file "$(FILE)")
+	@exec $(py) -m lab.demo --state-dir "$(STATE_DIR)" $(if $(FILE),--file "$(FILE)")
 
 screenshots: $(installed) chromium ## Take pictures of every page, empty and after 679 answers, into build/screenshots (FILE=answers.csv)
-	@$(py) -m ops.screenshots $(if $(FILE),--file "$(FILE)")
+	@$(py) -m lab.screenshots $(if $(FILE),--file "$(FILE)")
 
 lighthouse: $(installed) chromium .lighthouse/.installed ## Audit every page with Lighthouse, installed by npm (ARGS="--json --runs 1")
 	@$(py) -m benchmarks.lighthouse $(ARGS)

@@ -41,8 +41,8 @@ from chalicelib import logs, wiring
 from chalicelib.domain.training import TrackerRow
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.wiring import Container
-from ops import simulate
-from ops.import_history import import_file
+from evaluation import simulator
+from ops.imports.importer import import_file
 from ops.local_stack import temporary_stack
 from ops.stack import Stack, connect
 
@@ -83,10 +83,10 @@ class Bench:
         user_id = client.call("POST", "/auth/register", account)["id"]
         token = client.call("POST", "/auth/login", account)["access_token"]
         client.close()
-        answers = simulate.history(n_answers, 1, TOPICS, seed)
+        answers = simulator.history(n_answers, 1, TOPICS, seed)
         with tempfile.TemporaryDirectory(prefix="studysmart-") as directory:
             path = Path(directory) / "history.csv"
-            simulate.write_csv((answer._replace(user_id=user_id) for answer in answers), path)
+            simulator.write_csv((answer._replace(user_id=user_id) for answer in answers), path)
             cohort = self.container.settings.cohort
             report = import_file(self.container.engine, cohort, path, datetime.now(UTC), lambda _: None)
         assert report.added == n_answers, f"{report.added} answers were imported"

@@ -32,9 +32,9 @@ from benchmarks._percentiles import rounded
 from chalicelib.domain.tasks import Difficulty, NewTask
 from chalicelib.services import tasks
 from chalicelib.wiring import Container
+from evaluation import simulator
 from infra.package import archive, build, bytecode
-from ops import simulate
-from ops.import_history import import_file
+from ops.imports.importer import import_file
 from ops.local_stack import temporary_stack
 from ops.stack import Stack, connect
 
@@ -125,13 +125,13 @@ def measure(python: str, package: Path, stack: Stack, runs: int, work: Path) -> 
 def _publish(container: Container, token: str, work: Path) -> dict[str, bytes]:
     """Import answers, add a student's own, let the stack's worker train, and put the version's files into ``work``."""
     history = work / "history.csv"
-    simulate.write_csv(simulate.history(N_ANSWERS, N_USERS, TOPICS, seed=1), history)
+    simulator.write_csv(simulator.history(N_ANSWERS, N_USERS, TOPICS, seed=1), history)
     cohort = container.settings.cohort
     report = import_file(container.engine, cohort, history, datetime.now(UTC), lambda _: None)
     assert report.added == N_ANSWERS, f"{report.added} answers were imported"
     user_id = container.identity.verify(token).user_id
     for topic in TOPICS[:N_OWN]:
-        new = NewTask(simulate.SUBJECT, topic, Difficulty.MEDIUM, "1/2 + 1/3 = ?")
+        new = NewTask(simulator.SUBJECT, topic, Difficulty.MEDIUM, "1/2 + 1/3 = ?")
         task = tasks.create_task(container.tasks, container.models, user_id, new)
         change = tasks.TaskChange(is_correct=True, actual_time_seconds=30.0)
         tasks.update_task(
@@ -162,7 +162,7 @@ def _sign_in(container: Container) -> str:
 
 def _event(token: str) -> dict[str, Any]:
     """A creation as API Gateway's REST API hands it to the Lambda."""
-    body = {"subject": simulate.SUBJECT, "topic": TOPICS[0], "difficulty": "medium", "task_content": "1/2 + 1/3 = ?"}
+    body = {"subject": simulator.SUBJECT, "topic": TOPICS[0], "difficulty": "medium", "task_content": "1/2 + 1/3 = ?"}
     resource, stage = "/practice-tasks", "v1"
     return {
         "resource": resource,

@@ -1,7 +1,7 @@
 """What Lighthouse says of each page, on a phone and on a desktop: ``make lighthouse``.
 
 ``python -m benchmarks.lighthouse --json`` starts a stack of its own, lets some weeks of practice happen
-(:mod:`ops.scene`), and audits every page with Lighthouse's own settings: a phone with a slow processor behind a slow
+(:mod:`lab.scenes`), and audits every page with Lighthouse's own settings: a phone with a slow processor behind a slow
 network, and a desktop. Each audit has a browser of its own with an empty cache. Performance varies between runs, so
 each figure is the median of some (``--runs``). Scores go from 0 to 100.
 
@@ -27,9 +27,9 @@ from typing import Any
 
 from benchmarks._browser import NoBrowserError, chromium_path
 from benchmarks._percentiles import rounded
-from ops import scene
+from lab import scenes
+from lab.scenes import Scene
 from ops.local_stack import temporary_stack
-from ops.scene import Scene
 
 INSTALLED = Path(__file__).resolve().parents[1] / ".lighthouse"
 FORMS = ("mobile", "desktop")
@@ -100,8 +100,8 @@ def measure(options: argparse.Namespace, say: Callable[[str], None]) -> dict[str
     """Audit all pages of a stack with some weeks of practice."""
     say("starting a stack with some weeks of practice ...")
     with temporary_stack() as stack:
-        people = scene.people(stack)
-        scene.fill(people, scene.answers_of(None))
+        people = scenes.people(stack)
+        scenes.fill(people, scenes.answers_of(None))
         wanted = [page for page in pages(people) if not options.page or page["name"] in options.page]
         request = {
             "chromium": chromium_path(),

@@ -22,9 +22,9 @@ from typing import Any
 from benchmarks._percentiles import percentile, rounded
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.wiring import Container
-from ops import simulate
+from evaluation import simulator
 from ops.client import ApiClient
-from ops.import_history import import_file
+from ops.imports.importer import import_file
 from ops.local_stack import temporary_stack
 from ops.stack import Stack, connect
 
@@ -48,7 +48,7 @@ Answers = Iterator[tuple[str, Difficulty, bool, int]]
 def practise(client: ApiClient, answers: Answers, durations: Durations) -> dict[str, Any]:
     """Create a task and complete it; returns the completion's ``training``."""
     topic, difficulty, correct, seconds = next(answers)
-    task = client.create(simulate.SUBJECT, topic, difficulty)
+    task = client.create(simulator.SUBJECT, topic, difficulty)
     durations.create.append(client.last_ms)
     done = client.complete(task["id"], correct, seconds)
     durations.complete.append(client.last_ms)
@@ -61,13 +61,13 @@ def measure(stack: Stack, n: int) -> dict[str, Any]:
     _import(container)
     client = ApiClient(stack.url)
     client.register_and_login("Benchmark Student")
-    answers = simulate.endless(1)
+    answers = simulator.endless(1)
     figures = _before_training(client, container, answers, n)
     triggered = client.status()["last_trained_at"]
     during, status = _during_training(client, answers, triggered)
     training_s = _training_seconds(container, status["model_version"])
     settled = _settle(client, answers)
-    last = client.create(simulate.SUBJECT, simulate.TOPICS[0], Difficulty.MEDIUM)
+    last = client.create(simulator.SUBJECT, simulator.TOPICS[0], Difficulty.MEDIUM)
     client.close()
     return figures | {
         "training_s": training_s,
@@ -87,7 +87,7 @@ def measure(stack: Stack, n: int) -> dict[str, Any]:
 def _import(container: Container) -> None:
     with tempfile.TemporaryDirectory(prefix="studysmart-") as directory:
         path = Path(directory) / "history.csv"
-        simulate.write_csv(simulate.history(N_ANSWERS, seed=1), path)
+        simulator.write_csv(simulator.history(N_ANSWERS, seed=1), path)
         report = import_file(container.engine, container.settings.cohort, path, datetime.now(UTC), lambda _: None)
     assert report.added == N_ANSWERS, f"{report.added} answers were imported"
 
@@ -130,7 +130,7 @@ def _during_training(
         status = client.status()
         if status["last_trained_at"] != trained_before:
             topic, difficulty, _, _ = next(answers)
-            client.create(simulate.SUBJECT, topic, difficulty)
+            client.create(simulator.SUBJECT, topic, difficulty)
             durations.create.append(client.last_ms)
             return durations, status
         assert not status["last_error"], status["last_error"]

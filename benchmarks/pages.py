@@ -41,8 +41,8 @@ from benchmarks._clients import Client
 from benchmarks._percentiles import percentile, rounded
 from chalicelib.services import training
 from chalicelib.wiring import Container
-from ops import simulate
-from ops.import_history import import_file
+from evaluation import simulator
+from ops.imports.importer import import_file
 from ops.local_stack import temporary_stack
 from ops.stack import Stack, connect
 
@@ -91,10 +91,10 @@ class Bench:
         self._import(user_id, TASKS - COMPLETIONS)
 
     def _import(self, user_id: str, number: int) -> None:
-        answers = (answer._replace(user_id=user_id) for answer in simulate.history(number, 1, seed=1))
+        answers = (answer._replace(user_id=user_id) for answer in simulator.history(number, 1, seed=1))
         with tempfile.TemporaryDirectory(prefix="studysmart-") as directory:
             path = Path(directory) / "history.csv"
-            simulate.write_csv(answers, path)
+            simulator.write_csv(answers, path)
             report = import_file(self.container.engine, self.cohort, path, datetime.now(UTC), lambda _: None)
         assert report.added == number, f"{report.added} answers were imported"
 
@@ -116,7 +116,7 @@ class Bench:
 
     def create_open_tasks(self, number: int) -> list[str]:
         """Ids of new tasks, the newest first, as the page lists them."""
-        topics = simulate.TOPICS
+        topics = simulator.TOPICS
         with closing(Client(self.stack.url, self.token)) as client:
             return [client.create(topics[i % len(topics)], "medium") for i in range(number)][::-1]
 

@@ -45,12 +45,12 @@ import numpy.typing as npt
 
 from benchmarks._percentiles import percentile
 from chalicelib.domain.tasks import Difficulty
-from chalicelib.features.answers import AnswerTable
 from chalicelib.features.inputs import success_priors, time_priors
-from chalicelib.features.practice_state import UserState
-from chalicelib.features.summaries import SeenState
+from chalicelib.features.state import UserState
+from chalicelib.features.summary import SeenState
 from chalicelib.prediction.compiled import Compiled
 from chalicelib.prediction.predictor import Predictor, predict
+from training_job.history.answers import AnswerTable
 
 STUDENTS, TOPICS, ANSWERS_EACH = 450, 300, 120
 SIZES = (10, 100, 1_000)
@@ -87,7 +87,7 @@ def topic_name(number: int) -> str:
 
 def train(folder: Path, seed: int) -> None:
     """Train a version and write its files, ``metadata.json`` among them."""
-    from training_job.train import train_version
+    from training_job.fit.train import train_version
 
     trained = train_version(population(seed), version="benchmark", seed=seed)
     for name, content in trained.files.items():
@@ -128,8 +128,8 @@ def stored_students(seed: int) -> Iterator[Callable[[str], UserState]]:
     from chalicelib.storage.database import connect
     from chalicelib.storage.task_store import PostgresTaskStore
     from infra.local import postgres
-    from infra.migrations import upgrade
-    from ops.import_history import import_file
+    from migrations import upgrade
+    from ops.imports.importer import import_file
 
     with tempfile.TemporaryDirectory() as folder:
         server = postgres.prepare(Path(folder) / "postgres")

@@ -30,7 +30,7 @@ from benchmarks._soak_load import Admin, Student, Trouble, User
 from chalicelib.domain.training import TrackerRow
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.wiring import Container
-from ops.doctor_checks import Doctor
+from ops.doctor.checks import Doctor
 from ops.local_stack import temporary_stack
 from ops.stack import Stack, connect
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from chalicelib import logs
 from chalicelib.config import Settings, settings_from
 from chalicelib.domain.training import TrainingPolicy
+from chalicelib.ports import Identity, ModelRegistry, TaskStore, Tracker, TrainingQueue, UserStore
 from chalicelib.services.analytics import AnalyticsStore
 from chalicelib.services.champion import ChampionModels
-from chalicelib.services.ports import Identity, ModelRegistry, TaskStore, Tracker, TrainingQueue, UserStore
 from chalicelib.services.recommendations import RecommendationStore
 from chalicelib.services.training import Later, at_once
 from chalicelib.storage.analytics_store import PostgresAnalyticsStore

@@ -17,7 +17,11 @@ from collections.abc import Callable, Sequence
 from chalicelib.domain.errors import QueueUnavailableError, StudySmartError
 from chalicelib.services import training
 from chalicelib.wiring import Container
-from ops import backup, doctor, import_command, logs, models, monitor, restore, status
+from ops import logs, models, monitor, status
+from ops.backup import command as backup
+from ops.backup import restore
+from ops.doctor import command as doctor
+from ops.imports import command as import_command
 from ops.stack import NoStackError, connect
 
 Command = Callable[[Container, argparse.Namespace], int]
@@ -136,7 +140,7 @@ def _make_admin(container: Container, options: argparse.Namespace) -> int:
 
 
 def _migrate(container: Container, _: argparse.Namespace) -> int:
-    from infra.migrations import upgrade
+    from migrations import upgrade
 
     upgrade(container.settings.database_url)
     print("The tables are up to date.")

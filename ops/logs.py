@@ -1,4 +1,4 @@
-"""``studysmart logs QUERY``: the named queries of :mod:`ops.log_queries` over the log.
+"""``studysmart logs QUERY``: the named queries of :mod:`infra.log_queries` over the log.
 
 Over that of the one-machine stack, also when it does not run, or with ``--stack`` over CloudWatch: with the AWS
 credentials and the region of whoever asks, since the programs' own roles may not read logs.
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from chalicelib.storage.aws import aws_client
-from chalicelib.storage.log_insights import LogInsights
+from infra.log_queries import BY_NAME, COLUMNS, QUERIES, LogQuery, text_of
 from ops import tables
-from ops.log_queries import BY_NAME, COLUMNS, QUERIES, LogQuery, text_of
+from ops.log_insights import LogInsights
 from ops.stack import DEFAULT_STATE_DIR, NoStackError
 
 Row = dict[str, Any]

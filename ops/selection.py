@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chalicelib.domain.history import HistoryRow
 from chalicelib.domain.tasks import Difficulty
-from ops.history_file import UnusableFileError, open_history
+from ops.imports.file import UnusableFileError, open_history
 
 
 def select(path: Path, n_answers: int, n_users: int, n_topics: int) -> list[HistoryRow]:

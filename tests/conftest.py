@@ -46,7 +46,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Postgres]:
     """A PostgreSQL with one migrated database to copy from."""
-    from infra.migrations import upgrade
+    from migrations import upgrade
 
     directory = tmp_path_factory.mktemp("postgres")
     server = postgres.prepare(directory)

@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.lnirt_json import from_json
-from chalicelib.features.answers import AnswerTable
-from chalicelib.features.history import user_chunks
-from chalicelib.prediction.batch import predict_history, read_history
+from chalicelib.prediction.archive import read_keras
 from chalicelib.prediction.compiled import compiled
-from chalicelib.prediction.keras_archive import read_keras
 from chalicelib.prediction.predictor import Predictor, bounded_probability
 from chalicelib.prediction.vocabulary import read_vocabulary
 from training_job.bootstrap import mean_difference
-from training_job.metrics import auc, expected_calibration_error, log_losses, root_mean_square
-from training_job.samples import Samples, samples_of
+from training_job.fit.samples import Samples, samples_of
+from training_job.history.answers import AnswerTable
+from training_job.history.replay import predict_history, read_history
+from training_job.history.summaries import user_chunks
+from training_job.scores import auc, expected_calibration_error, log_losses, root_mean_square
 
 PROBE_ANSWERS = 512
 

@@ -11,7 +11,7 @@ published has learnt from every answer of its snapshot, so two comparisons are p
   remembers flatters it, so this one finds only what is clearly worse.
 
 Whether the networks beat LNIRT alone was decided before, on the hold-out, while training
-(:func:`training_job.calibrate.calibrated`): where they do not, the challenger *is* LNIRT.
+(:func:`training_job.fit.calibrate.calibrated`): where they do not, the challenger *is* LNIRT.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.lnirt import FloatArray
-from chalicelib.features.answers import AnswerTable
-from chalicelib.features.history import topic_codes
-from chalicelib.prediction.batch import predict_history
 from chalicelib.prediction.predictor import Predictor
 from training_job.bootstrap import mean_difference, short
-from training_job.calibrate import MIN_VALIDATION
-from training_job.lnirt_fit import clipped_times
-from training_job.metrics import log_losses
+from training_job.fit.calibrate import MIN_VALIDATION
+from training_job.fit.lnirt import clipped_times
+from training_job.fit.split import validation_rows
+from training_job.history.answers import AnswerTable
+from training_job.history.replay import predict_history
+from training_job.history.summaries import topic_codes
 from training_job.publish import Incumbent, Judge, Verdict
-from training_job.split import validation_rows
+from training_job.scores import log_losses
 
 MIN_UNSEEN = 50
 """Hold-out answers after the champion's snapshot from which they alone decide."""

@@ -16,13 +16,13 @@ from sqlalchemy import Engine
 
 from chalicelib.domain.errors import ModelError, NotFoundError
 from chalicelib.domain.training import TrainingRequest
-from chalicelib.features.answers import AnswerTable
 from chalicelib.services.models import read_pointer, roles
-from chalicelib.storage.history import read_snapshot
 from chalicelib.storage.model_registry import S3ModelRegistry
 from training_job import evaluate, gate, publish
-from training_job.passes import Progress
-from training_job.train import TrainedVersion, train_version
+from training_job.fit.passes import Progress
+from training_job.fit.train import TrainedVersion, train_version
+from training_job.history.answers import AnswerTable
+from training_job.history.snapshot import read_snapshot
 
 _log = logging.getLogger("studysmart.worker")
 

@@ -22,8 +22,8 @@ from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.tracker import Lease, LeaseAnswer, PostgresTracker
 from chalicelib.storage.training_queue import Delivery, SqsTrainingQueue
 from training_job import pipeline
+from training_job.fit.train import TrainingSkipped
 from training_job.heartbeat import Heartbeat
-from training_job.train import TrainingSkipped
 
 _log = logging.getLogger("studysmart.worker")
 

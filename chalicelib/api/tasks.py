@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 from chalicelib.api.routing import Reply, Routes
 from chalicelib.api.schemas import CompletedTaskAnswer, TaskAnswer, TaskBody, TaskPatch, TaskQuery, task_answer, text_of
 from chalicelib.domain.accounts import Caller
+from chalicelib.ports import TaskFilter
 from chalicelib.services import tasks
-from chalicelib.services.ports import TaskFilter
 from chalicelib.wiring import Container
 
 routes = Routes(__name__, "practice tasks")

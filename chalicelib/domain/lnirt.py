@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.columns import OF_ARRAYS, Column, Columns, Functions, Row, columns_of, functions_for, picked
+from chalicelib.domain.numerics import OF_ARRAYS, Column, Columns, Functions, Row, columns_of, functions_for, picked
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.columns import Column, Functions, columns_of, functions_for, picked, side_by_side
 from chalicelib.domain.lnirt import (
     N_LEVELS,
     LnirtParameters,
@@ -17,9 +16,10 @@ from chalicelib.domain.lnirt import (
     success_prior,
     time_prior,
 )
-from chalicelib.features.paths import BEGINNING, RECORD, TRIES
-from chalicelib.features.practice_state import DECAY_ANSWERS
-from chalicelib.features.summaries import Summaries
+from chalicelib.domain.numerics import Column, Functions, columns_of, functions_for, picked, side_by_side
+from chalicelib.features.sequences import BEGINNING, RECORD, TRIES
+from chalicelib.features.state import DECAY_ANSWERS
+from chalicelib.features.summary import Summaries
 
 Float32Array = npt.NDArray[np.float32]
 Sums = list[list[Column]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chalicelib.features.paths import PathTable, no_paths
+from chalicelib.features.sequences import PathTable, no_paths
 from chalicelib.features.traits import TraitModel, no_traits
 
 

@@ -18,8 +18,8 @@ from operator import mul
 
 import numpy as np
 
-from chalicelib.domain.columns import Column, Columns, Row, columns_of, functions_for, picked
 from chalicelib.domain.lnirt import MAX_LOG_SHIFT, FloatArray, IntArray
+from chalicelib.domain.numerics import Column, Columns, Row, columns_of, functions_for, picked
 
 
 @dataclass(frozen=True)

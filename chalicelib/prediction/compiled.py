@@ -30,7 +30,7 @@ import numpy.typing as npt
 from chalicelib.domain.errors import ModelError
 from chalicelib.prediction import affine
 from chalicelib.prediction.affine import Affine, Codes, Numbers, Source, Unit
-from chalicelib.prediction.keras_archive import KerasModel, ModelInput, Node, read_inputs
+from chalicelib.prediction.archive import KerasModel, ModelInput, Node, read_inputs
 from chalicelib.prediction.layers import (
     Activation,
     Concatenate,

@@ -21,9 +21,9 @@ from msgspec.structs import replace
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import Difficulty
-from chalicelib.features.paths import TRIES
-from chalicelib.features.practice_state import UserState
-from chalicelib.features.summaries import Summaries
+from chalicelib.features.sequences import TRIES
+from chalicelib.features.state import UserState
+from chalicelib.features.summary import Summaries
 from chalicelib.prediction.predictor import Predictor, bounded_probability, bounded_seconds
 
 NEWCOMER = ""

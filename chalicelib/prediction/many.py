@@ -14,8 +14,8 @@ from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import FloatArray, SuccessPrior, TimePrior
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
 from chalicelib.features.inputs import success_priors, time_priors
-from chalicelib.features.practice_state import UserState
-from chalicelib.features.summaries import SeenState, Summaries, Wanted
+from chalicelib.features.state import UserState
+from chalicelib.features.summary import SeenState, Summaries, Wanted
 from chalicelib.prediction.predictor import Predictor
 
 _LOG = logging.getLogger("studysmart.prediction")

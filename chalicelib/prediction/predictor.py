@@ -19,19 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from chalicelib.domain.columns import OF_FLOATS, picked
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import FloatArray, LnirtParameters, SuccessPrior, TimePrior, sigmoid
 from chalicelib.domain.lnirt_json import from_json
+from chalicelib.domain.numerics import OF_FLOATS, picked
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, DEFAULT_SECONDS, Prediction, Source
 from chalicelib.domain.tasks import MAX_SECONDS
+from chalicelib.features.constants import Knowledge
 from chalicelib.features.inputs import dense_columns, standardise, success_priors, time_priors
-from chalicelib.features.knowledge import Knowledge
 from chalicelib.features.pooled import Pooling
-from chalicelib.features.practice_state import UserState
-from chalicelib.features.summaries import SeenState, Summaries
-from chalicelib.prediction.keras_archive import read_keras
-from chalicelib.prediction.networks import Networks, check_fit, network_inputs
+from chalicelib.features.state import UserState
+from chalicelib.features.summary import SeenState, Summaries
+from chalicelib.prediction.archive import read_keras
+from chalicelib.prediction.network import Networks, check_fit, network_inputs
 from chalicelib.prediction.vocabulary import OUT_OF_VOCABULARY, Vocabulary, read_vocabulary
 
 LEAST_PROBABILITY, GREATEST_PROBABILITY = 0.01, 0.99

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from chalicelib.domain.errors import ModelError
 from chalicelib.features.inputs import FEATURE_SCHEMA, Float32Array
-from chalicelib.features.paths import PathTable
 from chalicelib.features.pooled import TIMED, PooledLayout
 from chalicelib.features.population import Population
-from chalicelib.features.practice_state import DECAY_ANSWERS, STATE_SCHEMA
+from chalicelib.features.sequences import PathTable
+from chalicelib.features.state import DECAY_ANSWERS, STATE_SCHEMA
 from chalicelib.features.traits import TraitModel
 
 OUT_OF_VOCABULARY = 0

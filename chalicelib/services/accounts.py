@@ -6,7 +6,7 @@ import logging
 
 from chalicelib.domain.accounts import User
 from chalicelib.domain.errors import UnauthenticatedError
-from chalicelib.services.ports import Identity, UserStore
+from chalicelib.ports import Identity, UserStore
 
 _log = logging.getLogger("studysmart.accounts")
 

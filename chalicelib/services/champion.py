@@ -18,8 +18,8 @@ from collections.abc import Callable
 import msgspec
 
 from chalicelib.domain.errors import ModelError, NotFoundError, RegistryUnavailableError
+from chalicelib.ports import ModelRegistry
 from chalicelib.prediction.predictor import MODEL_FILES, Predictor
-from chalicelib.services.ports import ModelRegistry
 
 _log = logging.getLogger("studysmart.models")
 

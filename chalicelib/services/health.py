@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from chalicelib.domain.errors import ModelError, UnavailableError
-from chalicelib.services.ports import ModelRegistry, Tracker, TrainingQueue
+from chalicelib.ports import ModelRegistry, Tracker, TrainingQueue
 
 _log = logging.getLogger("studysmart.health")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chalicelib.domain.errors import ModelError, NotFoundError
+from chalicelib.ports import ModelRegistry
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.services.models import OTHER, check_name, roles
-from chalicelib.services.ports import ModelRegistry
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from chalicelib.domain.errors import ConflictError, ModelError, NotFoundError, PointerConflictError
 from chalicelib.domain.training import Champion
+from chalicelib.ports import ModelRegistry, Tracker
 from chalicelib.prediction.predictor import Predictor
-from chalicelib.services.ports import ModelRegistry, Tracker
 
 T = TypeVar("T")
 

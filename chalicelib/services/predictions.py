@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from chalicelib import logs
 from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import Difficulty, name_key
-from chalicelib.features.practice_state import UserState
+from chalicelib.features.state import UserState
+from chalicelib.ports import TaskStore
 from chalicelib.prediction.explain import Influence, explain
 from chalicelib.prediction.predictor import Predictor, predict
 from chalicelib.services.champion import ChampionModels
-from chalicelib.services.ports import TaskStore
 
 
 def predict_for(

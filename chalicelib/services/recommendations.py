@@ -22,11 +22,11 @@ import msgspec
 from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.recommendations import TopicChoice
 from chalicelib.domain.tasks import Difficulty, name_key
-from chalicelib.features.practice_state import StateRow, UserState
+from chalicelib.features.state import StateRow, UserState
+from chalicelib.ports import TaskStore
 from chalicelib.prediction.many import predict_many
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.services.champion import ChampionModels
-from chalicelib.services.ports import TaskStore
 
 MAX_TOPICS = 50
 """Topics that are considered, at four difficulties each."""

@@ -13,9 +13,9 @@ from chalicelib import logs
 from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, UnavailableError
 from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key
 from chalicelib.domain.training import Counted, TrackerRow, TrainingNote, TrainingPolicy, TrainingRequest, TrainingState
+from chalicelib.ports import TaskFilter, TaskStore, Tracker, TrainingQueue
 from chalicelib.services import training
 from chalicelib.services.champion import ChampionModels
-from chalicelib.services.ports import TaskFilter, TaskStore, Tracker, TrainingQueue
 from chalicelib.services.predictions import predict_for
 
 _log = logging.getLogger("studysmart.tasks")

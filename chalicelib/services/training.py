@@ -12,7 +12,7 @@ import msgspec
 from chalicelib import logs
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.training import TrackerRow, TrainingPolicy, TrainingRequest, TrainingState
-from chalicelib.services.ports import Tracker, TrainingQueue
+from chalicelib.ports import Tracker, TrainingQueue
 
 _log = logging.getLogger("studysmart.training")
 

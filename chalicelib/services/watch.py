@@ -11,9 +11,9 @@ from typing import Any
 from chalicelib import metrics
 from chalicelib.domain.metric_names import CALIBRATION_ERROR, COUNTER_OVER_THRESHOLD, Metric
 from chalicelib.domain.training import TrackerRow, TrainingPolicy, TrainingState
+from chalicelib.ports import Tracker
 from chalicelib.services.analytics import AnalyticsStore
 from chalicelib.services.drift import drift
-from chalicelib.services.ports import Tracker
 
 LOGGER = "studysmart.watch"
 _log = logging.getLogger(LOGGER)

@@ -21,8 +21,8 @@ from sqlalchemy import Connection, text
 from chalicelib.domain.errors import NotFoundError
 from chalicelib.domain.tasks import PracticeTask, Result
 from chalicelib.domain.training import Counted, TrainingPolicy, TrainingRequest
-from chalicelib.features.practice_state import Answer, StateRow, advance, replay
-from chalicelib.services.ports import Completion
+from chalicelib.features.state import Answer, StateRow, advance, replay
+from chalicelib.ports import Completion
 from chalicelib.storage.rows import (
     N_TASK_COLUMNS,
     TASK_COLUMNS,

@@ -46,7 +46,7 @@ _REFUSED = frozenset(
 
 
 class CognitoIdentity:
-    """Implements :class:`chalicelib.services.ports.Identity`."""
+    """Implements :class:`chalicelib.ports.Identity`."""
 
     def __init__(
         self,

@@ -49,7 +49,7 @@ def read_object(client: S3Client, bucket: str, key: str) -> bytes:
 
 
 class S3ModelRegistry:
-    """Implements :class:`chalicelib.services.ports.ModelRegistry`."""
+    """Implements :class:`chalicelib.ports.ModelRegistry`."""
 
     def __init__(self, client: S3Client, bucket: str) -> None:
         self._s3 = client

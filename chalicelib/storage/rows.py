@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import Row
 
 from chalicelib.domain.tasks import Difficulty, PracticeTask
-from chalicelib.features.practice_state import (
+from chalicelib.features.state import (
     DECAYED_SHAPE,
     NUMBERS,
     StateColumns,

@@ -14,8 +14,8 @@ from chalicelib.domain.errors import NotFoundError, UnauthenticatedError
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key
 from chalicelib.domain.training import TrainingPolicy
-from chalicelib.features.practice_state import UserState
-from chalicelib.services.ports import Completion, PredictionContext, TaskFilter
+from chalicelib.features.state import UserState
+from chalicelib.ports import Completion, PredictionContext, TaskFilter
 from chalicelib.storage import completion
 from chalicelib.storage.database import statement, transaction
 from chalicelib.storage.rows import STATE_AGGREGATES, TASK_COLUMNS, state_rows_from, task_from
@@ -90,7 +90,7 @@ def canonical_id(task_id: str) -> str:
 
 
 class PostgresTaskStore:
-    """Implements :class:`chalicelib.services.ports.TaskStore`."""
+    """Implements :class:`chalicelib.ports.TaskStore`."""
 
     def __init__(self, engine: Engine, cohort: str) -> None:
         self._engine = engine

@@ -141,7 +141,7 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class PostgresTracker:
-    """Implements :class:`chalicelib.services.ports.Tracker`, and the worker's side of the protocol."""
+    """Implements :class:`chalicelib.ports.Tracker`, and the worker's side of the protocol."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

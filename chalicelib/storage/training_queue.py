@@ -31,7 +31,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class SqsTrainingQueue:
-    """Implements :class:`chalicelib.services.ports.TrainingQueue`, and the worker's side of the queue."""
+    """Implements :class:`chalicelib.ports.TrainingQueue`, and the worker's side of the queue."""
 
     def __init__(self, client: SQSClient, url: str) -> None:
         self._sqs = client

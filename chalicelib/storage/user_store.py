@@ -22,7 +22,7 @@ _SET_NAME = text("UPDATE users SET full_name = :full_name WHERE id = :id AND del
 
 
 class PostgresUserStore:
-    """Implements :class:`chalicelib.services.ports.UserStore`."""
+    """Implements :class:`chalicelib.ports.UserStore`."""
 
     def __init__(self, engine: Engine, cohort: str) -> None:
         self._engine = engine

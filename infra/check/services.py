@@ -30,7 +30,7 @@ class Services:
 @contextmanager
 def services(work: Path) -> Iterator[Services]:
     """Start both below ``work``; RuntimeError with the log of the one that does not start."""
-    from infra.migrations import upgrade
+    from migrations import upgrade
 
     database = postgres.prepare(work / "postgres")
     with (work / "log").open("wb") as output:

@@ -133,7 +133,7 @@ class Supervisor:
         return child
 
     def _start_postgres(self, output: Output) -> postgres.Postgres:
-        from infra.migrations import upgrade
+        from migrations import upgrade
 
         try:
             self.database = postgres.prepare(self.state / "postgres")

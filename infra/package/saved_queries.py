@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from ops.log_queries import BY_NAME, QUERIES, LogQuery, text_of
+from infra.log_queries import BY_NAME, QUERIES, LogQuery, text_of
 
 WIDGETS: Final = ("fallbacks", "requests", "versions", "errors")
 """The queries whose answers the dashboard shows, two in a row."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from chalicelib.services.ports import ModelRegistry, TaskStore, Tracker, UserStore
+from chalicelib.ports import ModelRegistry, TaskStore, Tracker, UserStore
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
 from chalicelib.storage.model_registry import S3ModelRegistry

@@ -15,8 +15,8 @@ from chalicelib.domain.errors import NotFoundError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, PracticeTask, Result
 from chalicelib.domain.training import TrainingPolicy
-from chalicelib.features.practice_state import Answer, StateRow, replay
-from chalicelib.services.ports import Completion
+from chalicelib.features.state import Answer, StateRow, replay
+from chalicelib.ports import Completion
 from chalicelib.storage import completion
 from chalicelib.storage.database import connect
 from chalicelib.storage.prepared import PreparingConnection

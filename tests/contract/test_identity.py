@@ -18,7 +18,7 @@ from chalicelib.domain.errors import (
     StudySmartError,
     UnauthenticatedError,
 )
-from chalicelib.services.ports import Identity
+from chalicelib.ports import Identity
 from chalicelib.storage.identity import CognitoIdentity
 from tests.fakes.services import MemoryIdentity
 

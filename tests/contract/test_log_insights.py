@@ -12,8 +12,8 @@ import pytest
 
 from chalicelib.domain.errors import LogsUnavailableError
 from chalicelib.storage.aws import aws_client
-from chalicelib.storage.log_insights import LogInsights
 from ops import cli
+from ops.log_insights import LogInsights
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.domain.errors import LeaseLostError, ModelError, NotFoundError, PointerConflictError
 from chalicelib.domain.training import Champion
-from chalicelib.services.ports import ModelRegistry
+from chalicelib.ports import ModelRegistry
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.model_registry import S3ModelRegistry
 

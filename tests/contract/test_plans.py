@@ -16,7 +16,7 @@ from sqlalchemy import Engine, event
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
-from chalicelib.services.ports import TaskFilter
+from chalicelib.ports import TaskFilter
 from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.database import connect
 from chalicelib.storage.prepared import _numbered

@@ -11,7 +11,7 @@ from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.recommendations import TopicChoice
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
-from chalicelib.services.ports import TaskStore
+from chalicelib.ports import TaskStore
 from chalicelib.services.recommendations import RecommendationStore
 from chalicelib.storage.database import connect
 from chalicelib.storage.recommendation_store import PostgresRecommendationStore

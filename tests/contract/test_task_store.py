@@ -12,8 +12,8 @@ from chalicelib.domain.errors import NotFoundError, UnauthenticatedError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
 from chalicelib.domain.tasks import Difficulty, NewTask, PracticeTask, Result
 from chalicelib.domain.training import TrainingPolicy
-from chalicelib.features.practice_state import Answer, UserState, replay, rows_by_key
-from chalicelib.services.ports import TaskFilter
+from chalicelib.features.state import Answer, UserState, replay, rows_by_key
+from chalicelib.ports import TaskFilter
 
 from .conftest import Stores
 

@@ -15,8 +15,8 @@ from chalicelib.domain.errors import DatabaseUnavailableError, NotFoundError, Un
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key
 from chalicelib.domain.training import Counted, TrackerRow, TrainingPolicy, TrainingRequest
-from chalicelib.features.practice_state import Answer, UserState, replay
-from chalicelib.services.ports import Completion, PredictionContext, TaskFilter
+from chalicelib.features.state import Answer, UserState, replay
+from chalicelib.ports import Completion, PredictionContext, TaskFilter
 
 
 def _found(task: PracticeTask, search: str) -> bool:
@@ -106,7 +106,7 @@ class MemoryDatabase:
 
 
 class MemoryTaskStore:
-    """Implements :class:`chalicelib.services.ports.TaskStore`."""
+    """Implements :class:`chalicelib.ports.TaskStore`."""
 
     def __init__(self, database: MemoryDatabase, cohort: str = "default") -> None:
         self._db = database
@@ -233,7 +233,7 @@ class MemoryTaskStore:
 
 
 class MemoryUserStore:
-    """Implements :class:`chalicelib.services.ports.UserStore`."""
+    """Implements :class:`chalicelib.ports.UserStore`."""
 
     def __init__(self, database: MemoryDatabase, cohort: str = "default") -> None:
         self._db = database
@@ -272,7 +272,7 @@ class MemoryUserStore:
 
 
 class MemoryTracker:
-    """Implements :class:`chalicelib.services.ports.Tracker`."""
+    """Implements :class:`chalicelib.ports.Tracker`."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._db = database

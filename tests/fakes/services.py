@@ -34,7 +34,7 @@ class _Person:
 
 
 class MemoryIdentity:
-    """Implements :class:`chalicelib.services.ports.Identity`; a token has the claims that pages read, unsigned."""
+    """Implements :class:`chalicelib.ports.Identity`; a token has the claims that pages read, unsigned."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -115,7 +115,7 @@ class MemoryIdentity:
 
 
 class MemoryQueue:
-    """Implements :class:`chalicelib.services.ports.TrainingQueue`; drops what has the id of an earlier message."""
+    """Implements :class:`chalicelib.ports.TrainingQueue`; drops what has the id of an earlier message."""
 
     def __init__(self) -> None:
         self.messages: list[TrainingRequest] = []
@@ -132,7 +132,7 @@ class MemoryQueue:
 
 
 class MemoryRegistry:
-    """Implements :class:`chalicelib.services.ports.ModelRegistry`."""
+    """Implements :class:`chalicelib.ports.ModelRegistry`."""
 
     def __init__(self) -> None:
         self._versions: dict[tuple[str, str], dict[str, bytes]] = {}

@@ -11,7 +11,7 @@ import pytest
 
 from infra.local import postgres
 from infra.local.aws import resources
-from infra.migrations import upgrade
+from migrations import upgrade
 from tests.conftest import FAST_SETTINGS, TEMPLATE_DATABASE
 from tests.faults.processes import Nursery
 from tests.faults.world import World

@@ -24,12 +24,12 @@ from typing import Any
 from chalicelib import logs
 from chalicelib.config import settings_from
 from chalicelib.domain.errors import UnavailableError
-from chalicelib.features.answers import AnswerTable
 from chalicelib.prediction.predictor import Predictor
 from tests.unit.archives import version_files
 from training_job.__main__ import build, poll
-from training_job.passes import Progress
-from training_job.train import TrainedVersion
+from training_job.fit.passes import Progress
+from training_job.fit.train import TrainedVersion
+from training_job.history.answers import AnswerTable
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ import pytest
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.storage.database import connect
 from infra.local import postgres
-from ops.import_history import import_file
+from ops.imports.importer import import_file
 from tests.conftest import TEMPLATE_DATABASE, wait_for
 from tests.faults.conftest import kill, kill_and_restart, start
 from tests.faults.world import MARKS, TASK, World

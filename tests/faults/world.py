@@ -19,7 +19,7 @@ from chalicelib.storage.database import connect
 from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.wiring import Container
-from ops.doctor_checks import Doctor
+from ops.doctor.checks import Doctor
 from tests.api.conftest import PASSWORD, Answer, Api
 from tests.conftest import wait_for
 from tests.faults.http_proxy import HttpProxy

@@ -20,16 +20,16 @@ from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.services import models
 from chalicelib.services.predictions import predict_for
 from chalicelib.storage.aws import aws_client
-from chalicelib.storage.backup_store import TABLES, columns_of
 from chalicelib.wiring import Container, build
 from infra.local import postgres
 from infra.local.aws import resources
-from infra.migrations import newest_revision
+from migrations import newest_revision
 from ops import cli
-from ops.backup import back_up, registry_files
-from ops.backup_files import Backup
-from ops.doctor_checks import Doctor
-from ops.restore import restore
+from ops.backup.command import back_up, registry_files
+from ops.backup.files import Backup
+from ops.backup.restore import restore
+from ops.backup.store import TABLES, columns_of
+from ops.doctor.checks import Doctor
 from tests.conftest import TEMPLATE_DATABASE
 from tests.unit.archives import version_files
 

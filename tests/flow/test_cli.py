@@ -14,7 +14,8 @@ import pytest
 
 from chalicelib.config import settings_from
 from chalicelib.wiring import Container, build
-from ops import cli, simulate
+from evaluation import simulator
+from ops import cli
 
 MONITOR = "import sys; from ops.cli import main; sys.exit(main(['monitor']))"
 HISTORY = "user_id,topic,is_correct\nu,t,1\nu,t,0\n"
@@ -170,9 +171,9 @@ def test_an_unusable_file_ends_with_status_2_and_imports_nothing(
 @pytest.mark.slow
 def test_imported_students_are_predicted_for_like_others(deployment: Container, tmp_path: Path) -> None:
     path = tmp_path / "simulated.csv"
-    simulate.write_csv(simulate.history(80), path)
+    simulator.write_csv(simulator.history(80), path)
     assert cli.main(["import", str(path)]) == 0
-    state = deployment.tasks.prediction_context(simulate.history(1)[0].user_id).state
+    state = deployment.tasks.prediction_context(simulator.history(1)[0].user_id).state
     assert state.n_answers == 20
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ops import cli, simulate
+from evaluation import simulator
+from ops import cli
 from ops.local_stack import temporary_stack
 from ops.stack import Stack
 from tests.documents import DOCUMENTS, blocks
@@ -26,7 +27,7 @@ WITH_COMMANDS = [document for document in DOCUMENTS if any(block.runs_here for b
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack as ``make run`` starts it, with some history and a model."""
     history = tmp_path_factory.mktemp("docs") / "history.csv"
-    simulate.write_csv(simulate.history(60), history)
+    simulator.write_csv(simulator.history(60), history)
     with pytest.MonkeyPatch.context() as patch, temporary_stack() as stack:
         patch_environment(patch, stack)
         for words in (["import", str(history)], ["train"], ["monitor", "--until", "idle"]):

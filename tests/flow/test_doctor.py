@@ -22,14 +22,15 @@ from chalicelib.domain.training import TrainingRequest
 from chalicelib.services import models
 from chalicelib.storage import completion
 from chalicelib.storage.aws import aws_client
-from chalicelib.storage.doctor_store import PostgresDoctorStore
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.wiring import Container, build
-from ops import cli, simulate
-from ops.doctor_checks import Doctor
-from ops.doctor_findings import Finding
-from ops.doctor_repair import repair
-from ops.doctor_students import examine
+from evaluation import simulator
+from ops import cli
+from ops.doctor.checks import Doctor
+from ops.doctor.findings import Finding
+from ops.doctor.repair import repair
+from ops.doctor.store import PostgresDoctorStore
+from ops.doctor.students import examine
 from tests.conftest import wait_for
 from tests.unit.archives import version_files
 
@@ -116,8 +117,8 @@ def test_nothing_is_wrong_after_all_that_students_do(clinic: Clinic, tmp_path: P
     clinic.practise("eve", 4)
     clinic.container.users.erase("eve")
     path = tmp_path / "history.csv"
-    simulate.write_csv(simulate.history(200), path)
-    from ops.import_history import import_file
+    simulator.write_csv(simulator.history(200), path)
+    from ops.imports.importer import import_file
 
     import_file(clinic.container.engine, "default", path, datetime.now(UTC), lambda _: None)
     for version in (V1, V2, V3):

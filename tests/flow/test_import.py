@@ -14,15 +14,15 @@ from sqlalchemy import Engine, text
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
-from chalicelib.features.practice_state import Answer, replay, rows_by_key
-from chalicelib.storage import history_import
+from chalicelib.features.state import Answer, replay, rows_by_key
 from chalicelib.storage.database import connect
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.storage.user_store import PostgresUserStore
-from ops import simulate
-from ops.import_history import ImportReport, import_file
-from ops.simulate import SimulatedAnswer
+from evaluation import simulator
+from evaluation.simulator import SimulatedAnswer
+from ops.imports import store as history_import
+from ops.imports.importer import ImportReport, import_file
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def load_text(engine: Engine, tmp_path: Path, content: str) -> ImportReport:
 
 def load_answers(engine: Engine, tmp_path: Path, answers: Iterable[SimulatedAnswer]) -> ImportReport:
     path = tmp_path / "answers.csv"
-    simulate.write_csv(answers, path)
+    simulator.write_csv(answers, path)
     return load(engine, path)
 
 
@@ -105,20 +105,20 @@ def test_answers_become_completed_tasks_users_and_samples(engine: Engine, tmp_pa
 
 
 def test_importing_counts_in_the_total_and_not_towards_a_training(engine: Engine, tmp_path: Path) -> None:
-    load_answers(engine, tmp_path, simulate.history(40))
+    load_answers(engine, tmp_path, simulator.history(40))
     tracker = PostgresTracker(engine).read("default")
     assert (tracker.n_samples_total, tracker.n_samples_since_training) == (40, 0)
     assert tracker.training_request_id is None
 
 
 def test_the_state_is_that_of_the_answers_replayed(engine: Engine, tmp_path: Path) -> None:
-    load_answers(engine, tmp_path, simulate.history(300, n_users=3))
+    load_answers(engine, tmp_path, simulator.history(300, n_users=3))
     for (user,) in query(engine, "SELECT id FROM users"):
         assert_state_is_replayed_history(engine, str(user))
 
 
 def test_running_it_twice_adds_nothing(engine: Engine, tmp_path: Path) -> None:
-    answers = simulate.history(200)
+    answers = simulator.history(200)
     load_answers(engine, tmp_path, answers)
     before = contents(engine)
     again = load_answers(engine, tmp_path, answers)
@@ -127,7 +127,7 @@ def test_running_it_twice_adds_nothing(engine: Engine, tmp_path: Path) -> None:
 
 
 def test_the_rows_of_a_user_may_lie_anywhere_when_they_have_positions(engine: Engine, tmp_path: Path) -> None:
-    answers = simulate.history(120)
+    answers = simulator.history(120)
     random.Random(1).shuffle(answers)
     load_answers(engine, tmp_path, answers)
     assert query(
@@ -159,7 +159,7 @@ def test_an_unknown_time_stays_unknown_and_lists_keep_the_order(engine: Engine, 
 
 
 def test_a_longer_version_of_a_file_adds_only_what_is_new(engine: Engine, tmp_path: Path) -> None:
-    answers = simulate.history(150)
+    answers = simulator.history(150)
     load_answers(engine, tmp_path, answers[:100])
     report = load_answers(engine, tmp_path, answers)
     assert (report.added, report.already_there) == (50, 100)
@@ -230,7 +230,7 @@ def test_a_deleted_account_stays_empty_and_its_rows_are_named(engine: Engine, tm
 def test_many_small_batches_store_what_one_large_one_does(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = simulate.history(200, n_users=9)
+    answers = simulator.history(200, n_users=9)
     rows = _rows(tmp_path, answers)
     with history_import.history_import(engine, "default") as run:
         run.stage(rows)
@@ -242,7 +242,7 @@ def test_many_small_batches_store_what_one_large_one_does(
 
 
 def test_an_import_that_stops_half_way_is_finished_by_the_next(engine: Engine, tmp_path: Path) -> None:
-    answers = simulate.history(200, n_users=9)
+    answers = simulator.history(200, n_users=9)
     with history_import.history_import(engine, "default") as run:
         run.stage(_rows(tmp_path, answers))
         batches = run.batches(batch_rows=30)
@@ -259,7 +259,7 @@ def test_an_import_that_stops_half_way_is_finished_by_the_next(engine: Engine, t
 
 def test_two_imports_of_one_file_at_once_add_it_once(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "answers.csv"
-    simulate.write_csv(simulate.history(2_000, n_users=40), path)
+    simulator.write_csv(simulator.history(2_000, n_users=40), path)
     reports: list[ImportReport] = []
     _side_by_side([lambda: reports.append(load(engine, path))] * 2)
     assert sum(report.added for report in reports) == 2_000
@@ -268,11 +268,11 @@ def test_two_imports_of_one_file_at_once_add_it_once(engine: Engine, tmp_path: P
 
 
 def test_completions_during_an_import_are_neither_lost_nor_out_of_order(engine: Engine, tmp_path: Path) -> None:
-    answers = simulate.history(3_000, n_users=2)
+    answers = simulator.history(3_000, n_users=2)
     user = answers[0].user_id
     load_answers(engine, tmp_path, answers[:2])
     path = tmp_path / "rest.csv"
-    simulate.write_csv(answers[2:], path)
+    simulator.write_csv(answers[2:], path)
     store = PostgresTaskStore(engine, "default")
     task = NewTask("Mathematics", "Algebra", Difficulty.HARD, "?")
 
@@ -288,10 +288,10 @@ def test_completions_during_an_import_are_neither_lost_nor_out_of_order(engine: 
 
 
 def _rows(tmp_path: Path, answers: Sequence[SimulatedAnswer]) -> list[history_import.HistoryRow]:
-    from ops.history_file import open_history
+    from ops.imports.file import open_history
 
     path = tmp_path / "rows.csv"
-    simulate.write_csv(answers, path)
+    simulator.write_csv(answers, path)
     with open_history(path, NOW) as rows:
         return [row for row in rows if isinstance(row, history_import.HistoryRow)]
 

@@ -16,18 +16,18 @@ from sqlalchemy import text
 from chalicelib.config import settings_from
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.training import TrainingRequest
-from chalicelib.features.answers import AnswerTable
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.tracker import Lease, PostgresTracker
 from chalicelib.storage.training_queue import Delivery, SqsTrainingQueue
 from chalicelib.wiring import Container, build
-from ops.doctor_checks import Doctor
+from ops.doctor.checks import Doctor
 from tests.unit.archives import network, version_files
-from training_job.passes import Progress
+from training_job.fit.passes import Progress
+from training_job.fit.train import TrainedVersion, check_samples
+from training_job.history.answers import AnswerTable
 from training_job.pipeline import Train
-from training_job.train import TrainedVersion, check_samples
 from training_job.wiring import build as build_worker
 from training_job.worker import Worker, handle
 

@@ -12,9 +12,9 @@ from hypothesis.stateful import (
 )
 
 from chalicelib.services import models, training
-from ops.doctor_repair import repair
-from ops.import_history import import_file
-from ops.simulate import SimulatedAnswer, write_csv
+from evaluation.simulator import SimulatedAnswer, write_csv
+from ops.doctor.repair import repair
+from ops.imports.importer import import_file
 from tests.machine.steps import LEVELS, TOPICS, ImportedRow, always, anything, many, slots, step
 from tests.machine.students import Students
 from tests.machine.world import Task, nth

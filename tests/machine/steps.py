@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.storage.training_queue import Delivery
-from ops.doctor_checks import PARTS
+from ops.doctor.checks import PARTS
 from tests.machine.deployment import Deployment
 from tests.machine.world import World
 

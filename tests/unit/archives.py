@@ -16,8 +16,8 @@ from chalicelib.domain.lnirt_json import to_json
 from chalicelib.features.inputs import dense_columns, time_priors
 from chalicelib.features.pooled import PooledLayout
 from chalicelib.features.population import nothing_known
-from chalicelib.features.practice_state import UserState
-from chalicelib.features.summaries import summarise_state
+from chalicelib.features.state import UserState
+from chalicelib.features.summary import summarise_state
 from chalicelib.prediction.vocabulary import Vocabulary
 from tests.unit.test_features import model_of, population_of
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from chalicelib.prediction.keras_archive import KerasModel, read_keras
+from chalicelib.prediction.archive import KerasModel, read_keras
 from chalicelib.prediction.layers import ACTIVATIONS
 from tests.unit.archives import Layer, archive, input_layer
 

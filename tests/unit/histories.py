@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from chalicelib.features.answers import AnswerTable
-from chalicelib.features.practice_state import Answer, UserState, replay
+from chalicelib.features.state import Answer, UserState, replay
+from training_job.history.answers import AnswerTable
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks._answers import read_answers, rows_to_test
-from benchmarks._counterfactual import predictions_after
-from benchmarks.adaptation import HORIZON, answers_to_cover, covered_share, jumpers
-from benchmarks.quality import topic_means
-from benchmarks.small_data import ANSWERS, draw, summary
-from chalicelib.features.practice_state import UserState, advance, rows_by_key
+from chalicelib.features.state import UserState, advance, rows_by_key
 from chalicelib.prediction.predictor import Predictor, predict
+from evaluation.adaptation import HORIZON, answers_to_cover, covered_share, jumpers
+from evaluation.answers import read_answers, rows_to_test
+from evaluation.counterfactual import predictions_after
+from evaluation.quality import topic_means
+from evaluation.small_data import ANSWERS, draw, summary
 from tests.unit.archives import attentive_files
 from tests.unit.histories import answers_of, simulate, state_before
 

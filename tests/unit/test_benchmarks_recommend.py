@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.recommend import FADING_DAYS, TOPICS, at_random, learner, recommended, table_of
 from chalicelib.prediction.predictor import Predictor
+from evaluation.recommend import FADING_DAYS, TOPICS, at_random, learner, recommended, table_of
 from tests.unit.archives import version_files
 
 AVERAGE = np.zeros(len(TOPICS))

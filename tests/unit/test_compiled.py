@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.errors import ModelError
+from chalicelib.prediction.archive import KerasModel, read_keras
 from chalicelib.prediction.compiled import Compiled, Plain, compiled
-from chalicelib.prediction.keras_archive import KerasModel, read_keras
 from chalicelib.prediction.stages import _Stacked
 from tests.unit.archives import Layer, archive, input_layer
 from tests.unit.graphs import inputs_of, layered, model_of_layers

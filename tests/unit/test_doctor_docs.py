@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ops.doctor_findings import KINDS
+from ops.doctor.findings import KINDS
 
 OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 

@@ -13,9 +13,9 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from infra.log_queries import QUERIES
 from infra.package.template import PARTS, read_part
 from ops import cli
-from ops.log_queries import QUERIES
 from tests.documents import ALL_BLOCKS, DOCUMENTS, NOT_HERE, ROOT, Block
 
 OPERATIONS = ROOT / "docs" / "operations.md"

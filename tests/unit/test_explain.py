@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Source
-from chalicelib.features.paths import TRIES, no_paths
-from chalicelib.features.practice_state import Answer, UserState, replay
-from chalicelib.features.summaries import Summaries
+from chalicelib.features.sequences import TRIES, no_paths
+from chalicelib.features.state import Answer, UserState, replay
+from chalicelib.features.summary import Summaries
 from chalicelib.prediction.explain import Group, Influence, explain
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import read_vocabulary

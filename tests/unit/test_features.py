@@ -11,18 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.lnirt import LnirtParameters, TimeParameters
-from chalicelib.features.answers import AnswerTable
-from chalicelib.features.history import summarise_history, topic_codes, user_chunks
+from chalicelib.features.constants import Knowledge
 from chalicelib.features.inputs import FEATURE_SCHEMA, dense_columns, time_priors
-from chalicelib.features.knowledge import Knowledge
-from chalicelib.features.paths import N_PATHS, PathTable, keys_of_history
-from chalicelib.features.pooled import PooledLayout, Pooling, pooled_steps
+from chalicelib.features.pooled import PooledLayout, Pooling
 from chalicelib.features.population import Population
-from chalicelib.features.practice_state import DECAY_ANSWERS, advance, decayed_from_bytes, decayed_to_bytes, replay
-from chalicelib.features.scan import exclusive_decayed, exclusive_sums, group_starts
-from chalicelib.features.summaries import SeenState, summarise_state
+from chalicelib.features.sequences import N_PATHS, PathTable
+from chalicelib.features.state import DECAY_ANSWERS, advance, decayed_from_bytes, decayed_to_bytes, replay
+from chalicelib.features.summary import SeenState, summarise_state
 from chalicelib.features.traits import TraitModel
 from tests.unit.histories import answers_of, simulate, state_before, time_of
+from training_job.history.answers import AnswerTable
+from training_job.history.pooled import pooled_steps
+from training_job.history.scan import exclusive_decayed, exclusive_sums, group_starts
+from training_job.history.sequences import keys_of_history
+from training_job.history.summaries import summarise_history, topic_codes, user_chunks
 
 LAYOUT = PooledLayout(((0, 0), (1, 1), (3, 2)), 3)
 OTHER_LAYOUT = PooledLayout(((3, 1), (4, 3)), 3)

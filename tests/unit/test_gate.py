@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from chalicelib.domain.lnirt_json import to_json
-from chalicelib.features.answers import AnswerTable
 from chalicelib.features.population import nothing_known
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import read_vocabulary
 from tests.unit.archives import network, version_files
 from tests.unit.histories import rebuilt, simulate
 from training_job.bootstrap import MIN_STUDENTS, mean_difference
+from training_job.fit.lnirt import fit_lnirt
+from training_job.fit.split import validation_rows
 from training_job.gate import MIN_COMPARED, MIN_UNSEEN, NEWEST_ANSWER, judge_on, reach, unseen_rows
-from training_job.lnirt_fit import fit_lnirt
+from training_job.history.answers import AnswerTable
 from training_job.publish import Incumbent, Verdict
-from training_job.split import validation_rows
 
 
 def version(table: AnswerTable, *, logit: float = 0.0, log_seconds: float = 0.0) -> Predictor:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.history import HistoryRow, identity, micros, task_id
-from ops.history_file import UnusableFileError, open_history
+from ops.imports.file import UnusableFileError, open_history
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 HEADER = "user_id,topic,is_correct"

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.errors import ModelError
+from chalicelib.prediction.archive import read_keras
 from chalicelib.prediction.compiled import compiled
-from chalicelib.prediction.keras_archive import read_keras
 from chalicelib.prediction.layers import ACTIVATIONS
 from tests.unit.archives import Layer, archive, input_layer
 from tests.unit.graphs import layered

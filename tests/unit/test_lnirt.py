@@ -16,11 +16,11 @@ from chalicelib.domain.lnirt import (
     success_prior,
 )
 from chalicelib.domain.lnirt_json import from_json, rounded, to_json
-from chalicelib.features.answers import AnswerTable
 from tests.unit.histories import Truth, simulate
-from training_job.lnirt_fit import clipped_times, fit_lnirt
-from training_job.lnirt_levels import SUCCESS_LEVELS, TIME_LEVELS, fit_levels
-from training_job.lnirt_practice import interval_quantiles
+from training_job.fit.lnirt import clipped_times, fit_lnirt
+from training_job.fit.lnirt_levels import SUCCESS_LEVELS, TIME_LEVELS, fit_levels
+from training_job.fit.lnirt_practice import interval_quantiles
+from training_job.history.answers import AnswerTable
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.recovery import SIZES, answers_from, measure, truth_of
-from training_job.lnirt_fit import fit_lnirt
+from evaluation.recovery import SIZES, answers_from, measure, truth_of
+from training_job.fit.lnirt import fit_lnirt
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "model.md"
 
@@ -21,7 +21,7 @@ BOUNDS = {
     "small": {"easiness": 0.5, "discrimination": 0.4, "intensity": 0.2, "residual_sd": 0.1, "ability": 0.45,
               "speed": 0.12, "unseen_easiness": 0.8, "unseen_intensity": 0.5},
 }  # fmt: skip
-"""Root mean square errors, in the units of ``benchmarks/recovery.py``: somewhat above the worst of eight seeds."""
+"""Root mean square errors, in the units of ``evaluation/recovery.py``: somewhat above the worst of eight seeds."""
 
 
 @pytest.fixture(scope="module", params=sorted(SIZES))

@@ -12,10 +12,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from infra.log_queries import BY_NAME, COLUMNS, QUERIES, LogQuery, text_of
 from infra.package import saved_queries
 from infra.package.template import PARTS, joined, read_part
 from ops import cli, logs
-from ops.log_queries import BY_NAME, COLUMNS, QUERIES, LogQuery, text_of
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {"filter", "fields", "stats", "sort", "limit", "display"}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training_job.networks import NetworkShape, build_network, combined
+from training_job.fit.networks import NetworkShape, build_network, combined
 
 SHAPE = NetworkShape("correctness", n_topics=4, n_users=3, n_dense=6, n_pooled=8)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from chalicelib.prediction.archive import read_keras
 from chalicelib.prediction.compiled import compiled
-from chalicelib.prediction.keras_archive import read_keras
 from chalicelib.prediction.layers import ACTIVATIONS
 from tests.unit.archives import Layer
 from tests.unit.graphs import ROWS, inputs_of, layered
@@ -40,7 +40,7 @@ def built(layers: list[Layer]) -> Any:
 
 
 def assert_same_as_keras(layers: list[Layer], n: int, seed: int) -> None:
-    from training_job.networks import archive_bytes
+    from training_job.fit.networks import archive_bytes
 
     model = built(layers)
     read = read_keras(archive_bytes(model))
@@ -118,7 +118,7 @@ def test_a_layer_with_weights_in_half_or_double_precision_is_refused() -> None:
     import keras
 
     from chalicelib.domain.errors import ModelError
-    from training_job.networks import archive_bytes
+    from training_job.fit.networks import archive_bytes
 
     for dtype in ("float16", "float64", "mixed_float16", "bfloat16"):
         x = keras.Input((3,), name="x")
@@ -131,7 +131,7 @@ def test_a_dropout_that_is_on_when_serving_is_refused() -> None:
     import keras
 
     from chalicelib.domain.errors import ModelError
-    from training_job.networks import archive_bytes
+    from training_job.fit.networks import archive_bytes
 
     x = keras.Input((3,), name="x")
     model = keras.Model({"x": x}, keras.layers.Dropout(0.5)(x, training=True))
@@ -143,7 +143,7 @@ def test_an_input_that_keras_knows_by_another_name_is_refused() -> None:
     import keras
 
     from chalicelib.domain.errors import ModelError
-    from training_job.networks import archive_bytes
+    from training_job.fit.networks import archive_bytes
 
     x = keras.Input((3,), name="x")
     model = keras.Model({"given": x}, keras.layers.Dense(1)(x))

@@ -11,15 +11,15 @@ import pytest
 
 from chalicelib.domain.predictions import DEFAULT_SECONDS, Prediction, Source
 from chalicelib.domain.tasks import MAX_SECONDS, Difficulty, name_key
-from chalicelib.features.answers import AnswerTable
-from chalicelib.features.practice_state import Answer, UserState, replay
-from chalicelib.prediction.batch import predict_history
+from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.prediction.many import predict_many
 from chalicelib.prediction.predictor import Predictor, predict
 from tests.unit.histories import answers_of, rebuilt, simulate, state_before
 from training_job.evaluate import parity
-from training_job.split import validation_rows
-from training_job.train import TrainedVersion, train_version
+from training_job.fit.split import validation_rows
+from training_job.fit.train import TrainedVersion, train_version
+from training_job.history.answers import AnswerTable
+from training_job.history.replay import predict_history
 
 pytestmark = pytest.mark.slow
 

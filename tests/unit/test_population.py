@@ -14,33 +14,23 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import ABILITY_GRID
-from chalicelib.features.answers import AnswerTable
-from chalicelib.features.history import summarise_history, topic_codes
+from chalicelib.features.constants import Knowledge
 from chalicelib.features.inputs import success_priors
-from chalicelib.features.knowledge import Knowledge
-from chalicelib.features.paths import (
-    MAX_RECORD,
-    N_LATEST,
-    N_PATHS,
-    RECORD,
-    TRIES,
-    Course,
-    PathTable,
-    keys_of_history,
-    path_keys,
-    records_of_history,
-)
 from chalicelib.features.population import Population, nothing_known
-from chalicelib.features.practice_state import Answer, UserState, replay
-from chalicelib.features.summaries import summarise_state
+from chalicelib.features.sequences import MAX_RECORD, N_LATEST, N_PATHS, RECORD, TRIES, Course, PathTable, path_keys
+from chalicelib.features.state import Answer, UserState, replay
+from chalicelib.features.summary import summarise_state
 from chalicelib.prediction.vocabulary import read_vocabulary
 from tests.unit.archives import version_files
 from tests.unit.histories import simulate
 from tests.unit.test_features import model_of, population_of
-from training_job import paths_fit
-from training_job.lnirt_fit import fit_lnirt
-from training_job.paths_fit import fit_paths
-from training_job.traits_fit import MIN_STUDENTS, fit_traits
+from training_job.fit import sequences as paths_fit
+from training_job.fit.lnirt import fit_lnirt
+from training_job.fit.sequences import fit_paths
+from training_job.fit.traits import MIN_STUDENTS, fit_traits
+from training_job.history.answers import AnswerTable
+from training_job.history.sequences import keys_of_history, records_of_history
+from training_job.history.summaries import summarise_history, topic_codes
 
 
 def two_abilities(n_students: int, n_answers: int, seed: int) -> AnswerTable:

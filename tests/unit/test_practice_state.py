@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.features.answers import AnswerTable
-from chalicelib.features.practice_state import Answer, StateRow, UserState, advance, replay, rows_by_key
+from chalicelib.features.state import Answer, StateRow, UserState, advance, replay, rows_by_key
 from tests.unit.histories import state_before
+from training_job.history.answers import AnswerTable
 
 TOPICS = [f"topic {i}" for i in range(4)]
 

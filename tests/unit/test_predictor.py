@@ -11,11 +11,11 @@ import pytest
 
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Source
-from chalicelib.features.practice_state import Answer, UserState, replay
-from chalicelib.prediction.batch import predict_history
+from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.prediction.predictor import Predictor, predict
 from tests.unit.archives import attentive_files, network, version_files
 from tests.unit.histories import simulate, state_before, time_of
+from training_job.history.replay import predict_history
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 NEWCOMER = UserState("newcomer", 0, ())

@@ -12,8 +12,8 @@ import pytest
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
 from chalicelib.domain.recommendations import TopicChoice
 from chalicelib.domain.tasks import Difficulty
-from chalicelib.features.practice_state import Answer, UserState, replay
-from chalicelib.features.summaries import summarise_many, summarise_state
+from chalicelib.features.state import Answer, UserState, replay
+from chalicelib.features.summary import summarise_many, summarise_state
 from chalicelib.prediction.many import predict_many
 from chalicelib.prediction.predictor import Predictor, predict
 from chalicelib.services.recommendations import (

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
-from ops import scene
+from lab import scenes
 
 
 def test_answers_keep_each_students_order_and_end_yesterday() -> None:
-    answers = scene.answers_of(None)
+    answers = scenes.answers_of(None)
     assert len(answers) == 679
-    placed = scene.over_the_last_days(answers)
+    placed = scenes.over_the_last_days(answers)
     assert [(one.user_id, one.topic, one.is_correct) for one in placed] == [
         (one.user_id, one.topic, one.is_correct) for one in answers
     ]

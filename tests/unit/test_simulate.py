@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 
 from chalicelib.domain.history import HistoryRow
-from ops import selection, simulate
-from ops.history_file import UnusableFileError, open_history
+from evaluation import simulator
+from ops import selection
+from ops.imports.file import UnusableFileError, open_history
 
 
 def test_the_same_seed_gives_the_same_answers_and_another_seed_others() -> None:
-    assert simulate.history(50, seed=3) == simulate.history(50, seed=3)
-    assert simulate.history(50, seed=3) != simulate.history(50, seed=4)
+    assert simulator.history(50, seed=3) == simulator.history(50, seed=3)
+    assert simulator.history(50, seed=3) != simulator.history(50, seed=4)
 
 
 def test_simulated_answers_are_importable_rows(tmp_path: Path) -> None:
-    answers = simulate.history(679, n_users=4)
-    simulate.write_csv(answers, tmp_path / "a.csv")
+    answers = simulator.history(679, n_users=4)
+    simulator.write_csv(answers, tmp_path / "a.csv")
     with open_history(tmp_path / "a.csv", datetime.now(UTC)) as rows:
         found = list(rows)
     assert len(found) == 679
@@ -30,7 +31,7 @@ def test_simulated_answers_are_importable_rows(tmp_path: Path) -> None:
 
 
 def test_harder_tasks_are_failed_more_often_and_take_longer() -> None:
-    answers = simulate.history(6_000, n_users=30)
+    answers = simulator.history(6_000, n_users=30)
     by_level = {d: [a for a in answers if a.difficulty == d] for d in ("easy", "expert")}
     share = {d: np.mean([a.is_correct for a in rows]) for d, rows in by_level.items()}
     seconds = {d: np.median([a.actual_time_seconds for a in rows]) for d, rows in by_level.items()}
@@ -64,7 +65,7 @@ def test_a_file_with_too_few_answers_is_refused(tmp_path: Path) -> None:
 
 def test_a_selection_is_written_as_it_was_read(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    simulate.write_csv(simulate.history(40), path)
+    simulator.write_csv(simulator.history(40), path)
     chosen = selection.select(path, 40, 4, 7)
     selection.write_csv(chosen, tmp_path / "b.csv")
     with open_history(tmp_path / "b.csv", datetime.now(UTC)) as rows:

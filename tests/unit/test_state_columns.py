@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from chalicelib.domain.columns import Columns, Row, columns_of, functions_for, picked, side_by_side
-from chalicelib.features.practice_state import (
+from chalicelib.domain.numerics import Columns, Row, columns_of, functions_for, picked, side_by_side
+from chalicelib.features.state import (
     NUMBERS,
     Answer,
     StateColumns,

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.features.answers import time_order
+from training_job.history.answers import time_order
 
 NAN = float("nan")
 

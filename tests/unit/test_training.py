@@ -16,22 +16,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.lnirt import sigmoid
-from chalicelib.features.answers import AnswerTable
-from chalicelib.features.practice_state import UserState, advance, rows_by_key
-from chalicelib.prediction.batch import predict_history, read_history
+from chalicelib.features.state import UserState, advance, rows_by_key
 from chalicelib.prediction.predictor import Predictor, predict
 from tests.unit.archives import version_files
 from tests.unit.histories import answers_of, rebuilt, simulate, state_before, time_of
-from training_job.calibrate import PRIOR_ONLY, Calibration, beats_prior, calibrated, choose_scale, choose_temperature
 from training_job.evaluate import holdout_scores, parity
-from training_job.fit_network import FittedNetwork, fit_members, losses_of, predict_rows
-from training_job.lnirt_fit import fit_lnirt
-from training_job.metrics import auc, expected_calibration_error
-from training_job.networks import NetworkShape, rescaled, shortened
-from training_job.passes import TrainedNetwork, final_networks, stage_of
-from training_job.samples import build_vocabulary, read_history_by_others, samples_of, spread_of
-from training_job.split import validation_rows
-from training_job.train import TrainedVersion, TrainingSkipped, train_version
+from training_job.fit.calibrate import (
+    PRIOR_ONLY,
+    Calibration,
+    beats_prior,
+    calibrated,
+    choose_scale,
+    choose_temperature,
+)
+from training_job.fit.fitting import FittedNetwork, fit_members, losses_of, predict_rows
+from training_job.fit.lnirt import fit_lnirt
+from training_job.fit.networks import NetworkShape, rescaled, shortened
+from training_job.fit.passes import TrainedNetwork, final_networks, stage_of
+from training_job.fit.samples import build_vocabulary, read_history_by_others, samples_of, spread_of
+from training_job.fit.split import validation_rows
+from training_job.fit.train import TrainedVersion, TrainingSkipped, train_version
+from training_job.history.answers import AnswerTable
+from training_job.history.replay import predict_history, read_history
+from training_job.scores import auc, expected_calibration_error
 
 
 def predictor_of(trained: TrainedVersion) -> Predictor:
@@ -252,7 +259,7 @@ def test_holdout_scores_have_a_loss_for_each_row(
 
 @pytest.mark.slow
 def test_no_network_predicts_less_after_a_success_than_after_a_failure() -> None:
-    from training_job.networks import NetworkShape, archive_bytes, build_network
+    from training_job.fit.networks import NetworkShape, archive_bytes, build_network
 
     rng = np.random.default_rng(4)
     table, _ = simulate(4, 3, 120)

@@ -1,0 +1,157 @@
+"""Files of answers for the benchmarks: reading, and dividing the students into those taught from and those tested on.
+
+Columns: ``user_id``, ``topic``, ``is_correct``, and where there are ``position`` (order within one user),
+``actual_time_seconds``, ``difficulty``, ``completed_at``, ``split``; every other column is ignored.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from chalicelib.domain.tasks import MAX_SECONDS, Difficulty, name_key
+from training_job.history.answers import AnswerTable, time_order
+
+TEST_SHARE = 0.2
+"""Share of the users that is tested on where the file does not say."""
+
+TRUTH = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+LEVELS = {level.value: level.numeric for level in Difficulty} | {str(n): n for n in range(1, 5)}
+_GZIP_MAGIC = b"\x1f\x8b"
+
+Rows = npt.NDArray[np.bool_]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFile:
+    """A file's answers. ``test`` (N,) marks the file's own test rows, none where it does not say; ``skipped`` counts
+    rows without a user, a topic or a result."""
+
+    table: AnswerTable
+    test: Rows
+    skipped: int
+
+
+@dataclass(slots=True)
+class _Columns:
+    """The rows read so far, column by column; codes count the names in the order of their first row."""
+
+    users: dict[str, int] = field(default_factory=dict)
+    topics: dict[str, int] = field(default_factory=dict)
+    rows: list[tuple[int, int, int, bool, float, float, float, bool]] = field(default_factory=list)
+    skipped: int = 0
+
+    def add(self, row: Mapping[str, str | None]) -> None:
+        """Take one row of the file."""
+        user, topic = (row.get("user_id") or "").strip(), name_key(row.get("topic") or "")
+        correct = TRUTH.get((row.get("is_correct") or "").strip().lower())
+        if not user or not topic or correct is None:
+            self.skipped += 1
+            return
+        seconds = _number(row.get("actual_time_seconds"))
+        self.rows.append(
+            (
+                self.users.setdefault(user, len(self.users)),
+                self.topics.setdefault(topic, len(self.topics)),
+                LEVELS.get((row.get("difficulty") or "").strip().lower(), Difficulty.MEDIUM.numeric),
+                correct,
+                seconds if 0 < seconds <= MAX_SECONDS else math.nan,
+                _number(row.get("position")),
+                _moment(row.get("completed_at")),
+                (row.get("split") or "").strip().lower() == "test",
+            )
+        )
+
+
+def read_answers(path: Path) -> AnswerFile:
+    """The answers of a ``.csv`` or ``.csv.gz``. Raises ``ValueError`` for a file without usable answers."""
+    columns = _Columns()
+    for row in _records(path):
+        columns.add(row)
+    if not columns.rows:
+        raise ValueError(f"{path} has no usable answers: needed are user_id, topic and is_correct (0 or 1)")
+    user, topic, level, correct, seconds, position, at, test = (
+        np.array(part) for part in zip(*columns.rows, strict=True)
+    )
+    order = global_order(user, position, at)
+    table = AnswerTable.from_columns(
+        user=user, user_ids=list(columns.users), topic=topic, topics=list(columns.topics), difficulty=level,
+        is_correct=correct, seconds=seconds, at=at, order=order,
+    )  # fmt: skip
+    return AnswerFile(table, test[np.lexsort((order, user))], columns.skipped)
+
+
+def _records(path: Path) -> Iterator[Mapping[str, str | None]]:
+    raw = path.read_bytes()
+    text = gzip.decompress(raw) if raw.startswith(_GZIP_MAGIC) else raw
+    reader = csv.reader(io.StringIO(text.decode("utf-8-sig", errors="replace"), newline=""))
+    header = [name.strip().lower() for name in next(reader, [])]
+    for fields in reader:
+        yield dict(zip(header, fields, strict=False))
+
+
+def _number(text: str | None) -> float:
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def _moment(text: str | None) -> float:
+    """Seconds since the epoch of an ISO 8601 time, NaN for none; without a zone it is UTC."""
+    if not text or not text.strip():
+        return math.nan
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return math.nan
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def global_order(user: npt.NDArray[Any], position: npt.NDArray[Any], at: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """The order in time over all users, (N,), as a training reads it from the database.
+
+    A user's own order is that of ``position``, else of the times ``at``, else of the rows.
+    """
+    n = len(user)
+    within = np.lexsort((np.arange(n), np.nan_to_num(at), np.nan_to_num(position), user))
+    first = np.flatnonzero(np.diff(user[within], prepend=user.min() - 1))
+    rank = np.empty(n, dtype=np.int64)
+    rank[within] = np.arange(n) - np.repeat(first, np.diff(np.append(first, n)))
+    return time_order(user, rank, at)
+
+
+def rows_to_test(answers: AnswerFile, seed: int) -> Rows:
+    """Which answers are tested on, (N,): the file's own, or those of a fifth of the users drawn by ``seed``."""
+    if answers.test.any() and not answers.test.all():
+        return answers.test
+    names = answers.table.user_ids
+    by_name = np.array(sorted(range(len(names)), key=lambda code: names[code]), dtype=np.int64)
+    drawn = np.random.default_rng(seed).permutation(by_name)[: max(1, round(TEST_SHARE * len(names)))]
+    return np.isin(answers.table.user, drawn)
+
+
+def short(figures: Mapping[str, float | int | None]) -> dict[str, float | int | None]:
+    """The figures to five significant digits, for printing."""
+    return {
+        name: value if value is None or isinstance(value, int) else float(f"{value:.5g}")
+        for name, value in figures.items()
+    }
+
+
+def mean_of(values: Iterable[float]) -> float:
+    """The mean; NaN of nothing."""
+    listed = list(values)
+    return sum(listed) / len(listed) if listed else math.nan

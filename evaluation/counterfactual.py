@@ -1,0 +1,135 @@
+"""What would be predicted for the same topic right after an answer, had that answer been right or wrong.
+
+The arithmetic of :mod:`training_job.history.replay`, moved by one answer: everything before the answer, plus the
+answer with the outcome in question. A test holds it equal to the serving predictor.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from chalicelib.domain.lnirt import N_LEVELS, FloatArray, IntArray, LnirtParameters, ability_from, grid_log_likelihoods
+from chalicelib.features.inputs import dense_columns, standardise, success_priors, time_priors
+from chalicelib.features.population import Population
+from chalicelib.features.sequences import Keys
+from chalicelib.features.state import DECAY_ANSWERS
+from chalicelib.features.summary import Summaries
+from chalicelib.prediction.network import network_inputs
+from chalicelib.prediction.predictor import Predictor, bounded_probability
+from training_job.history.answers import AnswerTable
+from training_job.history.replay import POOLED_CHUNK, both_pooled
+from training_job.history.scan import exclusive_sums, group_starts
+from training_job.history.sequences import keys_of_history
+from training_job.history.steps import answer_steps
+from training_job.history.summaries import summarise_history, topic_codes, user_chunks
+
+
+def predictions_after(predictor: Predictor, table: AnswerTable) -> tuple[FloatArray, FloatArray]:
+    """Probabilities of success at the same task right after each answer, had it been right, and wrong. Two (N,)."""
+    lnirt, vocabulary = predictor.lnirt, predictor.vocabulary
+    codes = topic_codes(table.topics, lnirt)
+    pooled = both_pooled(table, lnirt, vocabulary)[0]
+    users = np.array([vocabulary.user_row(name) for name in table.user_ids], dtype=np.int64)[table.user]
+    topics = np.array([vocabulary.topic_row(name) for name in table.topics], dtype=np.int64)[table.topic]
+    after = np.zeros((2, len(table)))
+    for rows in user_chunks(table, POOLED_CHUNK):
+        vectors = pooled.vectors(np.arange(rows.start, rows.stop), after=True)
+        before = summarise_history(table, rows, lnirt, codes, vocabulary.population)
+        for out, correct in zip(after, (True, False), strict=True):
+            past = _advanced(before, table, rows, lnirt, vocabulary.population, correct)
+            success, time = success_priors(past, lnirt), time_priors(past, lnirt)
+            dense = standardise(dense_columns(past, lnirt, time), vocabulary.mean, vocabulary.scale)
+            values = network_inputs(success.logit, users[rows], topics[rows], past.level, past.last, dense, vectors)
+            known = past.topic != lnirt.unknown
+            out[rows] = np.where(known, predictor.networks.correctness(values)[:, 0], success.logit)
+    return bounded_probability(after[0]), bounded_probability(after[1])
+
+
+def _advanced(
+    before: Summaries,
+    table: AnswerTable,
+    rows: slice,
+    model: LnirtParameters,
+    population: Population,
+    correct: bool,
+) -> Summaries:
+    """The summaries as of the next question on the same topic and level, asked at once, with the outcome forced."""
+    n = rows.stop - rows.start
+    outcome = np.full(n, float(correct))
+    timed, logs = table.timed[rows].astype(np.float64), table.log_seconds[rows]
+    steps = answer_steps(before.topic, before.level, outcome, timed, logs, model)
+    fade = np.exp(-1.0 / DECAY_ANSWERS)
+    ability, ability_sd = _ability_after(before, table, rows, model, correct)
+    precision, weighted = before.speed_precision, before.speed_weighted
+    if model.time is not None:
+        noise = model.time.residual_variance[before.topic]
+        precision = precision + timed / noise
+        weighted = weighted + timed * (model.time.intensity[before.topic, before.level] - logs) / noise
+    trait_success, trait_log_seconds = _traits_after(before, table, rows, model, population)
+    elapsed = np.where(np.isnan(table.at[rows]), np.nan, 0.0)
+    return Summaries(
+        topic=before.topic,
+        level=before.level,
+        n_answers=before.n_answers + 1.0,
+        attempts=_plus(before.attempts, before.level, np.ones(n)),
+        correct=_plus(before.correct, before.level, outcome),
+        timed=_plus(before.timed, before.level, timed),
+        log_seconds=_plus(before.log_seconds, before.level, timed * logs),
+        ability=ability,
+        ability_sd=ability_sd,
+        speed_precision=precision,
+        speed_weighted=weighted,
+        same=(before.same + steps[:, :, None]) * fade,
+        overall=(before.overall + steps[:, :, None]) * fade,
+        hours_topic=elapsed,
+        hours_any=elapsed,
+        last=2.0 * outcome - 1.0,
+        ability_if_wrong=ability if not correct else _ability_after(before, table, rows, model, False)[0],
+        trait_success=trait_success,
+        trait_log_seconds=trait_log_seconds,
+        paths=population.paths.lookup(_paths_after(before, table, rows)),
+        gap=np.ones(n),
+        n_topics=before.n_topics + (before.gap == 0.0),
+    )
+
+
+def _plus(by_level: FloatArray, level: IntArray, step: FloatArray) -> FloatArray:
+    grown = by_level.copy()
+    grown[np.arange(len(level)), level] += step
+    return grown
+
+
+def _paths_after(before: Summaries, table: AnswerTable, rows: slice) -> Keys:
+    user, topic = table.user[rows].astype(np.int64), table.topic[rows].astype(np.int64)
+    attempts, right = (counts.sum(axis=1).astype(np.int64) for counts in (before.attempts, before.correct))
+    return keys_of_history(user, topic, before.topic, attempts, right, after=True)
+
+
+def _traits_after(
+    before: Summaries, table: AnswerTable, rows: slice, model: LnirtParameters, population: Population
+) -> tuple[FloatArray, FloatArray]:
+    """What the traits foretell on the same topic after each answer, taken for wrong."""
+    traits, timed = population.traits, np.zeros(len(before.topic))
+    expected, slow = model.expected_success()[before.topic, before.level], timed
+    if model.time is not None:
+        timed = table.timed[rows].astype(np.float64)
+        slow = timed * (table.log_seconds[rows] - model.time.intensity[before.topic, before.level])
+    ones, actual = np.ones(len(timed)), table.is_correct[rows].astype(np.float64)
+    told = traits.evidence(before.topic, ones, actual - expected, timed, slow)
+    wrong = traits.evidence(before.topic, ones, -expected, timed, slow)
+    scores = traits.scores(exclusive_sums(told, group_starts(table.user[rows])) + wrong)
+    return traits.expected(before.topic, scores)
+
+
+def _ability_after(
+    before: Summaries, table: AnswerTable, rows: slice, model: LnirtParameters, correct: bool
+) -> tuple[FloatArray, FloatArray]:
+    cells, cell = np.unique(before.topic * N_LEVELS + before.level, return_inverse=True)
+    right, wrong = grid_log_likelihoods(
+        model.discrimination[cells // N_LEVELS], model.easiness[cells // N_LEVELS, cells % N_LEVELS]
+    )
+    actual: npt.NDArray[np.bool_] = table.is_correct[rows]
+    seen = np.where(actual[:, None], right[cell], wrong[cell])
+    earlier = exclusive_sums(seen, group_starts(table.user[rows]))
+    return ability_from(earlier + (right if correct else wrong)[cell])

@@ -1,0 +1,153 @@
+"""A stack as it looks after some weeks of use: what the screenshots show.
+
+Of some answers, most become imported history that ends today. The rest is done over HTTP, each with the prediction of
+its moment, while trainings run as they always do. One account is an admin, one is new and has done nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from chalicelib.domain.tasks import Difficulty
+from evaluation import simulator
+from evaluation.simulator import SimulatedAnswer
+from ops import selection
+from ops.client import ApiClient
+from ops.imports.importer import import_file
+from ops.stack import Stack, connect
+
+N_ANSWERS, N_USERS, N_TOPICS, SEED = 679, 4, 7, 7
+
+_DAYS = 27
+_ALL_TOPICS = 1_000_000  # of a file of history: few topics would leave few answers to each student
+_IMPORTED_SHARE = 0.6
+_OPEN = (("Fractions", "medium", "1/2 + 1/3 = ?"), ("Trigonometry", "hard", "Solve sin(2x) = cos(x) for 0 ≤ x < 2π."))
+_TRAINING_SECONDS = 300.0
+_LOOK_SECONDS = 0.2
+
+
+class SceneError(Exception):
+    """The scene did not come about; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """An account that is signed in."""
+
+    user_id: str
+    token: str
+    client: ApiClient
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Who is on the stack."""
+
+    stack: Stack
+    student: Person
+    newcomer: Person
+    admin: Person
+
+
+def people(stack: Stack) -> Scene:
+    """Make the three accounts on a stack."""
+    student, newcomer, admin = (_person(stack, name) for name in ("Ada Lovelace", "New Student", "Grace Hopper"))
+    return Scene(stack, student, newcomer, admin)
+
+
+def answers_of(file: Path | None) -> list[SimulatedAnswer]:
+    """679 answers of a few students: simulated, or the most active ones of a file of history."""
+    if file is None:
+        return simulator.history(N_ANSWERS, N_USERS, simulator.TOPICS[:N_TOPICS], SEED)
+    return [
+        SimulatedAnswer(
+            row.user_id,
+            n,
+            row.subject,
+            row.topic,
+            Difficulty.from_numeric(row.difficulty).value,
+            int(row.is_correct),
+            round(row.seconds or 0),
+            "",
+        )
+        for n, row in enumerate(selection.select(file, N_ANSWERS, N_USERS, _ALL_TOPICS))
+    ]
+
+
+def fill(scene: Scene, answers: Sequence[SimulatedAnswer]) -> None:
+    """Give the most active of the students in ``answers`` to the scene's student, and let all of it happen."""
+    (main, _), *_ = Counter(answer.user_id for answer in answers).most_common(1)
+    own = [answer for answer in answers if answer.user_id == main]
+    before, now = own[: round(len(own) * _IMPORTED_SHARE)], own[round(len(own) * _IMPORTED_SHARE) :]
+    history = [answer._replace(user_id=scene.student.user_id) for answer in before]
+    _import(scene.stack, over_the_last_days([*history, *(each for each in answers if each.user_id != main)]))
+    scene.admin.client.request("POST", "/model/train")
+    _wait_until_idle(scene.student.client)
+    _practise(scene.student.client, now)
+    _practise(scene.admin.client, now[:12])
+    for topic, difficulty, content in _OPEN:
+        body = {"subject": simulator.SUBJECT, "topic": topic, "difficulty": difficulty, "task_content": content}
+        scene.student.client.request("POST", "/practice-tasks", body)
+    _wait_until_idle(scene.student.client)
+
+
+def _person(stack: Stack, name: str) -> Person:
+    account = {"email": f"{uuid.uuid4().hex[:12]}@example.com", "password": uuid.uuid4().hex, "full_name": name}
+    client = ApiClient(stack.url)
+    user_id = client.request("POST", "/auth/register", account)["id"]
+    if name == "Grace Hopper":
+        connect(str(stack.state_dir)).identity.add_to_admins(account["email"])
+    return Person(user_id, client.sign_in(account["email"], account["password"]), client)
+
+
+def over_the_last_days(answers: Sequence[SimulatedAnswer]) -> list[SimulatedAnswer]:
+    """The same answers at new times: each student's evenly over the last weeks until yesterday."""
+    last = datetime.now(UTC) - timedelta(days=1)
+    number_of = Counter(answer.user_id for answer in answers)
+    seen: Counter[str] = Counter()
+    placed = []
+    for answer in answers:
+        left = number_of[answer.user_id] - seen[answer.user_id] - 1
+        moment = last - timedelta(days=_DAYS) * left / number_of[answer.user_id]
+        placed.append(answer._replace(completed_at=moment.isoformat(), position=seen[answer.user_id]))
+        seen[answer.user_id] += 1
+    return placed
+
+
+def _import(stack: Stack, answers: Sequence[SimulatedAnswer]) -> None:
+    container = connect(str(stack.state_dir))
+    try:
+        with tempfile.TemporaryDirectory(prefix="studysmart-") as directory:
+            path = Path(directory) / "history.csv"
+            simulator.write_csv(answers, path)
+            report = import_file(container.engine, container.settings.cohort, path, datetime.now(UTC), lambda _: None)
+    finally:
+        container.engine.dispose()
+    if report.bad or report.processed != len(answers):
+        raise SceneError(f"{report.processed} of {len(answers)} answers were imported")
+
+
+def _practise(client: ApiClient, answers: Sequence[SimulatedAnswer]) -> None:
+    for answer in answers:
+        task = client.create(answer.subject, answer.topic, answer.difficulty)
+        client.complete(task["id"], bool(answer.is_correct), answer.actual_time_seconds)
+
+
+def _wait_until_idle(client: ApiClient) -> None:
+    """Until no training is under way and none is about to start."""
+    deadline = time.monotonic() + _TRAINING_SECONDS
+    while time.monotonic() < deadline:
+        status = client.status()
+        if status["last_error"]:
+            raise SceneError(f"the training failed: {status['last_error']}")
+        if status["training"] == "idle" and status["model_version"]:
+            return
+        time.sleep(_LOOK_SECONDS)
+    raise SceneError(f"no training ended in {_TRAINING_SECONDS:.0f} s")

@@ -1,0 +1,142 @@
+"""Pictures of every page: ``make screenshots`` or ``python -m lab.screenshots``.
+
+Starts a stack of its own, photographs the pages while they are empty, lets some weeks of practice happen
+(:mod:`lab.scenes`), and photographs them again: wide, on a phone, and in the dark. The PNGs go to
+``build/screenshots``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from lab import scenes
+from lab.scenes import Person, Scene, SceneError
+from ops.client import ApiError
+from ops.imports.file import UnusableFileError
+from ops.local_stack import temporary_stack
+from ops.stack import NoStackError
+
+OUTPUT = Path("build/screenshots")
+PAGES = ("dashboard", "dashboard/tasks", "dashboard/analytics")
+MODELS = "dashboard/models"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+_HIGHEST = 4_200
+_PATIENCE_MS = 30_000
+
+
+class NoBrowserError(Exception):
+    """There is no Chromium on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a page is looked at."""
+
+    name: str
+    width: int
+    height: int
+    scheme: str = "light"
+
+
+DESKTOP, PHONE, DARK = Look("desktop", 1200, 800), Look("phone", 390, 844), Look("dark", 1200, 800, "dark")
+
+
+def main() -> int:
+    """Take all pictures; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m lab.screenshots", description="Take pictures of every page.")
+    parser.add_argument("--file", type=Path, help="take the answers from this CSV file instead of simulating them")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help=f"where the PNGs go (default: {OUTPUT})")
+    options = parser.parse_args()
+    try:
+        answers = scenes.answers_of(options.file)
+        options.output.mkdir(parents=True, exist_ok=True)
+        with temporary_stack() as stack, _chromium() as browser:
+            people = scenes.people(stack)
+            camera = Camera(browser, people, options.output)
+            camera.take_empty()
+            scenes.fill(people, answers)
+            camera.take_full()
+    except (NoStackError, NoBrowserError, SceneError, UnusableFileError, ApiError) as error:
+        print(f"No screenshots: {error}", file=sys.stderr)
+        return 1
+    print(f"{camera.taken} pictures are in {options.output}")
+    return 0
+
+
+@contextmanager
+def _chromium() -> Iterator[Browser]:
+    path = next((found for found in map(shutil.which, BROWSERS) if found), None)
+    if path is None:
+        raise NoBrowserError("install Chromium first (`make chromium`)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Camera:
+    """Takes pictures of the pages of one scene."""
+
+    def __init__(self, browser: Browser, people: Scene, output: Path) -> None:
+        self._browser, self._people, self._output = browser, people, output
+        self.taken = 0
+
+    def take_empty(self) -> None:
+        """The pages before anybody did anything."""
+        for page in PAGES:
+            self._take(page, self._people.newcomer, DESKTOP, "empty")
+        self._take("dashboard/analytics", self._people.newcomer, PHONE, "empty-phone")
+        self._take(MODELS, self._people.admin, DESKTOP, "empty")
+
+    def take_full(self) -> None:
+        """The pages after some weeks."""
+        for look in (DESKTOP, PHONE, DARK):
+            self._take("login", None, look)
+            self._take("docs", self._people.student, look)
+            for page in PAGES:
+                self._take(page, self._people.student, look)
+            self._take(MODELS, self._people.admin, look)
+        self._take(MODELS, self._people.newcomer, DESKTOP, "refused")
+
+    def _take(self, path: str, person: Person | None, look: Look, name: str = "") -> None:
+        context = self._browser.new_context(
+            viewport={"width": look.width, "height": look.height},
+            color_scheme="dark" if look.scheme == "dark" else "light",
+            reduced_motion="reduce",
+            locale="en-GB",
+        )
+        if person is not None:
+            context.add_init_script(f"localStorage.setItem('studysmart:/:token', '{person.token}')")
+        page = context.new_page()
+        page.goto(f"{self._people.stack.url.rstrip('/')}/{path}")
+        page.mouse.move(1, 1)  # a sign of a reader, for which the page of the API waits
+        _settle(page)
+        file = f"{path.rpartition('/')[2]}-{name or look.name}.png"
+        # What is far below the window is not drawn at all, so the window becomes as high as the page.
+        height = int(page.evaluate("document.documentElement.scrollHeight"))
+        page.set_viewport_size({"width": look.width, "height": max(look.height, min(height, _HIGHEST))})
+        _settle(page)
+        page.screenshot(path=self._output / file)
+        context.close()
+        self.taken += 1
+        print(file, flush=True)
+
+
+def _settle(page: Page) -> None:
+    """Wait until nothing is being loaded and what was drawn is on the screen."""
+    page.wait_for_load_state("networkidle")
+    expect(page.locator("main [aria-busy=true], main .pending")).to_have_count(0, timeout=_PATIENCE_MS)
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

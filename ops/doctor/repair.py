@@ -1,0 +1,56 @@
+"""What ``studysmart doctor --repair`` does: only what loses nothing. Tasks and whole models are never deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from chalicelib.domain.training import TrainingRequest
+from chalicelib.services import models, training
+from ops.doctor import findings as kinds
+from ops.doctor.checks import Doctor
+from ops.doctor.findings import Finding
+
+_OF_STUDENTS = (kinds.STATE_DIFFERS, kinds.ANSWERS_MISCOUNTED, kinds.ANSWERS_MISNUMBERED)
+_OF_REQUESTS = (kinds.REQUEST_UNSENT, kinds.REQUEST_IDLE, kinds.LEASE_EXPIRED)
+
+
+def repair(doctor: Doctor, findings: Iterable[Finding], now: datetime) -> Iterator[str]:
+    """Mend what can be mended; gives a line for each thing done. Every step may be taken again."""
+    found = list(findings)
+    for user_id in dict.fromkeys(finding.about["user_id"] for finding in found if finding.kind in _OF_STUDENTS):
+        doctor.store.rebuild(user_id)
+        yield f"student {user_id}: state rebuilt from the completed tasks"
+    if any(finding.kind == kinds.TOTAL_DIFFERS for finding in found):
+        cohort = doctor.container.settings.cohort
+        yield f"cohort {cohort}: n_samples_total set to {doctor.store.set_total(cohort)}"
+    for cohort in (str(finding.about["cohort"]) for finding in found if finding.kind == kinds.VERSION_DIFFERS):
+        version = models.announce(doctor.container.registry, doctor.container.tracker, cohort)
+        yield f"cohort {cohort}: the tracker names {version} now"
+    if any(finding.kind in _OF_REQUESTS for finding in found):
+        sent = training.sweep(doctor.container.tracker, doctor.container.queue)
+        yield f"swept: {len(sent)} training requests sent again"
+    if any(finding.kind == kinds.VERSION_INCOMPLETE for finding in found):
+        yield from _delete_remains(doctor, now)
+    if any(finding.kind == kinds.DEAD_LETTERS for finding in found):
+        yield from _delete_dead_letters(doctor)
+
+
+def _delete_remains(doctor: Doctor, now: datetime) -> Iterator[str]:
+    for remains in doctor.old_remains(doctor.store.trackers()[0], now):
+        if doctor.files.delete_remains(remains):
+            yield f"version {remains.version} of cohort {remains.cohort}: {len(remains.files)} files deleted"
+
+
+def _delete_dead_letters(doctor: Doctor) -> Iterator[str]:
+    """Delete dead letters whose request is over: the tracker's ``last_error`` has said why, and nothing waits for them.
+
+    What is no request, or is still live, stays for a person to look at.
+    """
+    dead = doctor.queue.dead_letters()
+    live = {tracker.request_id for tracker in doctor.store.trackers()[0]}
+    while dead is not None and (delivery := dead.receive(0)) is not None:
+        request: TrainingRequest | None = delivery.request
+        if request is not None and request.request_id not in live:
+            dead.delete(delivery)
+            yield f"dead letter of request {request.request_id} ({request.requested_at:%Y-%m-%d %H:%M} UTC) deleted"

@@ -1,0 +1,76 @@
+"""``studysmart import``: progress on standard error, the summary on standard output.
+
+Exit status 0 when every row was good, 1 when some were not (the good ones are in), 2 when the file is unusable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from chalicelib.wiring import Container
+from ops.imports.file import UnusableFileError
+from ops.imports.importer import ImportReport, import_file
+
+_QUIET_SECONDS = 5.0
+"""Between lines of progress where standard error is no terminal."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("file", type=Path, metavar="FILE.csv[.gz]", help="with columns user_id, topic, is_correct")
+    parser.add_argument(
+        "--max-faults", type=int, default=20, metavar="N", help="faults to print (default 20; all are counted)"
+    )
+    parser.epilog = (
+        "Optional columns: subject, difficulty (easy to expert, or 1 to 4), actual_time_seconds, completed_at "
+        "(ISO 8601), position (order within the user). Answers that are there already are not added again."
+    )
+
+
+def run(container: Container, options: argparse.Namespace) -> int:
+    """Import a file into the container's database."""
+    cohort = container.settings.cohort
+    try:
+        report = import_file(container.engine, cohort, options.file, datetime.now(UTC), _progress())
+    except UnusableFileError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    for fault in report.faults[: options.max_faults]:
+        print(fault, file=sys.stderr)
+    print(summary(report))
+    return 1 if report.bad else 0
+
+
+def summary(report: ImportReport) -> str:
+    """What was imported, in one line."""
+    text = (
+        f"{report.read:,} rows read, {report.added:,} answers added, {report.already_there:,} were there already, "
+        f"{report.new_users:,} new users"
+    )
+    if report.bad:
+        text += f", {report.bad:,} bad rows left out"
+    return f"{text} ({report.seconds:.1f} s, {report.rows_per_second:,.0f} rows/s)"
+
+
+def _progress() -> Callable[[ImportReport], None]:
+    """Shows progress: over and over on one line of a terminal, elsewhere now and then on a line of its own."""
+    terminal = sys.stderr.isatty()
+    shown = time.monotonic()
+
+    def show(report: ImportReport) -> None:
+        nonlocal shown
+        text = f"{report.read:,} rows read, {report.processed:,} of {report.good:,} answers taken over"
+        if terminal:
+            print(f"\r{text}", end="", flush=True, file=sys.stderr)
+        elif time.monotonic() - shown >= _QUIET_SECONDS:
+            shown = time.monotonic()
+            print(text, flush=True, file=sys.stderr)
+
+    return show

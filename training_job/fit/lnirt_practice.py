@@ -1,0 +1,200 @@
+"""Practice effects and student x topic offsets of LNIRT, fitted to predictions one answer ahead.
+
+Students who practise a topic long are those who find it hard, so a regression on all answers would call practice
+harmful. Here each answer is predicted from that student's earlier answers, as when serving, and the shift and slope
+on log(1 + attempts) are fitted to what that prediction leaves unexplained: first for all topics together, then per
+topic, shrunk towards the common values. The offsets' variance is the best of a few candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters, TimeParameters, TimePrior, sigmoid
+from chalicelib.features.inputs import success_priors, time_priors
+from chalicelib.features.population import nothing_known
+from chalicelib.features.summary import Summaries
+from training_job.history.answers import AnswerTable
+from training_job.history.summaries import summarise_history, topic_codes, user_chunks
+
+MAX_FITTED = 150_000
+"""Answers used for these few parameters; more would not change them."""
+
+OFFSET_LOG_SD = 0.7
+"""Prior spread of the logarithm of the offsets' variance, around the middle candidate."""
+
+NORMAL_80 = 1.2816
+"""Half of the interval that holds 80 % of a standard normal."""
+
+ROUNDS = 4
+NUDGE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class PracticePrior:
+    """Priors of (shift, slope): common values (2,), their spread, and the topics' spread around them."""
+
+    centre: FloatArray
+    common_sd: FloatArray
+    topic_sd: FloatArray
+    offset_variances: tuple[float, ...]
+
+
+SUCCESS_PRACTICE = PracticePrior(
+    np.array([0.0, 0.1]), np.array([0.2, 0.1]), np.array([0.25, 0.15]), (0.05, 0.12, 0.25, 0.5, 0.9)
+)
+TIME_PRACTICE = PracticePrior(
+    np.array([0.0, -0.05]), np.array([0.1, 0.05]), np.array([0.1, 0.05]), (0.002, 0.01, 0.03, 0.08, 0.2)
+)
+
+Predict = Callable[[FloatArray, float], FloatArray]
+"""Predictions (N,) for practice effects (T+1, 2) and an offsets' variance."""
+
+Error = Callable[[FloatArray], tuple[float, FloatArray, FloatArray]]
+"""Total loss of predictions, its negative derivative by each, and the curvature."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    topic: IntArray
+    n_topics: int
+    predict: Predict
+    error: Error
+    prior: PracticePrior
+
+    def spread(self, common: FloatArray) -> FloatArray:
+        """The same effects for every topic."""
+        return np.tile(common, (self.n_topics + 1, 1))
+
+
+def fit_success_practice(model: LnirtParameters, table: AnswerTable) -> LnirtParameters:
+    """The model with its practice effects and the variance of its offsets on correctness."""
+    table = _sampled(table)
+    past = _past(model, table)
+    right = table.is_correct.astype(np.float64)
+
+    def predict(practice: FloatArray, variance: float) -> FloatArray:
+        trial = replace(model, practice=practice, offset_variance=variance)
+        return np.concatenate([success_priors(part, trial).logit for part in past])
+
+    def error(logit: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+        p = sigmoid(logit)
+        return float((np.logaddexp(0.0, logit) - right * logit).sum()), right - p, p * (1 - p)
+
+    topic = np.concatenate([part.topic for part in past])
+    practice, variance = _solve(_Problem(topic, len(model.topics), predict, error, SUCCESS_PRACTICE))
+    return replace(model, practice=practice, offset_variance=variance)
+
+
+def fit_time_practice(model: LnirtParameters, time: TimeParameters | None, table: AnswerTable) -> LnirtParameters:
+    """The model with ``time`` and its practice effects, offsets and interval; without time when that is None."""
+    if time is None:
+        return model
+    table = _sampled(table)
+    past = _past(replace(model, time=time), table)
+    timed, logs = table.timed.astype(np.float64), table.log_seconds
+    scale = float(time.residual_variance[-1])
+
+    def trial(practice: FloatArray, variance: float) -> LnirtParameters:
+        return replace(model, time=replace(time, practice=practice, offset_variance=variance))
+
+    def predict(practice: FloatArray, variance: float) -> FloatArray:
+        return np.concatenate([prior.log_seconds for prior in _time_priors(past, trial(practice, variance))])
+
+    def error(expected: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+        residual = timed * (logs - expected)
+        return float((residual**2).sum() / (2 * scale)), residual / scale, timed / scale
+
+    topic = np.concatenate([part.topic for part in past])
+    practice, variance = _solve(_Problem(topic, len(model.topics), predict, error, TIME_PRACTICE))
+    priors = _time_priors(past, trial(practice, variance))
+    spread = np.sqrt(np.concatenate([prior.variance for prior in priors]))
+    standardised = (logs - np.concatenate([prior.log_seconds for prior in priors])) / spread
+    low, high = interval_quantiles(standardised[table.timed])
+    fitted = replace(time, practice=practice, offset_variance=variance, low=low, high=high)
+    return replace(model, time=fitted)
+
+
+def interval_quantiles(standardised: FloatArray) -> tuple[float, float]:
+    """The 10 % and 90 % quantiles of standardised residuals, leaning on the normal's while there are few."""
+    if not len(standardised):
+        return -NORMAL_80, NORMAL_80
+    trust = len(standardised) / (len(standardised) + 50.0)
+    low, high = trust * np.quantile(standardised, [0.1, 0.9]) + (1 - trust) * np.array([-NORMAL_80, NORMAL_80])
+    return float(min(low, -0.1)), float(max(high, 0.1))
+
+
+def _time_priors(past: Sequence[Summaries], model: LnirtParameters) -> list[TimePrior]:
+    return [prior for part in past if (prior := time_priors(part, model)) is not None]
+
+
+def _past(model: LnirtParameters, table: AnswerTable) -> list[Summaries]:
+    codes, population = topic_codes(table.topics, model), nothing_known(len(model.topics))
+    return [summarise_history(table, rows, model, codes, population) for rows in user_chunks(table)]
+
+
+def _sampled(table: AnswerTable) -> AnswerTable:
+    """The table, or whole students of it drawn at random where it is very long."""
+    if len(table) <= MAX_FITTED:
+        return table
+    users = np.unique(table.user)
+    kept = np.random.default_rng(0).random(len(users)) < MAX_FITTED / len(table)
+    kept[0] |= not kept.any()
+    return table.select(np.isin(table.user, users[kept]))
+
+
+def _solve(problem: _Problem) -> tuple[FloatArray, float]:
+    """Practice effects (T+1, 2) and the offsets' variance."""
+    candidates = problem.prior.offset_variances
+    middle = candidates[len(candidates) // 2]
+    trials: list[tuple[float, float, FloatArray]] = []
+    for variance in candidates:
+        common = _common(problem, variance, rounds=2)
+        loss, _, _ = problem.error(problem.predict(problem.spread(common), variance))
+        trials.append((loss + 0.5 * (float(np.log(variance / middle)) / OFFSET_LOG_SD) ** 2, variance, common))
+    _, variance, common = min(trials, key=lambda trial: trial[0])
+    common = _common(problem, variance, rounds=2, start=common)
+    practice = problem.spread(common)
+    for _ in range(ROUNDS):
+        practice = _topic_step(problem, practice, common, variance)
+    return practice, variance
+
+
+def _slopes(problem: _Problem, practice: FloatArray, variance: float) -> tuple[FloatArray, FloatArray]:
+    """Predictions (N,), and their derivatives by shift and slope (N, 2)."""
+    base = problem.predict(practice, variance)
+    nudged = [problem.predict(practice + nudge, variance) for nudge in np.eye(2) * NUDGE]
+    return base, (np.stack(nudged, axis=1) - base[:, None]) / NUDGE
+
+
+def _common(problem: _Problem, variance: float, rounds: int, start: FloatArray | None = None) -> FloatArray:
+    """Shift and slope common to all topics, by Newton's method. Shape (2,)."""
+    centre, precision = problem.prior.centre, np.diag(1.0 / problem.prior.common_sd**2)
+    common = centre if start is None else start
+    for _ in range(rounds):
+        predicted, slopes = _slopes(problem, problem.spread(common), variance)
+        _, score, weight = problem.error(predicted)
+        normal = slopes.T @ (weight[:, None] * slopes) + precision
+        common = common + np.clip(np.linalg.solve(normal, slopes.T @ score - precision @ (common - centre)), -1.0, 1.0)
+    return common
+
+
+def _topic_step(problem: _Problem, practice: FloatArray, common: FloatArray, variance: float) -> FloatArray:
+    """One Newton step of every topic's shift and slope, shrunk towards the common ones."""
+    predicted, slopes = _slopes(problem, practice, variance)
+    _, score, weight = problem.error(predicted)
+    size, precision = len(practice), np.diag(1.0 / problem.prior.topic_sd**2)
+    normal, target = np.empty((size, 2, 2)), np.empty((size, 2))
+    for i in range(2):
+        target[:, i] = np.bincount(problem.topic, weights=score * slopes[:, i], minlength=size)
+        for j in range(2):
+            products = weight * slopes[:, i] * slopes[:, j]
+            normal[:, i, j] = np.bincount(problem.topic, weights=products, minlength=size)
+    target -= (practice - common) @ precision
+    step = np.linalg.solve(normal + precision, target[..., None])[..., 0]
+    stepped: FloatArray = practice + np.clip(step, -1.0, 1.0)
+    stepped[-1] = common
+    return stepped

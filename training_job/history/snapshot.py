@@ -1,0 +1,75 @@
+"""All completed tasks as a table of numpy columns, read in one snapshot: what a training learns from."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, Engine, text
+
+from chalicelib.storage.database import transaction
+from training_job.history.answers import AnswerTable, time_order
+
+_CODES = """
+    WITH students AS (
+        SELECT user_id, row_number() OVER (ORDER BY user_id) - 1 AS code
+        FROM (SELECT DISTINCT user_id FROM practice_tasks WHERE completed) AS named
+    ), topics AS (
+        SELECT topic_key, row_number() OVER (ORDER BY topic_key) - 1 AS code
+        FROM (SELECT DISTINCT topic_key FROM practice_tasks WHERE completed) AS named
+    )
+"""
+
+_ANSWERS = f"""
+    COPY ({_CODES}
+        SELECT s.code, t.code, p.answer_index, p.difficulty_numeric, p.is_correct::int,
+               coalesce(p.actual_time_seconds, 'NaN'), coalesce(extract(epoch FROM p.completed_at)::float8, 'NaN')
+        FROM practice_tasks p JOIN students s USING (user_id) JOIN topics t USING (topic_key)
+        WHERE p.completed
+    ) TO STDOUT (FORMAT csv)
+"""
+
+_USER_NAMES = f"{_CODES} SELECT user_id FROM students ORDER BY code"
+_TOPIC_NAMES = f"{_CODES} SELECT topic_key FROM topics ORDER BY code"
+
+_COUNTER = text("SELECT n_samples_since_training FROM embedding_model_tracker WHERE cohort = :cohort")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All answers at one moment, and the counter towards the next training at that same moment."""
+
+    table: AnswerTable
+    counter: int
+
+
+def read_snapshot(engine: Engine, cohort: str) -> Snapshot:
+    """Read the answers and the counter in one read-only snapshot."""
+    return transaction(engine, lambda connection: _read(connection, cohort))
+
+
+def _read(connection: Connection, cohort: str) -> Snapshot:
+    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    counter = connection.execute(_COUNTER, {"cohort": cohort}).scalar_one_or_none() or 0
+    users = [name for (name,) in connection.exec_driver_sql(_USER_NAMES)]
+    topics = [name for (name,) in connection.exec_driver_sql(_TOPIC_NAMES)]
+    buffer = io.BytesIO()
+    driver: Any = connection.connection.dbapi_connection
+    driver.cursor().execute(_ANSWERS, stream=buffer)
+    buffer.seek(0)
+    columns = np.loadtxt(buffer, delimiter=",", ndmin=2) if buffer.getbuffer().nbytes else np.empty((0, 7))
+    user, topic, index, difficulty, correct, seconds, at = columns.T
+    table = AnswerTable.from_columns(
+        user=user,
+        user_ids=users,
+        topic=topic,
+        topics=topics,
+        difficulty=difficulty,
+        is_correct=correct,
+        seconds=seconds,
+        at=at,
+        order=time_order(user, index, at),
+    )
+    return Snapshot(table, counter)
