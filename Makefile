@@ -30,7 +30,7 @@ run: $(installed) ## Start everything on this machine (PORT=4008 STATE_DIR=.loca
 
 test: $(installed) chromium ## Run the whole test suite and print the coverage of each area
 	@$(py) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= $(ARGS)
-	@$(py) -m tests.coverage_by_area
+	@$(py) -m tests.support.coverage_by_area
 
 check: $(installed) ## Format, lint, types and the fast tests, the layer rule among them
 	@$(py) -m ruff format --check .

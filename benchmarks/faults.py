@@ -1,8 +1,8 @@
 """Each fault of ``tests/faults`` on real PostgreSQL and moto, and what was lost or happened twice in all of them.
 
 The scenarios are those of the tests, run by pytest in this process. Each keeps a ledger of what the API acknowledged
-and compares it with what is stored when the fault is over (:mod:`tests.faults.ledger`); the figures here are the sums,
-also of scenarios that failed.
+and compares it with what is stored when the fault is over (:mod:`tests.support.faults.ledger`); the figures
+here are the sums, also of scenarios that failed.
 """
 
 from __future__ import annotations

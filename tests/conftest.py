@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,9 @@ import pytest
 from infra.local import postgres
 from infra.local.aws import resources
 from infra.local.processes import child_command
+from tests.support.servers import FAST_SETTINGS, TEMPLATE_DATABASE
+from tests.support.waiting import SayAtEnd, wait_for
 
-TEMPLATE_DATABASE = "studysmart_template"
-# Nothing in a test outlives a crash of the machine, so no test waits for the disk.
-FAST_SETTINGS = ("fsync=off", "full_page_writes=off", "max_connections=200")
-
-SayAtEnd = Callable[[str], None]
 _AT_END = "said at the end"
 
 
@@ -108,14 +104,6 @@ def aws(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]
 def environment(database_url: str, aws: Mapping[str, str]) -> dict[str, str]:
     """What :func:`chalicelib.config.settings_from` reads, for a database and resources of the test's own."""
     return {**aws, "DATABASE_URL": database_url, "LOG_FORMAT": "text"}
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60.0, what: str = "the condition") -> None:
-    """Poll until the condition holds; fails the test when the time is up."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come true within {seconds:.0f} seconds"
-        time.sleep(0.05)
 
 
 @pytest.fixture

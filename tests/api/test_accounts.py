@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.conftest import PASSWORD, TASK, Api, World, sign_up
+from tests.support.api import PASSWORD, TASK, Api, World, sign_up
 
 USER_FIELDS = {"id", "email", "full_name", "email_verified", "profile_completed"}
 

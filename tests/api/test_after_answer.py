@@ -9,10 +9,8 @@ import httpx
 from chalicelib import wiring
 from chalicelib.domain.training import TrainingRequest
 from infra.local.after_answer import AfterAnswer
-from tests.api.conftest import World, serving, sign_up
-from tests.api.test_completion import DONE
-from tests.api.test_tasks import create
-from tests.fakes.services import MemoryQueue
+from tests.support.api import DONE, World, create, serving, sign_up
+from tests.support.fakes.services import MemoryQueue
 
 
 class PatientQueue(MemoryQueue):

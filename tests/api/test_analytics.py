@@ -6,8 +6,8 @@ import pytest
 
 from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import Difficulty, NewTask
-from tests.api.conftest import TASK, Api, World
-from tests.fakes.database import MemoryTaskStore
+from tests.support.api import TASK, Api, World
+from tests.support.fakes.database import MemoryTaskStore
 
 
 def finish(api: Api, correct: bool, seconds: int, topic: str = "Fractions") -> None:

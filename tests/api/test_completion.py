@@ -7,10 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.conftest import Api, World
-from tests.api.test_tasks import TASK_FIELDS, create
-
-DONE = {"is_correct": True, "actual_time_seconds": 42}
+from tests.support.api import DONE, TASK_FIELDS, Api, World, create
 
 
 def complete(api: Api, **result: Any) -> Any:

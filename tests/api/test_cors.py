@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.api.responses import cors_headers
-from tests.api.conftest import ORIGINS, TASK, Api, World
+from tests.support.api import ORIGINS, TASK, Api, World
 
 FOREIGN = "https://elsewhere.example"
 

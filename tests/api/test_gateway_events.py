@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from app import app
-from tests.api.conftest import ORIGINS, TASK, Api, World
-from tests.api.test_tasks import create
+from tests.support.api import ORIGINS, TASK, Api, World, create
 
 
 def invoke(method: str, resource: str, path: str, **more: Any) -> dict[str, Any]:

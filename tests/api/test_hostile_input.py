@@ -15,7 +15,7 @@ from chalicelib.storage.database import connect
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.storage.user_store import PostgresUserStore
-from tests.api.conftest import TASK, Api, World, sign_up
+from tests.support.api import TASK, Api, World, sign_up
 
 pytestmark = pytest.mark.slow
 

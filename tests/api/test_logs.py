@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from chalicelib import logs
-from tests.api.conftest import PASSWORD, TASK, Api, World
+from tests.support.api import PASSWORD, TASK, Api, World
 
 
 @pytest.fixture

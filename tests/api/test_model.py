@@ -7,8 +7,8 @@ import math
 import pytest
 
 from chalicelib.services.models import successor
-from tests.api.conftest import TASK, Api, World
-from tests.unit.archives import version_files
+from tests.support.api import TASK, Api, World
+from tests.support.archives import version_files
 
 
 def test_the_status_has_every_field(student: Api) -> None:

@@ -16,7 +16,7 @@ import pytest
 from chalicelib import wiring
 from chalicelib.config import settings_from
 from chalicelib.wiring import Container
-from tests.api.conftest import ORIGINS, PASSWORD, TASK, World, serving
+from tests.support.api import ORIGINS, PASSWORD, TASK, World, serving
 
 
 @dataclass

@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 
 from chalicelib.api import pages
-from tests.api.conftest import Api, World
+from tests.support.api import Api, World
 
 PATHS = ["/login", "/dashboard", "/dashboard/tasks", "/dashboard/analytics", "/dashboard/models", "/docs"]
 STAGE = "https://abc.execute-api.eu-central-1.amazonaws.com/prod"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.domain.training import Champion
-from tests.api.conftest import TASK, Api, World
-from tests.unit.archives import version_files
+from tests.support.api import TASK, Api, World
+from tests.support.archives import version_files
 
 FIELDS = {
     "subject",

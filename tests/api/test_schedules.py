@@ -6,7 +6,7 @@ from chalice.test import Client
 
 from app import app
 from chalicelib.services.models import successor
-from tests.api.conftest import World
+from tests.support.api import World
 
 
 def test_the_schedule_deletes_versions_beyond_the_retention(world: World) -> None:

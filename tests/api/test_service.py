@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.api.conftest import Api, World
+from tests.support.api import Api, World
 
 
 def test_the_root_answers_exactly_the_welcome(anyone: Api) -> None:

@@ -4,45 +4,11 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from tests.api.conftest import TASK, Api, World
-
-TASK_FIELDS = [
-    "id",
-    "user_id",
-    "subject",
-    "topic",
-    "difficulty",
-    "difficulty_numeric",
-    "task_content",
-    "solution_content",
-    "answer_content",
-    "estimated_time_minutes",
-    "actual_time_seconds",
-    "completed",
-    "completed_at",
-    "is_correct",
-    "study_session_id",
-    "predicted_correct",
-    "predicted_time_seconds",
-    "predicted_time_low",
-    "predicted_time_high",
-    "prediction_source",
-    "model_version",
-    "lnirt_model_version",
-    "created_at",
-    "updated_at",
-]
-
-
-def create(api: Api, **fields: Any) -> dict[str, Any]:
-    answer = api.post("/practice-tasks", {**TASK, **fields})
-    assert answer.status == 201, answer.body
-    return answer.json  # type: ignore[no-any-return]
+from tests.support.api import TASK, TASK_FIELDS, Api, World, create
 
 
 def test_a_new_task_has_every_field_and_a_prediction(student: Api) -> None:

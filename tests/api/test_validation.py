@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chalicelib.api import validation
 from chalicelib.api.schemas import TaskBody, TaskPatch
 from chalicelib.domain.errors import InvalidInputError
-from tests.api.conftest import TASK, Api
+from tests.support.api import TASK, Api
 
 
 def faults(api: Api, body: Any) -> set[tuple[str, str]]:

@@ -16,8 +16,8 @@ from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.storage.user_store import PostgresUserStore
-from tests.fakes.database import MemoryDatabase, MemoryTaskStore, MemoryTracker, MemoryUserStore
-from tests.fakes.services import MemoryRegistry
+from tests.support.fakes.database import MemoryDatabase, MemoryTaskStore, MemoryTracker, MemoryUserStore
+from tests.support.fakes.services import MemoryRegistry
 
 
 @dataclass

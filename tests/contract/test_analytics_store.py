@@ -19,8 +19,8 @@ from chalicelib.services.analytics import AnalyticsStore
 from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.database import connect
 from chalicelib.storage.task_store import PostgresTaskStore
-from tests.fakes.analytics import MemoryAnalyticsStore
-from tests.fakes.database import MemoryDatabase, MemoryTaskStore
+from tests.support.fakes.analytics import MemoryAnalyticsStore
+from tests.support.fakes.database import MemoryDatabase, MemoryTaskStore
 
 ADA = "ada"
 

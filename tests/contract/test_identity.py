@@ -20,7 +20,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.ports import Identity
 from chalicelib.storage.identity import CognitoIdentity
-from tests.fakes.services import MemoryIdentity
+from tests.support.fakes.services import MemoryIdentity
 
 PASSWORD = "correct horse"
 

@@ -54,7 +54,7 @@ _FILL = (
 @pytest.fixture(scope="module")
 def engine(postgres_server: Any) -> Iterator[Engine]:
     from infra.local import postgres
-    from tests.conftest import TEMPLATE_DATABASE
+    from tests.support.servers import TEMPLATE_DATABASE
 
     postgres.create_database(postgres_server, "plans", TEMPLATE_DATABASE)
     engine = connect(postgres_server.url("plans"), pool_size=2)

@@ -16,8 +16,8 @@ from chalicelib.services.recommendations import RecommendationStore
 from chalicelib.storage.database import connect
 from chalicelib.storage.recommendation_store import PostgresRecommendationStore
 from chalicelib.storage.task_store import PostgresTaskStore
-from tests.fakes.database import MemoryDatabase, MemoryTaskStore
-from tests.fakes.recommendations import MemoryRecommendationStore
+from tests.support.fakes.database import MemoryDatabase, MemoryTaskStore
+from tests.support.fakes.recommendations import MemoryRecommendationStore
 
 ADA = "ada"
 

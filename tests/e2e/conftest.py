@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from tests.api.conftest import PASSWORD, url, world
+from tests.api.conftest import url, world
+from tests.support.api import PASSWORD
 
 __all__ = ["url", "world"]
 

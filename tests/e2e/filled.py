@@ -8,10 +8,10 @@ from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.services.models import successor
-from tests.api.conftest import PASSWORD, World
-from tests.conftest import wait_for
-from tests.fakes.database import MemoryTaskStore
-from tests.unit.archives import version_files
+from tests.support.api import PASSWORD, World
+from tests.support.archives import version_files
+from tests.support.fakes.database import MemoryTaskStore
+from tests.support.waiting import wait_for
 
 from .conftest import PATIENCE_MS, Visit
 

@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, expect
 
-from tests.api.conftest import World
+from tests.support.api import World
 
 from .conftest import Visit
 from .filled import V1, practised, published, settled, sign_in_as_admin

@@ -7,7 +7,7 @@ import time
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.api.conftest import World
+from tests.support.api import World
 
 from .conftest import PATIENCE_MS, Visit
 from .filled import ODD_TOPIC, fits_its_width, practised, settled

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Locator, Route, expect
 
-from tests.api.conftest import PASSWORD
+from tests.support.api import PASSWORD
 
 from .conftest import Visit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.api.conftest import PASSWORD, World
+from tests.support.api import PASSWORD, World
 
 from .conftest import Visit
 from .filled import ADMIN, V1, V2, V3, fits_its_width, practised, published, settled, sign_in_as_admin

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.api.conftest import World
+from tests.support.api import World
 
 from .conftest import Visit
 

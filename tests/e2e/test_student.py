@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 from playwright.sync_api import Route, expect
 
-from tests.api.conftest import World
+from tests.support.api import World
 
 from .conftest import Visit
 from .filled import fits_its_width

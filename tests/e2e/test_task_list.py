@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Request, Route, expect
 
-from tests.api.conftest import World
-from tests.conftest import wait_for
+from tests.support.api import World
+from tests.support.waiting import wait_for
 
 from .conftest import Visit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.api.conftest import PASSWORD, World
+from tests.support.api import PASSWORD, World
 
 from .conftest import Visit
 

@@ -12,9 +12,10 @@ import pytest
 from infra.local import postgres
 from infra.local.aws import resources
 from migrations import upgrade
-from tests.conftest import FAST_SETTINGS, TEMPLATE_DATABASE
-from tests.faults.processes import Nursery
-from tests.faults.world import World
+from tests.support.faults.databases import start
+from tests.support.faults.processes import Nursery
+from tests.support.faults.world import World
+from tests.support.servers import TEMPLATE_DATABASE
 
 VISIBILITY_SECONDS = "5"
 """The template's least: what a worker that died at once had received comes again after it."""
@@ -96,29 +97,6 @@ def fragile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgre
     upgrade(server.url(TEMPLATE_DATABASE))
     yield server
     postgres.stop(server)
-
-
-def start(server: postgres.Postgres) -> None:
-    with (server.data.parent / "log").open("ab") as output:
-        postgres.start(server, FAST_SETTINGS, output)
-    postgres.wait_until_ready(server)
-
-
-def kill(server: postgres.Postgres) -> None:
-    """End the server and its sessions as a power cut would."""
-    assert server.process is not None
-    main = psutil.Process(server.process.pid)
-    main.suspend()  # so that it begins no session that would survive it, and keep its memory from the next server
-    processes = [main, *main.children(recursive=True)]
-    for process in processes:
-        process.kill()
-    server.process.wait()
-    psutil.wait_procs(processes, timeout=30)
-
-
-def kill_and_restart(server: postgres.Postgres) -> None:
-    kill(server)
-    start(server)
 
 
 @pytest.fixture

@@ -20,9 +20,10 @@ from chalicelib.domain.tasks import Difficulty
 from chalicelib.storage.database import connect
 from infra.local import postgres
 from ops.imports.importer import import_file
-from tests.conftest import TEMPLATE_DATABASE, wait_for
-from tests.faults.conftest import kill, kill_and_restart, start
-from tests.faults.world import MARKS, TASK, World
+from tests.support.faults.databases import kill, kill_and_restart, start
+from tests.support.faults.world import MARKS, TASK, World
+from tests.support.servers import TEMPLATE_DATABASE
+from tests.support.waiting import wait_for
 
 pytestmark = MARKS
 

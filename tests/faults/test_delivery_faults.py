@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.conftest import wait_for
-from tests.faults.world import MARKS, World
+from tests.support.faults.world import MARKS, World
+from tests.support.waiting import wait_for
 
 pytestmark = MARKS
 

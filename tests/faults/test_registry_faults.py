@@ -8,8 +8,8 @@ import pytest
 
 from chalicelib.services import models
 from chalicelib.services.champion import RETRY_SECONDS
-from tests.conftest import wait_for
-from tests.faults.world import MARKS, World
+from tests.support.faults.world import MARKS, World
+from tests.support.waiting import wait_for
 
 pytestmark = MARKS
 

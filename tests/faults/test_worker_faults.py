@@ -8,10 +8,10 @@ import psutil
 import pytest
 
 from infra.local import postgres
-from tests.conftest import wait_for
-from tests.faults.conftest import kill_and_restart
-from tests.faults.rules import Rule
-from tests.faults.world import MARKS, World
+from tests.support.faults.databases import kill_and_restart
+from tests.support.faults.rules import Rule
+from tests.support.faults.world import MARKS, World
+from tests.support.waiting import wait_for
 
 pytestmark = MARKS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stacks import RunningStack, alive, end, start
+from tests.support.stacks import RunningStack, alive, end, start
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ from ops.backup.files import Backup
 from ops.backup.restore import restore
 from ops.backup.store import TABLES, columns_of
 from ops.doctor.checks import Doctor
-from tests.conftest import TEMPLATE_DATABASE
-from tests.unit.archives import version_files
+from tests.support.archives import version_files
+from tests.support.servers import TEMPLATE_DATABASE
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from evaluation import simulator
 from ops import cli
 from ops.local_stack import temporary_stack
 from ops.stack import Stack
-from tests.documents import DOCUMENTS, blocks
+from tests.support.documents import DOCUMENTS, blocks
 
 pytestmark = pytest.mark.slow
 

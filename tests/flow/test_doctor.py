@@ -31,8 +31,8 @@ from ops.doctor.findings import Finding
 from ops.doctor.repair import repair
 from ops.doctor.store import PostgresDoctorStore
 from ops.doctor.students import examine
-from tests.conftest import wait_for
-from tests.unit.archives import version_files
+from tests.support.archives import version_files
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 

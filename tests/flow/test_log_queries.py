@@ -16,7 +16,7 @@ from ops import cli
 from ops.client import ApiClient, ApiError
 from ops.local_stack import temporary_stack
 from ops.stack import connect
-from tests.conftest import wait_for
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -22,7 +22,7 @@ from chalicelib.services.predictions import predict_for
 from chalicelib.storage.aws import aws_client
 from chalicelib.wiring import Container, build
 from ops import cli
-from tests.unit.archives import version_files
+from tests.support.archives import version_files
 from training_job.publish import Verdict, publish
 
 pytestmark = pytest.mark.slow

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import wait_for
-from tests.stacks import RunningStack, alive, end, start
+from tests.support.stacks import RunningStack, alive, end, start
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 

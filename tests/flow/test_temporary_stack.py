@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import wait_for
-from tests.stacks import alive
+from tests.support.stacks import alive
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -30,7 +30,7 @@ from chalicelib.services.tasks import TaskChange
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.tracker import Lease, PostgresTracker
 from chalicelib.wiring import Container, build
-from tests.unit.archives import version_files
+from tests.support.archives import version_files
 from training_job.__main__ import build as build_worker
 from training_job.__main__ import poll
 from training_job.pipeline import run

@@ -19,10 +19,11 @@ from hypothesis.stateful import (
 
 from infra.local import postgres
 from infra.local.aws import resources
-from tests.conftest import TEMPLATE_DATABASE, SayAtEnd
-from tests.machine.deployment import Deployment
-from tests.machine.steps import Figures
-from tests.machine.workers import Workers
+from tests.support.machine.deployment import Deployment
+from tests.support.machine.steps import Figures
+from tests.support.machine.workers import Workers
+from tests.support.servers import TEMPLATE_DATABASE
+from tests.support.waiting import SayAtEnd
 from training_job.pipeline import Train, train_and_compare
 
 pytestmark = pytest.mark.slow

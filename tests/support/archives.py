@@ -1,0 +1,154 @@
+"""Small ``.keras`` archives and versions made without Keras, in the layout that Keras 3 writes."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import h5py
+import numpy as np
+
+from chalicelib.domain.lnirt_json import to_json
+from chalicelib.features.inputs import dense_columns, time_priors
+from chalicelib.features.pooled import PooledLayout
+from chalicelib.features.population import nothing_known
+from chalicelib.features.state import UserState
+from chalicelib.features.summary import summarise_state
+from chalicelib.prediction.vocabulary import Vocabulary
+from tests.support.models import model_of, population_of
+
+
+def _n_dense() -> int:
+    model = model_of(1)
+    past = summarise_state(UserState("", 0, ()), "topic 0", 1, None, model, nothing_known(1))
+    return dense_columns(past, model, time_priors(past, model)).shape[1]
+
+
+N_DENSE = _n_dense()
+
+
+@dataclass
+class Layer:
+    """One layer of a graph: class, name, inputs, configuration, weights."""
+
+    kind: str
+    name: str
+    inputs: Sequence[str] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    weights: Sequence[Any] = ()
+
+
+def input_layer(name: str, width: int, dtype: str = "float32") -> Layer:
+    return Layer("InputLayer", name, config={"batch_shape": [None, width], "dtype": dtype})
+
+
+def archive(layers: Sequence[Layer], output: str, *, kind: str = "Functional") -> bytes:
+    """The bytes of a ``.keras`` file with these layers."""
+    raw = io.BytesIO()
+    with h5py.File(raw, "w") as file:
+        for number, layer in enumerate(layers):
+            variables = file.create_group(f"layers/layer_{number}/vars")
+            variables.attrs["name"] = layer.name
+            for position, weight in enumerate(layer.weights):
+                array = np.asarray(weight)
+                variables[str(position)] = array.astype(np.float32) if array.dtype == np.float64 else array
+    graph = {
+        "class_name": kind,
+        "config": {
+            "layers": [
+                {
+                    "class_name": layer.kind,
+                    "name": layer.name,
+                    "config": {"name": layer.name, **layer.config},
+                    "inbound_nodes": [_call(layer.inputs)] if layer.inputs else [],
+                }
+                for layer in layers
+            ],
+            "output_layers": [output, 0, 0],
+        },
+    }
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("metadata.json", "{}")
+        file.writestr("config.json", json.dumps(graph))
+        file.writestr("model.weights.h5", raw.getvalue())
+    return packed.getvalue()
+
+
+def _call(inputs: Sequence[str]) -> dict[str, Any]:
+    tensors = [{"class_name": "__keras_tensor__", "config": {"keras_history": [name, 0, 0]}} for name in inputs]
+    return {"args": tensors if len(tensors) == 1 else [tensors], "kwargs": {}}
+
+
+def network_input_layers(n_pooled: int, n_dense: int = N_DENSE) -> list[Layer]:
+    """All inputs of a version's network."""
+    return [
+        input_layer("prior", 1),
+        input_layer("user", 1, "int32"),
+        input_layer("topic", 1, "int32"),
+        input_layer("difficulty", 1, "int32"),
+        input_layer("last", 1),
+        input_layer("state", n_dense),
+        input_layer("pooled", n_pooled),
+    ]
+
+
+def network(weight: float, n_pooled: int, n_dense: int = N_DENSE, *, bias: float = 0.0) -> bytes:
+    """prior + weight * (sum of the pooled vector) + bias: enough of a network to see that it was asked."""
+    return archive(
+        [
+            *network_input_layers(n_pooled, n_dense),
+            Layer("Dense", "head", ["pooled"], {"units": 1}, [np.full((n_pooled, 1), weight), np.full(1, bias)]),
+            Layer("Add", "output", ["prior", "head"]),
+        ],
+        "output",
+    )
+
+
+def attentive_network(n_pooled: int, n_dense: int = N_DENSE, *, last: float = 0.2, seed: int = 0) -> bytes:
+    """prior + ``last`` * last + random weights * (state, pooled): what it gives depends on every input number."""
+    weights = np.random.default_rng(seed).normal(scale=0.05, size=(1 + n_dense + n_pooled, 1))
+    weights[0] = last
+    return archive(
+        [
+            *network_input_layers(n_pooled, n_dense),
+            Layer("Concatenate", "everything", ["last", "state", "pooled"], {"axis": -1}),
+            Layer("Dense", "head", ["everything"], {"units": 1}, [weights, np.zeros(1)]),
+            Layer("Add", "output", ["prior", "head"]),
+        ],
+        "output",
+    )
+
+
+def attentive_files(*, times: bool = True) -> dict[str, bytes]:
+    """Those of :func:`version_files` with networks that read every input."""
+    networks = {"correctness_model.keras": attentive_network(4), "time_model.keras": attentive_network(4, seed=1)}
+    return {**version_files(times=times), **networks}
+
+
+def version_files(*, weight: float = 0.1, times: bool = True, version: str = "v1") -> dict[str, bytes]:
+    """The five files of a version that knows ``topic 0`` to ``topic 2``."""
+    lnirt = model_of(3, times=times)
+    vocabulary = Vocabulary(
+        topics=lnirt.topics,
+        users=("student 0",),
+        correctness_pooled=PooledLayout(((0, 1),), 4),
+        time_pooled=PooledLayout(((3, 2),), 4),
+        mean=np.zeros(N_DENSE, dtype=np.float32),
+        scale=np.ones(N_DENSE, dtype=np.float32),
+        population=population_of(3),
+        has_time=times,
+        time_low=-1.3,
+        time_high=1.3,
+    )
+    return {
+        "correctness_model.keras": network(weight, 4),
+        "time_model.keras": network(weight, 4),
+        "lnirt.json": to_json(lnirt),
+        "vocabulary.json": vocabulary.to_json(),
+        "metadata.json": json.dumps({"version": version}).encode(),
+    }

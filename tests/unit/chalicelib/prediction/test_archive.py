@@ -1,0 +1,219 @@
+"""A served model is exactly the published one, or it is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib.domain.errors import ModelError
+from chalicelib.prediction.archive import read_keras
+from chalicelib.prediction.compiled import compiled
+from chalicelib.prediction.layers import ACTIVATIONS
+from tests.support.archives import Layer, archive, input_layer
+from tests.support.graphs import layered
+
+RNG = np.random.default_rng(0)
+
+
+def dense(name: str, source: str, n: int, m: int, **config: Any) -> Layer:
+    weights = [RNG.normal(size=(n, m)).astype(np.float32), RNG.normal(size=m).astype(np.float32)]
+    return Layer("Dense", name, [source], {"units": m, **config}, weights)
+
+
+def test_a_graph_runs_whatever_the_order_of_its_layers() -> None:
+    first, second = dense("first", "x", 3, 2, activation="relu"), dense("second", "first", 2, 1)
+    model = read_keras(archive([second, first, input_layer("x", 3)], "second"))
+    x = RNG.normal(size=(5, 3)).astype(np.float32)
+    hidden = np.maximum(x @ first.weights[0] + first.weights[1], 0)
+    np.testing.assert_allclose(model({"x": x}), hidden @ second.weights[0] + second.weights[1], rtol=1e-5)
+
+
+def test_integer_inputs_pick_rows_of_an_embedding() -> None:
+    table = RNG.normal(size=(4, 2)).astype(np.float32)
+    layers = [
+        input_layer("user", 1, "int32"),
+        Layer("Embedding", "rows", ["user"], {"input_dim": 4, "output_dim": 2}, [table]),
+        Layer("Flatten", "flat", ["rows"]),
+    ]
+    model = read_keras(archive(layers, "flat"))
+    np.testing.assert_array_equal(model({"user": np.array([[3], [0]])}), table[[3, 0]])
+
+
+@pytest.mark.parametrize("kind", ["Normalization", "Lambda", "LSTM", "TFOpLambda"])
+def test_a_layer_that_is_not_served_is_refused(kind: str) -> None:
+    with pytest.raises(ModelError, match=kind):
+        read_keras(archive([input_layer("x", 3), Layer(kind, "odd", ["x"])], "odd"))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        dense("d", "x", 3, 2, activation="gelu"),
+        dense("d", "x", 3, 2, activation={"class_name": "Custom"}),
+        dense("d", "x", 3, 2, dtype="float16"),
+        Layer("Dense", "d", ["x"], {"units": 5}, [np.zeros((3, 2)), np.zeros(2)]),
+        Layer("Dense", "d", ["x"], {"units": 2}, [np.zeros((3, 2))]),
+        Layer("Dense", "d", ["x"], {"units": 2}, [np.full((3, 2), np.nan), np.zeros(2)]),
+        Layer("Dense", "d", ["x"], {"units": 2}, [np.zeros((3, 2), dtype=np.float16), np.zeros(2)]),
+        Layer("Embedding", "d", ["x"], {"input_dim": 9, "output_dim": 2}, [np.zeros((3, 2))]),
+        Layer("Embedding", "d", ["x"], {"input_dim": 3, "output_dim": 2}, [np.zeros((3, 2))]),
+        Layer("Embedding", "d", ["code"], {"input_dim": 3, "output_dim": 2, "mask_zero": True}, [np.zeros((3, 2))]),
+        Layer("Dense", "d", ["code"], {"units": 2}, [np.zeros((1, 2)), np.zeros(2)]),
+        Layer(
+            "Dense", "d", ["x"], {"units": 2, "quantization_config": {"mode": "int8"}}, [np.zeros((3, 2)), np.zeros(2)]
+        ),
+        Layer("Dense", "d", ["x"], {"units": 2}, [np.zeros((3, 2), dtype=np.int32), np.zeros(2)]),
+        Layer("Dense", "d", ["x"], {"units": 2}, [np.full((3, 2), np.inf, dtype=np.float32), np.zeros(2)]),
+        Layer("Dense", "d", ["x"], {"units": 0}, [np.zeros((3, 0)), np.zeros(0)]),
+        Layer("Activation", "d", ["x"], {"activation": "relu"}, [np.zeros(3)]),
+        Layer("LayerNormalization", "d", ["x"], {"axis": 1}, [np.ones(3), np.zeros(3)]),
+        Layer("LayerNormalization", "d", ["x"], {"axis": -1, "rms_scaling": True}, [np.ones(3), np.zeros(3)]),
+        Layer("LayerNormalization", "d", ["x"], {"axis": -1}, [np.ones(2), np.zeros(2)]),
+        Layer("LayerNormalization", "d", ["x"], {"axis": -1, "center": False, "scale": False}),
+        Layer("Concatenate", "d", ["x", "x"], {"axis": 1}),
+        Layer("Concatenate", "d", ["x", "code"], {"axis": -1}),
+        Layer("Flatten", "d", ["x"], {"data_format": "channels_first"}),
+        Layer("Rescaling", "d", ["x"], {}),
+        Layer("Rescaling", "d", ["x"], {"scale": [1.0, 2.0, 3.0]}),
+        Layer("Rescaling", "d", ["x"], {"scale": float("nan")}),
+        Layer("Rescaling", "d", ["x"], {"scale": 1e39}),
+        Layer("Add", "d", ["x"]),
+        Layer("Add", "d", ["x", "y"]),
+        Layer("Subtract", "d", ["x", "x", "x"]),
+        Layer("Add", "d", ["x", "nowhere"]),
+        Layer("Add", "d", ["d", "x"]),
+        Layer("Dropout", "x", ["x"]),
+    ],
+)
+def test_settings_weights_and_wiring_that_do_not_fit_are_refused(layer: Layer) -> None:
+    inputs = [input_layer("x", 3), input_layer("y", 2), input_layer("code", 1, "int32")]
+    with pytest.raises(ModelError):
+        read_keras(archive([*inputs, layer], layer.name))
+
+
+def test_a_model_that_is_not_functional_is_refused() -> None:
+    with pytest.raises(ModelError, match="Sequential"):
+        read_keras(archive([input_layer("x", 3), dense("d", "x", 3, 1)], "d", kind="Sequential"))
+
+
+def test_an_input_of_the_wrong_width_is_refused() -> None:
+    model = read_keras(archive([input_layer("x", 3), dense("d", "x", 3, 1)], "d"))
+    with pytest.raises(ModelError, match="expected"):
+        model({"x": np.zeros((2, 4), dtype=np.float32)})
+    with pytest.raises(ModelError, match="expected"):
+        model({})
+
+
+def test_layers_that_do_not_fit_together_are_refused_when_the_archive_is_read() -> None:
+    with pytest.raises(ModelError, match="'d' does not fit its inputs"):
+        read_keras(archive([input_layer("x", 3), dense("d", "x", 4, 1)], "d"))
+
+
+def test_every_damaged_archive_is_refused_or_still_whole() -> None:
+    raw = archive([input_layer("x", 3), dense("d", "x", 3, 1)], "d")
+    rng = np.random.default_rng(3)
+    for cut in rng.integers(0, len(raw), size=40):
+        with pytest.raises(ModelError):
+            read_keras(raw[:cut])
+    for position in rng.integers(0, len(raw), size=200):
+        damaged = bytearray(raw)
+        damaged[position] ^= 0xFF
+        try:
+            model = read_keras(bytes(damaged))
+        except ModelError:
+            continue
+        assert np.isfinite(model({"x": np.ones((1, 3), dtype=np.float32)})).all()
+
+
+def rewritten(raw: bytes, member: str, change: Callable[[bytes], bytes]) -> bytes:
+    """The archive with one member changed, and checksums that fit."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(raw)) as before, zipfile.ZipFile(packed, "w") as after:
+        for name in before.namelist():
+            after.writestr(name, change(before.read(name)) if name == member else before.read(name))
+    return packed.getvalue()
+
+
+def assert_refused_or_runs(raw: bytes) -> None:
+    """Reading gives a ModelError, or a model that runs; also as a program."""
+    try:
+        model = read_keras(raw)
+    except ModelError:
+        return
+    values = {
+        item.name: np.zeros((2, item.width), dtype=np.int64 if item.holds_codes else np.float32)
+        for item in model.inputs
+    }
+    for run in (model, compiled([model])):
+        with contextlib.suppress(ModelError):
+            run(values)
+
+
+@settings(max_examples=150, deadline=None)
+@given(layered(), st.data())
+def test_weights_that_were_damaged_before_they_were_packed_are_refused_or_run(
+    layers: list[Layer], data: st.DataObject
+) -> None:
+    def damaged(content: bytes) -> bytes:
+        changed = bytearray(content)
+        for _ in range(data.draw(st.integers(1, 4))):
+            changed[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+        return bytes(changed[: data.draw(st.none() | st.integers(0, len(content)))])
+
+    assert_refused_or_runs(rewritten(archive(layers, layers[-1].name), "model.weights.h5", damaged))
+
+
+ODD = st.sampled_from(
+    [None, True, -1, 0, 2, 1e39, 10**400, float("nan"), "", "float64", "x", "Dense", [], [[]], {}, [0, 0]]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(layered(), st.data())
+def test_a_graph_with_odd_settings_is_refused_or_runs(layers: list[Layer], data: st.DataObject) -> None:
+    def damaged(content: bytes) -> bytes:
+        document = json.loads(content)
+        place = document["config"]
+        while True:
+            key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+            inner = place[key]
+            if not inner or not isinstance(inner, dict | list) or data.draw(st.integers(0, 3)) == 0:
+                break
+            place = inner
+        place[key] = data.draw(ODD)
+        return json.dumps(document).encode()
+
+    assert_refused_or_runs(rewritten(archive(layers, layers[-1].name), "config.json", damaged))
+
+
+@pytest.mark.parametrize("weights", [np.float16, np.float64, np.int32, np.uint8, np.complex64])
+def test_weights_of_another_type_are_refused(weights: Any) -> None:
+    def retyped(content: bytes) -> bytes:
+        raw = io.BytesIO(content)
+        with h5py.File(raw, "r+") as file:
+            kernel = file["layers/layer_1/vars/0"][...]
+            del file["layers/layer_1/vars/0"]
+            file["layers/layer_1/vars/0"] = kernel.astype(weights)
+        return raw.getvalue()
+
+    raw = archive([input_layer("x", 3), dense("d", "x", 3, 1)], "d")
+    with pytest.raises(ModelError, match="'d' has weights of"):
+        read_keras(rewritten(raw, "model.weights.h5", retyped))
+
+
+def test_activations_do_not_overflow() -> None:
+    x = np.array([-1e4, -50.0, 0.0, 50.0, 1e4], dtype=np.float32)
+    for activate in ACTIVATIONS.values():
+        result = activate(x)
+        assert np.isfinite(result).all()
+        assert result.dtype == np.float32

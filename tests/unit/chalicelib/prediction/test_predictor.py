@@ -1,0 +1,154 @@
+"""The fallback chain, its bounds, and the batch path of the same predictions."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from chalicelib.domain.errors import ModelError
+from chalicelib.domain.predictions import DEFAULT_PREDICTION, Source
+from chalicelib.features.state import Answer, UserState, replay
+from chalicelib.prediction.predictor import Predictor, predict
+from tests.support.archives import attentive_files, network, version_files
+from tests.support.histories import simulate, state_before, time_of
+from training_job.history.replay import predict_history
+
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+NEWCOMER = UserState("newcomer", 0, ())
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    return Predictor.from_files(version_files())
+
+
+def practised(*outcomes: bool, topic: str = "topic 0", seconds: float | None = 30.0) -> UserState:
+    return replay("student 0", [Answer(topic, 2, outcome, seconds, NOW) for outcome in outcomes])
+
+
+def test_without_a_version_the_default_answers() -> None:
+    assert predict(None, practised(True), "topic 0", 2, NOW) == DEFAULT_PREDICTION
+
+
+def test_a_newcomer_on_an_unknown_topic_gets_the_default(predictor: Predictor) -> None:
+    assert predict(predictor, NEWCOMER, "elsewhere", 2, NOW) == DEFAULT_PREDICTION
+
+
+def test_a_newcomer_on_a_known_topic_gets_lnirt(predictor: Predictor) -> None:
+    prediction = predict(predictor, NEWCOMER, "topic 1", 2, NOW)
+    assert prediction.source is Source.LNIRT
+    assert prediction.lnirt_model_version == "lnirt_v1"
+
+
+def test_a_student_on_an_unknown_topic_gets_lnirt_of_their_own_ability(predictor: Predictor) -> None:
+    strong = predict(predictor, practised(*[True] * 12, seconds=10.0), "elsewhere", 2, NOW)
+    weak = predict(predictor, practised(*[False] * 12, seconds=300.0), "elsewhere", 2, NOW)
+    assert strong.source is weak.source is Source.LNIRT
+    assert strong.correct > weak.correct
+    assert strong.seconds < weak.seconds
+
+
+def test_a_student_with_one_answer_on_a_known_topic_gets_the_embedding(predictor: Predictor) -> None:
+    prediction = predict(predictor, practised(True), "topic 1", 2, NOW)
+    assert prediction.source is Source.EMBEDDING
+    assert prediction.lnirt_model_version == "embedding_v1"
+    assert prediction.seconds_low is not None
+    assert prediction.seconds_high is not None
+    assert prediction.seconds_low <= prediction.seconds <= prediction.seconds_high
+
+
+def test_a_network_that_overflows_falls_back_to_lnirt_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    files = {**version_files(), "correctness_model.keras": network(3e38, 4)}
+    state = practised(*[True] * 30)
+    with caplog.at_level(logging.WARNING, "studysmart.prediction"):
+        prediction = predict(Predictor.from_files(files), state, "topic 1", 2, NOW)
+    assert prediction.source is Source.LNIRT
+    assert caplog.messages[0].startswith("Embedding model prediction failed, falling back to LNIRT: ")
+
+
+def test_a_version_without_times_lets_the_time_fall_back() -> None:
+    prediction = predict(Predictor.from_files(version_files(times=False)), practised(True), "topic 0", 2, NOW)
+    assert prediction.source is Source.EMBEDDING
+    assert (prediction.seconds, prediction.seconds_low, prediction.seconds_high) == (60, None, None)
+
+
+@pytest.mark.parametrize("outcome", [True, False])
+@pytest.mark.parametrize("seconds", [0.1, 86_400.0, None])
+def test_extreme_students_stay_within_the_bounds(predictor: Predictor, outcome: bool, seconds: float | None) -> None:
+    state = practised(*[outcome] * 500, seconds=seconds)
+    for difficulty in range(1, 5):
+        prediction = predict(predictor, state, "topic 0", difficulty, NOW)
+        assert 0.01 <= prediction.correct <= 0.99
+        assert 1 <= prediction.seconds <= 86_400
+
+
+@pytest.mark.parametrize("before", [(), (False,), (True, True, False), (True,) * 9, (False,) * 9])
+def test_a_success_never_predicts_less_than_a_failure(before: tuple[bool, ...]) -> None:
+    for files in (version_files(), attentive_files()):
+        predictor = Predictor.from_files(files)
+        right, wrong = (predict(predictor, practised(*before, outcome), "topic 0", 2, NOW) for outcome in (True, False))
+        assert right.correct >= wrong.correct
+
+
+def test_easier_levels_are_never_predicted_to_be_harder(predictor: Predictor) -> None:
+    chances = [predict(predictor, NEWCOMER, "topic 2", difficulty, NOW).correct for difficulty in range(1, 5)]
+    assert chances == sorted(chances, reverse=True)
+
+
+@pytest.mark.parametrize("times", [True, False])
+def test_predicting_a_history_equals_predicting_one_by_one(times: bool) -> None:
+    predictor = Predictor.from_files(attentive_files(times=times))
+    table, _ = simulate(5, 4, 80)  # topic 3 is unknown to the version
+    wanted = np.random.default_rng(0).random(len(table)) < 0.7
+    wanted[:3] = True
+    batch = predict_history(predictor, table, wanted)
+    for position, row in enumerate(np.flatnonzero(wanted)):
+        moment = time_of(table, int(row)) or NOW
+        one = predict(
+            predictor, state_before(table, int(row)), table.topics[table.topic[row]], int(table.difficulty[row]), moment
+        )
+        assert batch.correct[position] == pytest.approx(one.correct, abs=1e-5)
+        assert round(float(np.exp(batch.log_seconds[position]))) == pytest.approx(one.seconds, abs=1)
+        assert np.isnan(batch.low[position]) == (one.seconds_low is None)
+
+
+@pytest.mark.parametrize("name", sorted(version_files()))
+def test_a_version_that_lacks_a_file_is_refused(name: str) -> None:
+    files = version_files()
+    del files[name]
+    with pytest.raises(ModelError, match=name):
+        Predictor.from_files(files)
+
+
+@pytest.mark.parametrize("name", sorted(version_files()))
+def test_a_damaged_file_is_refused(name: str) -> None:
+    files = version_files()
+    with pytest.raises(ModelError):
+        Predictor.from_files({**files, name: files[name][: len(files[name]) // 2]})
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("vocabulary.json", {"feature_schema": 99}),
+        ("vocabulary.json", {"state_schema": 99}),
+        ("vocabulary.json", {"decay_answers": [1.0]}),
+        ("vocabulary.json", {"mean": [0.0]}),
+        ("vocabulary.json", {"pooled_columns": 7}),
+        ("vocabulary.json", {"has_time": False}),
+        ("vocabulary.json", {"topics": ["topic 0", "topic 1", "elsewhere"]}),
+        ("vocabulary.json", {"time_pooled": [[9, 0]]}),
+        ("lnirt.json", {"schema": 99}),
+        ("lnirt.json", {"easiness": [[0, 0, 0, 0]]}),
+        ("lnirt.json", {"offset_variance": -1}),
+        ("metadata.json", {"version": None}),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused(name: str, change: dict[str, object]) -> None:
+    files = version_files()
+    with pytest.raises(ModelError):
+        Predictor.from_files({**files, name: json.dumps({**json.loads(files[name]), **change}).encode()})

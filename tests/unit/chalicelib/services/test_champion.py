@@ -1,0 +1,199 @@
+"""The model in memory: loaded whole, replaced whole, kept when the registry fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from chalicelib.domain.training import Champion
+from chalicelib.services.champion import RETRY_SECONDS, ChampionModels
+from tests.support.archives import version_files
+from tests.support.fakes.services import MemoryRegistry
+
+REFRESH_SECONDS = 30.0
+
+
+class Registry(MemoryRegistry):
+    """Notes which threads read a version, and can be held while one does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[str] = []
+        self.open = threading.Event()
+        self.open.set()
+        self.entered = threading.Event()
+
+    def read_version(self, cohort: str, version: str, names: Sequence[str] | None = None) -> dict[str, bytes]:
+        self.readers.append(threading.current_thread().name)
+        self.entered.set()
+        assert self.open.wait(10)
+        return super().read_version(cohort, version, names)
+
+    def publish(self, version: str) -> None:
+        """Write a version and make it the champion."""
+        files = version_files(version=version)
+        del files["metadata.json"]
+        self.write_version("default", version, files, {})
+        found = self.read_champion("default")
+        self.write_champion("default", Champion(version, None, "2026-01-01T00:00:00+00:00", None), found and found[1])
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def models(registry: Registry, clock: Clock) -> ChampionModels:
+    return ChampionModels(registry, "default", REFRESH_SECONDS, clock)
+
+
+def version_of(models: ChampionModels, expected: str | None = None) -> str | None:
+    predictor = models.current(expected)
+    return predictor.version if predictor else None
+
+
+def settled(ask: Callable[[], str | None]) -> str | None:
+    """What is served once the threads that the question started have ended."""
+    ask()
+    for thread in threading.enumerate():
+        if thread.name == "champion-refresh":
+            thread.join(10)
+    return ask()
+
+
+def test_without_a_champion_there_is_no_model_and_the_first_one_is_noticed_by_its_version(
+    models: ChampionModels, registry: Registry
+) -> None:
+    assert version_of(models) is None
+    registry.publish("v1")
+    assert version_of(models) is None
+    assert version_of(models, "v1") == "v1"
+
+
+def test_a_new_champion_serves_the_very_request_that_knows_of_it(models: ChampionModels, registry: Registry) -> None:
+    registry.publish("v1")
+    assert version_of(models) == "v1"
+    registry.publish("v2")
+    assert version_of(models, "v1") == "v1"
+    assert version_of(models, "v2") == "v2"
+
+
+def test_an_old_look_is_renewed_beside_the_request(models: ChampionModels, registry: Registry, clock: Clock) -> None:
+    registry.publish("v1")
+    assert version_of(models) == "v1"
+    registry.publish("v2")
+    registry.readers.clear()
+    registry.open.clear()
+    clock.now += REFRESH_SECONDS
+    assert version_of(models) == "v1"
+    assert registry.entered.wait(10)
+    registry.open.set()
+    assert settled(lambda: version_of(models)) == "v2"
+    assert registry.readers == ["champion-refresh"]
+
+
+def test_an_unchanged_pointer_reads_no_files_again(models: ChampionModels, registry: Registry, clock: Clock) -> None:
+    registry.publish("v1")
+    first = models.current()
+    clock.now += REFRESH_SECONDS
+    assert settled(lambda: version_of(models)) == "v1"
+    assert models.current() is first
+    assert len(registry.readers) == 1
+
+
+def test_others_are_served_the_old_model_while_one_request_fetches_the_new(
+    models: ChampionModels, registry: Registry
+) -> None:
+    registry.publish("v1")
+    assert version_of(models) == "v1"
+    registry.publish("v2")
+    registry.open.clear()
+    registry.entered.clear()
+    found: list[str | None] = []
+    fetching = threading.Thread(target=lambda: found.append(version_of(models, "v2")))
+    fetching.start()
+    assert registry.entered.wait(10)
+    assert version_of(models, "v2") == "v1"
+    registry.open.set()
+    fetching.join(10)
+    assert found == ["v2"]
+    assert version_of(models) == "v2"
+
+
+def test_who_knows_of_the_first_model_waits_for_the_request_that_fetches_it(
+    models: ChampionModels, registry: Registry
+) -> None:
+    assert version_of(models) is None
+    registry.publish("v1")
+    registry.open.clear()
+    found: list[str | None] = []
+    threads = [threading.Thread(target=lambda: found.append(version_of(models, "v1"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert registry.entered.wait(10)
+    registry.open.set()
+    for thread in threads:
+        thread.join(10)
+    assert found == ["v1"] * 8
+    assert len(registry.readers) == 1
+
+
+def test_many_cold_requests_load_the_model_once(models: ChampionModels, registry: Registry) -> None:
+    registry.publish("v1")
+    registry.open.clear()
+    found: list[str | None] = []
+    threads = [threading.Thread(target=lambda: found.append(version_of(models))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert registry.entered.wait(10)
+    registry.open.set()
+    for thread in threads:
+        thread.join(10)
+    assert found == ["v1"] * 8
+    assert len(registry.readers) == 1
+
+
+@pytest.mark.parametrize("name", ["correctness_model.keras", "lnirt.json", "vocabulary.json"])
+def test_a_damaged_champion_leaves_the_model_in_memory(
+    models: ChampionModels, registry: Registry, clock: Clock, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    registry.publish("v1")
+    assert version_of(models) == "v1"
+    registry.publish("v2")
+    registry.damage("default", "v2", name, b"damaged")
+    assert version_of(models, "v2") == "v1"
+    assert f"keeping v1: {name}" in caplog.text
+    clock.now += RETRY_SECONDS
+    assert settled(lambda: version_of(models, "v2")) == "v1"
+    registry.publish("v3")
+    clock.now += RETRY_SECONDS
+    assert settled(lambda: version_of(models, "v3")) == "v3"
+
+
+def test_after_a_failure_no_request_waits_for_the_next_try(
+    models: ChampionModels, registry: Registry, clock: Clock
+) -> None:
+    registry.publish("v1")
+    registry.available = False
+    assert version_of(models) is None
+    registry.available = True
+    assert version_of(models, "v1") is None, "a try straight after a failed one"
+    clock.now += RETRY_SECONDS
+    assert settled(lambda: version_of(models, "v1")) == "v1"
+    assert registry.readers == ["champion-refresh"]

@@ -1,0 +1,131 @@
+"""The benchmarks read what they are given, keep test students out of training, and count as they say."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from chalicelib.features.state import UserState, advance, rows_by_key
+from chalicelib.prediction.predictor import Predictor, predict
+from evaluation.adaptation import HORIZON, answers_to_cover, covered_share, jumpers
+from evaluation.answers import read_answers, rows_to_test
+from evaluation.counterfactual import predictions_after
+from evaluation.quality import topic_means
+from evaluation.small_data import ANSWERS, draw, summary
+from tests.support.archives import attentive_files
+from tests.support.histories import answers_of, simulate, state_before
+
+
+def written(folder: Path, text: str, name: str = "answers.csv") -> Path:
+    path = folder / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    return path
+
+
+def test_a_file_with_the_least_columns_is_read_in_its_own_order(tmp_path: Path) -> None:
+    answers = read_answers(written(tmp_path, "user_id,topic,is_correct\nb,X,1\na,y,0\nb,y,0\n"))
+    table = answers.table
+    assert [table.user_ids[code] for code in table.user] == ["b", "b", "a"]
+    assert [table.topics[code] for code in table.topic] == ["x", "y", "y"]
+    assert table.is_correct.tolist() == [True, False, False]
+    assert not table.timed.any()
+
+
+def test_a_packed_file_with_every_column_is_read_by_position(tmp_path: Path) -> None:
+    text = (
+        "item,user_id,position,topic,is_correct,actual_time_seconds,difficulty,split,fold\n"
+        "9,a,1,x,1,20.5,hard,train,0\n9,a,0,x,0,,easy,train,0\n9,b,0,x,true,0,4,test,-1\n"
+    )
+    answers = read_answers(written(tmp_path, text, "answers.csv.gz"))
+    assert answers.table.difficulty.tolist() == [1, 3, 4]
+    np.testing.assert_array_equal(answers.table.seconds, [np.nan, 20.5, np.nan])
+    assert answers.test.tolist() == [False, False, True]
+
+
+def test_rows_that_say_nothing_are_counted_and_left_out(tmp_path: Path) -> None:
+    answers = read_answers(written(tmp_path, "user_id,topic,is_correct\na,x,1\n,x,1\na,,1\na,x,maybe\na\n"))
+    assert (len(answers.table), answers.skipped) == (1, 4)
+
+
+def test_a_file_without_usable_answers_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no usable answers"):
+        read_answers(written(tmp_path, "a,b\n1,2\n"))
+
+
+def test_times_of_completion_order_the_users_among_each_other(tmp_path: Path) -> None:
+    text = (
+        "user_id,topic,is_correct,completed_at\n"
+        "a,x,1,2026-01-02T00:00:00Z\na,x,0,2026-01-04T00:00:00Z\nb,x,1,2026-01-03T00:00:00\n"
+    )
+    assert read_answers(written(tmp_path, text)).table.order.tolist() == [0, 2, 1]
+
+
+def test_a_fifth_of_the_users_is_tested_whatever_the_order_of_the_rows(tmp_path: Path) -> None:
+    lines = [f"user {user},x,{user % 2}" for user in range(50) for _ in range(2)]
+    drawn = []
+    for ordered in (lines, lines[::-1]):
+        answers = read_answers(written(tmp_path, "\n".join(["user_id,topic,is_correct", *ordered])))
+        rows = rows_to_test(answers, seed=0)
+        drawn.append({answers.table.user_ids[code] for code in answers.table.user[rows]})
+        assert rows.sum() == 20
+    assert drawn[0] == drawn[1]
+
+
+def test_topic_means_know_the_training_rows_only() -> None:
+    table, _ = simulate(4, 3, 200)
+    known = np.arange(200) < 100
+    flipped = dataclasses.replace(table, is_correct=np.where(known, table.is_correct, ~table.is_correct))
+    np.testing.assert_array_equal(topic_means(table, known), topic_means(flipped, known))
+
+
+def test_predictions_after_an_answer_are_those_that_would_be_served() -> None:
+    table, _ = simulate(3, 4, 90)
+    predictor = Predictor.from_files(attentive_files())
+    both = predictions_after(predictor, table)
+    for row in range(0, len(table), 7):
+        (answer,) = answers_of(table, [row])
+        state = state_before(table, row)
+        for outcome, batch in zip((True, False), both, strict=True):
+            known, key = dict(rows_by_key(state)), (answer.topic, answer.difficulty)
+            known[key] = advance(known.get(key), msgspec.structs.replace(answer, is_correct=outcome), state.n_answers)
+            after = UserState(state.user_id, state.n_answers + 1, tuple(known.values()))
+            served = predict(predictor, after, answer.topic, answer.difficulty, answer.at or datetime.now(UTC))
+            assert batch[row] == pytest.approx(served.correct, abs=1e-5)
+
+
+def test_a_draw_has_few_users_on_seven_topics_and_is_the_same_again() -> None:
+    table, _ = simulate(40, 30, 12_000)
+    first, second = draw(table, 3), draw(table, 3)
+    assert len(first) == ANSWERS
+    assert 4 <= len(np.unique(first.user)) <= 10
+    assert len(np.unique(first.topic)) <= 7
+    np.testing.assert_array_equal(first.is_correct, second.is_correct)
+
+
+def test_small_data_reports_the_worst_ratio_and_nothing_where_there_are_no_times() -> None:
+    job = {"log_loss": 0.5, "lnirt_log_loss": 0.5, "mean_log_loss": 1.0, "job_s": 3.0}
+    job |= dict.fromkeys(("log_time_rmse", "lnirt_log_time_rmse", "mean_log_time_rmse"))
+    figures = summary([job, {**job, "log_loss": 0.6}])
+    assert figures["worst_log_loss_ratio_to_lnirt"] == pytest.approx(1.2)
+    assert figures["mean_log_loss_ratio_to_lnirt"] == pytest.approx(1.1)
+    assert figures["worst_log_time_rmse_ratio_to_lnirt"] is None
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+
+
+def test_predicting_the_new_chances_covers_all_of_a_jump_and_the_old_ones_nothing() -> None:
+    tested = jumpers(0)
+    np.testing.assert_allclose(covered_share(tested.new, tested), 1.0)
+    np.testing.assert_allclose(covered_share(tested.old, tested), 0.0, atol=1e-12)
+
+
+def test_answers_are_counted_until_eighty_percent_are_covered() -> None:
+    share = np.where(np.arange(HORIZON) < 20, 0.0, 1.0)
+    assert answers_to_cover(share) == 21
+    assert answers_to_cover(np.zeros(HORIZON)) is None

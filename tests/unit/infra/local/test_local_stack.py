@@ -1,0 +1,162 @@
+"""The parts of the one-machine stack that need no server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from infra.local.aws.contents import HashedPassword, Item
+from infra.local.aws.persistence import State, StateError, changed_kind
+from infra.local.children import Child, stop_all
+from infra.local.environment import base_environment, program_settings
+from infra.local.output import Output
+from infra.local.processes import child_command
+from tests.support.waiting import wait_for
+
+
+def item(key: str, body: bytes = b"", **facts: str) -> Item:
+    return Item(key, facts, partial(bytes, body))
+
+
+def rows(path: Path) -> list[tuple[str, str, bytes]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute("SELECT key, facts, body FROM items ORDER BY rowid").fetchall()
+    finally:
+        connection.close()
+
+
+def test_what_was_saved_is_loaded_in_the_order_of_its_arrival(tmp_path: Path) -> None:
+    State(tmp_path / "state").save("message", [item("b", b"1"), item("a", b"2")])
+    loaded = State(tmp_path / "state").load("message")
+    assert [(found.key, found.body()) for found in loaded] == [("b", b"1"), ("a", b"2")]
+
+
+def test_what_is_gone_is_forgotten(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    state.save("object", [item("a"), item("b")])
+    state.save("object", [item("b")])
+    assert [key for key, _, _ in rows(tmp_path / "state")] == ["b"]
+
+
+def test_a_changed_item_is_replaced(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    state.save("object", [item("a", b"old", etag="1")])
+    state.save("object", [item("a", b"new", etag="2")])
+    assert rows(tmp_path / "state") == [("a", '{"etag": "2"}', b"new")]
+
+
+def test_an_unchanged_item_is_not_read_again(tmp_path: Path) -> None:
+    def unread() -> bytes:
+        raise AssertionError("the body was read")
+
+    state = State(tmp_path / "state")
+    state.save("object", [item("a", b"1", etag="1")])
+    state.save("object", [Item("a", {"etag": "1"}, unread)])
+
+
+def test_saving_one_kind_leaves_the_others(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    state.save("account", [item("a")])
+    state.save("object", [])
+    assert [found.key for found in state.load("account")] == ["a"]
+
+
+def test_a_state_of_a_later_format_is_refused_and_left_alone(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "state")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StateError, match="format 99"):
+        State(tmp_path / "state")
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "kind"),
+    [
+        ("AmazonSQS.SendMessage", "POST", "message"),
+        ("AmazonSQS.ReceiveMessage", "POST", "message"),
+        ("AmazonSQS.GetQueueAttributes", "POST", None),
+        ("AWSCognitoIdentityProviderService.SignUp", "POST", "account"),
+        ("AWSCognitoIdentityProviderService.AdminAddUserToGroup", "POST", "account"),
+        ("AWSCognitoIdentityProviderService.InitiateAuth", "POST", None),
+        ("AWSCognitoIdentityProviderService.AdminGetUser", "POST", None),
+        ("", "PUT", "object"),
+        ("", "DELETE", "object"),
+        ("", "GET", None),
+        ("", "HEAD", None),
+    ],
+)
+def test_a_request_is_known_by_what_it_may_change(target: str, method: str, kind: str | None) -> None:
+    assert changed_kind({"HTTP_X_AMZ_TARGET": target, "REQUEST_METHOD": method}) == kind
+
+
+def test_a_hashed_password_equals_only_its_own_text() -> None:
+    hashed = HashedPassword.of("correct horse")
+    assert hashed == "correct horse"
+    assert hashed != "correct horse "
+    assert "correct" not in hashed.text
+    assert HashedPassword(hashed.text) == "correct horse"
+
+
+def test_the_same_password_is_hashed_differently_each_time() -> None:
+    assert HashedPassword.of("same").text != HashedPassword.of("same").text
+
+
+def test_no_credential_of_the_starter_reaches_the_stack() -> None:
+    environment = base_environment({"AWS_PROFILE": "work", "AWS_SECRET_ACCESS_KEY": "x", "PATH": "/bin"})
+    assert not [name for name in environment if name.startswith("AWS_")]
+    assert environment["PATH"] == "/bin"
+
+
+def test_a_proxy_is_not_asked_for_this_machine() -> None:
+    assert base_environment({"NO_PROXY": "corp"})["NO_PROXY"] == "corp,127.0.0.1,localhost"
+
+
+def test_the_starter_may_choose_the_origins() -> None:
+    settings = program_settings({"CORS_ORIGINS": "http://localhost:9"}, "postgresql+pg8000://", {})
+    assert settings["CORS_ORIGINS"] == "http://localhost:9"
+
+
+def child(tmp_path: Path, program: str) -> Child:
+    return Child("test", [sys.executable, "-c", program], {}, Output(tmp_path / "log"), tmp_path)
+
+
+def test_a_child_that_dies_is_started_again_after_a_pause_that_grows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mortal = child(tmp_path, "import sys; sys.exit(3)")
+    with caplog.at_level(logging.ERROR):
+        mortal.start()
+        wait_for(lambda: mortal.look_after() or mortal.deaths == 2, what="the second death")
+    assert "the test ended (exit status 3), starting it again in 0.5 s" in caplog.text
+    assert "starting it again in 1.0 s" in caplog.text
+
+
+def test_a_child_that_does_not_end_when_asked_is_ended(tmp_path: Path) -> None:
+    program = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    )
+    deaf = child(tmp_path, program)
+    deaf.start()
+    wait_for(lambda: "deaf" in (tmp_path / "log").read_text(), what="the deaf child")
+    stop_all([deaf], patience_seconds=0.1)
+    assert deaf.exit_status() == -9
+
+
+def test_what_a_child_prints_is_in_the_log_even_when_it_is_no_utf_8(tmp_path: Path) -> None:
+    talker = child(tmp_path, r"import sys; sys.stdout.buffer.write(b'caf\xe9 \xc3\xa9\n')")
+    talker.start()
+    wait_for(lambda: "caf� é\n" in (tmp_path / "log").read_text(encoding="utf-8"), what="the line")
+
+
+def test_a_command_has_the_lower_priority_that_was_asked_for() -> None:
+    command = [sys.executable, "-c", "import os; print(os.nice(0))"]
+    done = subprocess.run(child_command(command, nice=7), capture_output=True, text=True, check=True)
+    assert int(done.stdout) == min(19, os.nice(0) + 7)

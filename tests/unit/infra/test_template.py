@@ -1,0 +1,131 @@
+"""The templates agree with the program and with themselves, where no linter can know."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib.config import settings_from
+from chalicelib.domain import metric_names
+from infra.package import template
+from infra.package.errors import PackageError
+from training_job.worker import MAX_RECEIVES
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What `make package` writes."""
+    return template.render(ROOT, tmp_path_factory.mktemp("template") / "work")
+
+
+def properties(rendered: dict[str, Any], name: str) -> dict[str, Any]:
+    return dict(rendered["Resources"][name]["Properties"])
+
+
+def test_every_route_leads_to_the_alias_that_a_deployment_moves(rendered: dict[str, Any]) -> None:
+    paths = properties(rendered, "RestAPI")["DefinitionBody"]["paths"]
+    uris = [
+        method["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+        for path in paths.values()
+        for method in path.values()
+        if "x-amazon-apigateway-integration" in method and "uri" in method["x-amazon-apigateway-integration"]
+    ]
+    assert "/practice-tasks/{task_id}" in paths
+    assert len(uris) > len(paths)
+    assert {uri.rpartition("functions/")[2] for uri in uris} == {"${APIHandlerAliaslive}/invocations"}
+    assert properties(rendered, "APIHandler")["AutoPublishAlias"] == "live"
+
+
+def test_each_function_of_chalice_has_our_zip_and_a_role_of_its_own(rendered: dict[str, Any]) -> None:
+    functions = {
+        name: resource["Properties"]
+        for name, resource in rendered["Resources"].items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+    assert set(functions) == {"APIHandler", "SweepTrainingRequests", "PruneModels"}
+    assert {function["CodeUri"] for function in functions.values()} == {"./studysmart-lambda.zip"}
+    roles = {function["Role"]["Fn::GetAtt"][0] for function in functions.values()}
+    assert roles == {"ApiRole", "SweeperRole", "PrunerRole"}
+
+
+def test_a_task_in_ecs_gets_the_settings_of_the_lambdas(rendered: dict[str, Any]) -> None:
+    variables = rendered["Globals"]["Function"]["Environment"]["Variables"]
+    for name in ("TrainingFunction", "OperatorFunction"):
+        assert properties(rendered, name)["Environment"]["Variables"] == variables
+    (container,) = properties(rendered, "TrainingTask")["ContainerDefinitions"]
+    given = {entry["Name"]: entry["Value"] for entry in container["Environment"]}
+    secrets = {entry["Name"] for entry in container["Secrets"]}
+    # Lambda sets its region itself.
+    assert given.pop("AWS_REGION") == {"Ref": "AWS::Region"}
+    assert given == {name: value for name, value in variables.items() if name not in secrets}
+    assert secrets == {"DATABASE_USER", "DATABASE_PASSWORD"}
+
+
+def test_the_program_accepts_what_the_template_gives_it(rendered: dict[str, Any]) -> None:
+    variables = rendered["Globals"]["Function"]["Environment"]["Variables"]
+    defaults = {name: str(parameter.get("Default", "x")) for name, parameter in rendered["Parameters"].items()}
+
+    def resolved(value: Any) -> str:
+        if "Ref" in value:
+            return defaults.get(value["Ref"], "x")
+        return re.sub(r"\$\{(\w+)\}", lambda found: defaults.get(found[1], "x"), value["Fn::Sub"])
+
+    environment = {name: resolved(value) for name, value in variables.items()}
+    settings = settings_from({**environment, "AWS_REGION": "eu-central-1"})
+    assert settings.database_url.endswith("@x:5432/studysmart")
+    assert (settings.training_threshold, settings.retained_versions, settings.cors_origins) == (5, 10, ())
+
+
+def test_a_worker_gives_up_at_the_receive_after_which_the_queue_does(rendered: dict[str, Any]) -> None:
+    assert properties(rendered, "TrainingQueue")["RedrivePolicy"]["maxReceiveCount"] == MAX_RECEIVES
+
+
+def test_a_message_is_hidden_for_as_long_as_the_training_lambda_may_run(rendered: dict[str, Any]) -> None:
+    hidden = rendered["Parameters"]["TrainingVisibilitySeconds"]["Default"]
+    assert hidden >= properties(rendered, "TrainingFunction")["Timeout"]
+
+
+def test_alarms_and_dashboard_watch_metrics_that_the_product_has(rendered: dict[str, Any]) -> None:
+    known = {metric.name for metric in metric_names.METRICS}
+    alarms = [r["Properties"] for r in rendered["Resources"].values() if r["Type"] == "AWS::CloudWatch::Alarm"]
+    watched = {alarm["MetricName"] for alarm in alarms if alarm.get("Namespace") == metric_names.NAMESPACE}
+    body = json.loads(properties(rendered, "Dashboard")["DashboardBody"]["Fn::Sub"])
+    rows = [row for widget in body["widgets"] for row in widget["properties"].get("metrics", [])]
+    shown = {row[1] for row in rows if row[0] == metric_names.NAMESPACE}
+    assert watched == {"FallbackRate", "TrainingFailures", "CounterOverThreshold", "CalibrationError"}
+    assert shown == known
+
+
+def test_every_alarm_for_people_tells_the_topic_and_says_what_it_is(rendered: dict[str, Any]) -> None:
+    alarms = {n: r["Properties"] for n, r in rendered["Resources"].items() if r["Type"] == "AWS::CloudWatch::Alarm"}
+    for name, alarm in alarms.items():
+        assert alarm["AlarmDescription"].endswith("."), name
+        scaling = alarm["AlarmActions"] in ([{"Ref": "TrainingStart"}], [{"Ref": "TrainingStop"}])
+        assert scaling or alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}], name
+
+
+def test_the_training_may_not_delete_and_only_the_pruner_and_the_operator_may(rendered: dict[str, Any]) -> None:
+    roles = {n: json.dumps(r) for n, r in rendered["Resources"].items() if r["Type"] == "AWS::IAM::Role"}
+    assert {name for name, text in roles.items() if "s3:Delete" in text} == {"PrunerRole", "OperatorRole"}
+
+
+def test_every_skipped_check_says_why(rendered: dict[str, Any]) -> None:
+    skips = [
+        skip
+        for resource in rendered["Resources"].values()
+        for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", [])
+    ]
+    assert skips
+    assert [skip for skip in skips if len(skip.get("comment", "")) < 40] == []
+
+
+def test_two_parts_that_define_the_same_are_refused() -> None:
+    part = {"Resources": {"A": {}}}
+    with pytest.raises(PackageError, match="two: Resources A"):
+        template.joined({"one": part, "two": {"Resources": {"A": {"Type": "T"}}}})

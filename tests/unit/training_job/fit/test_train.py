@@ -1,0 +1,341 @@
+"""A training gives a version that serves, or says why not, whatever the history looks like."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib.domain.lnirt import sigmoid
+from chalicelib.features.state import UserState, advance, rows_by_key
+from chalicelib.prediction.predictor import Predictor, predict
+from tests.support.archives import version_files
+from tests.support.histories import answers_of, rebuilt, simulate, state_before, time_of
+from training_job.evaluate import holdout_scores, parity
+from training_job.fit.calibrate import (
+    PRIOR_ONLY,
+    Calibration,
+    beats_prior,
+    calibrated,
+    choose_scale,
+    choose_temperature,
+)
+from training_job.fit.fitting import FittedNetwork, fit_members, losses_of, predict_rows
+from training_job.fit.lnirt import fit_lnirt
+from training_job.fit.networks import NetworkShape, rescaled, shortened
+from training_job.fit.passes import TrainedNetwork, final_networks, stage_of
+from training_job.fit.samples import build_vocabulary, read_history_by_others, samples_of, spread_of
+from training_job.fit.split import validation_rows
+from training_job.fit.train import TrainedVersion, TrainingSkipped, train_version
+from training_job.history.answers import AnswerTable
+from training_job.history.replay import predict_history, read_history
+from training_job.scores import auc, expected_calibration_error
+
+
+def predictor_of(trained: TrainedVersion) -> Predictor:
+    return Predictor.from_files({**trained.files, "metadata.json": json.dumps(trained.metadata).encode()})
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]]:
+    table, _ = simulate(6, 7, 679)
+    progress: list[Mapping[str, Any]] = []
+    return table, train_version(table, version="v1", on_progress=progress.append), progress
+
+
+@pytest.mark.slow
+def test_a_trained_version_serves_and_agrees_with_keras(
+    small: tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]],
+) -> None:
+    table, trained, _ = small
+    assert parity(trained.files, table) <= 1e-5
+    prediction = predict(predictor_of(trained), state_before(table, 500), "topic 1", 2, datetime.now(UTC))
+    assert prediction.lnirt_model_version == "embedding_v1"
+
+
+@pytest.mark.slow
+def test_metadata_and_progress_say_what_was_done(
+    small: tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]],
+) -> None:
+    _, trained, progress = small
+    assert (trained.metadata["n_samples"], trained.metadata["n_users"], trained.metadata["n_topics"]) == (679, 6, 7)
+    assert json.loads(json.dumps(trained.metadata)) == trained.metadata
+    epochs = [item for item in progress if item["phase"] == "correctness"]
+    assert [item["epoch"] for item in epochs] == list(range(1, len(epochs) + 1))
+    assert {"lnirt", "features", "correctness", "time", "evaluate"} <= {item["phase"] for item in progress}
+
+
+@pytest.mark.slow
+def test_the_same_seed_trains_the_same_networks(
+    small: tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]],
+) -> None:
+    table, trained, progress = small
+    again: list[Mapping[str, Any]] = []
+    second = train_version(table, version="v1", on_progress=again.append)
+    first_losses, losses = ([item["val_loss"] for item in said if "val_loss" in item] for said in (progress, again))
+    assert len(losses) > 5
+    assert losses == pytest.approx(first_losses, abs=1e-4)
+    everything = np.ones(len(table), dtype=np.bool_)
+    before, after = (predict_history(predictor_of(version), table, everything) for version in (trained, second))
+    np.testing.assert_allclose(before.correct, after.correct, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_served_predictions_of_a_history_equal_the_batch(
+    small: tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]],
+) -> None:
+    table, trained, _ = small
+    predictor = predictor_of(trained)
+    wanted = np.zeros(len(table), dtype=np.bool_)
+    wanted[::23] = True
+    batch = predict_history(predictor, table, wanted)
+    for position, row in enumerate(np.flatnonzero(wanted).tolist()):
+        moment = time_of(table, row) or datetime.now(UTC)
+        topic = table.topics[table.topic[row]]
+        one = predict(predictor, state_before(table, row), topic, int(table.difficulty[row]), moment)
+        assert batch.correct[position] == pytest.approx(one.correct, abs=1e-5)
+        assert np.exp(batch.log_seconds[position]) == pytest.approx(one.seconds, abs=0.51)
+
+
+@pytest.mark.parametrize(("n", "correct", "reason"), [(9, None, "9 samples"), (40, 1, "correct"), (40, 0, "incorrect")])
+def test_too_few_answers_or_one_class_only_is_skipped_with_a_reason(n: int, correct: int | None, reason: str) -> None:
+    table, _ = simulate(3, 2, n)
+    if correct is not None:
+        table = rebuilt(table, is_correct=np.full(n, correct, dtype=np.bool_))
+    with pytest.raises(TrainingSkipped, match=reason):
+        train_version(table, version="v1")
+
+
+def test_a_residual_that_is_noise_is_not_used() -> None:
+    rng = np.random.default_rng(0)
+    prior = rng.normal(size=200)
+    target = (rng.random(200) < sigmoid(prior)).astype(np.float64)
+    assert choose_scale(prior, prior + rng.normal(size=200), target, rng.integers(0, 10, 200), binary=True) == 0.0
+
+
+def test_a_residual_that_is_right_is_used() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(scale=2, size=4000)
+    target = (rng.random(4000) < sigmoid(truth)).astype(np.float64)
+    assert choose_scale(np.zeros(4000), truth, target, rng.integers(0, 400, 4000), binary=True) > 0.7
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10_000), st.sampled_from([1, 29, 30, 200, 1500]), st.floats(-3, 3), st.floats(0, 3), st.booleans()
+)
+def test_what_was_calibrated_is_never_worse_than_lnirt_on_the_answers_that_decided(
+    seed: int, n: int, right: float, noise: float, binary: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    prior, signal = rng.normal(size=n), rng.normal(size=n)
+    target = prior + signal + rng.normal(size=n)
+    if binary:
+        target = (rng.random(n) < sigmoid(prior + signal)).astype(np.float64)
+    output = prior + right * signal + noise * rng.normal(size=n)
+    chosen = calibrated(prior, output, target, rng.integers(0, 20, n), binary=binary)
+    served = (prior + chosen.scale * (output - prior)) / chosen.temperature
+    ours, theirs = (losses_of(values, target, binary).mean() for values in (served, prior))
+    assert ours < theirs if chosen.scale else chosen == PRIOR_ONLY
+
+
+def test_a_network_that_is_worse_than_its_prior_or_not_finite_does_not_beat_it() -> None:
+    prior, target = np.zeros(50), np.ones(50)
+    whole = Calibration(1.0, 1.0)
+    for binary in (True, False):
+        assert beats_prior(prior, prior + 0.5, target, whole, binary=binary)
+        assert not beats_prior(prior, prior - 0.5, target, whole, binary=binary)
+        assert not beats_prior(prior, prior, target, whole, binary=binary)
+        for broken in (np.nan, np.inf):
+            output = np.where(np.arange(50) == 3, broken, 0.5)
+            assert not beats_prior(prior, output, target, whole, binary=binary)
+            assert not beats_prior(prior, output, target, PRIOR_ONLY, binary=binary)
+    assert not beats_prior(prior[:0], prior[:0], target[:0], whole, binary=True)
+
+
+def test_the_newest_fifth_validates() -> None:
+    table, _ = simulate(5, 3, 100)
+    newest = validation_rows(table)
+    assert newest.sum() == 20
+    assert table.order[newest].min() > table.order[~newest].max()
+
+
+def test_topics_that_all_students_meet_in_the_same_order_are_split_one_by_one() -> None:
+    table, _ = simulate(40, 10, 400)
+    step = np.repeat(np.arange(10), 40)
+    table = rebuilt(table, user=np.tile(np.arange(40), 10), topic=step, order=np.arange(400))
+    late = validation_rows(table)
+    assert np.bincount(table.topic[late]).tolist() == [8] * 10
+    for topic in range(10):
+        mine = table.topic == topic
+        assert table.order[mine & late].min() > table.order[mine & ~late].max()
+
+
+def test_few_validation_answers_are_no_proof() -> None:
+    assert choose_scale(np.zeros(20), np.full(20, 3.0), np.ones(20), np.arange(20), binary=True) == 0.0
+
+
+def test_a_residual_that_is_right_beyond_doubt_is_used_as_far_as_it_is_no_worse_than_at_its_best_factor() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(scale=2, size=40_000)
+    target = (rng.random(40_000) < sigmoid(truth)).astype(np.float64)
+    user = rng.integers(0, 400, 40_000)
+    assert choose_scale(np.zeros(40_000), truth, target, user, binary=True) == 1.0
+    # Of what is too sure, the temperature mends a part.
+    assert choose_scale(np.zeros(40_000), 1.25 * truth, target, user, binary=True) == pytest.approx(0.9)
+    seconds = truth + rng.normal(size=40_000)
+    assert choose_scale(np.zeros(40_000), 1.25 * truth, seconds, user, binary=False) == pytest.approx(0.8)
+    few = slice(0, 4000)
+    assert choose_scale(np.zeros(4000), 1.04 * truth[few], target[few], user[few], binary=True) == 1.0
+
+
+@pytest.mark.slow
+def test_a_final_network_that_went_wrong_is_given_up_for_lnirt(caplog: pytest.LogCaptureFixture) -> None:
+    table, _ = simulate(6, 7, 300)
+    stage = stage_of(table, np.ones(len(table), dtype=np.bool_), 0, lambda _: None)
+    shape = NetworkShape("correctness", len(stage.vocabulary.topics) + 1, 1, len(stage.vocabulary.mean), 1)
+    # No network is right behind a temperature like this one.
+    wrong = TrainedNetwork(FittedNetwork(None, shape, 1), Calibration(1.0, 50.0))
+    finished = final_networks(stage, (wrong, wrong), table, validation_rows(table), 0, lambda _: None)
+    everyone = np.ones(len(table), dtype=np.bool_)
+    for network, samples in zip(finished, stage.samples, strict=True):
+        assert network.calibration == PRIOR_ONLY
+        published = rescaled(network.fitted.model, network.fitted.shape, scale=0.0, temperature=1.0)
+        np.testing.assert_allclose(predict_rows(published, samples, everyone), samples.prior, atol=1e-5)
+    assert stage.lnirt.time is not None
+    assert (finished[1].low, finished[1].high) == (stage.lnirt.time.low, stage.lnirt.time.high)
+    assert caplog.text.count("LNIRT serves") == 2
+
+
+def test_a_gain_that_few_students_show_is_in_doubt() -> None:
+    rng = np.random.default_rng(0)
+    signal, student = rng.normal(size=300), np.repeat([0, 1, 2], 100)
+    target = np.array([1.0, 0.6, 0.2])[student] * signal + rng.normal(size=300)
+
+    def chosen(user: np.ndarray[Any, np.dtype[np.int64]]) -> float:
+        return choose_scale(np.zeros(300), signal, target, user, binary=False)
+
+    assert chosen(np.zeros(300, dtype=np.int64)) == 0.0
+    assert chosen(student) < chosen(np.arange(300))
+
+
+def test_overconfident_logits_get_a_temperature_above_one() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=20_000)
+    target = (rng.random(20_000) < sigmoid(truth)).astype(np.float64)
+    assert choose_temperature(1.1 * truth, target) == pytest.approx(1.1, abs=0.03)
+    assert choose_temperature(1.1 * truth[:50], target[:50]) == 1.0
+
+
+def test_the_area_under_the_curve_counts_ties_half() -> None:
+    assert auc(np.array([True, False, True]), np.array([0.5, 0.5, 0.9])) == 0.75
+    assert auc(np.array([True, True]), np.array([0.1, 0.2])) is None
+
+
+def test_calibration_error_is_the_gap_between_predicted_and_actual() -> None:
+    assert expected_calibration_error(np.array([True, False]), np.array([0.9, 0.9])) == pytest.approx(0.4)
+
+
+@pytest.mark.slow
+def test_holdout_scores_have_a_loss_for_each_row(
+    small: tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]],
+) -> None:
+    table, trained, _ = small
+    holdout = validation_rows(table)
+    scores = holdout_scores(predictor_of(trained), table, holdout)
+    assert scores["losses"].shape == (int(holdout.sum()),)
+    assert scores["log_loss"] == pytest.approx(scores["losses"].mean())
+    assert scores["n_timed"] == int(holdout.sum())
+
+
+@pytest.mark.slow
+def test_no_network_predicts_less_after_a_success_than_after_a_failure() -> None:
+    from training_job.fit.networks import NetworkShape, archive_bytes, build_network
+
+    rng = np.random.default_rng(4)
+    table, _ = simulate(4, 3, 120)
+    files = version_files()
+    vocabulary = json.loads(files["vocabulary.json"])
+    model = build_network(NetworkShape("correctness", 4, 2, len(vocabulary["mean"]), 4))
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(scale=0.5, size=variable.shape))
+    predictor = Predictor.from_files({**files, "correctness_model.keras": archive_bytes(model)})
+    for row in rng.choice(len(table), 60, replace=False).tolist():
+        state, moment = state_before(table, row), datetime.now(UTC)
+        (answer,) = answers_of(table, [row])
+        chances = []
+        for outcome in (True, False):
+            changed = msgspec.structs.replace(answer, is_correct=outcome)
+            known = dict(rows_by_key(state))
+            key = (answer.topic, answer.difficulty)
+            known[key] = advance(known.get(key), changed, state.n_answers)
+            after = UserState(state.user_id, state.n_answers + 1, tuple(known.values()))
+            chances.append(predict(predictor, after, answer.topic, 1 + row % 4, moment).correct)
+        assert chances[0] >= chances[1] - 1e-6
+
+
+def test_where_nothing_is_known_of_the_population_a_history_is_read_in_its_own_order() -> None:
+    table, _ = simulate(6, 4, 30)
+    lnirt, everything = fit_lnirt(table), np.ones(len(table), dtype=np.bool_)
+    vocabulary = build_vocabulary(table, everything, lnirt)
+    assert not len(vocabulary.population.paths.keys)
+    assert vocabulary.population.traits.n_traits == 0
+    by_others = read_history_by_others(table, everything, lnirt, vocabulary, 0)
+    for field in msgspec.structs.fields(by_others):
+        alone = getattr(read_history(table, lnirt, vocabulary), field.name)
+        np.testing.assert_allclose(getattr(by_others, field.name), alone, atol=1e-6, err_msg=field.name)
+
+
+def test_what_the_networks_learn_the_population_from_never_holds_the_students_own_answers() -> None:
+    table, _ = simulate(80, 4, 2400)
+    lnirt, everything = fit_lnirt(table), np.ones(len(table), dtype=np.bool_)
+    vocabulary = build_vocabulary(table, everything, lnirt)
+    assert vocabulary.population.traits.n_traits > 0
+    # The last answers of one student: no input but those of the population could know of them.
+    mine = np.flatnonzero(table.user == 5)
+    changed = table.is_correct.copy()
+    changed[mine[-1]] = not changed[mine[-1]]
+    before, after = (
+        read_history_by_others(other, everything, lnirt, vocabulary, 0).dense
+        for other in (table, rebuilt(table, is_correct=changed))
+    )
+    np.testing.assert_array_equal(before[mine], after[mine])
+    assert (before != after).any()  # others do learn from it
+
+
+def test_published_weights_are_rounded_to_what_packs_well() -> None:
+    weights = np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)
+    kept = shortened(weights)
+    np.testing.assert_allclose(kept, weights, rtol=1 / 4096)
+    np.testing.assert_array_equal(shortened(kept), kept)
+    assert len(zlib.compress(kept.tobytes())) < 0.75 * len(zlib.compress(weights.tobytes()))
+    np.testing.assert_array_equal(shortened(np.array([0.0, 1.0, -2.0], dtype=np.float32)), [0.0, 1.0, -2.0])
+
+
+@pytest.mark.slow
+def test_several_members_train_for_the_given_epochs_and_differ() -> None:
+    table, _ = simulate(6, 4, 200)
+    everything = np.ones(len(table), dtype=np.bool_)
+    lnirt = fit_lnirt(table)
+    vocabulary = build_vocabulary(table, everything, lnirt)
+    history = read_history_by_others(table, everything, lnirt, vocabulary, 0)
+    mean, scale = spread_of(history.dense)
+    samples, _ = samples_of(table, lnirt, dataclasses.replace(vocabulary, mean=mean, scale=scale), history)
+    width = vocabulary.correctness_pooled.width
+    shape = NetworkShape("correctness", len(vocabulary.topics) + 1, len(vocabulary.users) + 1, len(mean), width)
+    notes: list[Mapping[str, Any]] = []
+    fitted = fit_members(samples, shape, everything, epochs=2, members=2, seed=0, on_progress=notes.append)
+    assert [(note["phase"], note["epoch"]) for note in notes] == [("final correctness", 1), ("final correctness", 2)]
+    assert fitted.shape.members == 2
+    heads = [fitted.model.get_layer(f"hidden_1_{number}").get_weights()[0] for number in (1, 2)]
+    assert not np.allclose(heads[0], heads[1])
+    assert np.isfinite(predict_rows(fitted.model, samples, everything)).all()

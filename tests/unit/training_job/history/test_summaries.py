@@ -1,0 +1,199 @@
+"""The state read row by row and the whole history at once must be the same arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib.features.constants import Knowledge
+from chalicelib.features.inputs import FEATURE_SCHEMA, dense_columns, time_priors
+from chalicelib.features.pooled import PooledLayout, Pooling
+from chalicelib.features.sequences import N_PATHS
+from chalicelib.features.state import DECAY_ANSWERS, advance, decayed_from_bytes, decayed_to_bytes, replay
+from chalicelib.features.summary import SeenState, summarise_state
+from tests.support.histories import answers_of, simulate, state_before, time_of
+from tests.support.models import model_of, population_of
+from training_job.history.answers import AnswerTable
+from training_job.history.pooled import pooled_steps
+from training_job.history.scan import exclusive_decayed, exclusive_sums, group_starts
+from training_job.history.summaries import summarise_history, topic_codes, user_chunks
+
+LAYOUT = PooledLayout(((0, 0), (1, 1), (3, 2)), 3)
+OTHER_LAYOUT = PooledLayout(((3, 1), (4, 3)), 3)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> AnswerTable:
+    n = draw(st.integers(1, 25))
+    column = lambda values: draw(st.lists(values, min_size=n, max_size=n))  # noqa: E731
+    start = draw(st.one_of(st.none(), st.floats(1e9, 2e9)))
+    gaps = column(st.floats(0, 1e6))
+    return AnswerTable.from_columns(
+        user=column(st.integers(0, 2)),
+        user_ids=["a", "b", "c"],
+        topic=column(st.integers(0, 3)),
+        topics=[f"topic {i}" for i in range(4)],
+        difficulty=column(st.integers(1, 4)),
+        is_correct=column(st.booleans()),
+        seconds=column(st.sampled_from([np.nan, 0.1, 5.0, 60.0, 72000.0])),
+        at=None if start is None else start + np.cumsum(gaps),
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(histories(), st.booleans())
+def test_a_whole_history_gives_what_each_stored_state_gives(table: AnswerTable, times: bool) -> None:
+    model, population = model_of(3, times=times), population_of(3)  # the fourth topic is unknown to the model
+    codes = topic_codes(table.topics, model)
+    column = np.array([0, 1, 2, 2])
+    pooled, other = (
+        pooled_steps(table, codes, column, layout, model).vectors(np.arange(len(table)))
+        for layout in (LAYOUT, OTHER_LAYOUT)
+    )
+    for rows in user_chunks(table, 7):
+        batch = summarise_history(table, rows, model, codes, population)
+        dense = dense_columns(batch, model, time_priors(batch, model))
+        for i, row in enumerate(range(rows.start, rows.stop)):
+            state = state_before(table, row)
+            topic, difficulty = table.topics[table.topic[row]], int(table.difficulty[row])
+            one = summarise_state(state, topic, difficulty, time_of(table, row), model, population)
+            for field in msgspec.structs.fields(one):
+                expected: Any = getattr(one, field.name)
+                np.testing.assert_allclose(
+                    getattr(batch, field.name)[i], expected, rtol=1e-6, atol=1e-6, err_msg=field.name
+                )
+            single = dense_columns(one, model, time_priors(one, model))
+            np.testing.assert_allclose(dense[i], single[0], rtol=1e-4, atol=1e-4)
+            columns = np.array([column[int(item.topic[-1])] for item in state.rows], dtype=np.int64)
+            decayed = SeenState(state, Knowledge(model, population)).decayed
+            vectors = Pooling((OTHER_LAYOUT, LAYOUT)).vectors(decayed, columns, column[table.topic[[row, row]]])
+            np.testing.assert_allclose(np.repeat(pooled[[row]], 2, axis=0), vectors[1], atol=2e-3)
+            np.testing.assert_allclose(np.repeat(other[[row]], 2, axis=0), vectors[0], atol=2e-3)
+
+
+def test_the_population_of_these_tests_has_something_to_say_of_most_answers() -> None:
+    table, _ = simulate(10, 4, 300)
+    model, population = model_of(3), population_of(3)
+    past = summarise_history(table, slice(0, len(table)), model, topic_codes(table.topics, model), population)
+    assert past.paths.shape == (300, N_PATHS)
+    assert (np.abs(past.paths) > 0).mean(axis=0).min() > 0.2
+    assert (past.paths == 0).mean(axis=0).min() > 0.05
+    assert (np.abs(past.trait_success) > 0).mean() > 0.9
+    assert (np.abs(past.trait_log_seconds) > 0).mean() > 0.9
+
+
+@settings(max_examples=50, deadline=None)
+@given(histories(), st.booleans(), st.integers(1, 4))
+def test_the_dense_columns_do_not_know_how_the_last_answer_on_the_asked_topic_was(
+    table: AnswerTable, times: bool, difficulty: int
+) -> None:
+    model, population = model_of(3, times=times), population_of(3)
+    answers = answers_of(table, np.flatnonzero(table.user == table.user[0]).tolist())
+    asked = answers[0].topic
+    latest = max(number for number, answer in enumerate(answers) if answer.topic == asked)
+    columns, lasts, abilities = [], [], []
+    for outcome in (True, False):
+        changed = list(answers)
+        changed[latest] = msgspec.structs.replace(answers[latest], is_correct=outcome)
+        past = summarise_state(replay("a", changed), asked, difficulty, answers[-1].at, model, population)
+        columns.append(dense_columns(past, model, time_priors(past, model)))
+        lasts.append(past.last)
+        abilities.append(past.ability)
+    np.testing.assert_allclose(columns[0], columns[1], atol=1e-6)
+    assert lasts == [1.0, -1.0]
+    assert abilities[0] > abilities[1]
+
+
+def test_the_dense_columns_are_those_that_the_schema_stands_for() -> None:
+    """Networks were trained on these columns: who changes one raises FEATURE_SCHEMA, and notes the new sums here."""
+    table, _ = simulate(1, 4, 60)
+    model, population = model_of(3), population_of(3)
+    sums = []
+    for row in (7, 30, 59):
+        past = summarise_state(state_before(table, row), "topic 1", 2, time_of(table, row), model, population)
+        dense = dense_columns(past, model, time_priors(past, model))[0]
+        sums.append(float(dense @ np.cos(np.arange(len(dense)))))
+    assert {FEATURE_SCHEMA: sums} == {3: pytest.approx([-12.22466, -12.54606, -12.15336], abs=1e-4)}
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(0, 100))
+@settings(max_examples=50, deadline=None)
+def test_the_decayed_scan_equals_the_plain_loop(sizes: list[int], seed: int) -> None:
+    group = np.sort(np.array(sizes))
+    rng = np.random.default_rng(seed)
+    steps, index = rng.normal(size=(len(group), 2)), np.cumsum(rng.integers(1, 4, len(group)))
+    starts = group_starts(group)
+    result = exclusive_decayed(steps, index, starts, DECAY_ANSWERS)
+    for i in range(len(group)):
+        expected = np.zeros((2, len(DECAY_ANSWERS)))
+        for j in range(int(starts[i]), i):
+            expected += steps[j][:, None] * np.exp(-(index[i] - index[j]) / DECAY_ANSWERS)
+        np.testing.assert_allclose(result[i], expected, atol=1e-9)
+
+
+def test_exclusive_sums_start_again_with_each_group() -> None:
+    steps = np.array([[1.0], [2.0], [4.0], [8.0]])
+    assert exclusive_sums(steps, np.array([0, 0, 2, 2]))[:, 0].tolist() == [0.0, 1.0, 0.0, 4.0]
+
+
+def test_a_history_of_a_hundred_thousand_answers_of_one_student_stays_finite() -> None:
+    n = 100_000
+    steps = np.ones((n, 1))
+    sums = exclusive_decayed(steps, np.arange(n), np.zeros(n, dtype=np.int64), DECAY_ANSWERS)
+    limit = 1 / (np.exp(1 / DECAY_ANSWERS) - 1)
+    np.testing.assert_allclose(sums[-1, 0], limit, rtol=1e-9)
+
+
+def test_chunks_never_part_a_student() -> None:
+    table, _ = simulate(9, 3, 200)
+    chunks = list(user_chunks(table, 30))
+    assert [chunk.start for chunk in chunks[1:]] == [chunk.stop for chunk in chunks[:-1]]
+    assert chunks[-1].stop == len(table)
+    assert all(table.user[chunk.stop - 1] != table.user[chunk.stop] for chunk in chunks[:-1])
+
+
+def test_a_table_is_sorted_by_student_and_then_by_time() -> None:
+    table = AnswerTable.from_columns(
+        user=[1, 0, 1], user_ids=["a", "b"], topic=[0, 0, 0], topics=["t"], difficulty=[1, 2, 3],
+        is_correct=[1, 0, 1], seconds=[0.0, -3.0, 5.0], order=[9, 5, 2],
+    )  # fmt: skip
+    assert table.user.tolist() == [0, 1, 1]
+    assert table.difficulty.tolist() == [2, 3, 1]
+    assert table.timed.tolist() == [False, True, False]
+    assert table.select(np.array([True, False, True])).order.tolist() == [5, 9]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"difficulty": [5]}, "difficulty"),
+        ({"topic": [1]}, "topic"),
+        ({"user": [-1]}, "user"),
+        ({"is_correct": [True, False]}, "shape"),
+    ],
+)
+def test_a_table_refuses_columns_that_do_not_fit(change: dict[str, Any], message: str) -> None:
+    columns: dict[str, Any] = {
+        "user": [0], "user_ids": ["a"], "topic": [0], "topics": ["t"], "difficulty": [1], "is_correct": [True],
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        AnswerTable.from_columns(**{**columns, **change})
+
+
+def test_advancing_out_of_order_is_refused() -> None:
+    table, _ = simulate(1, 1, 2)
+    first, second = answers_of(table, [0, 1])
+    row = advance(None, first, 3)
+    with pytest.raises(ValueError, match="does not follow"):
+        advance(row, msgspec.structs.replace(second, difficulty=first.difficulty), 3)
+
+
+def test_decayed_sums_survive_storage_exactly() -> None:
+    table, _ = simulate(1, 2, 30)
+    for row in state_before(table, 29).rows:
+        assert (decayed_from_bytes(decayed_to_bytes(row.decayed)) == row.decayed).all()
