@@ -37,13 +37,13 @@ from sqlalchemy import text
 from benchmarks._clients import Client, rate, result_body, task_body
 from benchmarks._durations import Durations
 from benchmarks._percentiles import percentile, rounded
+from benchmarks.local_stack import temporary_stack
 from chalicelib import logs, wiring
 from chalicelib.domain.training import TrackerRow
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.wiring import Container
 from evaluation import simulator
 from ops.imports.importer import import_file
-from ops.local_stack import temporary_stack
 from ops.stack import Stack, connect
 
 LARGE, SMALL = 10_000, 10

@@ -29,13 +29,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._percentiles import rounded
+from benchmarks.local_stack import temporary_stack
 from chalicelib.domain.tasks import Difficulty, NewTask
 from chalicelib.services import tasks
 from chalicelib.wiring import Container
 from evaluation import simulator
 from infra.package import archive, build, bytecode
 from ops.imports.importer import import_file
-from ops.local_stack import temporary_stack
 from ops.stack import Stack, connect
 
 N_ANSWERS, N_USERS, N_OWN = 5_000, 50, 5

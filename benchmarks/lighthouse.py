@@ -27,9 +27,9 @@ from typing import Any
 
 from benchmarks._browser import NoBrowserError, chromium_path
 from benchmarks._percentiles import rounded
+from benchmarks.local_stack import temporary_stack
 from lab import scenes
 from lab.scenes import Scene
-from ops.local_stack import temporary_stack
 
 INSTALLED = Path(__file__).resolve().parents[1] / ".lighthouse"
 FORMS = ("mobile", "desktop")

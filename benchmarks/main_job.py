@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._percentiles import percentile, rounded
+from benchmarks.client import ApiClient
+from benchmarks.local_stack import temporary_stack
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.wiring import Container
 from evaluation import simulator
-from ops.client import ApiClient
 from ops.imports.importer import import_file
-from ops.local_stack import temporary_stack
 from ops.stack import Stack, connect
 
 N_ANSWERS = 679

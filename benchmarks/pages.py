@@ -39,11 +39,11 @@ from playwright.sync_api import Browser, Page
 from benchmarks._browser import chromium, cpu_of_tasks, seen, until, until_quiet, visit
 from benchmarks._clients import Client
 from benchmarks._percentiles import percentile, rounded
+from benchmarks.local_stack import temporary_stack
 from chalicelib.services import training
 from chalicelib.wiring import Container
 from evaluation import simulator
 from ops.imports.importer import import_file
-from ops.local_stack import temporary_stack
 from ops.stack import Stack, connect
 
 TASKS, COMPLETIONS, TRACED_COMPLETIONS = 1_000, 20, 5

@@ -27,11 +27,11 @@ from benchmarks._ledger import compare
 from benchmarks._outages import Killer, Outages
 from benchmarks._percentiles import rounded
 from benchmarks._soak_load import Admin, Student, Trouble, User
+from benchmarks.local_stack import temporary_stack
 from chalicelib.domain.training import TrackerRow
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.wiring import Container
 from ops.doctor.checks import Doctor
-from ops.local_stack import temporary_stack
 from ops.stack import Stack, connect
 
 SECONDS = 120.0

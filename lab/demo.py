@@ -21,15 +21,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks.client import ApiClient, ApiError
+from benchmarks.local_stack import temporary_stack
 from chalicelib.domain.errors import StudySmartError
 from chalicelib.domain.tasks import Difficulty
-from evaluation import simulator
-from ops import selection
-from ops.client import ApiClient, ApiError
+from evaluation import selection, simulator
 from ops.imports.command import summary
 from ops.imports.file import UnusableFileError
 from ops.imports.importer import import_file
-from ops.local_stack import temporary_stack
 from ops.stack import DEFAULT_STATE_DIR, NoStackError, Stack, connect, running_stack
 
 N_ANSWERS, N_USERS, N_TOPICS = 679, 4, 7

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from benchmarks.client import ApiClient
 from chalicelib.domain.tasks import Difficulty
-from evaluation import simulator
+from evaluation import selection, simulator
 from evaluation.simulator import SimulatedAnswer
-from ops import selection
-from ops.client import ApiClient
 from ops.imports.importer import import_file
 from ops.stack import Stack, connect
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from benchmarks.client import ApiError
+from benchmarks.local_stack import temporary_stack
 from lab import scenes
 from lab.scenes import Person, Scene, SceneError
-from ops.client import ApiError
 from ops.imports.file import UnusableFileError
-from ops.local_stack import temporary_stack
 from ops.stack import NoStackError
 
 OUTPUT = Path("build/screenshots")

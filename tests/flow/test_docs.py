@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.local_stack import temporary_stack
 from evaluation import simulator
 from ops import cli
-from ops.local_stack import temporary_stack
 from ops.stack import Stack
 from tests.support.documents import DOCUMENTS, blocks
 

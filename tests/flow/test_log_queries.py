@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.client import ApiClient, ApiError
+from benchmarks.local_stack import temporary_stack
 from chalicelib.storage.aws import aws_client
 from infra.log_queries import QUERIES
 from ops import cli
-from ops.client import ApiClient, ApiError
-from ops.local_stack import temporary_stack
 from ops.stack import connect
 from tests.support.waiting import wait_for
 

@@ -15,7 +15,7 @@ from tests.support.waiting import wait_for
 pytestmark = pytest.mark.slow
 
 _HOLD = """
-from ops.local_stack import temporary_stack
+from benchmarks.local_stack import temporary_stack
 with temporary_stack() as stack:
     print(stack.url, flush=True)
     input()

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from chalicelib.domain.history import HistoryRow
-from evaluation import simulator
-from ops import selection
+from evaluation import selection, simulator
 from ops.imports.file import UnusableFileError, open_history
 
 

@@ -1,8 +1,7 @@
-"""A one-machine stack for the time of a block: the demonstration and the benchmarks run on one of their own."""
+"""A one-machine stack of its own for a demonstration, a benchmark or a test."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,32 +10,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from infra.local.processes import child_command
 from ops.stack import NoStackError, Stack, running_stack
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 15.0
 _ROOT = Path(__file__).resolve().parents[1]
-_STACK = (sys.executable, "-m", "infra.local", "--port", "0")
-_BOUND = (sys.executable, "-I", "-S", str(_ROOT / "infra/local/child.py"), "--stop-signal", "SIGTERM")
 
 
 @contextmanager
 def temporary_stack() -> Iterator[Stack]:
-    """Start a stack in a temporary directory on a free port, and stop and remove it at the end.
+    """Start a stack in a temporary directory on a free port; stop and remove it at the end.
 
-    It also stops when this process is killed; then its directory stays. To be called from the main thread, with which
-    the kernel ends it.
-
-    Raises NoStackError, with the last lines of its log, when it does not start.
+    Call it from the main thread: the kernel stops the stack when that thread ends, so the stack also stops when this
+    process is killed. Only its directory stays behind then. Raises NoStackError, with the last lines of the log, when
+    the stack does not start.
     """
     with tempfile.TemporaryDirectory(prefix="studysmart-") as directory:
-        state_dir = Path(directory) / "state"
-        output = Path(directory) / "output"
+        state_dir, output = Path(directory) / "state", Path(directory) / "output"
+        command = [sys.executable, "-m", "infra.local", "--port", "0", "--state-dir", str(state_dir)]
         with output.open("wb") as log:
             process = subprocess.Popen(
-                [*_BOUND, "--parent", str(os.getpid()), "--", *_STACK, "--state-dir", str(state_dir)],
+                child_command(command, stop_signal="SIGTERM"),
                 cwd=_ROOT,
-                env={**os.environ, "PYTHONPATH": str(_ROOT)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -51,8 +47,7 @@ def temporary_stack() -> Iterator[Stack]:
 def _wait_until_ready(process: subprocess.Popen[bytes], state_dir: Path, output: Path) -> Stack:
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        stack = running_stack(state_dir)
-        if stack is not None:
+        if (stack := running_stack(state_dir)) is not None:
             return stack
         time.sleep(0.05)
     tail = "\n".join(output.read_text(errors="replace").splitlines()[-15:])

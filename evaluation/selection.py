@@ -1,4 +1,4 @@
-"""Takes a small, well-filled part out of a large file of history: the most active users on their most common topics."""
+"""Selects the most active users and their most common topics from a large file of history."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 from chalicelib.domain.history import HistoryRow
 from chalicelib.domain.tasks import Difficulty
 from ops.imports.file import UnusableFileError, open_history
+from ops.imports.rows import COLUMNS
 
 
 def select(path: Path, n_answers: int, n_users: int, n_topics: int) -> list[HistoryRow]:
-    """Up to ``n_answers`` answers of ``n_users`` users on ``n_topics`` topics, those with the most answers first.
+    """Return ``n_answers`` answers of the most active users on the ``n_topics`` most common topics.
 
-    Where these have fewer answers than asked for, the next users are added. Raises UnusableFileError when the file
-    has fewer answers on its most common topics.
+    If the ``n_users`` most active users have too few answers, further users are added. Raises UnusableFileError when
+    the file has fewer than ``n_answers`` answers on these topics.
     """
     topics = {topic for topic, _ in Counter(row.topic_key for row in _good(path)).most_common(n_topics)}
     per_user = Counter(row.user_id for row in _good(path) if row.topic_key in topics)
@@ -30,13 +31,13 @@ def select(path: Path, n_answers: int, n_users: int, n_topics: int) -> list[Hist
         available += n
     if available < n_answers:
         raise UnusableFileError(
-            f"{path}: has {available} good answers on its {n_topics} topics, {n_answers} are needed"
+            f"{path}: has {available} good answers on its {n_topics} most common topics, {n_answers} are needed"
         )
     return _evenly([row for row in _good(path) if row.topic_key in topics and row.user_id in chosen], n_answers)
 
 
 def _evenly(rows: list[HistoryRow], n: int) -> list[HistoryRow]:
-    """The first ``n`` answers when the users take turns, so that every user is there."""
+    """Return the first ``n`` answers when the users take turns, so that every user is represented."""
     turns: Counter[str] = Counter()
     ranked = []
     for row in rows:
@@ -53,23 +54,18 @@ def _good(path: Path) -> Iterator[HistoryRow]:
 
 
 def write_csv(rows: list[HistoryRow], path: Path) -> None:
-    """Write answers as a file that ``studysmart import`` takes."""
+    """Write answers as a file that ``studysmart import`` reads."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            [
-                "user_id",
-                "position",
-                "subject",
-                "topic",
-                "difficulty",
-                "is_correct",
-                "actual_time_seconds",
-                "completed_at",
-            ]
-        )
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
         for row in rows:
             at = None if row.at_micros is None else datetime.fromtimestamp(row.at_micros / 1e6, UTC).isoformat()
-            level = Difficulty.from_numeric(row.difficulty)
-            values = (row.user_id, row.position, row.subject, row.topic, level, int(row.is_correct), row.seconds, at)
-            writer.writerow(["" if value is None else value for value in values])
+            writer.writerow(
+                {
+                    **{name: value for name, value in row._asdict().items() if name in COLUMNS},
+                    "difficulty": Difficulty.from_numeric(row.difficulty),
+                    "is_correct": int(row.is_correct),
+                    "actual_time_seconds": row.seconds,
+                    "completed_at": at,
+                }
+            )

@@ -1,31 +1,30 @@
-"""A small HTTP client of the API for the demonstration and the benchmarks: one connection, kept open."""
+"""A client of the API for one student, over one connection that stays open.
+
+It uses the standard library only, because benchmarks measure with it: httpx takes half a millisecond for each request.
+"""
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
 import uuid
 from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPSConnection
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 
 class ApiError(Exception):
-    """The API answered with a status that was not expected."""
-
-    def __init__(self, method: str, path: str, status: int, body: str) -> None:
-        super().__init__(f"{method} {path} answered {status}: {body[:300]}")
-        self.status = status
+    """The API answered with an unexpected status."""
 
 
 class ApiClient:
-    """One student's connection. ``last_ms`` is how long the last request took, in milliseconds."""
+    """One student's connection. ``last_ms`` is the duration of the last request in milliseconds."""
 
     def __init__(self, url: str, timeout: float = 30.0) -> None:
         parts = urlsplit(url)
         self._prefix = parts.path.rstrip("/")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         self._connection = kind(parts.netloc, timeout=timeout)
         self._headers: dict[str, str] = {}
         self.last_ms = 0.0
@@ -35,11 +34,11 @@ class ApiClient:
         self._connection.close()
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """The decoded JSON answer of a request; ApiError when the status is not 2xx."""
+        """Return the decoded JSON answer of a request. Raises ApiError unless the status is 2xx."""
         payload = None if body is None else json.dumps(body).encode()
         headers = self._headers | ({"Content-Type": "application/json"} if payload is not None else {})
         if self._connection.sock is None:
-            # http.client switches Nagle's algorithm off, which would hold a small body back for 40 ms.
+            # Connecting is not part of the measured time.
             self._connection.connect()
         started = time.perf_counter()
         self._connection.request(method, f"{self._prefix}{path}", payload, headers)
@@ -47,11 +46,11 @@ class ApiClient:
         raw = answer.read()
         self.last_ms = (time.perf_counter() - started) * 1_000
         if not 200 <= answer.status < 300:
-            raise ApiError(method, path, answer.status, raw.decode("utf-8", "replace"))
+            raise ApiError(f"{method} {path} answered {answer.status}: {raw.decode('utf-8', 'replace')[:300]}")
         return json.loads(raw) if raw else None
 
     def register_and_login(self, full_name: str) -> str:
-        """Make an account with an e-mail address and password of its own, log in, and return the address."""
+        """Register an account with a new e-mail address, log in, and return the address."""
         email = f"student-{uuid.uuid4().hex[:12]}@example.com"
         password = uuid.uuid4().hex
         self.request("POST", "/auth/register", {"email": email, "password": password, "full_name": full_name})
@@ -59,9 +58,8 @@ class ApiClient:
         return email
 
     def sign_in(self, email: str, password: str) -> str:
-        """Log in to an account that exists, and return the token."""
-        answer = self.request("POST", "/auth/login", {"email": email, "password": password})
-        token = str(answer["access_token"])
+        """Log in to an existing account and return the token."""
+        token = str(self.request("POST", "/auth/login", {"email": email, "password": password})["access_token"])
         self._headers["Authorization"] = f"Bearer {token}"
         return token
 
@@ -77,10 +75,10 @@ class ApiClient:
         return dict(self.request("PATCH", f"/practice-tasks/{quote(task_id)}", body))
 
     def prediction(self, subject: str, topic: str, difficulty: str) -> dict[str, Any]:
-        """The prediction without a task."""
+        """Return a prediction without creating a task."""
         query = urlencode({"subject": subject, "topic": topic, "difficulty": difficulty}, quote_via=quote)
         return dict(self.request("GET", f"/predictions?{query}"))
 
     def status(self) -> dict[str, Any]:
-        """``GET /model/status``."""
+        """Return ``GET /model/status``."""
         return dict(self.request("GET", "/model/status"))
