@@ -20,7 +20,7 @@ uv_version := 0.13.9
 compile := .lock/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help run test check demo screenshots lighthouse package infra-check lock clean chromium venv moved
+.PHONY: help run test check demo screenshots package infra-check lock clean chromium venv moved
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,15 +43,6 @@ demo: $(installed) ## Show the main job from import to retrained prediction (FIL
 
 screenshots: $(installed) chromium ## Take pictures of every page, empty and after 679 answers, into build/screenshots (FILE=answers.csv)
 	@$(py) -m lab.screenshots $(if $(FILE),--file "$(FILE)")
-
-lighthouse: $(installed) chromium .lighthouse/.installed ## Audit every page with Lighthouse, installed by npm (ARGS="--json --runs 1")
-	@$(py) -m benchmarks.lighthouse $(ARGS)
-
-.lighthouse/.installed: benchmarks/_lighthouse/package-lock.json
-	@echo "Installing Lighthouse in .lighthouse ..."
-	@mkdir -p $(@D) && cp benchmarks/_lighthouse/package.json $< $(@D)
-	@npm ci --prefix $(@D) --silent --no-audit --no-fund
-	@touch $@
 
 package: $(installed) ## Build and check the Lambda's zip, build/studysmart-lambda.zip
 	@$(py) -m infra.package
@@ -81,5 +72,5 @@ lock: ## Compile the locks again from the requirements*.in files (needs the netw
 	@$(compile) $(UPGRADE) -o infra/check/requirements.txt infra/check/requirements.in
 
 clean: ## Remove the virtual environment, caches and build results (STATE_DIR stays)
-	rm -rf .venv .lock .lint .lighthouse build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* htmlcov
+	rm -rf .venv .lock .lint build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* htmlcov
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -36,7 +36,7 @@ def make_world(
     monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> Iterator[Callable[..., World]]:
-    """Makes a backend on a database; at the end its figures are recorded for :mod:`benchmarks.faults`."""
+    """Makes a backend on a database; at the end its figures are recorded for :mod:`benchmarks.reliability`."""
     worlds: list[World] = []
 
     def make(database_url: str, server: postgres.Postgres, **settings: str) -> World:
