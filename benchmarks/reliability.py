@@ -30,12 +30,12 @@ import pytest
 
 from benchmarks._load import Killer, Student
 from benchmarks._percentiles import rounded
+from benchmarks.local_stack import temporary_stack
 from chalicelib.domain.training import TrackerRow
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.wiring import Container
 from ops.doctor.checks import Doctor
-from benchmarks.local_stack import temporary_stack
 from ops.stack import Stack, connect
 from tests.support.faults.ledger import Ledger, figures
 
