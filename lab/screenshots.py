@@ -118,7 +118,6 @@ class Camera:
             context.add_init_script(f"localStorage.setItem('studysmart:/:token', '{person.token}')")
         page = context.new_page()
         page.goto(f"{self._people.stack.url.rstrip('/')}/{path}")
-        page.mouse.move(1, 1)  # a sign of a reader, for which the page of the API waits
         _settle(page)
         file = f"{path.rpartition('/')[2]}-{name or look.name}.png"
         # What is far below the window is not drawn at all, so the window becomes as high as the page.

@@ -18,7 +18,6 @@ from string import Template
 import msgspec
 from chalice.app import Request, Response
 
-from chalicelib.api import listing, root
 from chalicelib.api.routing import Access, Routes, View
 from chalicelib.domain.errors import NotFoundError
 
@@ -95,7 +94,13 @@ PAGES = {
         Page("dashboard/tasks", "Tasks"),
         Page("dashboard/analytics", "Analytics", styles=_CHART_STYLES, scripts=_CHART_SCRIPTS),
         Page("dashboard/models", "Models", styles=_CHART_STYLES, scripts=_CHART_SCRIPTS),
-        Page("docs", "API reference", styles=("docs.css",), data_images=True),
+        Page(
+            "docs",
+            "API reference",
+            styles=("swagger-ui.css", "docs.css"),
+            scripts=("swagger-ui-bundle.js",),
+            data_images=True,
+        ),
     )
 }
 
@@ -151,7 +156,6 @@ def html(name: str) -> str:
     )
     values |= {f"on_{other}": ' aria-current="page"' if other == name else "" for other in PAGES}
     values["training_panel"] = _part("training_panel", values)
-    values["operations"] = listing.html(root.documented) if name == "docs" else ""
     values["header"] = _part("header" if page.signed_in else "header_public", values)
     values["main"] = _part(page.name, values)
     return _part("layout", values)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from tests.support.api import World
 
@@ -75,16 +75,6 @@ def test_the_page_of_models_and_its_question(visit: Visit, world: World) -> None
     visit.page.get_by_role("button", name=f"Let {V1} serve").click()
     expect(visit.page.get_by_role("dialog")).to_be_visible()
     expect_no_faults(visit.page)
-
-
-def test_the_list_of_operations_before_swagger_ui_comes(visit: Visit) -> None:
-    visit.sign_in_directly()
-    held: list[Route] = []
-    visit.page.route("**/swagger-ui-bundle.js", lambda route: held.append(route))
-    visit.open("docs")
-    expect(visit.page.locator("#listing")).to_have_attribute("aria-busy", "true")
-    expect_no_faults(visit.page)
-    assert visit.page.locator(".opblock").count() == 0
 
 
 def test_the_documentation(visit: Visit) -> None:

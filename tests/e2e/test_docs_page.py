@@ -1,11 +1,9 @@
-"""The list of operations, and Swagger UI in its place: requests are tried with the session's token, or a pasted one."""
+"""The API reference: Swagger UI sends requests with the token of the session, or with a pasted one."""
 
 from __future__ import annotations
 
-import re
-
 import pytest
-from playwright.sync_api import Browser, Locator, Route, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from tests.support.api import PASSWORD
 
@@ -51,91 +49,22 @@ def test_a_stranger_is_refused_until_a_token_is_pasted(visit: Visit) -> None:
     expect(answer).to_contain_text('"threshold": 5')
 
 
-def swagger(visit: Visit) -> Locator:
-    """The operations as Swagger UI shows them."""
-    return visit.page.locator(".opblock")
-
-
-def test_the_operations_are_read_without_scripts(browser: Browser, url: str) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(f"{url}/docs")
-    row = page.locator("#listing a").filter(has_text="/auth/register")
-    expect(row).to_have_text("POST /auth/register Make an account (no token needed)")
-    context.close()
-
-
-def test_swagger_ui_shows_what_the_list_showed(visit: Visit) -> None:
-    visit.sign_in_directly()
-    visit.open("docs")
-    ids = visit.page.locator("#listing a").evaluate_all("rows => rows.map(row => row.dataset.operation)")
-    hashes = visit.page.locator("#listing a").evaluate_all("rows => rows.map(row => row.hash)")
-    visit.page.mouse.move(200, 200)
-    expect(swagger(visit)).to_have_count(len(ids))
-    assert swagger(visit).evaluate_all("blocks => blocks.map(block => block.id)") == ids
-    expect(visit.page.locator("#listing")).to_have_count(0)
-    swagger(visit).last.locator(".opblock-summary-control").click()
-    expect(swagger(visit).last).to_have_class(re.compile("is-open"))
-    assert visit.page.evaluate("location.hash") == hashes[-1]
-
-
-def test_it_comes_by_itself_to_one_who_only_looks(visit: Visit) -> None:
-    visit.sign_in_directly()
-    visit.open("docs")
-    expect(swagger(visit).first).to_be_visible()
-
-
-def test_a_followed_row_is_unfolded(visit: Visit) -> None:
-    visit.sign_in_directly()
-    visit.open("docs")
-    visit.page.locator("#listing a").filter(has_text="/analytics/topics").click()
+def test_links_open_an_operation(visit: Visit) -> None:
+    visit.open("docs#/analytics/topics")
     expect(visit.page.locator("#operations-analytics-topics.is-open .opblock-body")).to_be_visible()
 
 
-def test_focus_and_place_stay_when_swagger_ui_comes(visit: Visit) -> None:
-    visit.sign_in_directly()
-    visit.page.set_viewport_size({"width": 390, "height": 700})
-    arrived: list[Route] = []
-    visit.page.route("**/swagger-ui-bundle.js", lambda route: arrived.append(route))
-    visit.open("docs")
-    row = visit.page.locator("#listing a").filter(has_text="/analytics/topics")
-    row.evaluate("row => { row.scrollIntoView({ block: 'start' }); row.focus({ preventScroll: true }); }")
-    expect(visit.page.locator("#listing")).to_have_attribute("aria-busy", "true")
-    before = row.bounding_box()
-    arrived.pop().continue_()
-    control = visit.page.locator("#operations-analytics-topics .opblock-summary-control")
-    expect(control).to_be_focused()
-    after = visit.page.locator("#operations-analytics-topics").bounding_box()
-    assert before is not None
-    assert after is not None
-    assert abs(after["y"] - before["y"]) < 2
-
-
-def test_what_cannot_be_loaded_is_said_and_tried_again(visit: Visit) -> None:
+@pytest.mark.parametrize("missing", ["swagger-ui-bundle.js", "openapi.json"])
+def test_a_missing_file_is_reported(visit: Visit, missing: str) -> None:
     visit.failures_expected = True
-    visit.sign_in_directly()
-    refused: list[bool] = []
-
-    def once(route: Route) -> None:
-        refused.append(True)
-        if len(refused) == 1:
-            route.abort()
-        else:
-            route.continue_()
-
-    visit.page.route("**/swagger-ui-bundle.js", once)
+    visit.page.route(f"**/{missing}", lambda route: route.abort())
     visit.open("docs")
-    visit.page.get_by_role("button", name="Try requests").click()
-    expect(visit.page.locator(".notice")).to_contain_text("could not be loaded")
-    expect(visit.page.locator("#listing a").first).to_be_visible()
-    visit.page.get_by_role("button", name="Try again").click()
-    expect(swagger(visit).first).to_be_visible()
+    expect(visit.page.locator("main")).to_contain_text("could not be loaded. Reload the page")
 
 
-def test_the_list_stays_where_the_description_cannot_be_loaded(visit: Visit) -> None:
-    visit.failures_expected = True
-    visit.sign_in_directly()
-    visit.page.route("**/openapi.json", lambda route: route.fulfill(status=503, body="{}"))
-    visit.open("docs")
-    expect(visit.page.get_by_role("alert").filter(has_text="The description could not be loaded")).to_be_visible()
-    expect(visit.page.locator("#listing a").first).to_be_visible()
+def test_without_scripts_the_page_links_to_the_openapi_document(browser: Browser, url: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{url}/docs")
+    expect(page.locator("noscript a")).to_have_attribute("href", "./openapi.json")
+    context.close()
