@@ -20,13 +20,16 @@ uv_version := 0.13.9
 compile := .lock/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help run test check demo screenshots package infra-check lock clean chromium venv moved
+.PHONY: help run services test check demo screenshots package infra-check lock clean chromium venv moved
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(installed) ## Start everything on this machine (PORT=4008 STATE_DIR=.local); Ctrl-C stops it
 	@exec $(py) -m infra.local --port $(PORT) --state-dir "$(STATE_DIR)"
+
+services: $(installed) ## Start everything but the API, for `chalice local` (STATE_DIR=.local)
+	@exec $(py) -m infra.local --services --state-dir "$(STATE_DIR)"
 
 test: $(installed) chromium ## Run the whole test suite and print the coverage of each area
 	@$(py) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= $(ARGS)

@@ -8,7 +8,6 @@ one of its own in a temporary directory and stops it at the end. Exit status 0 o
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -29,7 +28,7 @@ from evaluation import selection, simulator
 from ops.imports.command import summary
 from ops.imports.file import UnusableFileError
 from ops.imports.importer import import_file
-from ops.stack import DEFAULT_STATE_DIR, NoStackError, Stack, connect, running_stack
+from ops.stack import NoStackError, Stack, connect, running_stack, state_directory
 
 N_ANSWERS, N_USERS, N_TOPICS = 679, 4, 7
 SEED = 7
@@ -74,7 +73,7 @@ class History:
 
 @contextmanager
 def _stack(state_dir: str | None) -> Iterator[Stack]:
-    directory = Path(state_dir or os.environ.get("STATE_DIR") or DEFAULT_STATE_DIR)
+    directory = state_directory(state_dir)
     stack = running_stack(directory)
     if stack is not None:
         print(f"Using the stack at {stack.url}")

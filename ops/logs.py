@@ -20,7 +20,7 @@ from chalicelib.storage.aws import aws_client
 from infra.log_queries import BY_NAME, COLUMNS, QUERIES, LogQuery, text_of
 from ops import tables
 from ops.log_insights import LogInsights
-from ops.stack import DEFAULT_STATE_DIR, NoStackError
+from ops.stack import NoStackError, state_directory
 
 Row = dict[str, Any]
 Ask = Callable[[LogQuery, list[str]], list[Row]]
@@ -63,8 +63,7 @@ def run(options: argparse.Namespace) -> int:
     if options.stack and options.state_dir is None:
         ask = of_cloudwatch(LogInsights(aws_client("logs", _region())), options.stack, since)
     else:
-        directory = Path(options.state_dir or os.environ.get("STATE_DIR") or DEFAULT_STATE_DIR)
-        ask = of_files(log_files(directory), since)
+        ask = of_files(log_files(state_directory(options.state_dir)), since)
     rows = traced(query, options.id, ask) if query.needs_ids else ask(query, [])
     print(json.dumps(rows, indent=2, default=str) if options.json else "\n".join(as_lines(rows)))
     return 0

@@ -1,64 +1,95 @@
-"""Finds what a command works on: a stack that runs on this machine, or the deployment that the environment names."""
+"""Finds what a command works on: a stack running on this machine, or the deployment that the environment names."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from chalicelib import wiring
 from chalicelib.config import settings_from
-from chalicelib.domain.errors import ConfigurationError
+from chalicelib.domain.errors import ConfigurationError, StudySmartError
 
 DEFAULT_STATE_DIR = ".local"
 
 
-class NoStackError(Exception):
+class NoStackError(StudySmartError):
     """There is nothing to work on; the text is for the operator."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """A one-machine stack that runs: its address, state directory and environment variables."""
+class _StackFile(msgspec.Struct):
+    """The content of ``stack.json``. Services without an API have no address."""
 
-    url: str
-    state_dir: Path
-    environment: Mapping[str, str]
+    pid: int
+    url: str | None
+    environment: dict[str, str]
+
+
+class Stack:
+    """A one-machine stack that is running."""
+
+    def __init__(self, state_dir: Path, url: str | None, environment: Mapping[str, str]) -> None:
+        self.state_dir = state_dir
+        self.environment = environment
+        self._url = url
+
+    @property
+    def url(self) -> str:
+        """The address of the API. Raises NoStackError when only the services are running."""
+        if self._url is None:
+            raise NoStackError(f"the stack in {self.state_dir} runs without an API; start it with `make run`")
+        return self._url
+
+
+def state_directory(state_dir: str | None) -> Path:
+    """Return the directory that the option names, else ``STATE_DIR``, else ``.local``."""
+    return Path(state_dir or os.environ.get("STATE_DIR") or DEFAULT_STATE_DIR)
 
 
 def running_stack(state_dir: Path) -> Stack | None:
-    """The stack on a state directory, as its ``stack.json`` says; None where none is.
+    """Return the stack that runs on a state directory, None when no stack was started or it was stopped.
 
-    Raises NoStackError when there is a file and its process is gone (the machine or the stack was killed).
+    Raises NoStackError when the stack was killed: its ``stack.json`` is still there, and its process is gone.
     """
     path = state_dir / "stack.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        stack = Stack(str(content["url"]), state_dir, dict(content["environment"]))
-        pid = int(content["pid"])
+        content = msgspec.json.decode(path.read_bytes(), type=_StackFile)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NoStackError(f"{path} cannot be read: {error!r}") from error
-    if not _is_alive(pid):
-        raise NoStackError(f"the stack in {state_dir} is not running (process {pid} is gone); start it with `make run`")
+    except (OSError, msgspec.MsgspecError, UnicodeError) as error:
+        raise NoStackError(f"{path} cannot be read: {error}") from error
+    if not _is_alive(content.pid):
+        raise NoStackError(
+            f"the stack in {state_dir} is not running (process {content.pid} is gone); start it with `make run`"
+        )
+    return Stack(state_dir, content.url, content.environment)
+
+
+def require_stack(state_dir: str | None) -> Stack:
+    """Return the running stack of the option's directory, ``STATE_DIR`` or ``.local``. Raises NoStackError."""
+    directory = state_directory(state_dir)
+    stack = running_stack(directory)
+    if stack is None:
+        raise NoStackError(f"no stack is running in {directory} (start one with `make run`)")
     return stack
 
 
-def connect(state_dir: str | None) -> wiring.Container:
-    """Adapters for the stack in ``state_dir``, or ``STATE_DIR``, or ``.local``; else for what the environment names.
+def enter(state_dir: str | None) -> None:
+    """Put the variables of the running stack into this process's environment, where boto3 also reads them.
 
-    A directory that was asked for by option must hold a running stack. The stack's variables are put into this
-    process's environment, because boto3 reads its endpoint and keys from there. Raises NoStackError.
+    Without a running stack the environment stays as it is, if it names a database and no directory was requested by
+    option. Raises NoStackError otherwise.
     """
-    directory = Path(state_dir or os.environ.get("STATE_DIR") or DEFAULT_STATE_DIR)
-    stack = running_stack(directory)
-    if stack is not None:
-        os.environ.update(stack.environment)
-    elif state_dir is not None or "DATABASE_URL" not in os.environ:
-        raise NoStackError(f"no stack is running in {directory} (start one with `make run`)")
+    if state_dir is None and "DATABASE_URL" in os.environ and running_stack(state_directory(None)) is None:
+        return
+    os.environ.update(require_stack(state_dir).environment)
+
+
+def connect(state_dir: str | None) -> wiring.Container:
+    """Return the adapters of the running stack, else of what the environment names. Raises NoStackError."""
+    enter(state_dir)
     try:
         return wiring.build(settings_from(os.environ))
     except ConfigurationError as error:

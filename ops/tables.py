@@ -1,16 +1,15 @@
-"""Text for a terminal: aligned tables, sizes and times."""
+"""Text for a terminal and for programs: aligned tables, sizes, times, and JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-Flat = dict[str, Any]
-
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> list[str]:
-    """Lines of a table, each column as wide as its widest cell; the columns named in ``right`` end flush."""
+    """Return the lines of a table with aligned columns; the columns named in ``right`` are right-aligned."""
     lines = [list(header), *map(list, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
 
@@ -20,15 +19,21 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
     return ["  ".join(cell(line, i) for i in range(len(header))).rstrip() for line in lines]
 
 
+def pairs(members: Mapping[str, str]) -> list[str]:
+    """Return one line for each name and value, the values aligned."""
+    width = max(map(len, members), default=0)
+    return [f"{name:<{width}}  {value}" for name, value in members.items()]
+
+
 def size(n_bytes: int | None) -> str:
-    """``1.4 kB``."""
+    """Return a number of bytes as text, such as ``1.4 kB``."""
     if n_bytes is None:
         return ""
     return f"{n_bytes} B" if n_bytes < 1_000 else f"{n_bytes / 1_000:,.1f} kB"
 
 
 def when(text: str | None) -> str:
-    """An ISO 8601 time as a person reads it; what is none stays as it is."""
+    """Return an ISO 8601 time in UTC for a person; any other text stays as it is."""
     if text is None:
         return ""
     try:
@@ -37,19 +42,16 @@ def when(text: str | None) -> str:
         return text
 
 
-def flat(value: Mapping[str, Any], prefix: str = "") -> Flat:
-    """Nested members under dotted names: ``{"a": {"b": 1}}`` becomes ``{"a.b": 1}``. Lists stay values."""
-    members: Flat = {}
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested members under dotted names: ``{"a": {"b": 1}}`` becomes ``{"a.b": 1}``. Lists stay values."""
+    members: dict[str, Any] = {}
     for name, member in value.items():
-        if isinstance(member, Mapping):
-            members |= flat(member, f"{prefix}{name}.")
-        else:
-            members[f"{prefix}{name}"] = member
+        members |= flat(member, f"{prefix}{name}.") if isinstance(member, Mapping) else {f"{prefix}{name}": member}
     return members
 
 
 def shown(value: Any) -> str:
-    """A member of JSON for a table."""
+    """Return a JSON value as the text of a table's cell."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -59,3 +61,14 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return value if isinstance(value, str) else ", ".join(map(shown, value)) if isinstance(value, list) else str(value)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON; what JSON does not know becomes text."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print one line for each text."""
+    for line in lines:
+        print(line)

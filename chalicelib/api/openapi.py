@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
+from chalicelib import VERSION
 from chalicelib.api.routing import Access, Operation
 from chalicelib.api.schemas import Detail, ValidationDetail
 
 TITLE = "StudySmart AI API"
-VERSION = "1.0.0"
 _DESCRIPTION = (
     "Predicts, for a student about to do a practice task, the probability of a correct answer and the seconds it will "
     "take, learns from every completion, and retrains itself. Times are in seconds, timestamps in ISO 8601 UTC."

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from chalicelib import VERSION
 from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import MAX_NAME_LENGTH, MAX_SECONDS, Difficulty, NewTask, PracticeTask
 from chalicelib.domain.training import TrainingNote
@@ -182,7 +183,7 @@ class WelcomeAnswer(Struct):
     """What the root answers."""
 
     message: str = "Welcome to StudySmart AI API"
-    version: str = "1.0.0"
+    version: str = VERSION
     docs: str = "/docs"
 
 

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
 _CHILD = Path(__file__).with_name("child.py")
 
 
 def child_command(
     command: Sequence[str], *, user: str | None = None, nice: int = 0, stop_signal: str = "SIGKILL"
 ) -> list[str]:
-    """The command line that runs ``command`` bound to the life of this process (see :mod:`infra.local.child`)."""
+    """Return a command line that runs ``command`` and ends it with this process (see :mod:`infra.local.child`)."""
     options = ["--parent", str(os.getpid()), "--nice", str(nice), "--stop-signal", stop_signal]
     if user is not None:
         options += ["--user", user]
@@ -24,9 +25,9 @@ def child_command(
 
 
 def bound_socket(port: int) -> socket.socket:
-    """A socket bound to 127.0.0.1 (port 0: any free one), not listening yet; OSError when the port is in use.
+    """Return a socket bound to 127.0.0.1 but not listening yet; port 0 takes a free one. Raises OSError.
 
-    The supervisor binds and its children listen, so a child that is started again finds its port still held.
+    The supervisor binds and its children listen, so a restarted child still finds its port held for it.
     """
     server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -39,7 +40,7 @@ def bound_socket(port: int) -> socket.socket:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file as a whole or not at all, readable by its owner only."""
+    """Write a JSON file completely or not at all, readable by its owner only."""
     temporary = path.with_name(path.name + ".new")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(content, file, indent=2, sort_keys=True)
@@ -47,6 +48,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What :func:`write_json` wrote."""
+    """Return the content of a file that :func:`write_json` wrote."""
     content: dict[str, Any] = json.loads(path.read_text())
     return content

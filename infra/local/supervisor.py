@@ -1,7 +1,7 @@
-"""Starts the one-machine stack, looks after its processes, and stops it.
+"""Starts the processes of the one-machine stack, restarts those that end, and stops all of them in order.
 
-PostgreSQL and the moto server start side by side; API and worker follow when both are ready. The sockets of moto and
-of the API are bound here and inherited, so a process that is started again finds its port still held for it.
+PostgreSQL and the moto server start at the same time; the API and the worker follow when both are ready. The sockets
+of moto and of the API are bound here and inherited, so a restarted process still finds its port held for it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from infra.local import postgres
@@ -28,11 +27,10 @@ from infra.local.processes import bound_socket, read_json, write_json
 
 log = logging.getLogger("studysmart.local")
 
-ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 120.0
 _STOP_SECONDS = 2.0
-_LOOK_SECONDS = 0.1
-# Short, because on one machine nobody but this stack ends a worker: what a dead one held is free again soon.
+_POLL_SECONDS = 0.1
+# Short, because on one machine only this stack ends a worker: the message of a dead worker is soon received again.
 _VISIBILITY_SECONDS = 20
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -42,118 +40,112 @@ class StackError(Exception):
 
 
 class _StoppedEarlyError(Exception):
-    """A signal came while the stack was starting."""
+    """A signal arrived while the stack was starting."""
 
 
-@dataclass(slots=True)
 class Supervisor:
-    """One stack on one state directory."""
+    """One stack on one state directory. Without a port it runs the services only, and no API."""
 
-    port: int
-    state: Path
-    stopped: threading.Event = field(default_factory=threading.Event)
-    children: list[Child] = field(default_factory=list)
-    database: postgres.Postgres | None = None
+    def __init__(self, state: Path, port: int | None) -> None:
+        self.state = state
+        self.port = port
+        self.stopped = threading.Event()
+        self.children: list[Child] = []
+        self.database: postgres.Postgres | None = None
+        self._began = time.monotonic()
 
     def run(self) -> int:
-        """Run until a signal; returns the exit status."""
+        """Run until a signal arrives and return the exit status. Raises StackError."""
         self.state.mkdir(parents=True, exist_ok=True)
-        with _locked(self.state / "lock"), self._bound() as api_socket, bound_socket(0) as aws_socket:
-            output = Output(self.state / "logs" / "backend.log", as_json=os.environ.get("LOG_FORMAT") == "json")
-            logging.getLogger("studysmart").addHandler(output)
+        with ExitStack() as held:
+            held.enter_context(_locked(self.state / "lock"))
+            api_socket = None if self.port is None else held.enter_context(_bound(self.port))
+            aws_socket = held.enter_context(bound_socket(0))
+            self.output = Output(self.state / "logs" / "backend.log", as_json=os.environ.get("LOG_FORMAT") == "json")
+            logging.getLogger("studysmart").addHandler(self.output)
             logging.getLogger("studysmart").setLevel(logging.INFO)
             for number in _SIGNALS:
                 signal.signal(number, lambda *_: self.stopped.set())
             try:
-                self._start(output, api_socket, aws_socket)
-                self._look_after(output)
+                self._start(api_socket, aws_socket)
+                self._watch()
             except _StoppedEarlyError:
                 pass
             finally:
-                self._stop(output)
+                self._stop()
         return 0
 
-    def _bound(self) -> socket.socket:
-        try:
-            return bound_socket(self.port)
-        except OSError as error:
-            raise StackError(f"port {self.port} on 127.0.0.1 cannot be used: {error.strerror}") from error
-
-    def _start(self, output: Output, api_socket: socket.socket, aws_socket: socket.socket) -> None:
-        began = time.monotonic()
-        output.line(f"Starting StudySmart in {self.state} ...")
+    def _start(self, api_socket: socket.socket | None, aws_socket: socket.socket) -> None:
+        self.output.line(f"Starting StudySmart in {self.state} ...")
         (self.state / "stack.json").unlink(missing_ok=True)
-        run = self.state / "run"
-        run.mkdir(exist_ok=True)
+        (self.state / "run").mkdir(exist_ok=True)
         base = base_environment(os.environ)
-
-        aws_ready = run / "aws.json"
-        aws = self._child(output, "moto server", base, "infra.local.aws", aws_socket, ready=aws_ready)
-        aws.command = [
-            *aws.command,
-            *("--state", str(self.state / "aws" / "state.sqlite3")),
-            *("--parameter", f"TrainingVisibilitySeconds={_VISIBILITY_SECONDS}"),
-        ]
+        aws = self._child("moto server", "infra.local.aws", base, aws_socket)
+        aws.command += ["--state", str(self.state / "aws" / "state.sqlite3")]
+        aws.command += ["--parameter", f"TrainingVisibilitySeconds={_VISIBILITY_SECONDS}"]
         aws.start()
-        database = self._start_postgres(output)
-        _report(output, began, "PostgreSQL is ready, the tables are up to date")
-        self._wait_for(aws, aws_ready)
-        _report(output, began, "accounts, registry and queue are ready (moto)")
+        database_url = self._start_postgres()
+        self._report("PostgreSQL is ready, the tables are up to date")
+        self._wait_for(aws)
+        self._report("accounts, registry and queue are ready (moto)")
 
-        settings = program_settings(os.environ, database.url(), read_json(aws_ready))
+        settings = program_settings(os.environ, database_url, read_json(aws.ready))
         environment = {**base, **settings}
-        api_ready = run / "api.json"
-        api = self._child(output, "API", environment, "infra.local.api", api_socket, ready=api_ready)
-        api.start()
-        worker = Child(
-            "training worker",
-            [sys.executable, "-m", worker_module(os.environ)],
-            {**environment, **worker_limits(os.environ)},
-            output,
-            ROOT,
-            nice=10,
-        )
-        self.children.append(worker)
-        worker.start()
-        self._wait_for(api, api_ready)
-        _report(output, began, "the API answers, the training worker is started")
-
-        url = read_json(api_ready)["url"]
+        if api_socket is None:
+            # On a whole stack these are threads of the API's process.
+            program = self._child("schedules", "infra.local.schedules", environment)
+        else:
+            program = self._child("API", "infra.local.api", environment, api_socket)
+        program.start()
+        limited = {**environment, **worker_limits(os.environ)}
+        self._child("training worker", worker_module(os.environ), limited, nice=10).start()
+        if api_socket is None:
+            self._report("the training worker and the schedules are started")
+            url = None
+        else:
+            self._wait_for(program)
+            self._report("the API answers, the training worker is started")
+            url = f"http://127.0.0.1:{api_socket.getsockname()[1]}"
         write_json(self.state / "stack.json", {"url": url, "pid": os.getpid(), "environment": settings})
         for line in _banner(url, self.state):
-            output.line(line)
+            self.output.line(line)
 
     def _child(
-        self, output: Output, name: str, environment: dict[str, str], module: str, bound: socket.socket, ready: Path
+        self, name: str, module: str, environment: dict[str, str], bound: socket.socket | None = None, nice: int = 0
     ) -> Child:
+        """Add a process that is not started yet; one with a socket serves there and writes a file when it is ready."""
+        ready = self.state / "run" / f"{module}.json"
         ready.unlink(missing_ok=True)
-        command = [sys.executable, "-m", module, "--socket", str(bound.fileno()), "--ready-file", str(ready)]
-        child = Child(name, command, environment, output, ROOT, inherited=[bound.fileno()])
+        child = Child(name, [sys.executable, "-m", module], environment, self.output, ready, nice)
+        if bound is not None:
+            child.command += ["--socket", str(bound.fileno()), "--ready-file", str(ready)]
+            child.inherited = [bound.fileno()]
         self.children.append(child)
         return child
 
-    def _start_postgres(self, output: Output) -> postgres.Postgres:
+    def _start_postgres(self) -> str:
+        """Start PostgreSQL, bring its tables up to date, and return the URL of its database."""
         from migrations import upgrade
 
         try:
             self.database = postgres.prepare(self.state / "postgres")
-            self._run_postgres(self.database, output)
+            self._run_postgres(self.database)
             postgres.create_database(self.database)
         except postgres.PostgresError as error:
             raise StackError(str(error)) from error
         upgrade(self.database.url())
-        return self.database
+        return self.database.url()
 
-    def _run_postgres(self, database: postgres.Postgres, output: Output) -> None:
+    def _run_postgres(self, database: postgres.Postgres) -> None:
         postgres.start(database, output=subprocess.PIPE)
         assert database.process is not None
-        output.follow(database.process)
+        self.output.follow(database.process)
         postgres.wait_until_ready(database)
 
-    def _wait_for(self, child: Child, ready: Path) -> None:
-        """Return when the child has written its file; a signal or the child's end ends the waiting."""
+    def _wait_for(self, child: Child) -> None:
+        """Wait until the child has written its file. Raises StackError when it ends or takes too long."""
         deadline = time.monotonic() + _START_SECONDS
-        while not ready.exists():
+        while not child.ready.exists():
             if self.stopped.wait(0.02):
                 raise _StoppedEarlyError
             status = child.exit_status()
@@ -162,62 +154,70 @@ class Supervisor:
             if time.monotonic() > deadline:
                 raise StackError(f"the {child.name} was not ready after {_START_SECONDS:.0f} seconds")
 
-    def _look_after(self, output: Output) -> None:
-        while not self.stopped.wait(_LOOK_SECONDS):
+    def _watch(self) -> None:
+        """Restart what ends until a signal arrives."""
+        while not self.stopped.wait(_POLL_SECONDS):
             for child in self.children:
-                child.look_after()
-            if self.database is not None and self.database.process is not None:
-                status = self.database.process.poll()
-                if status is not None:
-                    log.error("PostgreSQL ended (%s), starting it again", described(status))
-                    self._restart_postgres(self.database, output)
+                child.restart_if_ended()
+            if self.database is None or self.database.process is None:
+                continue
+            status = self.database.process.poll()
+            if status is not None:
+                log.error("PostgreSQL ended (%s), starting it again", described(status))
+                try:
+                    self._run_postgres(self.database)
+                except postgres.PostgresError as error:
+                    log.error("%s; trying again", error)
+                    self.stopped.wait(1.0)
 
-    def _restart_postgres(self, database: postgres.Postgres, output: Output) -> None:
-        try:
-            self._run_postgres(database, output)
-        except postgres.PostgresError as error:
-            log.error("%s; trying again", error)
-            self.stopped.wait(1.0)
-
-    def _stop(self, output: Output) -> None:
-        output.line("Stopping ...")
+    def _stop(self) -> None:
+        self.output.line("Stopping ...")
         (self.state / "stack.json").unlink(missing_ok=True)
-        # Who uses a service ends before it.
-        users = [child for child in self.children if child.name != "moto server"]
-        stop_all(users, _STOP_SECONDS)
-        stop_all([child for child in self.children if child not in users], _STOP_SECONDS)
+        # The users of a service end before the service: moto was started first.
+        stop_all(self.children[1:], _STOP_SECONDS)
+        stop_all(self.children[:1], _STOP_SECONDS)
         if self.database is not None:
             postgres.stop(self.database)
-        output.line("StudySmart is stopped.")
+        self.output.line("StudySmart is stopped.")
+
+    def _report(self, text: str) -> None:
+        self.output.line(f"  {time.monotonic() - self._began:5.1f} s  {text}")
+
+
+def _bound(port: int) -> socket.socket:
+    try:
+        return bound_socket(port)
+    except OSError as error:
+        raise StackError(f"port {port} on 127.0.0.1 cannot be used: {error.strerror}") from error
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file for the time of the block; the kernel lets go of it with the process, however that ends."""
+    """Hold a lock file during the block; the kernel releases it when the process ends, however it ends."""
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
             owner = file.read().strip() or "unknown"
-            raise StackError(f"a stack runs on {path.parent} already (process {owner})") from error
+            raise StackError(f"a stack is already running in {path.parent} (process {owner})") from error
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
 
 
-def _report(output: Output, began: float, what: str) -> None:
-    output.line(f"  {time.monotonic() - began:5.1f} s  {what}")
-
-
-def _banner(url: str, state: Path) -> list[str]:
-    return [
-        "",
-        f"  API        {url}/",
-        f"  Pages      {url}/dashboard",
-        f"  Reference  {url}/docs",
-        f"  Log        {state / 'logs' / 'backend.log'}",
-        "  Stop       Ctrl-C",
-        "",
-    ]
+def _banner(url: str | None, state: Path) -> list[str]:
+    if url is None:
+        of_state = "" if state == Path(".local").resolve() else f"--state-dir '{state}' "
+        lines = [
+            "  The services are ready. To run the API, enter in another terminal:",
+            "",
+            "    source .venv/bin/activate",
+            f'    eval "$(studysmart {of_state}env)"',
+            "    chalice local --port 8000",
+            "",
+        ]
+    else:
+        lines = [f"  API        {url}/", f"  Pages      {url}/dashboard", f"  Reference  {url}/docs"]
+    return ["", *lines, f"  Log        {state / 'logs' / 'backend.log'}", "  Stop       Ctrl-C", ""]

@@ -1,4 +1,4 @@
-"""What the tests of whole stacks share."""
+"""Fixtures of the tests of whole stacks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.support.stacks import RunningStack, alive, end, start
 
 @pytest.fixture
 def started() -> Iterator[Callable[..., RunningStack]]:
-    """Starts stacks and stops those that a test leaves running."""
+    """Starts stacks, and stops those that a test leaves running."""
     stacks: list[RunningStack] = []
 
-    def start_and_note(state: Path, port: int = 0) -> RunningStack:
-        stacks.append(start(state, port))
+    def start_and_remember(state: Path, *options: str) -> RunningStack:
+        stacks.append(start(state, *options))
         return stacks[-1]
 
-    yield start_and_note
+    yield start_and_remember
     for stack in stacks:
         if stack.process.poll() is None:
             end(stack)

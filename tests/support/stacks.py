@@ -1,16 +1,16 @@
-"""Starts the one-machine stack as it is started by hand, for the tests that need all of it."""
+"""Starts the one-machine stack as a person starts it, for the tests that need all of it."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import psutil
 
 from tests.support.waiting import wait_for
@@ -20,34 +20,13 @@ START_SECONDS = 120.0
 
 @dataclass
 class RunningStack:
-    """A stack, and every process that belongs to it."""
+    """A stack, its API, and every process that belongs to it."""
 
     process: subprocess.Popen[bytes]
     state: Path
-    url: str
     environment: dict[str, str]
-
-    token: str = ""
+    api: Api
     members: list[psutil.Process] = field(default_factory=list)
-
-    def get(self, path: str) -> Any:
-        return self.request("GET", path)
-
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        return self.request("POST", path, body)
-
-    def patch(self, path: str, body: dict[str, Any]) -> Any:
-        return self.request("PATCH", path, body)
-
-    def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"}
-        content = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(self.url + path, content, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-    def login(self, account: dict[str, str]) -> None:
-        self.token = self.post("/auth/login", account)["access_token"]
 
     def client(self, service: str) -> Any:
         return boto3.client(
@@ -70,11 +49,34 @@ class RunningStack:
         return (self.state / "logs" / "backend.log").read_text()
 
 
-def start(state: Path, port: int = 0) -> RunningStack:
+class Api:
+    """An API over HTTP. Every request must succeed, unless :attr:`http` is used directly."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+
+    def get(self, path: str) -> Any:
+        return self._json("GET", path)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        return self._json("POST", path, body)
+
+    def patch(self, path: str, body: dict[str, Any]) -> Any:
+        return self._json("PATCH", path, body)
+
+    def login(self, account: dict[str, str]) -> None:
+        self.http.headers["Authorization"] = f"Bearer {self.post('/auth/login', account)['access_token']}"
+
+    def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        return self.http.request(method, path, json=body).raise_for_status().json()
+
+
+def start(state: Path, *options: str) -> RunningStack:
     state.mkdir(exist_ok=True)
     with (state / "terminal").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "infra.local", "--port", str(port), "--state-dir", str(state)],
+            [sys.executable, "-m", "infra.local", "--port", "0", "--state-dir", str(state), *options],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -87,12 +89,12 @@ def start(state: Path, port: int = 0) -> RunningStack:
         try:
             return bool(json.loads(note.read_text())["pid"] == process.pid)
         except FileNotFoundError:
-            # Not written yet, or one of an earlier stack that was killed, just removed.
+            # Not written yet, or just removed because it was of an earlier stack that was killed.
             return False
 
     wait_for(ready, START_SECONDS, "the start of the stack")
     content = json.loads(note.read_text())
-    stack = RunningStack(process, state, content["url"], content["environment"])
+    stack = RunningStack(process, state, content["environment"], Api(content["url"] or ""))
     stack.members = stack.family()
     return stack
 
@@ -102,7 +104,7 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def command_line(process: psutil.Process) -> list[str]:
-    """Empty for a process that is gone or has ended and only waits to be noticed."""
+    """Empty for a process that is gone, or has ended and waits to be collected."""
     try:
         return process.cmdline()
     except psutil.NoSuchProcess:
