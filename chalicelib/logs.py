@@ -52,15 +52,15 @@ class _RequestContext(logging.Filter):
 def configure(log_format: str, level: str, stream: TextIO | None = None, fields: Fields = dict) -> None:
     """Send all logging to ``stream`` (standard error by default) as ``text`` or ``json``; again changes nothing.
 
-    The product's own loggers speak from ``level`` up, those of libraries from WARNING up. The handler that the Lambda
-    runtime puts on the root logger is taken off, because every line would be written twice.
+    The product's own loggers speak from ``level`` up, those of libraries from WARNING up. The handlers that the Lambda
+    runtime and ``chalice local`` put on the root logger are taken off, because every line would be written twice.
     """
     handler = ProductHandler(stream or sys.stderr)
     handler.setFormatter(_formatter(log_format))
     handler.addFilter(_RequestContext(fields))
     root = logging.getLogger()
     for old in list(root.handlers):
-        if isinstance(old, ProductHandler) or type(old).__name__ == "LambdaLoggerHandler":
+        if type(old) in (ProductHandler, logging.StreamHandler) or type(old).__name__ == "LambdaLoggerHandler":
             root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)

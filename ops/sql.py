@@ -109,9 +109,11 @@ class Session:
         # Statements run on a thread, so that Ctrl-C on the main thread can ask PostgreSQL to cancel one.
         self._thread = ThreadPoolExecutor(1)
         try:
-            self._pooled = engine.raw_connection()
+            self._pooled = engine.connect()
             ((self._pid, self.database),) = self._run("SELECT pg_backend_pid(), current_database()").rows
-        except (DBAPIError, OSError) as error:
+        except DBAPIError as error:
+            raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_message(error.orig)}") from error
+        except OSError as error:
             raise DatabaseUnavailableError(f"PostgreSQL does not answer: {error}") from error
 
     def execute(self, statement: str) -> bool:
@@ -147,7 +149,7 @@ class Session:
     @property
     def _driver(self) -> Any:
         # Its simple protocol takes a statement as it is: other ways treat % as the beginning of a parameter.
-        return self._pooled.driver_connection
+        return self._pooled.connection.driver_connection
 
     def _run(self, statement: str) -> Any:
         running = self._thread.submit(self._driver.execute_simple, statement)
@@ -175,17 +177,20 @@ class Session:
 def _engine() -> Engine:
     try:
         url = make_url(os.environ["DATABASE_URL"])
-        if user := os.environ.get("DATABASE_USER"):
-            url = url.set(username=user, password=os.environ.get("DATABASE_PASSWORD"))
-        return connect(url.render_as_string(hide_password=False), pool_size=2)
     except ArgumentError as error:
         raise NoStackError("DATABASE_URL is not the URL of a database") from error
+    if url.drivername != "postgresql+pg8000":
+        raise NoStackError("DATABASE_URL must start with postgresql+pg8000://")
+    if user := os.environ.get("DATABASE_USER"):
+        url = url.set(username=user, password=os.environ.get("DATABASE_PASSWORD"))
+    return connect(url.render_as_string(hide_password=False), pool_size=2)
 
 
-def _message(error: DatabaseError) -> str:
+def _message(error: BaseException | None) -> str:
     """Return PostgreSQL's message with its detail and hint."""
-    fields = error.args[0] if error.args and isinstance(error.args[0], dict) else {"M": str(error)}
-    return " ".join(f"{fields[name].rstrip('.')}." if name != "M" else fields[name] for name in "MDH" if name in fields)
+    fields = error.args[0] if error and error.args and isinstance(error.args[0], dict) else {"M": str(error)}
+    sentences = [str(fields[name]) for name in "MDH" if name in fields]
+    return sentences[0] if len(sentences) == 1 else " ".join(f"{sentence.rstrip('.')}." for sentence in sentences)
 
 
 def _text(value: Any) -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def history(tmp_path: Path, content: str = HISTORY) -> str:
     return str(path)
 
 
-def test_without_a_stack_and_an_environment_one_line_says_so(
+def test_a_command_without_a_stack_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
@@ -45,9 +46,7 @@ def test_without_a_stack_and_an_environment_one_line_says_so(
     assert capsys.readouterr().err == f"error: no stack is running in {tmp_path} (start one with `make run`)\n"
 
 
-def test_a_stack_that_was_killed_is_not_taken_for_running(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_killed_stack_does_not_count_as_running(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gone = os.spawnlp(os.P_NOWAIT, "true", "true")
     os.waitpid(gone, 0)
     (tmp_path / "stack.json").write_text(json.dumps({"url": "http://x", "pid": gone, "environment": {}}))
@@ -55,7 +54,7 @@ def test_a_stack_that_was_killed_is_not_taken_for_running(
     assert "is not running" in capsys.readouterr().err
 
 
-def test_a_directory_asked_for_by_option_is_never_replaced_by_the_environment(
+def test_the_environment_never_replaces_a_requested_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql+pg8000://elsewhere/x")
@@ -76,8 +75,58 @@ def test_an_incomplete_environment_names_every_fault(
     assert "TRAINING_QUEUE_URL is not set" in error
 
 
+def note(state_dir: Path, **environment: str) -> None:
+    """Make a directory look like that of a running stack: this process is alive."""
+    content = {"url": "http://127.0.0.1:1", "pid": os.getpid(), "environment": environment}
+    (state_dir / "stack.json").write_text(json.dumps(content))
+
+
+def test_env_prints_nothing_but_exports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = """it's a "$HOME" `x` \\ text\nin two lines"""
+    note(tmp_path, ODD=odd, LOG_FORMAT="json")
+    assert cli.main(["--state-dir", str(tmp_path), "env"]) == 0
+    script = capsys.readouterr().out
+    show = "import json, os; print(json.dumps(dict(os.environ)))"
+    run = f"{script}\nexec '{sys.executable}' -c '{show}'"
+    done = subprocess.run(["sh", "-euc", run], env={}, capture_output=True, text=True, check=True)
+    seen = json.loads(done.stdout)
+    assert (seen["ODD"], seen["LOG_FORMAT"], seen["STATE_DIR"]) == (odd, "text", str(tmp_path))
+    assert cli.main(["--state-dir", str(tmp_path), "env", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out).items() <= seen.items()
+
+
+def test_env_adds_to_pythonpath_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "/mine")
+    for _ in range(2):
+        assert cli.main(["--state-dir", str(tmp_path), "env", "--json"]) == 0
+        monkeypatch.setenv("PYTHONPATH", json.loads(capsys.readouterr().out)["PYTHONPATH"])
+    added, *mine = os.environ["PYTHONPATH"].split(os.pathsep)
+    assert mine == ["/mine"]
+    assert (Path(added) / "sitecustomize.py").is_file()
+
+
+def test_env_without_a_stack_is_an_error_even_with_an_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL", "postgresql+pg8000://elsewhere/x")
+    assert cli.main(["env"]) == 1
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ("", f"error: no stack is running in {tmp_path} (start one with `make run`)\n")
+
+
+def test_the_version_is_the_one_of_the_project(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert capsys.readouterr().out == f"StudySmart {project['version']}\n"
+
+
 @pytest.mark.slow
-def test_status_shows_the_counter_and_says_that_there_is_no_model(
+def test_status_shows_the_counter_and_the_lack_of_a_model(
     deployment: Container, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["status"]) == 0
@@ -88,9 +137,7 @@ def test_status_shows_the_counter_and_says_that_there_is_no_model(
 
 
 @pytest.mark.slow
-def test_status_shows_the_files_of_the_model_with_their_sizes(
-    deployment: Container, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_status_shows_the_files_of_the_model(deployment: Container, capsys: pytest.CaptureFixture[str]) -> None:
     from chalicelib.domain.training import Champion
 
     deployment.registry.write_version("default", "v1", {"lnirt.json": b"{}" * 700}, {"n_samples": 3})
@@ -113,25 +160,23 @@ def test_the_counter_is_set(deployment: Container, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.slow
-def test_a_training_is_asked_for_once(deployment: Container, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_is_requested_once(deployment: Container, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["train"]) == 0
     request = deployment.tracker.read("default").training_request_id
     assert capsys.readouterr().out == f"Training requested: {request}\n"
     assert cli.main(["train"]) == 1
-    assert "queued or running already" in capsys.readouterr().err
+    assert "already queued or running" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_monitor_ends_by_itself_when_nothing_is_under_way(
-    deployment: Container, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_monitor_ends_when_no_training_is_running(deployment: Container, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["monitor", "--until", "idle", "--json"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["event"] for event in events] == ["Counter: 0/5", "Training: idle"]
 
 
 @pytest.mark.slow
-def test_an_account_is_made_administrator(deployment: Container, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_account_becomes_an_administrator(deployment: Container, capsys: pytest.CaptureFixture[str]) -> None:
     deployment.identity.register("ada@example.com", "correct horse", None)
     assert cli.main(["make-admin", "Ada@example.com"]) == 0
     token = deployment.identity.login("ada@example.com", "correct horse")
@@ -149,7 +194,7 @@ def test_a_good_import_ends_with_status_0(
 
 
 @pytest.mark.slow
-def test_an_import_with_bad_rows_keeps_the_good_ones_and_ends_with_status_1(
+def test_an_import_with_bad_rows_keeps_the_good_ones(
     deployment: Container, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["import", "--max-faults", "1", history(tmp_path, HISTORY + "u,t,x\nu,t,y\n")]) == 1
@@ -160,7 +205,7 @@ def test_an_import_with_bad_rows_keeps_the_good_ones_and_ends_with_status_1(
 
 
 @pytest.mark.slow
-def test_an_unusable_file_ends_with_status_2_and_imports_nothing(
+def test_an_unusable_file_ends_with_status_2(
     deployment: Container, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["import", history(tmp_path, "user_id,topic\nu,t\n")]) == 2
@@ -169,7 +214,7 @@ def test_an_unusable_file_ends_with_status_2_and_imports_nothing(
 
 
 @pytest.mark.slow
-def test_imported_students_are_predicted_for_like_others(deployment: Container, tmp_path: Path) -> None:
+def test_imported_answers_count_in_predictions(deployment: Container, tmp_path: Path) -> None:
     path = tmp_path / "simulated.csv"
     simulator.write_csv(simulator.history(80), path)
     assert cli.main(["import", str(path)]) == 0
@@ -178,7 +223,7 @@ def test_imported_students_are_predicted_for_like_others(deployment: Container, 
 
 
 @pytest.mark.slow
-def test_migrating_an_up_to_date_database_changes_nothing(
+def test_migrating_an_up_to_date_database_does_nothing(
     deployment: Container, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["migrate"]) == 0

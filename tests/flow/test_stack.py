@@ -106,9 +106,7 @@ def test_sigterm_stops_everything_with_exit_status_0(started: Callable[..., Runn
     assert not (state_dir / "stack.json").exists()
 
 
-def test_a_killed_supervisor_takes_its_processes_with_it(
-    started: Callable[..., RunningStack], state_dir: Path
-) -> None:
+def test_a_killed_supervisor_takes_its_processes_with_it(started: Callable[..., RunningStack], state_dir: Path) -> None:
     stack = started(state_dir)
     family = stack.family()
     stack.process.kill()

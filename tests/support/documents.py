@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-NOT_HERE = frozenset({"aws", "docker", "git", "make"})
+NOT_HERE = frozenset({"aws", "chalice", "docker", "git", "make"})
 """Programs that need an account, a daemon or too much time. A block with one of them is checked, not run."""
 
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""How long a process of the one-machine stack that died stays away."""
+"""The pause before a process of the one-machine stack is restarted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infra.local.output import Output
 @pytest.fixture
 def child(tmp_path: Path) -> Child:
     """A process that ends at once."""
-    return Child("child", [sys.executable, "-c", ""], {}, Output(tmp_path / "log"), tmp_path)
+    return Child("child", [sys.executable, "-c", ""], {}, Output(tmp_path / "log"), tmp_path / "ready")
 
 
 def pause_after_death(child: Child, lived_seconds: float = 0.0) -> float:
@@ -24,16 +24,16 @@ def pause_after_death(child: Child, lived_seconds: float = 0.0) -> float:
     child.process.wait()
     child.started_at -= lived_seconds
     before = time.monotonic()
-    child.look_after()
-    assert child.start_again_at is not None
-    return child.start_again_at - before
+    child.restart_if_ended()
+    assert child.restart_at is not None
+    return child.restart_at - before
 
 
-def test_a_process_that_dies_of_its_start_is_started_ever_more_rarely(child: Child) -> None:
+def test_a_process_that_dies_at_its_start_is_restarted_less_often(child: Child) -> None:
     pauses = [pause_after_death(child) for _ in range(8)]
     assert pauses == pytest.approx([0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0], abs=0.4)
 
 
-def test_a_process_that_was_well_comes_back_soon_however_often_it_died(child: Child) -> None:
+def test_a_process_that_was_healthy_is_restarted_soon(child: Child) -> None:
     pauses = [pause_after_death(child, lived_seconds=15.0) for _ in range(3)]
     assert pauses == pytest.approx([0.5, 0.5, 0.5], abs=0.4)

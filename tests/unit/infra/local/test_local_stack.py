@@ -125,7 +125,7 @@ def test_the_starter_may_choose_the_origins() -> None:
 
 
 def child(tmp_path: Path, program: str) -> Child:
-    return Child("test", [sys.executable, "-c", program], {}, Output(tmp_path / "log"), tmp_path)
+    return Child("test", [sys.executable, "-c", program], {}, Output(tmp_path / "log"), tmp_path / "ready")
 
 
 def test_a_child_that_dies_is_started_again_after_a_pause_that_grows(
@@ -134,7 +134,7 @@ def test_a_child_that_dies_is_started_again_after_a_pause_that_grows(
     mortal = child(tmp_path, "import sys; sys.exit(3)")
     with caplog.at_level(logging.ERROR):
         mortal.start()
-        wait_for(lambda: mortal.look_after() or mortal.deaths == 2, what="the second death")
+        wait_for(lambda: mortal.restart_if_ended() or mortal.deaths == 2, what="the second death")
     assert "the test ended (exit status 3), starting it again in 0.5 s" in caplog.text
     assert "starting it again in 1.0 s" in caplog.text
 

@@ -1,0 +1,104 @@
+"""``chalice local`` on the services of the stack: the whole API, as a Chalice user expects it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.stacks import Api, RunningStack
+from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+ACCOUNT = {"email": "ada@example.org", "password": "a long password"}
+TASK = {"subject": "Mathematics", "topic": "Fractions", "difficulty": "medium", "task_content": "1/2 + 1/3"}
+SERVE = 'eval "$(studysmart --state-dir "$0" env)" && exec chalice local --port "$1"'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of what Chalice needs, whose files a test may change."""
+    project = tmp_path / "project"
+    for name in (".chalice", "chalicelib"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "app.py", project)
+    return project
+
+
+@pytest.fixture
+def services(started: Callable[..., RunningStack], project: Path) -> RunningStack:
+    """The services, with their state in the project's folder, where ``make services`` puts it."""
+    return started(project / ".local", "--services")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """What ``chalice local`` prints."""
+    return tmp_path / "chalice"
+
+
+@pytest.fixture
+def api(services: RunningStack, project: Path, log: Path) -> Iterator[Api]:
+    """``chalice local`` with the environment of the services, as a person starts it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    programs = str(Path(sys.executable).parent)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["bash", "-c", SERVE, str(services.state), str(port)],
+            cwd=project,
+            env={"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(project)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    api = Api(f"http://127.0.0.1:{port}")
+    try:
+        wait_for(lambda: answers(api) or process.poll() is not None, what="chalice local")
+        assert process.poll() is None, log.read_text()
+        yield api
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(30)
+
+
+def answers(api: Api) -> bool:
+    try:
+        return api.http.get("/").is_success
+    except httpx.TransportError:
+        return False  # starting, or restarting
+
+
+def test_chalice_local_serves_the_api_on_the_services(
+    services: RunningStack, api: Api, project: Path, log: Path
+) -> None:
+    assert api.get("/health")["status"] == "healthy"
+    assert [line.partition(" INFO ")[2] for line in log.read_text().splitlines() if "GET /health - 200" in line] == [
+        "studysmart.api: GET /health - 200"
+    ]
+    assert services.child("infra.local.api") is None
+    user = api.post("/auth/register", ACCOUNT)
+    api.login(ACCOUNT)
+    assert api.get("/auth/me")["id"] == user["id"]
+    for number in range(1, 6):
+        task = api.post("/practice-tasks", TASK)
+        answer = api.patch(f"/practice-tasks/{task['id']}", {"is_correct": True, "actual_time_seconds": 30})
+        assert answer["training"] == {"counter": number, "threshold": 5, "queued": False}
+    for path, status in (("/nowhere", 404), ("/practice-tasks/nowhere", 404), ("/dashboard", 200)):
+        assert api.http.get(path).status_code == status
+
+    version = project / "chalicelib" / "__init__.py"
+    version.write_text(re.sub(r'(?<=VERSION = ")[^"]*', "changed", version.read_text()))
+    wait_for(lambda: answers(api) and api.get("/")["version"] == "changed", what="the reload of the changed file")
