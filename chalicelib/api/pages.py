@@ -1,16 +1,16 @@
-"""The pages, and the style sheets and scripts they use, from the files in ``chalicelib/web``.
+"""The pages and their style sheets and scripts, served from the files in ``chalicelib/web``.
 
-There is no build step. A page is put together once per process from its parts; which part goes where is in
-:data:`PAGES`. All links are relative to the page's own depth, so an API Gateway stage prefix does not break them.
-Assets live under ``static/<version>/``, where the version is a digest of all of them: they may be cached for ever, a
-deployment changes every address at once, and scripts of two versions never meet in one page.
+There is no build step. Each page is assembled once per process, as described in :data:`PAGES`. All links are relative,
+so they also work below an API Gateway stage prefix.
+
+Assets are served from ``static/<version>/``. The version is a digest of all assets, so browsers may cache them for
+ever. A page never mixes scripts of two deployments, because a deployment changes the address of every asset.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from string import Template
@@ -18,7 +18,7 @@ from string import Template
 import msgspec
 from chalice.app import Request, Response
 
-from chalicelib.api.routing import Access, Routes, View
+from chalicelib.api.routing import Access, Routes
 from chalicelib.domain.errors import NotFoundError
 
 routes = Routes(__name__, "pages")
@@ -30,7 +30,7 @@ CONTENT_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-"""Assets by suffix. All are text: nothing here needs API Gateway's binary types."""
+"""Content types of assets by suffix. All are text, so API Gateway needs no binary types."""
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -49,20 +49,20 @@ VENDORED = (
     "uplot/uPlot.iife.min.js",
     "uplot/uPlot.min.css",
 )
-"""Assets made by others, below ``vendor`` beside their licences: classic scripts, and their style sheets."""
+"""Third-party assets below ``vendor``, next to their licences."""
 
 _IMPORT = re.compile(r'\bfrom "\./([\w.-]+\.js)";$', re.MULTILINE)
-"""A static import of a module of ours, as all of them are written."""
+"""A static import of another module, in the form that all modules here use."""
 
-FOR_EVER = "public, max-age=31536000, immutable"
+IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A page: its path below the root, its title, and whether it shows the navigation of signed-in students.
+    """A page with the path where it is served.
 
-    Its content is ``<name>.html`` and its script ``<name>.js``, where the name is the last part of the path.
-    ``styles`` come after the style sheet of all pages; ``scripts`` are classic ones that run before its own.
-    ``data_images`` allows pictures inside style sheets.
+    Its content is ``<name>.html`` and its module ``<name>.js``, where the name is the last part of the path. Pages that
+    are ``signed_in`` show the navigation. ``styles`` are loaded after the common style sheet. ``scripts`` are classic
+    scripts that run before the module. ``data_images`` allows images inside style sheets.
     """
 
     path: str
@@ -74,12 +74,12 @@ class Page(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The last part of the path."""
+        """Return the last part of the path."""
         return self.path.rpartition("/")[2]
 
     @property
     def root(self) -> str:
-        """The way from this page back to the root, as a relative address."""
+        """Return the relative address of the root."""
         return "../" * self.path.count("/") or "./"
 
 
@@ -107,7 +107,7 @@ PAGES = {
 
 @cache
 def assets() -> dict[str, str]:
-    """The text of every asset by its file name. What is not in here cannot be asked for."""
+    """Return the text of every asset by file name. No other file can be requested."""
     own = [path for path in sorted(WEB.iterdir()) if path.suffix in CONTENT_TYPES]
     vendored = [WEB / "vendor" / path for path in VENDORED]
     return {path.name: path.read_text("utf-8") for path in own + vendored}
@@ -115,15 +115,18 @@ def assets() -> dict[str, str]:
 
 @cache
 def version() -> str:
-    """A digest of all assets, short enough for an address."""
+    """Return a short digest of all assets."""
     digest = hashlib.sha256()
     for name, text in assets().items():
         digest.update(f"{name}\0{text}\0".encode())
     return digest.hexdigest()[:12]
 
 
-def scripts_behind(script: str) -> list[str]:
-    """All modules that a script imports, also by others: named in the page, they are fetched at once and together."""
+def imported_modules(script: str) -> list[str]:
+    """Return all modules that a script imports, directly or indirectly.
+
+    The page preloads them, so that the browser fetches them in parallel.
+    """
     found: dict[str, None] = {}
     waiting = [script]
     while waiting:
@@ -135,7 +138,7 @@ def scripts_behind(script: str) -> list[str]:
 
 @cache
 def html(name: str) -> str:
-    """The finished document of a page."""
+    """Return the HTML document of a page."""
     page = PAGES[name]
     values = {
         "root": page.root,
@@ -143,14 +146,14 @@ def html(name: str) -> str:
         "title": page.title,
         "script": f"{page.name}.js",
     }
-    # Classic scripts that are deferred run in the order of the document, and so before the page's own module.
+    # Deferred scripts and modules run in document order, so classic scripts run before the page's module.
     values["preloads"] = "\n".join(
         [
             *(f'<link rel="stylesheet" href="{values["assets"]}{style}">' for style in page.styles),
             *(f'<script defer src="{values["assets"]}{script}"></script>' for script in page.scripts),
             *(
                 f'<link rel="modulepreload" href="{values["assets"]}{script}">'
-                for script in scripts_behind(values["script"])
+                for script in imported_modules(values["script"])
             ),
         ]
     )
@@ -165,66 +168,39 @@ def _part(name: str, values: dict[str, str]) -> str:
     return Template((WEB / f"{name}.html").read_text("utf-8")).substitute(values).strip()
 
 
-def _answer(name: str, request: Request) -> Response:
+def _respond(page: Page, request: Request) -> Response:
+    """Return a page, or a redirect if the path ends with a slash."""
     path = str((request.context or {}).get("path", ""))
     if path.endswith("/"):
-        # The links are relative to the address without the slash, so the browser must be there.
-        return Response("", {"Location": f"../{name}", "Content-Type": "text/plain"}, 302)
+        # Relative links only work from the address without the trailing slash.
+        return Response("", {"Location": f"../{page.name}", "Content-Type": "text/plain"}, 302)
     headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-cache", **SECURITY_HEADERS}
-    if PAGES[name].data_images:
+    if page.data_images:
         policy = headers["Content-Security-Policy"]
         headers["Content-Security-Policy"] = policy.replace("img-src 'self'", "img-src 'self' data:")
-    return Response(html(name), headers, 200)
+    return Response(html(page.name), headers, 200)
 
 
-def _page(path: str, summary: str) -> Callable[[View], View]:
-    return routes.route("GET", path, summary, access=Access.PUBLIC, documented=False)
+def _route(page: Page) -> None:
+    def view(request: Request) -> Response:
+        return _respond(page, request)
+
+    view.__name__ = page.name
+    routes.route("GET", f"/{page.path}", page.title, access=Access.PUBLIC, documented=False)(view)
 
 
-@_page("/login", "Register and sign in")
-def login(request: Request) -> Response:
-    """The page to register and sign in."""
-    return _answer("login", request)
+for _page in PAGES.values():
+    _route(_page)
 
 
-@_page("/dashboard", "Overview")
-def dashboard(request: Request) -> Response:
-    """The overview of a student."""
-    return _answer("dashboard", request)
-
-
-@_page("/dashboard/tasks", "Create, complete and list tasks")
-def tasks(request: Request) -> Response:
-    """The page of a student's tasks."""
-    return _answer("tasks", request)
-
-
-@_page("/dashboard/analytics", "Accuracy and times")
-def analytics(request: Request) -> Response:
-    """The page of a student's accuracy and times."""
-    return _answer("analytics", request)
-
-
-@_page("/dashboard/models", "Versions, training and drift, for admins")
-def models(request: Request) -> Response:
-    """The page of the model, for admins."""
-    return _answer("models", request)
-
-
-@_page("/docs", "Swagger UI")
-def docs(request: Request) -> Response:
-    """The reference of the API, to be tried out."""
-    return _answer("docs", request)
-
-
-@_page("/static/{asset_version}/{name}", "A style sheet, script or picture of the pages")
+@routes.route("GET", "/static/{asset_version}/{name}", "Return an asset", access=Access.PUBLIC, documented=False)
 def asset(asset_version: str, name: str) -> Response:
-    """One asset. Under another version's address it is the present one too, and not to be kept."""
+    """Return an asset. The address of another version returns the current asset, which must not be cached."""
     text = assets().get(name)
     if text is None:
         raise NotFoundError("Not Found")
     headers = {
         "Content-Type": CONTENT_TYPES[Path(name).suffix],
-        "Cache-Control": FOR_EVER if asset_version == version() else "no-cache",
+        "Cache-Control": IMMUTABLE if asset_version == version() else "no-cache",
     }
     return Response(text, headers, 200)

@@ -1,82 +1,84 @@
-// Accuracy, number and time of the tasks done on each of the last 30 days.
-import { axis, bars, chart, colours, empty, numberCell, series, table, tableBehind } from "./charts.js";
+// Accuracy, number of tasks and time for each of the last 30 days.
+import { axis, bars, chart, colours, emptyMessage, foldedTable, numberCell, series, table } from "./charts.js";
 import { count, duration, el, percent } from "./ui.js";
 
 const N_DAYS = 30;
 const DAY_MS = 86_400_000;
-const UTC = { timeZone: "UTC" }; // a day comes as a date without a zone
+const UTC = { timeZone: "UTC" }; // the API sends dates without a time zone, which are read as UTC here
 const longDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", weekday: "short", ...UTC });
 const shortDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...UTC });
 
+// A day is a number: the days since 1 January 1970.
 const dayNumber = (iso) => Date.parse(`${iso}T00:00:00Z`) / DAY_MS;
 const dateOf = (number) => new Date(number * DAY_MS);
 
-/** Today as the reader's clock has it, as a number of days. */
+/** Return today's number by the local clock. */
 function today() {
   const now = new Date();
   return Date.UTC(now.getFullYear(), now.getMonth(), now.getDate()) / DAY_MS;
 }
 
-function xAxis() {
+function dayAxis() {
   return axis({ format: (value) => shortDay.format(dateOf(value)), space: 64, size: 28, incrs: [1, 2, 5, 7, 10, 14], grid: { show: false } });
 }
 
+/** Return a function that describes the day under the pointer. */
 function describer(numbers, byDay) {
   return (plot) => {
-    const index = plot.cursor.idx;
-    if (index === null || index === undefined) return null;
-    const row = byDay.get(numbers[index]);
-    const day = longDay.format(dateOf(numbers[index]));
-    if (row === undefined) return `${day}: nothing done`;
+    const number = numbers[plot.cursor.idx];
+    if (number === undefined) return null;
+    const row = byDay.get(number);
+    const day = longDay.format(dateOf(number));
+    if (row === undefined) return `${day}: no tasks done`;
     return `${day}: ${count(row.completed)} done, ${percent(row.accuracy)} correct, median ${duration(row.median_time_seconds)}`;
   };
 }
-
-const xScale = (numbers) => ({ time: false, range: () => [numbers[0] - 0.6, numbers.at(-1) + 0.6] });
 
 function charts(rows) {
   const byDay = new Map(rows.map((row) => [dayNumber(row.day), row]));
   const last = Math.max(today(), ...byDay.keys());
   const numbers = Array.from({ length: N_DAYS }, (_, index) => last - N_DAYS + 1 + index);
   const values = (name) => numbers.map((number) => byDay.get(number)?.[name] ?? null);
-  const most = Math.max(...rows.map((row) => row.completed));
+  const busiest = Math.max(...rows.map((row) => row.completed));
   const slowest = Math.max(1, ...rows.map((row) => row.median_time_seconds ?? 0));
+  const xScale = { time: false, range: () => [numbers[0] - 0.6, last + 0.6] };
   const describe = describer(numbers, byDay);
-  const hint = "Point at a day to read its figures.";
+  const hint = "Point at a day to see its figures.";
+  const line = { width: 2, spanGaps: true, points: { show: true, size: 7, width: 2 } };
   const accuracy = chart({
-    label: `Share of correct answers and number of tasks on each of the last ${N_DAYS} days; the table has the figures.`,
-    keys: [["line", "correct answers"], ["quiet", `tasks done, ${count(most)} at most`]],
+    label: `Share of correct answers and number of tasks on each of the last ${N_DAYS} days. The table has the figures.`,
+    keys: [["line", "correct answers"], ["quiet", `tasks done (maximum ${count(busiest)})`]],
     describe,
     hint,
     options: {
-      scales: { x: xScale(numbers), y: { range: [0, 1] }, done: { range: [0, most * 2.5] } },
-      axes: [xAxis(), axis({ format: percent, size: 52 })],
-      series: [{}, { scale: "done", fill: () => colours().line, stroke: () => colours().line, width: 0, paths: bars(), points: { show: false } }, series("accent", { width: 2, spanGaps: true, points: { show: true, size: 7, width: 2 } })],
+      scales: { x: xScale, y: { range: [0, 1] }, done: { range: [0, busiest * 2.5] } },
+      axes: [dayAxis(), axis({ format: percent, size: 52 })],
+      series: [{}, { scale: "done", fill: () => colours().line, stroke: () => colours().line, width: 0, paths: bars(), points: { show: false } }, series("accent", line)],
     },
     data: [numbers, values("completed"), values("accuracy")],
   });
   const times = chart({
-    label: `Median time for a task on each of the last ${N_DAYS} days; the table has the figures.`,
-    keys: [["line good", "median time for a task"]],
+    label: `Median time per task on each of the last ${N_DAYS} days. The table has the figures.`,
+    keys: [["line good", "median time per task"]],
     describe,
     hint,
     options: {
-      scales: { x: xScale(numbers), y: { range: [0, slowest * 1.1] } },
-      axes: [xAxis(), axis({ format: duration, size: 70 })],
-      series: [{}, series("good", { width: 2, spanGaps: true, points: { show: true, size: 7, width: 2 } })],
+      scales: { x: xScale, y: { range: [0, slowest * 1.1] } },
+      axes: [dayAxis(), axis({ format: duration, size: 70 })],
+      series: [{}, series("good", line)],
     },
     data: [numbers, values("median_time_seconds")],
   });
   return [el("div", {}, el("h3", {}, "Accuracy"), accuracy), el("div", {}, el("h3", {}, "Time"), times)];
 }
 
-/** The content for the days of a summary, newest first as they come. */
+/** Return the content of the section for the days of a summary, newest first. */
 export function days(rows) {
-  if (rows.length === 0) return [empty("Nothing was done in the last 30 days. Finish a task, and its day appears here.")];
-  const behind = tableBehind("the last 30 days", () => table("Completed tasks by day", ["Day", "Done", "Correct", "Median time"], rows.map((row) => el("tr", {},
+  if (rows.length === 0) return [emptyMessage("No tasks done in the last 30 days. Finish a task to see it here.")];
+  const dayTable = () => table("Completed tasks by day", ["Day", "Done", "Correct", "Median time"], rows.map((row) => el("tr", {},
     el("th", { scope: "row" }, longDay.format(dateOf(dayNumber(row.day)))),
     numberCell(count(row.completed)),
     numberCell(percent(row.accuracy)),
-    numberCell(duration(row.median_time_seconds))))));
-  return [el("div", { className: "charts" }, ...charts(rows)), behind];
+    numberCell(duration(row.median_time_seconds)))));
+  return [el("div", { className: "charts" }, ...charts(rows)), foldedTable("last 30 days", dayTable)];
 }

@@ -1,12 +1,12 @@
-// Mastery of each topic with its uncertainty, and where one is slower or faster than predicted.
-import { empty, numberCell, table, tableBehind } from "./charts.js";
-import { count, duration, el, percent, timeElement } from "./ui.js";
+// The student's mastery of each topic with its uncertainty, and the pace compared with the predicted times.
+import { emptyMessage, foldedTable, numberCell, table } from "./charts.js";
+import { count, duration, el, percent, percentRange, timeElement } from "./ui.js";
 
-const SHOWN = 12; // the most recently practised; the table has all
-const AS_PREDICTED = 1.1; // a pace within a tenth of the predicted one
-const WIDEST = Math.log(3); // a bar over half the track: three times as slow, or as fast
+const SHOWN = 12; // the most recently practised topics; the table has all
+const SIMILAR = 1.1; // a pace within a tenth of the predicted one counts as predicted
+const LOG_FULL_BAR = Math.log(3); // a bar that fills its half of the track: three times as slow, or as fast
 
-/** An element with CSS variables, set by script: style attributes are not allowed here. */
+/** Return an element with CSS variables. They are set by script, because the page's policy forbids style attributes. */
 function placed(className, variables) {
   const node = el("span", { className });
   for (const [name, value] of Object.entries(variables)) node.style.setProperty(`--${name}`, value.toFixed(4));
@@ -16,39 +16,39 @@ function placed(className, variables) {
 function row(topic, track, value) {
   return el("li", {},
     el("span", { className: "name", dir: "auto", title: topic }, topic),
-    el("span", { className: "track", ariaHidden: "true" }, track),
+    el("span", { className: "track", ariaHidden: "true" }, ...track),
     el("span", { className: "value" }, ...value));
 }
 
 function masteryRow({ topic, mastery, mastery_low: low, mastery_high: high }) {
-  const track = document.createDocumentFragment();
-  track.append(placed("band", { from: low, to: high }), placed("mark", { at: mastery }));
-  return row(topic, track, [percent(mastery), " ", el("span", { className: "sub" }, `${Math.round(low * 100)} to ${percent(high)}`)]);
+  const track = [placed("band", { from: low, to: high }), placed("mark", { at: mastery })];
+  return row(topic, track, [percent(mastery), " ", el("span", { className: "sub" }, percentRange(low, high))]);
 }
 
-/** How one's times stand to the predicted ones: the ratio of the typical actual to the typical predicted time. */
+/** Describe the ratio of actual to predicted times: `20 % slower`, `2.5 times as long`, `as predicted`. */
 export function pace(ratio) {
   if (ratio === null) return "–";
-  if (ratio > AS_PREDICTED) return `${percent(ratio - 1)} slower`;
-  return ratio < 1 / AS_PREDICTED ? `${percent(1 - ratio)} faster` : "as expected";
+  if (ratio >= 2) return `${ratio.toFixed(1)} times as long`;
+  if (ratio > SIMILAR) return `${percent(ratio - 1)} slower`;
+  return ratio < 1 / SIMILAR ? `${percent(1 - ratio)} faster` : "as predicted";
 }
 
 function paceRow({ topic, time_ratio: ratio }) {
-  const end = 0.5 + Math.max(-0.5, Math.min(0.5, Math.log(ratio) / WIDEST / 2));
+  const end = 0.5 + Math.max(-0.5, Math.min(0.5, Math.log(ratio) / LOG_FULL_BAR / 2));
   const bar = placed(ratio > 1 ? "stretch slower" : "stretch", { from: Math.min(0.5, end), to: Math.max(0.5, end) });
-  return row(topic, bar, [pace(ratio)]);
+  return row(topic, [bar], [pace(ratio)]);
 }
 
-function paces(rows) {
+function paceRows(rows) {
   const timed = rows.filter((each) => each.time_ratio !== null).sort((one, other) => other.time_ratio - one.time_ratio);
-  if (timed.length === 0) return [empty("No model has predicted the time of a task that you finished yet.")];
+  if (timed.length === 0) return [emptyMessage("No model has predicted the time of a task that you have finished.")];
   return [
-    el("p", { className: "sub" }, "Your typical time against the predicted one, slowest first: to the right you took longer."),
+    el("p", { className: "sub" }, "Your typical time compared with the prediction, slowest first. A bar to the right means that you took longer."),
     el("ul", { className: "ranges pace" }, ...timed.map(paceRow))];
 }
 
-function allTopics(rows) {
-  return table("Results by topic", ["Topic", "Done", "Correct", "Predicted", "Mastery", "Range (80\u00a0%)", "Median time", "Pace", "Last"], rows.map((each) => el("tr", {},
+function topicTable(rows) {
+  return table("Results by topic", ["Topic", "Done", "Correct", "Predicted", "Mastery", "Range (80\u00a0%)", "Median time", "Pace", "Last practised"], rows.map((each) => el("tr", {},
     el("th", { scope: "row", dir: "auto" }, each.topic),
     numberCell(count(each.completed)),
     numberCell(percent(each.accuracy)),
@@ -60,17 +60,17 @@ function allTopics(rows) {
     el("td", { className: "sub" }, each.last_completed_at === null ? "–" : timeElement(each.last_completed_at)))));
 }
 
-/** The content for the topics, most recently practised first as they come. */
+/** Return the content of the section for the topics, most recently practised first. */
 export function topics(rows) {
-  if (rows.length === 0) return [empty("No tasks done yet. Finish one, and its topic appears here.")];
+  if (rows.length === 0) return [emptyMessage("No tasks done yet. Finish a task to see its topic here.")];
   const shown = rows.slice(0, SHOWN);
-  const which = rows.length > SHOWN ? ` These are the ${SHOWN} topics that you practised last; the table has all ${count(rows.length)}.` : "";
+  const note = rows.length > SHOWN ? ` These are the ${SHOWN} topics that you practised most recently. The table has all ${count(rows.length)}.` : "";
   return [
     el("div", { className: "charts" },
       el("div", {},
         el("h3", {}, "Mastery"),
-        el("p", { className: "sub" }, `Your share of correct answers, recent ones counting more; the band says how sure that is (80\u00a0%).${which}`),
+        el("p", { className: "sub" }, `Your share of correct answers, where recent answers count more. The band is the 80\u00a0% interval.${note}`),
         el("ul", { className: "ranges" }, ...shown.map(masteryRow))),
-      el("div", {}, el("h3", {}, "Slower or faster than expected"), ...paces(shown))),
-    tableBehind("all topics", () => allTopics(rows))];
+      el("div", {}, el("h3", {}, "Pace"), ...paceRows(shown))),
+    foldedTable("all topics", () => topicTable(rows))];
 }

@@ -1,60 +1,61 @@
-// The only door to the API: requests, what can go wrong with them, and what is tried again.
+// Requests to the API: all go through this module, which retries them and turns failures into ApiError.
 import { endSession, root, token } from "./session.js";
 
 const TIMEOUT_MS = 20_000;
 const SLOW_MS = 3000;
 const RETRY_DELAYS_MS = [400, 1500];
-const LONGEST_WAIT_S = 10;
+const MAX_RETRY_AFTER_S = 10;
 
 /**
- * A request that did not succeed. `status` is 0 when the server did not answer at all; `retryAfter` are the seconds
- * after which the server wants to be asked again, null where it does not say.
+ * A request that failed. `status` is 0 if the server did not respond. `fieldErrors` is a list of {field, message}.
+ * `retryAfter` is the pause in seconds that the server asks for, or null.
  */
 export class ApiError extends Error {
-  constructor(status, message, { faults = [], retryAfter = null } = {}) {
+  constructor(status, message, { fieldErrors = [], retryAfter = null } = {}) {
     super(message);
     this.status = status;
-    this.faults = faults;
+    this.fieldErrors = fieldErrors;
     this.retryAfter = retryAfter;
   }
 
-  /** Whether the server was away or busy: the same request may succeed later. */
-  get passing() {
+  /** Whether the server was unreachable or busy, so that the same request may succeed later. */
+  get temporary() {
     return [0, 429, 502, 503, 504].includes(this.status);
   }
 }
 
-// ---- what the reader is told while waiting -------------------------------------------------------------------
+// ---- state of the connection ---------------------------------------------------------------------------------
 
-const slow = new Set();
-let retrying = 0;
+const slow = new Set(); // one key for each slow request
+let retrying = 0; // number of requests that wait for their next attempt
 
-/** Tells `waiting` (a word for the reader, "" when all is well) whenever a request hangs or is tried again. */
+/** Dispatches `waiting` with a message for the user ("" if all is well) when the state of the connection changes. */
 export const connection = new EventTarget();
 
-function tell() {
+function announceConnection() {
   let text = "";
-  if (!navigator.onLine) text = "You are offline. What you typed is kept.";
-  else if (retrying > 0) text = "No answer from the server, trying again…";
-  else if (slow.size > 0) text = "The server is slow, still waiting…";
+  if (!navigator.onLine) text = "You are offline.";
+  else if (retrying > 0) text = "The server is not responding. Trying again…";
+  else if (slow.size > 0) text = "The server is slow to respond. Still waiting…";
   connection.dispatchEvent(new CustomEvent("waiting", { detail: text }));
 }
 
-window.addEventListener("online", tell);
-window.addEventListener("offline", tell);
+window.addEventListener("online", announceConnection);
+window.addEventListener("offline", announceConnection);
 
 // ---- one attempt ---------------------------------------------------------------------------------------------
 
-function messageOf(response, data, retryAfter) {
+function errorMessage(response, data, retryAfter) {
   const detail = typeof data?.detail === "string" ? data.detail : data?.message;
-  if (response.status === 429) return `Too many requests at once. Try again ${retryAfter > 0 ? `in ${retryAfter} s` : "in a moment"}.`;
-  if (response.status >= 500) return "The server cannot do that right now. Try again in a moment.";
-  return typeof detail === "string" ? detail : `The server refused that (${response.status}).`;
+  if (response.status === 429) return `Too many requests. Try again ${retryAfter > 0 ? `in ${retryAfter} s` : "in a moment"}.`;
+  if (response.status >= 500) return "The server could not complete the request. Try again in a moment.";
+  return typeof detail === "string" ? detail : `The server rejected the request (status ${response.status}).`;
 }
 
-function faultsOf(data) {
+/** Return the field errors of a 422 response. */
+function fieldErrorsOf(data) {
   if (!Array.isArray(data?.detail)) return [];
-  return data.detail.map((fault) => ({ field: String(fault.loc?.at(-1) ?? ""), message: String(fault.msg ?? "") }));
+  return data.detail.map((each) => ({ field: String(each.loc?.at(-1) ?? ""), message: String(each.msg ?? "") }));
 }
 
 async function attempt(method, url, headers, body) {
@@ -65,35 +66,35 @@ async function attempt(method, url, headers, body) {
     text = await response.text();
   } catch (error) {
     throw new ApiError(0, error.name === "TimeoutError"
-      ? "The server is taking too long to answer. Try again in a moment."
-      : "The server cannot be reached. Check the connection and try again.");
+      ? "The server took too long to respond. Try again in a moment."
+      : "The server cannot be reached. Check your connection and try again.");
   }
   let data = null;
   try {
     data = text === "" ? null : JSON.parse(text);
   } catch {
-    // Something between here and the API answered, for example a gateway's page: an answer, but not ours.
-    if (response.ok) throw new ApiError(502, "The server sent something unreadable. Try again in a moment.");
+    // Not a response of the API: a proxy in between may have sent an HTML page.
+    if (response.ok) throw new ApiError(502, "The server sent an unreadable response. Try again in a moment.");
   }
-  if (response.ok) return { data, next: nextLink(response.headers.get("Link")) };
-  const faults = response.status === 422 ? faultsOf(data) : [];
+  if (response.ok) return { data, next: nextPage(response.headers.get("Link")) };
+  const fieldErrors = response.status === 422 ? fieldErrorsOf(data) : [];
   const seconds = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
   const retryAfter = seconds >= 0 ? seconds : null;
-  const message = faults.length > 0 ? "Some entries need another look." : messageOf(response, data, retryAfter);
-  throw new ApiError(response.status, message, { faults, retryAfter });
+  const message = fieldErrors.length > 0 ? "Some fields are not valid." : errorMessage(response, data, retryAfter);
+  throw new ApiError(response.status, message, { fieldErrors, retryAfter });
 }
 
-/** The query of the next page from a Link header, as a path relative to the root; null on the last page. */
-function nextLink(header) {
+/** Return the path of the next page from a Link header, relative to the root; null on the last page. */
+function nextPage(header) {
   const match = /<([^>]*)>\s*;[^,]*rel="?next"?/.exec(header ?? "");
   if (match === null) return null;
   return `practice-tasks${new URL(match[1], new URL("practice-tasks", root)).search}`;
 }
 
-function headersWith(value, body) {
+function requestHeaders(accessToken, body) {
   return {
     Accept: "application/json",
-    ...(value === null ? {} : { Authorization: `Bearer ${value}` }),
+    ...(accessToken === null ? {} : { Authorization: `Bearer ${accessToken}` }),
     ...(body === undefined ? {} : { "Content-Type": "application/json" }),
   };
 }
@@ -102,58 +103,59 @@ function headersWith(value, body) {
 
 const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 
-/** How long to wait before the next try, in milliseconds; null when there is none. */
-function waitBefore(error, tries) {
-  if (!error.passing || tries >= RETRY_DELAYS_MS.length || error.retryAfter > LONGEST_WAIT_S) return null;
-  return Math.max(RETRY_DELAYS_MS[tries], (error.retryAfter ?? 0) * 1000);
+/** Return the milliseconds before the next attempt, or null to give up. */
+function retryDelay(error, attempts) {
+  if (!error.temporary || attempts >= RETRY_DELAYS_MS.length || error.retryAfter > MAX_RETRY_AFTER_S) return null;
+  return Math.max(RETRY_DELAYS_MS[attempts], (error.retryAfter ?? 0) * 1000);
 }
 
-/** Say that it is slow when work takes long. */
-async function noticed(work) {
+/** Run `send`, and tell the user if it takes long. */
+async function announceIfSlow(send) {
   const key = {};
-  const timer = setTimeout(() => { slow.add(key); tell(); }, SLOW_MS);
+  const timer = setTimeout(() => { slow.add(key); announceConnection(); }, SLOW_MS);
   try {
-    return await work();
+    return await send();
   } finally {
     clearTimeout(timer);
-    if (slow.delete(key)) tell();
+    if (slow.delete(key)) announceConnection();
   }
 }
 
-async function againAfter(milliseconds) {
+async function waitForRetry(milliseconds) {
   retrying += 1;
-  tell();
+  announceConnection();
   await pause(milliseconds);
   retrying -= 1;
-  tell();
+  announceConnection();
 }
 
-async function tried(send, safe) {
-  for (let tries = 0; ; tries += 1) {
+async function withRetries(send) {
+  for (let attempts = 0; ; attempts += 1) {
     try {
       return await send();
     } catch (error) {
-      const wait = safe && error instanceof ApiError ? waitBefore(error, tries) : null;
-      if (wait === null) throw error;
-      await againAfter(wait);
+      const delay = error instanceof ApiError ? retryDelay(error, attempts) : null;
+      if (delay === null) throw error;
+      await waitForRetry(delay);
     }
   }
 }
 
 /**
- * Send one request and return {data, next}; throws ApiError.
+ * Send a request and return {data, next}. Throws ApiError.
  *
- * Requests that change nothing when repeated (`safe`: reading, completing, deleting) are tried again when the
- * server does not answer or is busy. With `quiet` the reader is not told that it takes long. An ended session leaves
- * for the sign-in page and never resolves, so that callers need not tell it from other errors.
+ * A request with `retry` is sent again if the server does not respond or is busy. It must have the same effect when it
+ * is repeated, as reading, completing and deleting have. With `quiet` the user is not told that it is slow. If the
+ * session has ended, the page is left for the sign-in page and the promise never resolves.
  */
-export async function request(method, path, { body, safe = method !== "POST", session = true, quiet = false } = {}) {
-  const value = session ? token() : null;
+export async function request(method, path, { body, retry = method !== "POST", session = true, quiet = false } = {}) {
+  const accessToken = session ? token() : null;
   const content = body === undefined ? undefined : JSON.stringify(body);
-  const send = () => attempt(method, new URL(path, root), headersWith(value, body), content);
+  const sendOnce = () => attempt(method, new URL(path, root), requestHeaders(accessToken, body), content);
+  const send = retry ? () => withRetries(sendOnce) : sendOnce;
   try {
-    if (session && value === null) throw new ApiError(401, "");
-    return await (quiet ? tried(send, safe) : noticed(() => tried(send, safe)));
+    if (session && accessToken === null) throw new ApiError(401, "");
+    return await (quiet ? send() : announceIfSlow(send));
   } catch (error) {
     if (!session || !(error instanceof ApiError) || error.status !== 401) throw error;
     endSession();
@@ -162,11 +164,11 @@ export async function request(method, path, { body, safe = method !== "POST", se
 }
 
 /**
- * A function that sends a request while the page is being left: the browser carries it out, nobody hears the answer.
- * It is made with the present session, which may be over by then.
+ * Return a function that sends a request while the page is being closed: the browser completes it afterwards.
+ * It uses the token of now, because the user may have signed out when it is sent.
  */
-export function onLeaving(method, path) {
-  const headers = headersWith(token());
+export function keepaliveRequest(method, path) {
+  const headers = requestHeaders(token());
   return () => {
     fetch(new URL(path, root), { method, headers, keepalive: true }).catch((error) => {
       console.info(`${method} ${path} was not sent: ${error.message}`);

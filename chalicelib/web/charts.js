@@ -1,14 +1,15 @@
-// Charts by uPlot, in the page's own colours: drawn again when the scheme or the width changes.
-// uPlot is a classic script: the page names it before its modules, and it is window.uPlot here.
+// Charts drawn by uPlot in the colours of the page, and the tables behind them. See decision 15.
+// uPlot is a classic script, which the page loads before its modules.
 import { el } from "./ui.js";
 
 const { uPlot } = window;
 
 const COLOURS = ["text", "soft", "line", "card", "tint", "accent", "good", "bad", "warn"];
-const drawn = new Set();
+const FONT = "12px system-ui, sans-serif";
+const plots = new Set();
 let palette = null;
 
-/** The style sheet's colours as they are now: a canvas knows no variables. */
+/** Return the current colours of the style sheet by name. A canvas cannot use CSS variables. */
 export function colours() {
   if (palette === null) {
     const style = getComputedStyle(document.documentElement);
@@ -19,35 +20,37 @@ export function colours() {
 
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   palette = null;
-  for (const plot of drawn) {
+  for (const plot of plots) {
     if (plot.root.isConnected) plot.redraw(false, true);
-    else drawn.delete(plot);
+    else plots.delete(plot);
   }
 });
 
-/** An axis with few lines; `format` makes the text of a value. */
-export function axis({ format, ...more }) {
+/** Return a plain axis; `format` formats a value. Other options are uPlot's. */
+export function axis({ format, ...options }) {
   const line = { stroke: () => colours().line, width: 1 };
   return {
     stroke: () => colours().soft,
-    font: "12px system-ui, sans-serif",
+    font: FONT,
+    labelFont: FONT,
+    labelSize: 18,
     grid: line,
     ticks: { show: false },
     border: { show: true, ...line },
     values: (plot, splits) => splits.map(format),
-    ...more,
+    ...options,
   };
 }
 
-/** A series that is drawn in a colour of the page. */
-export function series(colour, more = {}) {
-  return { stroke: () => colours()[colour], ...more };
+/** Return a series in a colour of the page. Other options are uPlot's. */
+export function series(colour, options = {}) {
+  return { stroke: () => colours()[colour], ...options };
 }
 
 export const bars = () => uPlot.paths.bars({ size: [0.6, 26] });
 
-/** A dashed line through two points, in canvas pixels; in a hook of uPlot's. */
-export function dashed(plot, [fromX, fromY], [toX, toY]) {
+/** Draw a dashed line between two points given in values of the axes. To be called in a hook of uPlot. */
+export function drawDashedLine(plot, [fromX, fromY], [toX, toY]) {
   const { ctx } = plot;
   ctx.save();
   ctx.strokeStyle = colours().soft;
@@ -67,45 +70,45 @@ function legend(entries) {
 }
 
 /**
- * A figure with its legend, the chart, and a line that says what is under the pointer.
+ * Return a figure with a legend, the chart, and a line that describes what is under the pointer.
  *
- * `label` is what a screen reader says in its place; the figures themselves are in the table behind it. `describe(plot)`
- * gives the text of the line, or null for `hint`.
+ * `label` describes the chart to screen readers; the figures are in a table behind it. `keys` are the entries of the
+ * legend as [style, text]. `describe(plot)` returns the text of the line, or null to show `hint`. `options` and `data`
+ * are uPlot's.
  */
-export function chart({ label, keys = [], options, data, describe = () => null, hint = "" }) {
-  const place = el("div", { className: "plot", role: "img", ariaLabel: label });
+export function chart({ label, keys, options, data, describe, hint, square = false }) {
+  const place = el("div", { className: square ? "plot square" : "plot", role: "img", ariaLabel: label });
   const readout = el("p", { className: "sub readout", ariaHidden: "true" }, hint);
   let plot = null;
 
-  function say() {
+  function updateReadout() {
     const text = describe(plot) ?? hint;
     if (readout.textContent !== text) readout.textContent = text;
   }
 
-  function make(width, height) {
-    const { hooks = {}, ...rest } = options;
+  function create(width, height) {
     plot = new uPlot({
       legend: { show: false },
       cursor: { drag: { x: false, y: false }, y: false, points: { show: false } },
-      ...rest,
+      ...options,
       width,
       height,
-      hooks: { ...hooks, setCursor: [say] },
+      hooks: { ...options.hooks, setCursor: [updateReadout] },
     }, data, place);
-    drawn.add(plot);
+    plots.add(plot);
   }
 
-  // The place has its height from the style sheet, so what is drawn in it does not change what is observed.
+  // The style sheet sets the height of the place, so drawing does not change its size and trigger the observer again.
   new ResizeObserver(([entry]) => {
     const { width, height } = entry.contentRect;
     if (width === 0) return;
-    if (plot === null) make(width, height);
+    if (plot === null) create(width, height);
     else plot.setSize({ width, height });
   }).observe(place);
-  return el("figure", { className: "chart" }, keys.length > 0 ? legend(keys) : null, place, readout);
+  return el("figure", { className: "chart" }, legend(keys), place, readout);
 }
 
-// ---- tables behind charts ------------------------------------------------------------------------------------
+// ---- tables --------------------------------------------------------------------------------------------------
 
 export const numberCell = (...children) => el("td", { className: "number" }, ...children);
 
@@ -116,13 +119,13 @@ export function table(caption, names, rows) {
     el("tbody", {}, ...rows));
 }
 
-/** A table that is folded away behind a chart; a long one is only made when it is opened. */
-export function tableBehind(name, make, { lazy = false } = {}) {
-  const inside = el("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: `${name}, as a table` });
-  const folded = el("details", { className: "data" }, el("summary", {}, `Table: ${name}`), inside);
-  if (lazy) folded.addEventListener("toggle", () => inside.replaceChildren(make()), { once: true });
-  else inside.append(make());
+/** Return a folded table. A `lazy` one is created when it is first opened. */
+export function foldedTable(name, create, { lazy = false } = {}) {
+  const content = el("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: `Table: ${name}` });
+  const folded = el("details", { className: "data" }, el("summary", {}, `Table: ${name}`), content);
+  if (lazy) folded.addEventListener("toggle", () => content.replaceChildren(create()), { once: true });
+  else content.append(create());
   return folded;
 }
 
-export const empty = (...content) => el("p", { className: "empty" }, ...content);
+export const emptyMessage = (...content) => el("p", { className: "empty" }, ...content);

@@ -1,4 +1,4 @@
-// The overview: what to practise next, the student's progress, the training, the last tasks.
+// The overview: what to practise next, the student's progress, the training panel, recent tasks.
 import { request } from "./api.js";
 import { withoutDeleted } from "./deletions.js";
 import { progress } from "./progress.js";
@@ -7,47 +7,46 @@ import { pageUrl } from "./session.js";
 import { startTrainingPanel } from "./training.js";
 import { byId, difficultyBadge, duration, el, percent, report, startPage, timeElement } from "./ui.js";
 
-const LAST_TASKS = 6;
+const RECENT_TASKS = 6;
 
 function outcome(task) {
   if (!task.completed) return el("span", { className: "outcome" }, el("a", { href: pageUrl(`dashboard/tasks#task-${task.id}`) }, "Open"));
-  return el("span", { className: "outcome", data: { correct: String(task.is_correct) } }, `${task.is_correct ? "Correct" : "Incorrect"} in ${duration(task.actual_time_seconds)}`);
+  const time = task.actual_time_seconds > 0 ? ` in ${duration(task.actual_time_seconds)}` : "";
+  return el("span", { className: "outcome", data: { correct: String(task.is_correct) } }, `${task.is_correct ? "Correct" : "Incorrect"}${time}`);
 }
 
 function row(task) {
   return el("li", {},
     el("span", { className: "name" }, el("strong", { dir: "auto" }, task.topic), el("span", { className: "sub", dir: "auto" }, task.subject), difficultyBadge(task.difficulty)),
-    el("span", { className: "sub" }, `Predicted ${percent(task.predicted_correct)}, ${duration(task.predicted_time_seconds)}`),
+    el("span", { className: "sub" }, `Predicted: ${percent(task.predicted_correct)}, ${duration(task.predicted_time_seconds)}`),
     outcome(task),
     el("span", { className: "sub when" }, timeElement(task.completed_at ?? task.created_at)));
 }
 
-async function lastTasks() {
-  const { data } = await request("GET", `practice-tasks?limit=${LAST_TASKS}`);
+async function recentTasks() {
+  const { data } = await request("GET", `practice-tasks?limit=${RECENT_TASKS}`);
   const tasks = withoutDeleted(data);
-  if (tasks.length === 0) return [el("p", { className: "empty" }, el("strong", {}, "No tasks yet"), "The tasks that you create and finish appear here.")];
+  if (tasks.length === 0) return [el("p", { className: "empty" }, el("strong", {}, "No tasks yet"), "Tasks that you create appear here.")];
   return [el("ul", { className: "rows" }, ...tasks.map(row))];
 }
 
-/** Fill a place by a request; a failure is said inside the place, where it can be tried again. */
-async function fill(place, load) {
-  place.ariaBusy = "true";
+/** Show what `load` returns in a section. A failure is shown there too, with a button to try again. */
+async function fill(section, load) {
+  section.ariaBusy = "true";
   try {
-    place.replaceChildren(...await load());
+    section.replaceChildren(...await load());
   } catch (error) {
-    report(error, { place, again: () => fill(place, load) });
+    report(error, { place: section, retry: () => fill(section, load) });
   } finally {
-    place.ariaBusy = null;
+    section.ariaBusy = null;
   }
 }
 
-function fillAll() {
-  fill(byId("next"), recommended);
-  fill(byId("work"), progress);
-  fill(byId("last-tasks"), lastTasks);
-}
+const fillRecommendations = () => fill(byId("next"), recommended);
 
 if (startPage()) {
-  startTrainingPanel({ trained: () => fill(byId("next"), recommended) });
-  fillAll();
+  startTrainingPanel({ onTrained: fillRecommendations });
+  fillRecommendations();
+  fill(byId("work"), progress);
+  fill(byId("last-tasks"), recentTasks);
 }

@@ -39,7 +39,7 @@ function startSwagger() {
   new MutationObserver(() => {
     improveAccessibility(place);
     if (place.querySelector(".opblock, [role=alert]") !== null) place.ariaBusy = null;
-  }).observe(place, { childList: true, subtree: true });
+  }).observe(place, { childList: true, subtree: true, attributeFilter: ["role"] });
   const swagger = window.SwaggerUIBundle({
     url: new URL("openapi.json", root).href,
     dom_id: "#swagger-ui",

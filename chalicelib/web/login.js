@@ -1,23 +1,23 @@
-// Register and sign in.
+// The page to sign in or create an account.
 import { ApiError, request } from "./api.js";
 import { pageUrl, root, signIn, token } from "./session.js";
 import { byId, clearErrors, notice, showErrors, startAnyPage, whileBusy } from "./ui.js";
 
 const PAGES = ["dashboard", "dashboard/tasks", "dashboard/analytics", "dashboard/models"];
-const MINIMUM_PASSWORD = 8;
-const TAKEN = "Email already registered";
+const MIN_PASSWORD_LENGTH = 8;
+const EMAIL_TAKEN = "Email already registered"; // the API's message
 
 const form = byId("account");
 const query = new URLSearchParams(location.search);
 let registering = false;
 
-/** Where to go after signing in: only pages of ours, never an address that somebody put into a link. */
+/** Return the page to open after signing in. Only known pages are accepted, so a link cannot lead to another site. */
 function destination() {
   const next = query.get("next");
   return pageUrl(PAGES.includes(next) ? next : "dashboard");
 }
 
-function show(register) {
+function showForm(register) {
   registering = register;
   clearErrors(form);
   byId("show-sign-in").ariaPressed = String(!register);
@@ -27,25 +27,25 @@ function show(register) {
   byId("submit").textContent = register ? "Create account" : "Sign in";
 }
 
-function reveal(shown) {
-  byId("password").type = shown ? "text" : "password";
-  byId("reveal").textContent = shown ? "Hide" : "Show";
+function showPassword(visible) {
+  byId("password").type = visible ? "text" : "password";
+  byId("reveal").textContent = visible ? "Hide" : "Show";
 }
 
-/** What can be told before asking the server. */
-function faultsBefore({ email, password }) {
-  const faults = [];
-  if (email === "") faults.push({ field: "email", message: "Enter your e-mail address." });
-  else if (!/^\S+@\S+$/.test(email)) faults.push({ field: "email", message: "This does not look like an e-mail address." });
-  if (password === "") faults.push({ field: "password", message: "Enter your password." });
-  else if (registering && password.length < MINIMUM_PASSWORD) faults.push({ field: "password", message: `Use ${MINIMUM_PASSWORD} characters or more.` });
-  return faults;
+/** Return the errors that can be found without asking the server. */
+function validate({ email, password }) {
+  const errors = [];
+  if (email === "") errors.push({ field: "email", message: "Enter your email address." });
+  else if (!/^\S+@\S+$/.test(email)) errors.push({ field: "email", message: "This is not a valid email address." });
+  if (password === "") errors.push({ field: "password", message: "Enter your password." });
+  else if (registering && password.length < MIN_PASSWORD_LENGTH) errors.push({ field: "password", message: `Use at least ${MIN_PASSWORD_LENGTH} characters.` });
+  return errors;
 }
 
 function showFailure(error) {
-  if (error.message === TAKEN) {
-    showErrors(form, "", [{ field: "email", message: "This address has an account already. Sign in with it, or use another one." }]);
-  } else showErrors(form, error.message, error.faults);
+  if (error.message === EMAIL_TAKEN) {
+    showErrors(form, "", [{ field: "email", message: "This address already has an account. Sign in, or use another address." }]);
+  } else showErrors(form, error.message, error.fieldErrors);
 }
 
 async function submit() {
@@ -53,17 +53,17 @@ async function submit() {
   const password = byId("password").value;
   const name = byId("full_name").value.trim();
   clearErrors(form);
-  const faults = faultsBefore({ email, password });
-  if (faults.length > 0) {
-    showErrors(form, "", faults);
+  const errors = validate({ email, password });
+  if (errors.length > 0) {
+    showErrors(form, "", errors);
     return;
   }
   try {
     if (registering) {
       await request("POST", "auth/register", { body: { email, password, full_name: name || null }, session: false });
-      show(false); // should signing in fail now, the account is there and the next try must not register again
+      showForm(false); // the account exists: if signing in fails now, the next attempt must not register again
     }
-    const { data } = await request("POST", "auth/login", { body: { email, password }, session: false, safe: true });
+    const { data } = await request("POST", "auth/login", { body: { email, password }, session: false, retry: true });
     signIn(data.access_token);
     location.assign(destination());
   } catch (error) {
@@ -74,18 +74,18 @@ async function submit() {
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  reveal(false); // a browser that offers to keep the password looks for a field of that type
+  showPassword(false); // a browser offers to save the password only from a field of type password
   whileBusy([byId("submit")], submit);
 });
-byId("show-sign-in").addEventListener("click", () => show(false));
-byId("show-register").addEventListener("click", () => show(true));
-byId("reveal").addEventListener("click", () => reveal(byId("password").type === "password"));
+byId("show-sign-in").addEventListener("click", () => showForm(false));
+byId("show-register").addEventListener("click", () => showForm(true));
+byId("reveal").addEventListener("click", () => showPassword(byId("password").type === "password"));
 
 startAnyPage();
 if (token() !== null) location.replace(destination());
 else if (query.has("ended")) {
-  notice("Sign in to go on. What you typed is kept.", { kind: "info" });
-  const clean = new URL("login", root);
+  notice("Your session has ended. Sign in again to pick up where you left off.", { kind: "info" });
+  const clean = new URL("login", root); // a reload does not repeat the message
   if (query.has("next")) clean.searchParams.set("next", query.get("next"));
   history.replaceState(null, "", clean);
-}
+} else if (query.has("next")) notice("Sign in to see this page.", { kind: "info" });

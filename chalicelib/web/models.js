@@ -1,59 +1,61 @@
-// The page for admins: what serves, the versions, trainings and drift; each change is confirmed first.
+// The models page, for admins: the serving version, all versions, trainings and drift. Each action is confirmed first.
 import { ApiError, request } from "./api.js";
 import { drift } from "./models_drift.js";
 import { history, serving, versionList } from "./models_versions.js";
+import { fillSections } from "./sections.js";
 import { refreshSoon, startTrainingPanel } from "./training.js";
-import { breathe, byId, clearErrors, el, notice, report, showErrors, startPage, whileBusy } from "./ui.js";
+import { byId, clearErrors, notice, report, showErrors, startPage, whileBusy } from "./ui.js";
 
 const FEW_WINDOWS = 3;
-const WINDOWS = 20; // at most so many windows are looked at
-const MOST_ANSWERS = 20_000;
-const MOST_COUNTED = 1_000_000;
+const MAX_WINDOWS = 20;
+const MAX_ANSWERS = 20_000; // the API's limit
+const MAX_COUNTER = 1_000_000;
 
-const STEPS = {
+// Texts of the confirmation by action. Each is posted to /model/<action>.
+const ACTIONS = {
   rollback: {
-    title: "Let this version serve?",
-    text: (version) => `${version} predicts from the next task on. A later training may replace it, unless it is pinned.`,
-    go: "Let it serve",
-    done: (version) => `${version} serves.`,
+    title: "Serve this version?",
+    text: (version) => `${version} makes all predictions from the next task on. A later training can replace it, unless it is pinned.`,
+    confirm: "Serve this version",
+    done: (version) => `${version} now serves predictions.`,
     body: (version) => ({ version }),
   },
   pin: {
     title: "Pin this version?",
-    text: (version) => `${version} serves, and trainings do not replace it until you unpin it. They go on publishing versions.`,
-    go: "Pin it",
-    done: (version) => `${version} serves and is pinned.`,
+    text: (version) => `${version} serves predictions, and trainings do not replace it until you unpin it. Trainings still publish new versions.`,
+    confirm: "Pin this version",
+    done: (version) => `${version} is pinned and serves predictions.`,
     body: (version) => ({ version }),
   },
   unpin: {
-    title: "Unpin the version?",
-    text: (version) => `The next training that is not worse replaces ${version}.`,
-    go: "Unpin it",
-    done: () => "Trainings may replace the version again.",
+    title: "Unpin this version?",
+    text: (version) => `The next new version that is not worse replaces ${version}.`,
+    confirm: "Unpin this version",
+    done: (version) => `${version} is no longer pinned.`,
     body: () => undefined,
   },
   train: {
     title: "Train now?",
-    text: () => "All answers are learnt from anew, in the background. The new version serves if it is not worse than the present one.",
-    go: "Train now",
+    text: () => "A new version is trained on all answers in the background. It replaces the serving version if it is not worse.",
+    confirm: "Train now",
     done: () => "A training is queued.",
     body: () => undefined,
   },
   counter: {
     title: "Set the counter?",
-    text: (value) => `The counter of new answers becomes ${value}. At the threshold or above it, the next finished task starts a training.`,
-    go: "Set it",
-    done: (value) => `The counter is at ${value}.`,
+    text: (value) => `The counter of new answers is set to ${value}. If that reaches the threshold, the next finished task starts a training.`,
+    confirm: "Set the counter",
+    done: (value) => `The counter is set to ${value}.`,
     body: (value) => ({ value }),
   },
 };
 
-/** Ask first; resolves to whether to do it. */
-function confirmed({ title, text, go }, subject) {
+/** Ask for a confirmation, and return whether it was given. */
+function confirmed({ title, text, confirm }, subject) {
   const dialog = byId("confirm");
   byId("confirm-title").textContent = title;
   byId("confirm-text").textContent = text(subject);
-  byId("confirm-go").textContent = go;
+  byId("confirm-go").textContent = confirm;
   dialog.returnValue = "cancel";
   dialog.showModal();
   return new Promise((resolve) => {
@@ -61,13 +63,14 @@ function confirmed({ title, text, go }, subject) {
   });
 }
 
+/** Perform an action after a confirmation. `subject` is a version or the value of the counter. */
 async function act(name, subject, button) {
-  const step = STEPS[name];
-  if (!(await confirmed(step, subject))) return;
+  const action = ACTIONS[name];
+  if (!(await confirmed(action, subject))) return;
   await whileBusy([button], async () => {
     try {
-      await request("POST", `model/${name}`, { body: step.body(subject) });
-      notice(step.done(subject), { kind: "good", seconds: 10 });
+      await request("POST", `model/${name}`, { body: action.body(subject) });
+      notice(action.done(subject), { kind: "good", seconds: 10 });
     } catch (error) {
       report(error);
     }
@@ -76,55 +79,34 @@ async function act(name, subject, button) {
   });
 }
 
-/** Show one message instead of everything: the API refuses all of it to who is no admin. */
-function refuse() {
+/** Replace the page by one message if the API refuses access, and return whether it did. */
+function showIfRefused(error) {
+  if (!(error instanceof ApiError && error.status === 403)) return false;
   byId("admin").remove();
   byId("admins-only").hidden = false;
+  return true;
 }
 
-async function fill(parts, path) {
-  const places = Object.keys(parts).map(byId);
-  try {
-    const { data } = await request("GET", path);
-    for (const [id, make] of Object.entries(parts)) {
-      await breathe(); // each part by itself, so that the page answers in between
-      byId(id).replaceChildren(...make(data));
-    }
-  } catch (error) {
-    if (error instanceof ApiError && error.status === 403) {
-      refuse();
-      return;
-    }
-    for (const place of places) place.replaceChildren(el("p", { className: "sub" }, "Could not be loaded."));
-    report(error, { again: () => fill(parts, path) });
-  } finally {
-    for (const place of places) {
-      place.ariaBusy = null;
-      place.classList.remove("pending");
-    }
-  }
-}
-
-const loadVersions = () => fill({
+const loadVersions = () => fillSections({
   serving: (data) => serving(data, act),
   history,
   versions: (data) => versionList(data, act),
-}, "model/versions");
+}, ["model/versions"], { onError: showIfRefused });
 
 function loadDrift() {
-  const window = Number(byId("window").value);
-  return fill({ drift: showDrift }, `analytics/drift?window=${window}&limit=${Math.min(MOST_ANSWERS, window * WINDOWS)}`);
+  const size = Number(byId("window").value);
+  return fillSections({ drift: showDrift }, [`analytics/drift?window=${size}&limit=${Math.min(MAX_ANSWERS, size * MAX_WINDOWS)}`]);
 }
 
-/** Until somebody chooses, few answers are cut into the smallest windows: one window alone shows no course. */
-function showDrift(found) {
+/** Show a drift report. Few answers are divided into the smallest windows, unless a size was chosen. */
+function showDrift(data) {
   const select = byId("window");
   const [smallest] = select.options;
-  if (select.dataset.chosen !== "true" && found.windows.length < FEW_WINDOWS && select.value !== smallest.value && found.n > 0) {
+  if (select.dataset.chosen !== "true" && data.windows.length < FEW_WINDOWS && select.value !== smallest.value && data.n > 0) {
     select.value = smallest.value;
     loadDrift();
   }
-  return drift(found);
+  return drift(data);
 }
 
 function setCounter(event) {
@@ -132,8 +114,8 @@ function setCounter(event) {
   const form = byId("counter-form");
   clearErrors(form);
   const text = byId("value").value.trim();
-  if (!/^\d+$/.test(text) || Number(text) > MOST_COUNTED) {
-    showErrors(form, "", [{ field: "value", message: "Enter a whole number from 0 on." }]);
+  if (!/^\d+$/.test(text) || Number(text) > MAX_COUNTER) {
+    showErrors(form, "", [{ field: "value", message: "Enter a whole number from 0 to 1000000." }]);
     return;
   }
   act("counter", Number(text), byId("set-counter"));
@@ -141,7 +123,7 @@ function setCounter(event) {
 
 async function start() {
   await loadVersions();
-  if (byId("admin") === null) return; // nothing else is asked for: it would be refused too
+  if (byId("admin") === null) return; // other requests would be refused too
   startTrainingPanel();
   loadDrift();
   byId("window").addEventListener("change", (event) => {

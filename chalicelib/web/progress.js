@@ -1,16 +1,13 @@
-// The student's progress: today, this week by day, and how it stands to the predictions.
+// The student's progress: today, the last seven days one by one, and the total.
 import { request } from "./api.js";
+import { figure, periodFigure } from "./figures.js";
 import { count, duration, el, percent } from "./ui.js";
 
 const DAYS = 7;
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: "short" });
 const longDay = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 
-function figure(name, value, note) {
-  return el("div", { className: "figure" }, el("span", { className: "label" }, name), el("strong", {}, value), el("span", { className: "sub" }, note));
-}
-
-/** The last seven days of the reader's calendar, oldest first, as `YYYY-MM-DD` and a date. */
+/** Return the last seven days in local time, oldest first, each as {date, iso}; `iso` is `YYYY-MM-DD`. */
 function lastDays() {
   const today = new Date();
   return Array.from({ length: DAYS }, (_, index) => {
@@ -20,32 +17,33 @@ function lastDays() {
   });
 }
 
+/** Return one bar for each of the last seven days. */
 function week(rows) {
-  const done = new Map(rows.map((row) => [row.day, row]));
-  const days = lastDays().map((day) => ({ ...day, row: done.get(day.iso) ?? { completed: 0, accuracy: null } }));
-  const most = Math.max(1, ...days.map(({ row }) => row.completed));
+  const byDay = new Map(rows.map((row) => [row.day, row]));
+  const days = lastDays().map((day) => ({ ...day, row: byDay.get(day.iso) ?? { completed: 0, accuracy: null } }));
+  const highest = Math.max(1, ...days.map(({ row }) => row.completed));
   return el("ol", { className: "week", ariaLabel: "Tasks done in the last 7 days" }, ...days.map(({ date, row }, index) => {
     const bar = el("span", { data: { done: String(row.completed) } });
-    bar.style.height = `${(row.completed / most) * 100}%`;
-    const said = `${longDay.format(date)}: ${count(row.completed)} done${row.completed === 0 ? "" : `, ${percent(row.accuracy)} correct`}`;
-    return el("li", { className: index === DAYS - 1 ? "today" : "", title: said },
-      el("span", { className: "hidden" }, said),
+    bar.style.height = `${(row.completed / highest) * 100}%`;
+    const text = `${longDay.format(date)}: ${count(row.completed)} done${row.completed === 0 ? "" : `, ${percent(row.accuracy)} correct`}`;
+    return el("li", { className: index === DAYS - 1 ? "today" : "", title: text },
+      el("span", { className: "hidden" }, text),
       el("span", { ariaHidden: "true" }, count(row.completed)),
       el("div", { className: "column", ariaHidden: "true" }, bar),
       el("span", { ariaHidden: "true" }, weekday.format(date)));
   }));
 }
 
-/** Ask for the summary and show it. */
+/** Load the analytics summary and return the content of the section. */
 export async function progress() {
   const { data } = await request("GET", `analytics/summary?utc_offset_minutes=${-new Date().getTimezoneOffset()}`);
-  const { completed, tasks, today, last_7_days: last } = data;
+  const { completed, tasks, median_time_seconds: median } = data;
   return [
     el("div", { className: "figures three" },
-      figure("Today", count(today.completed), today.completed === 0 ? "tasks done" : `done, ${percent(today.accuracy)} correct`),
-      figure("Last 7 days", count(last.completed), last.completed === 0 ? "tasks done" : `done, ${percent(last.accuracy)} correct`),
-      figure("In all", count(completed), completed === 0 ? `done, ${count(tasks)} open` : `done, ${percent(data.accuracy)} correct`)),
+      periodFigure("Today", data.today),
+      periodFigure("Last 7 days", data.last_7_days),
+      completed === 0 ? figure("Total", "0", `done, ${count(tasks)} open`) : periodFigure("Total", data)),
     week(data.days),
-    ...(completed === 0 ? [] : [el("p", { className: "after sub" }, `A task takes you ${duration(data.median_time_seconds)} as a rule.`)]),
+    ...(median === null ? [] : [el("p", { className: "after sub" }, `You typically take ${duration(median)} per task.`)]),
   ];
 }

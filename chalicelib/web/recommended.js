@@ -1,38 +1,42 @@
-// What to practise next: a few topics, one click makes the task. After a training it says what the new model changed.
+// What to practise next: a few topics, each with a button that creates a task. After a training, changed chances are
+// shown with their previous value.
 import { request } from "./api.js";
 import { pageUrl } from "./session.js";
 import { difficultyBadge, duration, el, percent, report, sourceBadge, whileBusy } from "./ui.js";
 
 const SHOWN = 3;
-const CONSIDERED = 20;
+const REQUESTED = 20; // several may be of one topic
 
-const before = new Map(); // the chance by topic and difficulty, as it was last shown
+const previousChances = new Map(); // by topic and difficulty, as last shown
 
 const keyOf = ({ topic, difficulty }) => `${difficulty} ${topic}`;
 
-/** The best of each topic: three difficulties of one topic are no choice. */
-function choose(recommendations) {
-  const chosen = new Map();
-  for (const each of recommendations) if (!chosen.has(each.topic)) chosen.set(each.topic, each);
-  return [...chosen.values()].slice(0, SHOWN);
+/** Return the best recommendation of each topic, because different topics make a better choice. */
+function bestOfEachTopic(recommendations) {
+  const best = new Map();
+  for (const each of recommendations) if (!best.has(each.topic)) best.set(each.topic, each);
+  return [...best.values()].slice(0, SHOWN);
 }
 
+/** Return how the chance has changed since it was last shown, or null. */
 function change(recommendation) {
-  const was = before.get(keyOf(recommendation));
-  if (was === undefined || percent(was) === percent(recommendation.predicted_correct)) return null;
-  const up = recommendation.predicted_correct > was;
-  return el("span", { className: "change", data: { up: String(up) } }, `${up ? "up" : "down"} from ${percent(was)}`);
+  const previous = previousChances.get(keyOf(recommendation));
+  if (previous === undefined || percent(previous) === percent(recommendation.predicted_correct)) return null;
+  const up = recommendation.predicted_correct > previous;
+  return el("span", { className: "change", data: { up: String(up) } }, `${up ? "up" : "down"} from ${percent(previous)}`);
 }
 
+/** Create a task and go to it. */
 async function start(recommendation, button) {
   const { subject, topic, difficulty } = recommendation;
   await whileBusy([button], async () => {
     try {
       const { data } = await request("POST", "practice-tasks", { body: { subject, topic, difficulty, task_content: `Practise ${topic}.` } });
       location.assign(pageUrl(`dashboard/tasks#task-${data.id}`));
-      await new Promise((resolve) => { window.addEventListener("pageshow", resolve, { once: true }); }); // one task per click
+      // The button stays busy until this page is left, so a second click creates no second task.
+      await new Promise((resolve) => { window.addEventListener("pageshow", resolve, { once: true }); });
     } catch (error) {
-      report(error, { again: () => start(recommendation, button) });
+      report(error, { retry: () => start(recommendation, button) });
     }
   });
 }
@@ -49,17 +53,17 @@ function item(recommendation, index) {
     button);
 }
 
-function nothing() {
+function noRecommendations() {
   const link = el("a", { className: "button primary", href: pageUrl("dashboard/tasks") }, "Create a task");
-  return el("div", { className: "empty" }, el("strong", {}, "Nothing to recommend yet"), "Create your first task; from then on you find here what to practise next.", el("div", {}, link));
+  return el("div", { className: "empty" }, el("strong", {}, "Nothing to recommend yet"), "Create your first task, and recommendations will appear here.", el("div", {}, link));
 }
 
-/** Ask for the recommendations and show them. */
+/** Load the recommendations and return the content of the section. */
 export async function recommended() {
-  const { data } = await request("GET", `recommendations?limit=${CONSIDERED}`);
-  const chosen = choose(data);
-  if (chosen.length === 0) return [nothing()];
-  const shown = el("ul", { className: "next" }, ...chosen.map(item));
-  for (const each of data) before.set(keyOf(each), each.predicted_correct);
-  return [shown];
+  const { data } = await request("GET", `recommendations?limit=${REQUESTED}`);
+  const chosen = bestOfEachTopic(data);
+  if (chosen.length === 0) return [noRecommendations()];
+  const list = el("ul", { className: "next" }, ...chosen.map(item));
+  for (const each of data) previousChances.set(keyOf(each), each.predicted_correct);
+  return [list];
 }

@@ -1,17 +1,19 @@
-// The session: the token, whose it is, how long it lasts, and what is kept in the browser for its owner.
+// The session: the access token, its owner and lifetime, and the drafts that this browser keeps for the owner.
 
-// Modules are served from <prefix>/static/<version>/, so the root holds whatever stage prefix there is.
+// Modules are served from <prefix>/static/<version>/, so the root includes the stage prefix of API Gateway.
 export const root = new URL("../../", import.meta.url);
 
 const TOKEN_KEY = `studysmart:${root.pathname}:token`;
-const ENDS_KEY = `studysmart:${root.pathname}:ends`;
+const EXPIRY_KEY = `studysmart:${root.pathname}:ends`;
 const DRAFTS = "studysmart:draft:";
+
+let ended = false; // whether there was a session while this page was open, and it is over
 
 export function pageUrl(path) {
   return new URL(path, root).href;
 }
 
-/** The claims of a JWT, or {} when the token is not one; only the server can tell whether they are true. */
+/** Return the claims of a JWT, or {} if it cannot be parsed. The signature is not checked: only the server can. */
 function claimsOf(token) {
   try {
     const part = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
@@ -23,68 +25,71 @@ function claimsOf(token) {
   }
 }
 
-/** The access token, or null when there is none or its time is over. */
+/** Return the access token, or null if there is none or it has expired. */
 export function token() {
-  if (Number(localStorage.getItem(ENDS_KEY) ?? Infinity) <= Date.now()) forget();
+  if (Number(localStorage.getItem(EXPIRY_KEY) ?? Infinity) <= Date.now()) forgetToken();
   return localStorage.getItem(TOKEN_KEY);
 }
 
-/** Who is signed in, as a key for what is kept in the browser; "" for nobody. */
-export function userKey() {
+/** Return the user's id, which names their data in this browser; "" if nobody is signed in. */
+function userKey() {
   const value = token();
   return value === null ? "" : String(claimsOf(value).sub ?? "unknown");
 }
 
-/** Whether the token says that its owner is an admin: decides what is offered; the server decides what is done. */
+/** Return whether the token names its owner an admin. This decides what is shown; the server checks each request. */
 export function isAdmin() {
   const value = token();
   return value !== null && [claimsOf(value)["cognito:groups"]].flat().includes("admins");
 }
 
-function forget() {
+function forgetToken() {
+  ended ||= localStorage.getItem(TOKEN_KEY) !== null;
   localStorage.removeItem(TOKEN_KEY);
-  localStorage.removeItem(ENDS_KEY);
+  localStorage.removeItem(EXPIRY_KEY);
 }
 
-/** Keep a new token for its lifetime, measured by this clock: it may differ from the server's. */
+/** Store a new token. Its expiry is computed with this computer's clock, which may differ from the server's. */
 export function signIn(accessToken) {
   const { iat, exp } = claimsOf(accessToken);
-  localStorage.removeItem(ENDS_KEY);
-  if (typeof iat === "number" && typeof exp === "number") localStorage.setItem(ENDS_KEY, String(Date.now() + (exp - iat) * 1000));
+  localStorage.removeItem(EXPIRY_KEY);
+  if (typeof iat === "number" && typeof exp === "number") localStorage.setItem(EXPIRY_KEY, String(Date.now() + (exp - iat) * 1000));
   localStorage.setItem(TOKEN_KEY, accessToken);
 }
 
-/** Sign out: forget the token and what was typed. */
+/** Sign out: remove the token and all drafts. */
 export function signOut() {
-  forget();
+  forgetToken();
   for (const name of Object.keys(sessionStorage)) if (name.startsWith(DRAFTS)) sessionStorage.removeItem(name);
   location.assign(pageUrl("login"));
 }
 
-/** The token is of no use any more: go to the sign-in page, which leads back to this page and what was typed. */
+/** Go to the sign-in page, which leads back to this page and its drafts. */
 export function endSession() {
-  forget();
+  forgetToken();
   const login = new URL("login", root);
   if (location.pathname !== login.pathname) {
-    login.searchParams.set("ended", "1");
+    if (ended) login.searchParams.set("ended", "1");
     login.searchParams.set("next", location.pathname.slice(root.pathname.length));
   }
   location.assign(login.href);
 }
 
-/** Leave for the sign-in page when nobody is signed in. Signing out in one tab signs out all of them. */
+/** Return whether somebody is signed in, and leave for the sign-in page if not. Signing out applies to all tabs. */
 export function requireSession() {
   if (token() === null) {
     endSession();
     return false;
   }
   window.addEventListener("storage", (event) => {
-    if (event.key === TOKEN_KEY && event.newValue === null) endSession();
+    if (event.key !== TOKEN_KEY || event.newValue !== null) return;
+    ended = true;
+    endSession();
   });
   return true;
 }
 
-/** What was typed, kept in this tab for this user until it is sent: survives a reload and an ended session. */
+/** Return access to a value that this tab keeps for the user. It survives a reload and an expired session. */
 export function draft(name) {
   const key = `${DRAFTS}${userKey()}:${name}`;
   return {
@@ -100,9 +105,9 @@ export function draft(name) {
       try {
         sessionStorage.setItem(key, JSON.stringify(value));
       } catch (error) {
-        // The browser's storage is full, or switched off: the page works on, only a reload would forget.
+        // The storage is full or disabled. The page still works, but a reload loses the draft.
         if (!(error instanceof DOMException)) throw error;
-        console.info(`not kept over a reload: ${error.message}`);
+        console.info(`the draft could not be stored: ${error.message}`);
       }
     },
     clear: () => sessionStorage.removeItem(key),

@@ -1,9 +1,9 @@
-// A stopwatch that fills an input with whole seconds. It keeps running over a reload of the page.
+// A stopwatch that fills an input with whole seconds. It keeps running when the page is reloaded.
 import { draft, el } from "./ui.js";
 
-export const MAX_SECONDS = 86_400;
+const MAX_SECONDS = 86_400;
 
-/** The whole seconds in an input, or null when there are none or they are out of range. */
+/** Return the whole seconds in an input, or null if there are none or they are out of range. */
 export function secondsIn(input) {
   const text = input.value.trim();
   const seconds = Number(text);
@@ -11,48 +11,48 @@ export function secondsIn(input) {
 }
 
 /**
- * {button, stop, forget} for an input. What was typed or measured is kept under `name` until forget().
- * Time is taken from the clock, not from counting ticks, which browsers slow down on hidden pages.
+ * Return {button, stop, forget} for an input. The time is kept as a draft under `name` until forget() is called.
+ * Elapsed time comes from the clock and not from counting ticks, which browsers slow down in hidden tabs.
  */
 export function stopwatch(input, name) {
-  const kept = draft(`stopwatch:${name}`);
+  const saved = draft(`stopwatch:${name}`);
   const button = el("button", { type: "button", className: "watch", attributes: { "aria-keyshortcuts": "s" } });
-  let since = null; // Date.now() at which the watch would have shown 0
+  let startedAt = null; // in milliseconds since the epoch; null while the stopwatch does not run
   let timer = 0;
 
-  const save = () => kept.write({ since, text: input.value });
+  const save = () => saved.write({ since: startedAt, text: input.value });
 
-  function label() {
-    let text = "Start the clock";
-    if (since !== null) text = "Pause";
-    else if (input.value !== "") text = "Go on";
+  function updateButton() {
+    let text = "Start timer";
+    if (startedAt !== null) text = "Pause";
+    else if (input.value !== "") text = "Resume";
     button.replaceChildren(text, el("kbd", { ariaHidden: "true" }, "S"));
-    button.dataset.running = String(since !== null);
+    button.dataset.running = String(startedAt !== null);
   }
 
   function tick() {
-    if (!input.isConnected) { // the task's card was replaced or removed
+    if (!input.isConnected) { // the card of the task was replaced or removed
       clearInterval(timer);
       return;
     }
-    input.value = String(Math.min(MAX_SECONDS, Math.floor((Date.now() - since) / 1000)));
+    input.value = String(Math.min(MAX_SECONDS, Math.floor((Date.now() - startedAt) / 1000)));
   }
 
   function run(from) {
-    since = from;
+    startedAt = from;
     timer = setInterval(tick, 250);
-    label();
+    updateButton();
   }
 
   function stop() {
     clearInterval(timer);
-    since = null;
-    label();
+    startedAt = null;
+    updateButton();
     save();
   }
 
   button.addEventListener("click", () => {
-    if (since !== null) {
+    if (startedAt !== null) {
       stop();
       return;
     }
@@ -61,14 +61,14 @@ export function stopwatch(input, name) {
     save();
   });
   input.addEventListener("input", () => {
-    if (since !== null) stop(); // a corrected time stands: the watch must not overwrite it
-    label();
+    if (startedAt !== null) stop(); // otherwise the next tick would overwrite the corrected time
+    updateButton();
     save();
   });
 
-  const before = kept.read();
-  if (before !== null && typeof before.since === "number") run(before.since);
+  const before = saved.read();
+  if (typeof before?.since === "number") run(before.since);
   else if (before !== null) input.value = before.text ?? "";
-  label();
-  return { button, stop, forget: () => { clearInterval(timer); kept.clear(); } };
+  updateButton();
+  return { button, stop, forget: () => { clearInterval(timer); saved.clear(); } };
 }

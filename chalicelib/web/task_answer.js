@@ -1,19 +1,17 @@
-// How a task is answered: the seconds by stopwatch or by hand, and Correct or Incorrect by click or key.
+// The controls that complete a task: the seconds, by stopwatch or by hand, and Correct or Incorrect, by click or key.
 import { ApiError, request } from "./api.js";
 import { secondsIn, stopwatch } from "./stopwatch.js";
-import { noteCompletion, refreshSoon } from "./training.js";
+import { refreshSoon, showCompletion } from "./training.js";
 import { el, notice, report, whileBusy } from "./ui.js";
-
-const key = (letter) => el("kbd", { ariaHidden: "true" }, letter);
 
 function answerButton(className, text, letter, describedBy) {
   const attributes = { "aria-keyshortcuts": letter.toLowerCase(), "aria-describedby": describedBy };
-  return el("button", { type: "button", className, attributes }, text, key(letter));
+  return el("button", { type: "button", className, attributes }, text, el("kbd", { ariaHidden: "true" }, letter));
 }
 
-/** Keys do what the buttons say while the focus is in the task: C, I and S, also in the field of seconds. */
-function listenToKeys(place, buttons) {
-  place.addEventListener("keydown", (event) => {
+/** Let keys press the buttons while the focus is in the task, also in the input of seconds. */
+function addShortcuts(controls, buttons) {
+  controls.addEventListener("keydown", (event) => {
     const button = buttons[event.key.toLowerCase()];
     if (button === undefined || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
     event.preventDefault();
@@ -21,57 +19,57 @@ function listenToKeys(place, buttons) {
   });
 }
 
-async function send(task, body, watch, changed) {
+async function send(task, body, watch, onChange) {
   const { data } = await request("PATCH", `practice-tasks/${encodeURIComponent(task.id)}`, { body });
   const { training, ...completed } = data;
   watch.forget();
-  changed(completed);
-  // A completion that was sent twice, because its first answer got lost, does not tell the counter again.
-  if (training) noteCompletion(training);
+  onChange(completed);
+  // A repeated completion, sent again because its first response was lost, comes back without the counter.
+  if (training) showCompletion(training);
   else refreshSoon();
 }
 
 /**
- * The controls of a task, open or to be corrected. `place` shows what goes wrong; `changed(task)` is called with the
- * completed task, or null when it is gone.
+ * Return the controls of a task that is open or whose result is to be changed. Errors are shown in `place`.
+ * `onChange(task)` gets the completed task, or null if it no longer exists.
  */
-export function answerControls(task, place, changed) {
+export function answerControls(task, place, onChange) {
   const id = `seconds-${task.id}`;
   const topic = `topic-${task.id}`;
   const input = el("input", { id, type: "text", inputMode: "numeric", className: "seconds", autocomplete: "off", maxLength: 5, attributes: { "aria-describedby": `${topic} ${id}-error` } });
-  const wrong = el("p", { className: "error", id: `${id}-error`, role: "alert" });
+  const inputError = el("p", { className: "error", id: `${id}-error`, role: "alert" });
   if (task.completed) input.value = String(Math.round(task.actual_time_seconds ?? 0));
   const watch = stopwatch(input, task.id);
-  const right = answerButton("good", "Correct", "C", topic);
+  const correct = answerButton("good", "Correct", "C", topic);
   const incorrect = answerButton("bad", "Incorrect", "I", topic);
 
   async function complete(isCorrect) {
     watch.stop();
     const seconds = secondsIn(input);
-    wrong.textContent = seconds === null ? "Enter whole seconds from 0 to 86400, or start the clock." : "";
+    inputError.textContent = seconds === null ? "Enter the time in whole seconds, from 0 to 86400, or start the timer." : "";
     input.ariaInvalid = seconds === null ? "true" : null;
     if (seconds === null) {
       input.focus();
       return;
     }
     try {
-      await send(task, { completed: true, is_correct: isCorrect, actual_time_seconds: seconds }, watch, changed);
+      await send(task, { completed: true, is_correct: isCorrect, actual_time_seconds: seconds }, watch, onChange);
     } catch (error) {
       if (error instanceof ApiError && error.status === 404) {
         watch.forget();
-        changed(null);
-        notice("That task is no longer there: it was deleted meanwhile.", { kind: "info" });
-      } else report(error, { place, again: () => answer(isCorrect) });
+        onChange(null);
+        notice("That task no longer exists: it has been deleted.", { kind: "info" });
+      } else report(error, { place, retry: () => answer(isCorrect) });
     }
   }
 
-  const answer = (isCorrect) => whileBusy([right, incorrect], () => complete(isCorrect));
-  right.addEventListener("click", () => answer(true));
+  const answer = (isCorrect) => whileBusy([correct, incorrect], () => complete(isCorrect));
+  correct.addEventListener("click", () => answer(true));
   incorrect.addEventListener("click", () => answer(false));
   const controls = el("div", { className: "answer" },
     el("div", { className: "time" }, el("label", { htmlFor: id }, "Seconds"), input, watch.button),
-    el("div", { className: "actions" }, right, incorrect),
-    wrong);
-  listenToKeys(controls, { c: right, i: incorrect, s: watch.button });
+    el("div", { className: "actions" }, correct, incorrect),
+    inputError);
+  addShortcuts(controls, { c: correct, i: incorrect, s: watch.button });
   return controls;
 }

@@ -1,11 +1,11 @@
-// One task of the list: its content, its prediction, and the controls to answer it or its result beside the prediction.
+// The card of a task: its text, its prediction, and either the controls to complete it or its result.
 import { answerControls } from "./task_answer.js";
 import { deleteWithUndo } from "./task_delete.js";
 import { difficultyBadge, duration, el, forecast, percent, sourceBadge, timeElement } from "./ui.js";
 
 const LONG_TEXT = 400;
 const SHOWN_OF_LONG_TEXT = 200;
-const AS_PREDICTED = 1.1; // a time within a tenth of the predicted one
+const SIMILAR = 1.1; // a time within a tenth of the predicted one counts as predicted
 
 function head(task, ...tools) {
   return el("div", { className: "task-head" },
@@ -16,7 +16,7 @@ function head(task, ...tools) {
     el("div", { className: "task-tools" }, ...tools));
 }
 
-/** The student's own text, as text: `dir=auto` sets right-to-left scripts the right way round. */
+/** Return the exercise as plain text, a long one folded. `dir=auto` finds the direction of its script. */
 function content(task) {
   if (task.task_content.length <= LONG_TEXT) return el("p", { className: "content", dir: "auto" }, task.task_content);
   return el("details", { className: "content" },
@@ -24,12 +24,11 @@ function content(task) {
     el("p", { dir: "auto" }, task.task_content));
 }
 
-/** How the actual time stands to the predicted one, in words. */
-function comparison({ actual_time_seconds: actual, predicted_time_seconds: predicted }) {
-  if (actual === null || actual === 0) return "no time was taken";
+/** Compare the actual time with the predicted one, in words. */
+function comparison(actual, predicted) {
   const ratio = actual / Math.max(predicted, 1);
-  if (ratio > AS_PREDICTED) return "slower than predicted";
-  return ratio < 1 / AS_PREDICTED ? "faster than predicted" : "as fast as predicted";
+  if (ratio > SIMILAR) return "slower than predicted";
+  return ratio < 1 / SIMILAR ? "faster than predicted" : "as fast as predicted";
 }
 
 function bar(kind, label, share, text) {
@@ -39,53 +38,53 @@ function bar(kind, label, share, text) {
     el("span", { className: "number" }, text));
 }
 
-/** The result beside the prediction: in a line, and in bars right after it was given. */
-function result(task, fresh) {
+/** Return the result and the prediction. A new result also gets bars that compare the times. */
+function result(task, isNew) {
   const { is_correct: correct, actual_time_seconds: actual, predicted_time_seconds: predicted } = task;
+  const timed = actual > 0; // 0 means that the time was not measured
   const verdict = el("p", { className: "verdict", data: { correct: String(correct) }, tabIndex: -1 },
-    el("strong", {}, `${correct ? "Correct" : "Incorrect"}${actual === null ? "" : ` in ${duration(actual)}`}`),
-    " ",
-    el("span", {}, comparison(task)));
-  const expected = el("p", { className: "sub" }, `Predicted ${percent(task.predicted_correct)} chance, ${duration(predicted)} `, sourceBadge(task.prediction_source));
-  if (!fresh || actual === null) return el("div", { className: "result" }, verdict, expected);
-  const longest = Math.max(actual, predicted, 1);
-  return el("div", { className: "result fresh" }, verdict, expected,
+    el("strong", {}, `${correct ? "Correct" : "Incorrect"}${timed ? ` in ${duration(actual)}` : ""}`),
+    timed ? `, ${comparison(actual, predicted)}` : ", time not recorded");
+  const prediction = el("p", { className: "sub" }, `Predicted: ${percent(task.predicted_correct)} chance, ${duration(predicted)} `, sourceBadge(task.prediction_source));
+  if (!isNew || !timed) return el("div", { className: "result" }, verdict, prediction);
+  const longest = Math.max(actual, predicted);
+  return el("div", { className: "result fresh" }, verdict, prediction,
     bar("predicted", "Predicted", predicted / longest, duration(predicted)),
     bar("actual", "Actual", actual / longest, duration(actual)));
 }
 
 /**
- * The card of a task; `fresh` for one that was just completed. `onChange(task)` is called with the changed task, or
- * null once it is gone.
+ * Return the card of a task; `isNew` marks a result that was just given. `onChange(task)` gets the changed task, or
+ * null once it is deleted.
  */
-export function taskCard(task, onChange, fresh = false) {
+export function taskCard(task, onChange, isNew = false) {
   const place = el("div", { className: "notices", attributes: { "aria-live": "polite" } });
   const card = el("div", { className: "card task", role: "listitem", id: `task-${task.id}`, data: { id: task.id, completed: String(task.completed) } });
 
-  function changed(now) {
-    if (now === null) card.remove();
+  function replace(changed) {
+    if (changed === null) card.remove();
     else {
-      const next = taskCard(now, onChange, true);
+      const next = taskCard(changed, onChange, true);
       card.replaceWith(next);
-      next.querySelector(".verdict").focus(); // the buttons that had it are gone
+      next.querySelector(".verdict").focus(); // the button that had the focus is gone
     }
-    onChange(now);
+    onChange(changed);
   }
 
   const remove = el("button", { type: "button", className: "quiet remove", ariaLabel: `Delete the task ${task.topic}` }, "Delete");
-  remove.addEventListener("click", () => deleteWithUndo(task, card, { again: () => taskCard(task, onChange, fresh), gone: () => onChange(null) }));
+  remove.addEventListener("click", () => deleteWithUndo(task, card, { restore: () => taskCard(task, onChange, isNew), onDeleted: () => onChange(null) }));
   if (task.completed) {
-    const shown = result(task, fresh);
+    const shown = result(task, isNew);
     const change = el("button", { type: "button", className: "quiet", ariaLabel: `Change the result of ${task.topic}` }, "Change");
     change.addEventListener("click", () => {
       change.remove();
-      const controls = answerControls(task, place, changed);
+      const controls = answerControls(task, place, replace);
       shown.replaceWith(controls);
       controls.querySelector("input").select();
     });
     card.append(head(task, change, remove), content(task), shown);
   } else {
-    card.append(head(task, remove), content(task), el("div", { className: "forecast" }, ...forecast(task).filter((part) => part !== null)), answerControls(task, place, changed));
+    card.append(head(task, remove), content(task), el("div", { className: "forecast" }, ...forecast(task)), answerControls(task, place, replace));
   }
   card.append(place);
   return card;

@@ -1,22 +1,23 @@
-// Deleting with undo: a task goes from the list at once, from the server a few seconds later or when the page is left.
-import { ApiError, onLeaving, request } from "./api.js";
-import { noteDeletions } from "./deletions.js";
+// Deletion with undo. A deleted task leaves the list at once; the request follows after some seconds or when the page
+// is left. See decision 19.
+import { ApiError, keepaliveRequest, request } from "./api.js";
+import { recordDeletions } from "./deletions.js";
 import { refreshSoon } from "./training.js";
 import { draft, el, report } from "./ui.js";
 
 const UNDO_MS = 7000;
 
-const pending = new Map(); // by task id: {timer, now, leave, line}
+const pending = new Map(); // by task id: {timer, deleteNow, deleteOnLeave, line}
 
 const path = (task) => `practice-tasks/${encodeURIComponent(task.id)}`;
 
-async function remove(task, line, { again, gone }) {
+async function remove(task, line, { restore, onDeleted }) {
   pending.delete(task.id);
   try {
     await request("DELETE", path(task));
   } catch (error) {
     if (!(error instanceof ApiError && error.status === 404)) {
-      const card = again();
+      const card = restore();
       line.replaceWith(card);
       report(error, { place: card.querySelector(".notices") });
       return;
@@ -24,45 +25,45 @@ async function remove(task, line, { again, gone }) {
   }
   draft(`stopwatch:${task.id}`).clear();
   line.remove();
-  gone();
+  onDeleted();
   if (task.completed) refreshSoon();
 }
 
 /**
- * Put a line with an Undo button where the card is, and delete the task unless the button is pressed in time.
- * `again()` makes the card anew, `gone()` is called when the task is deleted.
+ * Replace the card by a line with an Undo button, and delete the task unless the button is pressed in time.
+ * `restore()` returns a new card. `onDeleted()` is called once the server has deleted the task.
  */
-export function deleteWithUndo(task, card, { again, gone }) {
+export function deleteWithUndo(task, card, { restore, onDeleted }) {
   const undo = el("button", { type: "button", className: "tinted" }, "Undo");
-  const text = task.completed ? " Its result will no longer count in your predictions." : "";
-  const line = el("div", { className: "card task undo", role: "listitem" }, el("span", { role: "status" }, "Deleted “", el("bdi", {}, task.topic), `”.${text}`), undo);
-  const now = () => {
+  const effect = task.completed ? " Its result will no longer count towards your predictions." : "";
+  const line = el("div", { className: "card task undo", role: "listitem" }, el("span", { role: "status" }, "Deleted “", el("bdi", {}, task.topic), `”.${effect}`), undo);
+  const deleteNow = () => {
     clearTimeout(pending.get(task.id)?.timer);
-    return remove(task, line, { again, gone });
+    return remove(task, line, { restore, onDeleted });
   };
   undo.addEventListener("click", () => {
     clearTimeout(pending.get(task.id)?.timer);
     pending.delete(task.id);
-    const back = again();
-    line.replaceWith(back);
-    back.querySelector(".remove").focus();
+    const restored = restore();
+    line.replaceWith(restored);
+    restored.querySelector(".remove").focus();
   });
   card.replaceWith(line);
-  pending.set(task.id, { timer: setTimeout(now, UNDO_MS), now, line, leave: onLeaving("DELETE", path(task)) });
+  pending.set(task.id, { timer: setTimeout(deleteNow, UNDO_MS), deleteNow, line, deleteOnLeave: keepaliveRequest("DELETE", path(task)) });
   undo.focus();
 }
 
-/** Carry out what waits for a possible undo, before the list is asked for again. */
-export async function deleteNow() {
-  await Promise.all([...pending.values()].map(({ now }) => now()));
+/** Delete all tasks that can still be undone, before the list is loaded again. */
+export async function flushDeletions() {
+  await Promise.all([...pending.values()].map(({ deleteNow }) => deleteNow()));
 }
 
 window.addEventListener("pagehide", () => {
-  if (pending.size > 0) noteDeletions([...pending.keys()]);
-  for (const { timer, leave, line } of pending.values()) {
+  if (pending.size > 0) recordDeletions([...pending.keys()]);
+  for (const { timer, deleteOnLeave, line } of pending.values()) {
     clearTimeout(timer);
-    leave();
-    line.remove(); // the browser may show this very page again
+    deleteOnLeave();
+    line.remove(); // the browser may show this page again from its back/forward cache
   }
   pending.clear();
 });

@@ -1,42 +1,42 @@
-// The form for a new task: kept while typing, with the prediction for the chosen topic and difficulty.
+// The form for a new task. It is saved as a draft while typing, and shows the prediction for what is chosen.
 import { ApiError, request } from "./api.js";
 import { byId, clearErrors, draft, el, forecast, report, showErrors, whileBusy } from "./ui.js";
 
 const FIELDS = ["subject", "topic", "difficulty", "task_content"];
-const NAMES = { subject: "the subject", topic: "the topic", task_content: "what is to be done" };
+const REQUIRED = { subject: "Enter a subject.", topic: "Enter a topic.", task_content: "Enter the exercise." };
 const PREVIEW_DELAY_MS = 250;
-const MOST_OPTIONS = 300; // browsers get slow with endless lists of suggestions
+const MAX_SUGGESTIONS = 300; // browsers slow down with long lists of suggestions
 
 const form = byId("new-task");
 const preview = byId("preview");
-const kept = draft("new-task");
+const saved = draft("new-task");
 const hint = preview.textContent;
-const offered = { subjects: new Set(), topics: new Set() };
+const suggested = { subjects: new Set(), topics: new Set() };
 const subjectOf = new Map(); // by topic
 let previewTimer = 0;
-let previewNumber = 0;
+let latestPreview = 0; // number of the latest request: an older response is ignored
 
 const values = () => Object.fromEntries(FIELDS.map((name) => [name, form.elements[name].value]));
 
-function restore() {
-  const before = kept.read();
+function restoreDraft() {
+  const before = saved.read();
   if (before === null) return;
   for (const name of FIELDS) if (typeof before[name] === "string") form.elements[name].value = before[name];
 }
 
-// ---- the live prediction -------------------------------------------------------------------------------------
+// ---- preview of the prediction -------------------------------------------------------------------------------
 
-function showInPreview(known, ...parts) {
-  preview.replaceChildren(...parts.filter((part) => part !== null));
-  preview.classList.toggle("known", known);
+function showPreview(predicted, ...parts) {
+  preview.replaceChildren(...parts);
+  preview.classList.toggle("known", predicted);
   preview.ariaBusy = null;
 }
 
-async function askPreview() {
+async function loadPreview() {
   const { subject, topic, difficulty } = values();
-  const number = (previewNumber += 1);
+  const number = (latestPreview += 1);
   if (topic.trim() === "") {
-    showInPreview(false, hint);
+    showPreview(false, hint);
     return;
   }
   const query = new URLSearchParams({ topic, difficulty });
@@ -44,83 +44,84 @@ async function askPreview() {
   preview.ariaBusy = "true";
   try {
     const { data } = await request("GET", `predictions?${query}`, { quiet: true });
-    if (number !== previewNumber) return;
-    const strongest = data.explanation[0];
-    showInPreview(true, ...forecast(data), strongest ? el("span", { className: "sub why" }, strongest.text) : null);
+    if (number !== latestPreview) return;
+    const [strongest] = data.explanation;
+    showPreview(true, ...forecast(data), ...(strongest ? [el("span", { className: "sub why" }, strongest.text)] : []));
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    if (number === previewNumber) showInPreview(false, "No prediction just now; the task can be created all the same.");
+    if (number === latestPreview) showPreview(false, "No prediction is available right now. You can still create the task.");
   }
 }
 
-/** Ask for the prediction again, after the student's state or the model changed. */
+/** Load the prediction again after a short pause, because the input, the student's answers or the model changed. */
 export function refreshPreview() {
   clearTimeout(previewTimer);
-  previewTimer = setTimeout(askPreview, PREVIEW_DELAY_MS);
+  previewTimer = setTimeout(loadPreview, PREVIEW_DELAY_MS);
 }
 
-// ---- creating ------------------------------------------------------------------------------------------------
+// ---- creating a task -----------------------------------------------------------------------------------------
 
 async function create(onCreated) {
   const body = values();
   clearErrors(form);
-  const faults = Object.keys(NAMES)
-    .filter((name) => body[name].trim() === "")
-    .map((name) => ({ field: name, message: `Enter ${NAMES[name]}.` }));
-  if (faults.length > 0) {
-    showErrors(form, "", faults);
+  const errors = Object.keys(REQUIRED)
+    .filter((field) => body[field].trim() === "")
+    .map((field) => ({ field, message: REQUIRED[field] }));
+  if (errors.length > 0) {
+    showErrors(form, "", errors);
     return;
   }
   try {
     const { data } = await request("POST", "practice-tasks", { body });
-    // Subject, topic and difficulty stay: the next task is mostly a similar one. So does what was typed meanwhile.
+    // Subject, topic and difficulty stay, because the next task is often similar. Text typed meanwhile stays too.
     if (form.elements.task_content.value === body.task_content) form.elements.task_content.value = "";
-    kept.write(values());
+    saved.write(values());
     onCreated(data);
   } catch (error) {
-    if (error instanceof ApiError) showErrors(form, error.message, error.faults);
+    if (error instanceof ApiError) showErrors(form, error.message, error.fieldErrors);
     else report(error);
   }
 }
 
-// ---- one's own subjects and topics, offered while typing -----------------------------------------------------
+// ---- suggestions of subjects and topics ----------------------------------------------------------------------
 
-function offer(list, names) {
-  const fresh = names.filter((name) => name && !offered[list].has(name)).slice(0, MOST_OPTIONS - offered[list].size);
-  for (const name of fresh) offered[list].add(name);
-  if (fresh.length > 0) byId(list).append(...[...new Set(fresh)].map((value) => el("option", { value })));
+function addSuggestions(list, names) {
+  const fresh = new Set(names.filter((name) => name && !suggested[list].has(name)).slice(0, MAX_SUGGESTIONS - suggested[list].size));
+  for (const name of fresh) suggested[list].add(name);
+  byId(list).append(...[...fresh].map((value) => el("option", { value })));
 }
 
-/** Offer what these tasks are about. */
+/** Suggest the subjects and topics of these tasks. */
 export function suggest(tasks) {
   for (const { subject, topic } of tasks) if (!subjectOf.has(topic)) subjectOf.set(topic, subject);
-  offer("subjects", tasks.map((task) => task.subject));
-  offer("topics", tasks.map((task) => task.topic));
+  addSuggestions("subjects", tasks.map((task) => task.subject));
+  addSuggestions("topics", tasks.map((task) => task.topic));
 }
 
-async function suggestAll() {
+/** Suggest also the topics of tasks that are not in the list yet. */
+async function suggestAllTopics() {
   try {
-    const { data } = await request("GET", `analytics/topics?limit=${MOST_OPTIONS}`, { quiet: true });
-    offer("topics", data.map((row) => row.topic));
+    const { data } = await request("GET", `analytics/topics?limit=${MAX_SUGGESTIONS}`, { quiet: true });
+    addSuggestions("topics", data.map((row) => row.topic));
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    console.info(`older topics are not offered: ${error.message}`);
+    console.info(`older topics are not suggested: ${error.message}`);
   }
 }
 
-/** A topic that is known belongs to a subject that is known. */
+/** Fill in the subject of a known topic. */
 function completeSubject() {
   const subject = subjectOf.get(form.elements.topic.value);
   if (subject !== undefined && form.elements.subject.value === "") form.elements.subject.value = subject;
 }
 
-/** Start the form. `onCreated(task)` is called with each created task. */
+/** Start the form. `onCreated(task)` is called with each new task. */
 export function startForm(onCreated) {
-  restore();
-  form.elements.topic.addEventListener("focus", suggestAll, { once: true });
+  restoreDraft();
+  form.elements.topic.addEventListener("focus", suggestAllTopics, { once: true });
   form.addEventListener("input", (event) => {
     if (event.target.name === "topic") completeSubject();
-    kept.write(values());
+    saved.write(values());
     if (event.target.name !== "task_content") refreshPreview();
   });
   form.addEventListener("keydown", (event) => {
@@ -130,5 +131,5 @@ export function startForm(onCreated) {
     event.preventDefault();
     whileBusy([byId("create")], () => create(onCreated));
   });
-  askPreview();
+  loadPreview();
 }

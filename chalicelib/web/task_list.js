@@ -1,103 +1,104 @@
-// The list of tasks: which are shown, page after page, and how a new one gets in. It is put in by pieces: the browser can
-// answer the reader in between, and leaves out whole pieces that are not in sight when it lays out and paints.
+// The list of tasks: filter, search, and further pages while scrolling. Cards are added in small groups. The browser can
+// handle input between two groups, and it skips the layout of groups that are out of view.
 import { request } from "./api.js";
 import { withoutDeleted } from "./deletions.js";
 import { taskCard } from "./task_card.js";
-import { deleteNow } from "./task_delete.js";
-import { breathe, byId, el, report, whileBusy } from "./ui.js";
+import { flushDeletions } from "./task_delete.js";
+import { byId, el, report, whileBusy, yieldToBrowser } from "./ui.js";
 
 const PAGE_SIZE = 25;
-const PIECE = 5;
+const GROUP_SIZE = 5;
 const SEARCH_DELAY_MS = 250;
-const AHEAD = "800px"; // how far below the window the next page is asked for
+const PREFETCH_MARGIN = "800px"; // the next page is loaded when the end of the list is this close to the window
 
 const EMPTY = {
-  "": ["No tasks yet", "Create the first one above: you see at once how likely you are to solve it."],
-  false: ["Nothing is open", "Create a task above, or take one that the overview recommends."],
-  true: ["Nothing is done yet", "Finish a task by pressing Correct or Incorrect."],
+  "": ["No tasks yet", "Create your first task to see how likely you are to solve it."],
+  false: ["No open tasks", "Create a task, or start one that the overview recommends."],
+  true: ["No finished tasks", "To finish a task, press Correct or Incorrect."],
 };
 
 const list = byId("tasks");
 const more = byId("more");
 const search = byId("search");
-let completed = "";
-let next = null;
-let loading = 0; // number of the newest load: a slower one of another filter must not fill this list
+let completed = ""; // the filter: "" for all, "false" for open, "true" for done
+let nextPage = null;
+let latestLoad = 0; // number of the latest load: an older one, with another filter, must not fill the list
 let searchTimer = 0;
 let onTasks = () => {};
 let onChange = () => {};
 
-function showEmpty() {
+function showIfEmpty() {
   byId("no-tasks").hidden = list.querySelector(".task") !== null || list.ariaBusy === "true";
-  const [title, text] = search.value.trim() === "" ? EMPTY[completed] : [`Nothing matches “${search.value.trim()}”`, "Search for a part of a subject, a topic or the text of a task."];
+  const term = search.value.trim();
+  const [title, text] = term === "" ? EMPTY[completed] : [`No tasks match “${term}”`, "Search for part of a subject, a topic or an exercise."];
   byId("no-tasks").replaceChildren(el("strong", {}, title), text);
 }
 
 function changed(task) {
   onChange(task);
-  showEmpty();
+  showIfEmpty();
 }
 
-async function put(tasks, number) {
-  for (let start = 0; start < tasks.length; start += PIECE) {
-    if (number !== loading) return;
-    const unknown = tasks.slice(start, start + PIECE).filter((task) => byId(`task-${task.id}`) === null);
-    list.append(el("div", { className: "piece", role: "none" }, ...unknown.map((task) => taskCard(task, changed))));
-    await breathe();
+async function appendCards(tasks, number) {
+  for (let start = 0; start < tasks.length; start += GROUP_SIZE) {
+    if (number !== latestLoad) return;
+    const missing = tasks.slice(start, start + GROUP_SIZE).filter((task) => byId(`task-${task.id}`) === null);
+    list.append(el("div", { className: "piece", role: "none" }, ...missing.map((task) => taskCard(task, changed))));
+    await yieldToBrowser();
   }
 }
 
 async function load(path, { append }) {
-  const number = (loading += 1);
+  const number = (latestLoad += 1);
   list.ariaBusy = "true";
   try {
-    const { data, next: following } = await request("GET", path);
-    if (number !== loading) return;
+    const { data, next } = await request("GET", path);
+    if (number !== latestLoad) return;
     if (!append) list.replaceChildren();
     byId("list-notices").replaceChildren();
-    await put(withoutDeleted(data), number);
-    if (number !== loading) return;
-    next = following;
+    await appendCards(withoutDeleted(data), number);
+    if (number !== latestLoad) return;
+    nextPage = next;
     more.hidden = next === null;
     onTasks(data);
   } catch (error) {
-    if (number === loading) report(error, { place: byId("list-notices"), again: () => load(path, { append }) });
+    if (number === latestLoad) report(error, { place: byId("list-notices"), retry: () => load(path, { append }) });
   } finally {
-    if (number === loading) {
+    if (number === latestLoad) {
       list.ariaBusy = null;
-      showEmpty();
-      watchEnd();
+      showIfEmpty();
+      observeEnd();
     }
   }
 }
 
-const loadMore = () => whileBusy([more], () => load(next, { append: true }));
+const loadMore = () => whileBusy([more], () => load(nextPage, { append: true }));
 
-async function loadFirst() {
-  next = null;
+async function loadFirstPage() {
+  nextPage = null;
   more.hidden = true;
-  await deleteNow();
+  await flushDeletions();
   const query = new URLSearchParams({ limit: String(PAGE_SIZE) });
   if (completed !== "") query.set("completed", completed);
   if (search.value.trim() !== "") query.set("q", search.value.trim());
   await load(`practice-tasks?${query}`, { append: false });
 }
 
-// ---- the next page, by scrolling or by the button ------------------------------------------------------------
+// ---- further pages -------------------------------------------------------------------------------------------
 
-const end = new IntersectionObserver(([entry]) => {
-  if (entry.isIntersecting && next !== null && list.ariaBusy !== "true") loadMore();
-}, { rootMargin: `0px 0px ${AHEAD}` });
+const endObserver = new IntersectionObserver(([entry]) => {
+  if (entry.isIntersecting && nextPage !== null && list.ariaBusy !== "true") loadMore();
+}, { rootMargin: `0px 0px ${PREFETCH_MARGIN}` });
 
-/** Observed anew after each page: an observer speaks when something changes, and a short page may change nothing. */
-function watchEnd() {
-  end.disconnect();
-  if (next !== null && byId("list-notices").childElementCount === 0) end.observe(more);
+/** Observe the end of the list anew. An observer only reports changes, and a short page may not move the end far enough. */
+function observeEnd() {
+  endObserver.disconnect();
+  if (nextPage !== null && byId("list-notices").childElementCount === 0) endObserver.observe(more);
 }
 
 // ---- filter and search ---------------------------------------------------------------------------------------
 
-function markFilter() {
+function showFilter() {
   for (const button of byId("filters").children) button.ariaPressed = String(button.dataset.completed === completed);
 }
 
@@ -106,44 +107,45 @@ function startFilter() {
     const button = event.target.closest("button");
     if (button === null) return;
     completed = button.dataset.completed;
-    markFilter();
-    loadFirst();
+    showFilter();
+    loadFirstPage();
   });
   search.addEventListener("input", () => {
     clearTimeout(searchTimer);
-    searchTimer = setTimeout(loadFirst, SEARCH_DELAY_MS);
+    searchTimer = setTimeout(loadFirstPage, SEARCH_DELAY_MS);
   });
 }
 
-function mark(card) {
-  card.classList.add("marked");
+/** Scroll to the card of a task and focus its stopwatch. Does nothing if the card is not in the list. */
+function highlight(id) {
+  const card = byId(id);
+  if (card === null) return;
+  card.classList.add("highlighted");
   card.scrollIntoView({ block: "center" });
-  card.querySelector(".watch")?.focus({ preventScroll: true }); // the next thing to do
+  card.querySelector(".watch")?.focus({ preventScroll: true });
 }
 
-/** Show a task that was just created, first in the list, and lead to it. */
+/** Add a new task to the top of the list. A filter or search that would hide it is cleared. */
 export async function showCreated(task) {
   onTasks([task]);
   if (completed === "true" || search.value.trim() !== "") {
     completed = "";
     search.value = "";
-    markFilter();
-    await loadFirst();
+    showFilter();
+    await loadFirstPage();
   } else {
     list.prepend(taskCard(task, changed));
-    showEmpty();
+    showIfEmpty();
   }
-  const card = byId(`task-${task.id}`);
-  if (card !== null) mark(card);
+  highlight(`task-${task.id}`);
 }
 
-/** Start the list. `tasks(list)` hears of every task that is shown, `change(task)` of changes (null: one is gone). */
+/** Start the list. `tasks(list)` gets all tasks that are shown; `change(task)` gets a changed task, or null for a deleted one. */
 export async function startList({ tasks, change }) {
   onTasks = tasks;
   onChange = change;
   startFilter();
   more.addEventListener("click", loadMore);
-  await loadFirst();
-  const wanted = location.hash.startsWith("#task-") ? byId(location.hash.slice(1)) : null;
-  if (wanted !== null) mark(wanted);
+  await loadFirstPage();
+  if (location.hash.startsWith("#task-")) highlight(location.hash.slice(1));
 }

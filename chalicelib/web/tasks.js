@@ -1,8 +1,8 @@
-// The page of tasks: the form, the training panel and the list.
+// The tasks page: the form, the training panel and the list.
 import { refreshPreview, startForm, suggest } from "./task_form.js";
 import { showCreated, startList } from "./task_list.js";
 import { startTrainingPanel } from "./training.js";
-import { breathe, startPage } from "./ui.js";
+import { startPage, yieldToBrowser } from "./ui.js";
 
 function changed(task) {
   refreshPreview();
@@ -10,9 +10,9 @@ function changed(task) {
 }
 
 if (startPage()) {
-  startTrainingPanel({ trained: refreshPreview });
+  startTrainingPanel({ onTrained: refreshPreview });
   const listed = startList({ tasks: suggest, change: changed });
-  await breathe(); // the reader sees the page before the form is made alive
+  await yieldToBrowser(); // so that the page is painted before the form starts
   startForm(showCreated);
   await listed;
 }

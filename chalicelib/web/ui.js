@@ -1,10 +1,10 @@
-// Small pieces that every page uses: elements, formats, predictions, notices, busy buttons, errors by field.
+// Building blocks of every page: elements, formats, predictions, notices, form errors, and what a page does on start.
 import { ApiError, connection, request } from "./api.js";
 import { draft, isAdmin, requireSession, signOut } from "./session.js";
 
 export { draft };
 
-/** An element. Properties are set as properties, `data` as data attributes; children are nodes or plain text. */
+/** Create an element. `data` sets data attributes, other options set properties. Children are nodes or plain text. */
 export function el(tag, { data = {}, attributes = {}, ...properties } = {}, ...children) {
   const node = document.createElement(tag);
   Object.assign(node, properties);
@@ -16,21 +16,29 @@ export function el(tag, { data = {}, attributes = {}, ...properties } = {}, ...c
 
 export const byId = (id) => document.getElementById(id);
 
-/** Let the browser answer the reader before the next piece of work. */
-export const breathe = () => new Promise((resolve) => { setTimeout(resolve); });
+/** Let the browser handle input and paint before the next piece of work. */
+export const yieldToBrowser = () => new Promise((resolve) => { setTimeout(resolve); });
 
 // ---- formats -------------------------------------------------------------------------------------------------
 
-// Made when first needed: the first of them loads the browser's language data, which a starting page need not wait for.
-const once = (make) => { let made = null; return () => (made ??= make()); };
-const whole = once(() => new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 }));
-const moment = once(() => new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" }));
-const relative = once(() => new Intl.RelativeTimeFormat(undefined, { numeric: "auto" }));
+// Formatters are created on first use: creating the first one loads language data and would delay the start of a page.
+const lazy = (create) => { let created = null; return () => (created ??= create()); };
+const integers = lazy(() => new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 }));
+const moments = lazy(() => new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" }));
+const relativeTimes = lazy(() => new Intl.RelativeTimeFormat(undefined, { numeric: "auto" }));
+const pluralRules = lazy(() => new Intl.PluralRules("en"));
 
-export const count = (number) => whole().format(number);
-export const percent = (share) => (share === null ? "–" : `${whole().format(share * 100)}\u00a0%`);
+export const count = (number) => integers().format(number);
+export const percent = (share) => (share === null ? "–" : `${integers().format(share * 100)}\u00a0%`);
+export const percentRange = (low, high) => `${count(low * 100)} to ${percent(high)}`;
 
-/** Seconds for reading, not broken over lines: `48 s`, `3 min 5 s`, `2 h 10 min`. */
+/** Return a noun in the form that follows a number: `task` or `tasks`. */
+export const plural = (number, noun) => (pluralRules().select(number) === "one" ? noun : `${noun}s`);
+
+/** Format a number with its noun: `1 task`, `2 tasks`. */
+export const counted = (number, noun) => `${count(number)} ${plural(number, noun)}`;
+
+/** Format seconds with non-breaking spaces: `48 s`, `3 min 5 s`, `2 h 10 min`. */
 export function duration(seconds) {
   if (seconds === null) return "–";
   const all = Math.round(seconds);
@@ -40,24 +48,24 @@ export function duration(seconds) {
   return shown.length === 0 ? "0\u00a0s" : shown.join("\u00a0");
 }
 
-function ago(at) {
+function relativeTime(at) {
   const minutes = Math.round((at.getTime() - Date.now()) / 60_000);
   if (Math.abs(minutes) < 1) return "just now";
-  if (Math.abs(minutes) < 60) return relative().format(minutes, "minute");
-  if (Math.abs(minutes) < 24 * 60) return relative().format(Math.round(minutes / 60), "hour");
-  if (Math.abs(minutes) < 7 * 24 * 60) return relative().format(Math.round(minutes / 1440), "day");
-  return moment().format(at);
+  if (Math.abs(minutes) < 60) return relativeTimes().format(minutes, "minute");
+  if (Math.abs(minutes) < 24 * 60) return relativeTimes().format(Math.round(minutes / 60), "hour");
+  if (Math.abs(minutes) < 7 * 24 * 60) return relativeTimes().format(Math.round(minutes / 1440), "day");
+  return moments().format(at);
 }
 
-/** A <time> in the reader's zone: `5 minutes ago`, with the exact moment as its title. */
+/** Return a <time> element such as `5 minutes ago`; its title is the exact local time. */
 export function timeElement(iso) {
   const at = new Date(iso);
-  return el("time", { dateTime: iso, title: moment().format(at) }, ago(at));
+  return el("time", { dateTime: iso, title: moments().format(at) }, relativeTime(at));
 }
 
-function renewTimes() {
+function refreshTimes() {
   for (const node of document.querySelectorAll("time")) {
-    const text = ago(new Date(node.dateTime));
+    const text = relativeTime(new Date(node.dateTime));
     if (node.textContent !== text) node.textContent = text;
   }
 }
@@ -65,68 +73,61 @@ function renewTimes() {
 // ---- predictions ---------------------------------------------------------------------------------------------
 
 const SOURCES = {
-  embedding: "learnt from your answers",
-  lnirt: "estimated from all students",
-  default: "no data yet, a starting guess",
+  embedding: { name: "Personal model", title: "Learnt from your own answers" },
+  lnirt: { name: "Population model", title: "Estimated from the answers of all students" },
+  default: { name: "Default", title: "A starting guess: there is no data yet" },
 };
-const SOURCE_NAMES = { embedding: "Personal model", lnirt: "Population model", default: "Default" };
 
-/** A badge that names where a prediction came from. */
+/** Return a badge that names the source of a prediction. */
 export function sourceBadge(source) {
-  return el("span", { className: "badge", data: { source }, title: SOURCES[source] ?? "" }, SOURCE_NAMES[source] ?? source);
+  const { name, title } = SOURCES[source] ?? { name: source, title: "" };
+  return el("span", { className: "badge", data: { source }, title }, name);
 }
 
-/** `48 s`, with its 80 % interval where the model gives one. */
-export function expectedTime({ predicted_time_seconds: seconds, predicted_time_low: low, predicted_time_high: high }) {
-  const known = low !== null && low !== undefined && high !== null && high !== undefined;
-  return known ? `${duration(seconds)} (${duration(low)} to ${duration(high)})` : duration(seconds);
-}
-
-/** The parts of a line that says a prediction: a bar, the chance, the time with its interval, the source. */
-export function forecast(prediction, lead = "Predicted") {
+/** Return the parts of a line that shows a prediction: a bar, the chance, the time with its interval, the source. */
+export function forecast(prediction) {
   const { predicted_correct: chance, predicted_time_seconds: seconds, predicted_time_low: low, predicted_time_high: high } = prediction;
-  const interval = low === null || low === undefined || high === null || high === undefined ? null
-    : el("span", { className: "sub", title: "8 of 10 times are expected in between" }, `(${duration(low)} to ${duration(high)})`);
+  const interval = (low ?? null) === null || (high ?? null) === null ? null
+    : el("span", { className: "sub", title: "8 out of 10 times are expected to be in this range" }, `(${duration(low)} to ${duration(high)})`);
   return [
     el("meter", { min: 0, max: 1, value: chance, ariaLabel: "Chance of a correct answer" }),
-    el("span", {}, `${lead} `, el("strong", {}, percent(chance)), " chance, about ", el("strong", {}, duration(seconds))),
+    el("span", {}, "Predicted: ", el("strong", {}, percent(chance)), " chance, about ", el("strong", {}, duration(seconds))),
     interval,
     sourceBadge(prediction.prediction_source),
-  ];
+  ].filter((part) => part !== null);
 }
 
 export const DIFFICULTY = { easy: "Easy", medium: "Medium", hard: "Hard", expert: "Expert" };
 
 export const difficultyBadge = (difficulty) => el("span", { className: "badge", data: { difficulty } }, DIFFICULTY[difficulty] ?? difficulty);
 
-// ---- notices, busy, errors -----------------------------------------------------------------------------------
+// ---- notices, busy buttons, form errors ----------------------------------------------------------------------
 
-/** Show a line above the content. `again` adds a button that removes the line and calls it. */
-export function notice(text, { kind = "error", again = null, place = byId("notices"), seconds = 0 } = {}) {
+/** Show a message in `place`. With `retry` it has a button that removes the message and calls `retry`. */
+export function notice(text, { kind = "error", retry = null, place = byId("notices"), seconds = 0 } = {}) {
   const line = el("div", { className: `notice ${kind}` }, el("span", {}, text));
-  if (again !== null) {
-    line.append(el("button", { type: "button", className: "quiet", onclick: () => { line.remove(); again(); } }, "Try again"));
+  if (retry !== null) {
+    line.append(el("button", { type: "button", className: "quiet", onclick: () => { line.remove(); retry(); } }, "Try again"));
   }
   line.append(el("button", { type: "button", className: "quiet close", onclick: () => line.remove(), ariaLabel: "Close this message" }, "×"));
   place.replaceChildren(line);
   if (seconds > 0) setTimeout(() => line.remove(), seconds * 1000);
-  return line;
 }
 
-/** Say what went wrong. A fault of our own is said too, and thrown on so that the console has it. */
+/** Show an error as a notice. An error that is not an ApiError is a bug: it is thrown again for the console. */
 export function report(error, options) {
   if (error instanceof ApiError) {
-    const faults = error.faults.map((fault) => `${fault.field}: ${fault.message}`).join("; ");
-    notice(faults === "" ? error.message : `${error.message} ${faults}`, options);
+    const fields = error.fieldErrors.map(({ field, message }) => `${field}: ${message}`).join("; ");
+    notice(fields === "" ? error.message : `${error.message} ${fields}`, options);
     return;
   }
-  notice("Something went wrong on this page. Reload it and try again.", options);
+  notice("Something went wrong on this page. Reload the page and try again.", options);
   throw error;
 }
 
 /**
- * Run an action once at a time with its buttons marked busy, and free them whatever happens.
- * Buttons are marked by aria-disabled, not disabled, so that the keyboard's focus stays where it was.
+ * Run an action with its buttons marked as busy, unless they are busy already.
+ * Buttons get aria-disabled instead of disabled, because a disabled button would lose the keyboard focus.
  */
 export async function whileBusy(buttons, action) {
   if (buttons.some((button) => button.ariaDisabled === "true")) return;
@@ -150,37 +151,36 @@ export function clearErrors(form) {
   for (const input of form.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
 }
 
-/** Put each fault beside its field, the rest below the form; focus moves to the first wrong field. */
-export function showErrors(form, message, faults = []) {
-  const elsewhere = [];
+/** Show each error next to its field and all others below the form. The first invalid field gets the focus. */
+export function showErrors(form, message, fieldErrors = []) {
+  const general = fieldErrors.length === 0 ? [message] : [];
   let first = null;
-  for (const fault of faults) {
-    const field = form.querySelector(`[data-field="${CSS.escape(fault.field)}"]`);
+  for (const error of fieldErrors) {
+    const field = form.querySelector(`[data-field="${CSS.escape(error.field)}"]`);
     if (field === null || field.hidden) {
-      elsewhere.push(fault.field === "" ? fault.message : `${fault.field}: ${fault.message}`);
+      general.push(error.field === "" ? error.message : `${error.field}: ${error.message}`);
       continue;
     }
-    field.querySelector(".error").textContent = fault.message;
+    field.querySelector(".error").textContent = error.message;
     const input = field.querySelector("input, textarea, select");
     input.setAttribute("aria-invalid", "true");
     first ??= input;
   }
-  if (faults.length === 0) elsewhere.push(message);
-  form.querySelector(".form-error").textContent = elsewhere.join(" ");
+  form.querySelector(".form-error").textContent = general.join(" ");
   first?.focus();
 }
 
 // ---- pages ---------------------------------------------------------------------------------------------------
 
-const RENEW_TIMES_MS = 60_000;
+const REFRESH_TIMES_MS = 60_000;
 
-/** What every page does: say when the server lets it wait, and keep `5 minutes ago` true. */
+/** Start what every page has: the state of the connection, and relative times that stay correct. */
 export function startAnyPage() {
   connection.addEventListener("waiting", ({ detail }) => { byId("connection").textContent = detail; });
-  setInterval(renewTimes, RENEW_TIMES_MS);
+  setInterval(refreshTimes, REFRESH_TIMES_MS);
 }
 
-/** Start a page behind the login: who is signed in, the sign-out button. False when it leaves for the login. */
+/** Start a page that needs a session. Returns false if nobody is signed in and the page is being left. */
 export function startPage() {
   if (!requireSession()) return false;
   startAnyPage();
@@ -188,7 +188,7 @@ export function startPage() {
   for (const link of document.querySelectorAll("[data-for=admin]")) link.hidden = !isAdmin();
   request("GET", "auth/me", { quiet: true }).then(
     ({ data }) => { byId("who").textContent = data.full_name || data.email || ""; },
-    (error) => { if (!(error instanceof ApiError)) throw error; }, // the name is an ornament: the page does without
+    (error) => { if (!(error instanceof ApiError)) throw error; }, // the page works without the name
   );
   return true;
 }

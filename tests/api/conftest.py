@@ -6,19 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from app import app
-from chalicelib import wiring
-from chalicelib.api import fallback
-from tests.support.api import Api, World, serving, sign_up
+from tests.support.api import Api, World, installed_world, serving, sign_up
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    fallback.add_local_depths(app)
-    world = World()
-    wiring.install(world.container())
-    yield world
-    wiring.install(None)
+    with installed_world() as world:
+        yield world
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_assets_have_their_type_and_may_be_kept_for_ever_under_their_version(any
         answer = anyone.get(f"/static/{pages.version()}/{name}")
         assert answer.status == 200
         assert answer.headers["content-type"] == pages.CONTENT_TYPES[name[name.rindex(".") :]]
-        assert answer.headers["cache-control"] == pages.FOR_EVER
+        assert answer.headers["cache-control"] == pages.IMMUTABLE
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 

@@ -1,4 +1,4 @@
-"""The page of a student's figures: empty, with charts and their tables, in the dark, narrow, and refused."""
+"""The analytics page: empty, with charts and their tables, in dark mode, on a narrow window, and after an error."""
 
 from __future__ import annotations
 
@@ -8,50 +8,47 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.support.api import World
-
-from .conftest import PATIENCE_MS, Visit
-from .filled import ODD_TOPIC, fits_its_width, practised, settled
+from tests.support.page_data import ODD_TOPIC, add_practice
+from tests.support.visits import TIMEOUT_MS, Visit
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def at_figures(visit: Visit, world: World) -> Visit:
-    """A student who has practised looks at the figures."""
+def at_analytics(visit: Visit, world: World) -> Visit:
+    """A student with answers on the analytics page."""
     visit.sign_in_directly()
-    practised(world)
+    add_practice(world)
     visit.open("dashboard/analytics")
-    settled(visit)
+    visit.expect_loaded()
     expect(visit.page.locator("canvas")).to_have_count(4)
     return visit
 
 
-def pictures(page: Page) -> list[str]:
-    """What is drawn, chart by chart."""
+def images(page: Page) -> list[str]:
+    """Return what each chart shows, as data URLs."""
     return list(page.locator("canvas").evaluate_all("all => all.map(canvas => canvas.toDataURL())"))
 
 
-def all_change(page: Page, before: list[str]) -> bool:
-    """Whether every chart is drawn differently before the patience ends, looked at frame by frame."""
-    deadline = time.monotonic() + PATIENCE_MS / 1000
-    while any(one == other for one, other in zip(before, pictures(page), strict=True)):
-        if time.monotonic() > deadline:
-            return False
+def wait_until_all_change(page: Page, before: list[str]) -> None:
+    """Wait until every chart is drawn differently, checked frame by frame."""
+    deadline = time.monotonic() + TIMEOUT_MS / 1000
+    while any(one == other for one, other in zip(before, images(page), strict=True)):
+        assert time.monotonic() < deadline, "a chart stays as it was"
         page.evaluate("new Promise(done => requestAnimationFrame(done))")
-    return True
 
 
 def test_without_tasks_the_page_says_what_to_do(visit: Visit) -> None:
     visit.sign_in_directly()
     visit.open("dashboard/analytics")
-    expect(visit.page.locator("#days")).to_contain_text("Nothing was done in the last 30 days")
+    expect(visit.page.locator("#days")).to_contain_text("No tasks done in the last 30 days")
     expect(visit.page.locator("#topics")).to_contain_text("No tasks done yet")
     expect(visit.page.locator("#calibration")).to_contain_text("No model has predicted")
     expect(visit.page.locator("canvas")).to_have_count(0)
 
 
-def test_every_chart_has_a_name_and_a_table_with_its_figures(at_figures: Visit) -> None:
-    page = at_figures.page
+def test_every_chart_has_a_label_and_a_table(at_analytics: Visit) -> None:
+    page = at_analytics.page
     labels = page.locator(".plot").evaluate_all("plots => plots.map(plot => [plot.role, plot.ariaLabel])")
     assert [role for role, _ in labels] == ["img"] * 4
     assert "Chance 30 to 40" in labels[2][1]
@@ -61,52 +58,65 @@ def test_every_chart_has_a_name_and_a_table_with_its_figures(at_figures: Visit) 
     bins = page.locator("#calibration table").first.locator("tbody tr")
     expect(bins).to_have_count(3)
     expect(bins.last).to_contain_text("80 % to 90 %")
-    page.get_by_text("Table: the newest 18 predicted answers").click()
+    page.get_by_text("Table: 18 recent predictions").click()
     expect(page.locator("#calibration table").last.locator("tbody tr")).to_have_count(18)
 
 
-def test_topics_are_text_whatever_is_in_them(at_figures: Visit) -> None:
-    name = at_figures.page.locator("#topics .ranges .name").first
+def test_topics_show_their_name_mastery_and_pace(at_analytics: Visit) -> None:
+    page = at_analytics.page
+    name = page.locator("#topics .ranges .name").first
     expect(name).to_have_text(ODD_TOPIC)
     expect(name.locator("b")).to_have_count(0)
-
-
-def test_mastery_shows_its_range_and_pace_its_side(at_figures: Visit) -> None:
-    page = at_figures.page
     mark = page.locator("#topics .mark").first.bounding_box()
     band = page.locator("#topics .band").first.bounding_box()
     assert mark is not None
     assert band is not None
     assert band["x"] < mark["x"] + mark["width"] / 2 < band["x"] + band["width"]
-    expect(page.locator(".pace .stretch")).to_have_count(4)
-    expect(page.locator(".pace li").first).to_contain_text("slower")
+    paces = page.locator("#topics .pace li")
+    expect(paces).to_have_count(4)
+    expect(paces.first).to_contain_text("85 % slower")
 
 
-def test_one_version_can_be_looked_at_alone(at_figures: Visit) -> None:
-    page, all_models = at_figures.page, pictures(at_figures.page)
+def test_sentences_fit_their_numbers(visit: Visit, world: World) -> None:
+    visit.sign_in_directly()
+    add_practice(world)
+
+    def keep_one(route: Route) -> None:
+        rows = route.fetch().json()
+        route.fulfill(json=[rows[0] | {"time_ratio": 2.49}])
+
+    visit.page.route("**/analytics/topics", keep_one)
+    visit.page.route("**/analytics/predicted", keep_one)
+    visit.open("dashboard/analytics")
+    expect(visit.page.locator("#topics .pace")).to_contain_text("2.5 times as long")
+    expect(visit.page.locator("#calibration")).to_contain_text("Table: 1 recent prediction")
+
+
+def test_one_version_can_be_shown_alone(at_analytics: Visit) -> None:
+    page, all_models = at_analytics.page, images(at_analytics.page)
     expect(page.locator("#calibration .said")).to_contain_text("18 predictions")
     page.get_by_label("Predicted by").select_option(index=1)
     expect(page.locator("#calibration .said")).to_contain_text("6 predictions")
     expect(page.locator("canvas")).to_have_count(4)
     expect(page.locator("#calibration table").first.locator("tbody tr")).to_have_count(1)
-    assert pictures(page)[:2] == all_models[:2]
-    assert pictures(page)[2] != all_models[2]
+    assert images(page)[:2] == all_models[:2]
+    assert images(page)[2] != all_models[2]
 
 
-def test_charts_follow_the_scheme_and_the_width(at_figures: Visit) -> None:
-    page = at_figures.page
+def test_charts_follow_the_colour_scheme_and_the_width(at_analytics: Visit) -> None:
+    page = at_analytics.page
     page.emulate_media(color_scheme="light")
-    light = pictures(page)
+    light = images(page)
     page.emulate_media(color_scheme="dark")
-    assert all_change(page, light)
+    wait_until_all_change(page, light)
     page.set_viewport_size({"width": 340, "height": 700})
-    wide = page.locator(".plot").first
-    expect(page.locator("canvas").first).to_have_js_property("clientWidth", wide.evaluate("plot => plot.clientWidth"))
-    fits_its_width(page)
+    plot = page.locator(".plot").first
+    expect(page.locator("canvas").first).to_have_js_property("clientWidth", plot.evaluate("plot => plot.clientWidth"))
+    at_analytics.expect_no_sideways_scrolling()
 
 
-def test_pointing_at_a_chart_tells_its_figures(at_figures: Visit) -> None:
-    page = at_figures.page
+def test_pointing_at_a_chart_shows_its_figures(at_analytics: Visit) -> None:
+    page = at_analytics.page
     over = page.locator("#calibration .u-over").first
     box = over.bounding_box()
     assert box is not None
@@ -116,12 +126,10 @@ def test_pointing_at_a_chart_tells_its_figures(at_figures: Visit) -> None:
     expect(page.locator("#calibration .readout").last).to_contain_text("Hard: predicted")
 
 
-def test_a_part_that_could_not_be_loaded_can_be_tried_again_and_the_others_are_there(
-    visit: Visit, world: World
-) -> None:
+def test_a_section_that_fails_can_be_loaded_again(visit: Visit, world: World) -> None:
     visit.failures_expected = True
     visit.sign_in_directly()
-    practised(world)
+    add_practice(world)
 
     def refuse(route: Route) -> None:
         route.fulfill(status=500, json={"detail": "no"})

@@ -5,15 +5,13 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from tests.support.api import PASSWORD
-
-from .conftest import Visit
+from tests.support.visits import Visit
 
 pytestmark = pytest.mark.slow
 
 
-def tried(visit: Visit, operation: str) -> Locator:
-    """Try a request; the place of its answer."""
+def send(visit: Visit, operation: str) -> Locator:
+    """Send a request and return the element of its response."""
     block = visit.page.locator(f"#operations-{operation}")
     if block.locator(".opblock-body").count() == 0:
         block.locator(".opblock-summary-control").click()
@@ -22,34 +20,36 @@ def tried(visit: Visit, operation: str) -> Locator:
     return block.locator(".live-responses-table")
 
 
-def test_a_signed_in_student_tries_a_request_with_the_sessions_token(visit: Visit) -> None:
+def status(response: Locator) -> Locator:
+    return response.locator("tbody .response-col_status").first
+
+
+def test_requests_use_the_token_of_the_session(visit: Visit) -> None:
     visit.sign_in_directly()
     visit.open("docs")
     expect(visit.page.locator("#authorised")).to_contain_text("You are signed in")
     expect(visit.page.locator("#who")).to_have_text("Ada")
-    answer = tried(visit, "accounts-read_profile")
-    expect(answer.locator("tbody .response-col_status").first).to_contain_text("200")
-    expect(answer).to_contain_text("ada@example.org")
+    response = send(visit, "accounts-read_profile")
+    expect(status(response)).to_contain_text("200")
+    expect(response).to_contain_text("ada@example.org")
 
 
-def test_a_stranger_is_refused_until_a_token_is_pasted(visit: Visit) -> None:
+def test_a_visitor_is_refused_until_a_token_is_pasted(visit: Visit) -> None:
     visit.failures_expected = True
-    account = {"email": "ada@example.org", "password": PASSWORD, "full_name": "Ada"}
-    visit.page.request.post(f"{visit.url}/auth/register", data=account)
-    token = visit.page.request.post(f"{visit.url}/auth/login", data=account).json()["access_token"]
+    visit.register("ada@example.org")
     visit.open("docs")
     expect(visit.page.get_by_role("link", name="Sign in")).to_be_visible()
-    expect(tried(visit, "model-model_status").locator("tbody .response-col_status").first).to_contain_text("401")
+    expect(status(send(visit, "model-model_status"))).to_contain_text("401")
     visit.page.locator(".btn.authorize").click()
-    visit.page.locator(".modal-ux input").fill(token)
+    visit.page.locator(".modal-ux input").fill(visit.login())
     visit.page.locator(".modal-ux .btn.authorize").click()
     visit.page.get_by_role("button", name="Close").last.click()
-    answer = tried(visit, "model-model_status")
-    expect(answer.locator("tbody .response-col_status").first).to_contain_text("200")
-    expect(answer).to_contain_text('"threshold": 5')
+    response = send(visit, "model-model_status")
+    expect(status(response)).to_contain_text("200")
+    expect(response).to_contain_text('"threshold": 5')
 
 
-def test_links_open_an_operation(visit: Visit) -> None:
+def test_a_link_opens_its_operation(visit: Visit) -> None:
     visit.open("docs#/analytics/topics")
     expect(visit.page.locator("#operations-analytics-topics.is-open .opblock-body")).to_be_visible()
 
@@ -60,9 +60,10 @@ def test_a_missing_file_is_reported(visit: Visit, missing: str) -> None:
     visit.page.route(f"**/{missing}", lambda route: route.abort())
     visit.open("docs")
     expect(visit.page.locator("main")).to_contain_text("could not be loaded. Reload the page")
+    visit.expect_loaded()
 
 
-def test_without_scripts_the_page_links_to_the_openapi_document(browser: Browser, url: str) -> None:
+def test_without_scripts_there_is_a_link_to_openapi_json(browser: Browser, url: str) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(f"{url}/docs")

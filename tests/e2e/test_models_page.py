@@ -1,26 +1,25 @@
-"""The page for admins: what serves, what changes it, and what others see of it."""
+"""The models page: its figures and actions for admins, and what other students see."""
 
 from __future__ import annotations
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.api import PASSWORD, World
-
-from .conftest import Visit
-from .filled import ADMIN, V1, V2, V3, fits_its_width, practised, published, settled, sign_in_as_admin
+from tests.support.api import World
+from tests.support.page_data import ADMIN, V1, V2, V3, add_practice, publish_versions, sign_in_as_admin
+from tests.support.visits import Visit
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def at_models(visit: Visit, world: World) -> Visit:
-    """An admin looks at three versions, after some practice."""
+    """An admin on the models page, with three versions and some practice."""
     sign_in_as_admin(visit, world)
-    practised(world)
-    published(world)
+    add_practice(world)
+    publish_versions(world)
     visit.open("dashboard/models")
-    settled(visit)
+    visit.expect_loaded()
     return visit
 
 
@@ -30,38 +29,35 @@ def champion(world: World) -> tuple[str, bool]:
     return found[0].version, found[0].pinned
 
 
-def test_a_student_gets_a_word_and_no_data(visit: Visit, world: World) -> None:
+def test_a_student_sees_a_message_and_no_data(visit: Visit, world: World) -> None:
     visit.failures_expected = True
-    published(world)
+    publish_versions(world)
     visit.sign_in_directly()
-    refused: list[int] = []
+    statuses: list[int] = []
     visit.page.on(
-        "response", lambda answer: refused.append(answer.status) if answer.url.endswith("/versions") else None
+        "response", lambda response: statuses.append(response.status) if response.url.endswith("/versions") else None
     )
     visit.open("dashboard/models")
     expect(visit.page.locator("#admins-only")).to_contain_text("for admins")
     expect(visit.page.locator("#admin")).to_have_count(0)
     expect(visit.page.locator("main")).not_to_contain_text(V2)
     expect(visit.page.get_by_role("link", name="Models")).to_be_hidden()
-    assert refused == [403]
+    assert statuses == [403]
 
 
-def test_a_stranger_signs_in_and_comes_back(visit: Visit, world: World) -> None:
-    account = {"email": ADMIN, "password": PASSWORD, "full_name": "Grace"}
-    visit.page.request.post(f"{visit.url}/auth/register", data=account)
+def test_an_admin_who_signs_in_comes_back_to_the_page(visit: Visit, world: World) -> None:
+    visit.register(ADMIN)
     world.identity.add_to_admins(ADMIN)
     visit.open("dashboard/models")
-    visit.page.get_by_label("E-mail address").fill(ADMIN)
-    visit.page.get_by_label("Password").fill(PASSWORD)
-    visit.page.locator("#submit").click()
+    visit.sign_in(ADMIN)
     expect(visit.page.get_by_role("heading", name="Models")).to_be_visible()
     expect(visit.page.get_by_role("link", name="Models")).to_have_attribute("aria-current", "page")
-    expect(visit.page.locator("#versions")).to_contain_text("No version yet")
-    expect(visit.page.locator("#serving")).to_contain_text("No version serves yet")
+    expect(visit.page.locator("#versions")).to_contain_text("No versions yet")
+    expect(visit.page.locator("#serving")).to_contain_text("No version is serving yet")
     expect(visit.page.locator("#drift")).to_contain_text("No student has finished")
 
 
-def test_versions_say_what_they_are_and_why_one_was_not_promoted(at_models: Visit) -> None:
+def test_versions_show_their_metrics_and_why_one_is_refused(at_models: Visit) -> None:
     page = at_models.page
     expect(page.locator("#serving")).to_contain_text(V2)
     newest = page.locator(".version").first
@@ -76,55 +72,55 @@ def test_versions_say_what_they_are_and_why_one_was_not_promoted(at_models: Visi
 def test_drift_shows_fallbacks_by_window(at_models: Visit) -> None:
     page = at_models.page
     expect(page.locator("#drift .figure").first).to_contain_text("50 %")  # of 24: 6 by LNIRT, 6 by default
-    expect(page.get_by_label("Answers in a window")).to_have_value("20")  # a hundred would be one window
+    expect(page.get_by_label("Answers per window")).to_have_value("20")  # with 100 there would be one window
     expect(page.locator("#drift tbody tr")).to_have_count(2)
-    page.get_by_label("Answers in a window").select_option("50")
+    page.get_by_label("Answers per window").select_option("50")
     expect(page.locator("#drift tbody tr")).to_have_count(1)
-    expect(page.get_by_label("Answers in a window")).to_have_value("50")
+    expect(page.get_by_label("Answers per window")).to_have_value("50")
 
 
 def test_a_rollback_asks_first_and_moves_the_champion(at_models: Visit, world: World) -> None:
     page = at_models.page
-    page.get_by_role("button", name=f"Let {V1} serve").click()
+    page.get_by_role("button", name=f"Serve {V1}").click()
     expect(page.get_by_role("dialog")).to_contain_text(V1)
     page.get_by_role("button", name="Cancel").click()
     assert champion(world) == (V2, False)
-    page.get_by_role("button", name=f"Let {V1} serve").click()
-    page.get_by_role("dialog").get_by_role("button", name="Let it serve").click()
-    expect(page.locator("#notices")).to_contain_text(f"{V1} serves")
+    page.get_by_role("button", name=f"Serve {V1}").click()
+    page.get_by_role("button", name="Serve this version").click()
+    expect(page.locator("#notices")).to_contain_text(f"{V1} now serves predictions")
     expect(page.locator("#serving")).to_contain_text(V1)
     assert champion(world) == (V1, False)
 
 
-def test_pinning_and_unpinning_by_keyboard(at_models: Visit, world: World) -> None:
+def test_a_version_is_pinned_and_unpinned_by_keyboard(at_models: Visit, world: World) -> None:
     page = at_models.page
     page.get_by_role("button", name=f"Pin {V1}").focus()
     page.keyboard.press("Enter")
-    page.keyboard.press("Tab")  # from the harmless answer, which has the focus, to the other
+    page.keyboard.press("Tab")  # Cancel has the focus first
     page.keyboard.press("Enter")
-    expect(page.locator("#serving")).to_contain_text("Pinned: trainings do not replace it")
+    expect(page.locator("#serving")).to_contain_text("Pinned: trainings do not replace this version")
     assert champion(world) == (V1, True)
     page.get_by_role("button", name="Unpin").click()
     page.keyboard.press("Escape")
     assert champion(world) == (V1, True)
     page.get_by_role("button", name="Unpin").click()
-    page.get_by_role("button", name="Unpin it").click()
+    page.get_by_role("button", name="Unpin this version").click()
     expect(page.locator("#serving")).to_contain_text("Not pinned")
     assert champion(world) == (V1, False)
 
 
-def test_a_training_is_forced_once(at_models: Visit, world: World) -> None:
+def test_a_second_forced_training_is_refused(at_models: Visit, world: World) -> None:
     at_models.failures_expected = True
     page = at_models.page
-    for said in ("A training is queued", "queued or running already"):
+    for message in ("A training is queued", "queued or running already"):
         page.locator("#train").click()
         page.get_by_role("dialog").get_by_role("button", name="Train now").click()
-        expect(page.locator("#notices")).to_contain_text(said)
+        expect(page.locator("#notices")).to_contain_text(message)
     expect(page.locator("#training-state")).to_contain_text("queued")
     assert len(world.queue.messages) == 1
 
 
-def test_the_counter_is_set_and_what_is_no_number_is_refused(at_models: Visit, world: World) -> None:
+def test_the_counter_can_be_set_to_a_whole_number(at_models: Visit, world: World) -> None:
     page = at_models.page
     for text in ("", "-1", "1.5", "many"):
         page.get_by_label("Counter of new answers").fill(text)
@@ -132,26 +128,27 @@ def test_the_counter_is_set_and_what_is_no_number_is_refused(at_models: Visit, w
         expect(page.locator("#value-error")).to_contain_text("whole number")
     page.get_by_label("Counter of new answers").fill("3")
     page.get_by_role("button", name="Set", exact=True).click()
-    page.get_by_role("button", name="Set it").click()
+    page.get_by_role("button", name="Set the counter").click()
     expect(page.locator("#counter")).to_have_text("3/5")
     assert world.database.tracker("default").n_samples_since_training == 3
 
 
-def test_a_damaged_version_is_refused_and_said(at_models: Visit, world: World) -> None:
+def test_a_damaged_version_is_not_pinned(at_models: Visit, world: World) -> None:
     at_models.failures_expected = True
     world.registry.damage("default", V1, "lnirt.json", b"{}")
     page = at_models.page
     page.get_by_role("button", name=f"Pin {V1}").click()
-    page.get_by_role("button", name="Pin it").click()
+    page.get_by_role("button", name="Pin this version").click()
     expect(page.locator("#notices")).to_contain_text("cannot be served")
     assert champion(world) == (V2, False)
 
 
-def test_while_the_registry_is_away_the_rest_is_there_and_it_can_be_tried_again(visit: Visit, world: World) -> None:
+def test_without_the_registry_the_other_sections_are_shown(visit: Visit, world: World) -> None:
     visit.failures_expected = True
+    visit.shorten_timers()
     sign_in_as_admin(visit, world)
-    practised(world)
-    published(world)
+    add_practice(world)
+    publish_versions(world)
     world.registry.available = False
     visit.open("dashboard/models")
     expect(visit.page.locator("#versions")).to_contain_text("Could not be loaded")
@@ -163,4 +160,4 @@ def test_while_the_registry_is_away_the_rest_is_there_and_it_can_be_tried_again(
 
 def test_the_page_fits_a_narrow_phone(at_models: Visit) -> None:
     at_models.page.set_viewport_size({"width": 340, "height": 700})
-    fits_its_width(at_models.page)
+    at_models.expect_no_sideways_scrolling()

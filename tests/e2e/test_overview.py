@@ -1,4 +1,4 @@
-"""The overview: what to practise next, progress, and what a training changed."""
+"""The overview: recommendations, progress, the training panel, and the state of the connection."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from tests.support.api import World
-
-from .conftest import Visit
+from tests.support.visits import Visit
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +24,7 @@ RECOMMENDATION = {
 }
 
 
-def test_one_click_makes_the_recommended_task_and_leads_to_its_clock(at_tasks: Visit, world: World) -> None:
+def test_start_creates_the_recommended_task(at_tasks: Visit, world: World) -> None:
     page = at_tasks.page
     at_tasks.create_by_api(1, topic="Optics")
     at_tasks.open("dashboard")
@@ -34,29 +33,30 @@ def test_one_click_makes_the_recommended_task_and_leads_to_its_clock(at_tasks: V
     expect(first).to_contain_text("50 % chance, about 1 min")
     expect(first.locator(".reason")).not_to_be_empty()
     first.get_by_role("button", name="Start Optics").click()
-    expect(page.locator(".task").first.get_by_role("button", name="Start the clock")).to_be_focused()
+    expect(page.locator(".task").first.get_by_role("button", name="Start timer")).to_be_focused()
     expect(page.locator(".task")).to_have_count(2)
     assert [task.topic for task in world.database.tasks.values()] == ["Optics", "Optics"]
 
 
-def test_a_newcomer_is_told_what_to_do(visit: Visit) -> None:
+def test_a_new_student_sees_what_to_do(visit: Visit) -> None:
     visit.sign_up()
     expect(visit.page.locator("#next")).to_contain_text("Nothing to recommend yet")
     expect(visit.page.locator("#last-tasks")).to_contain_text("No tasks yet")
     visit.page.locator("#next").get_by_role("link", name="Create a task").click()
-    expect(visit.page.locator("#no-tasks")).to_contain_text("Create the first one above")
+    expect(visit.page.locator("#no-tasks")).to_contain_text("Create your first task")
 
 
-def test_progress_is_counted_by_day_in_the_readers_zone(at_tasks: Visit) -> None:
-    at_tasks.finish_tasks(2)
-    at_tasks.open("dashboard")
-    days = at_tasks.page.locator("#work .week li")
+def test_progress_is_counted_by_local_day(visit: Visit) -> None:
+    visit.sign_in_directly()
+    visit.finish_by_api(2)
+    visit.open("dashboard")
+    days = visit.page.locator("#work .week li")
     expect(days).to_have_count(7)
     expect(days.last).to_contain_text("2 done, 50 % correct")
     expect(days.nth(5)).to_contain_text("0 done")
 
 
-def test_a_training_says_what_it_changed_also_when_it_ended_between_two_pages(visit: Visit, world: World) -> None:
+def test_a_finished_training_is_announced_with_its_effect(visit: Visit, world: World) -> None:
     page, chance = visit.page, {"now": 0.71}
     page.route(
         "**/recommendations*", lambda route: route.fulfill(json=[RECOMMENDATION | {"predicted_correct": chance["now"]}])
@@ -67,15 +67,15 @@ def test_a_training_says_what_it_changed_also_when_it_ended_between_two_pages(vi
     expect(page.locator("h1")).to_have_text("Analytics")
     finish_training(world, "20260401T120000Z-0a1b2c3d", 10)
     visit.open("dashboard")
-    expect(page.locator("#training-news")).to_contain_text("It has learnt from 10 answers, 10 more than before")
+    expect(page.locator("#training-news")).to_contain_text("It learnt from 10 answers, 10 more than before")
     expect(page.locator("#next .change")).to_have_count(0)
     chance["now"] = 0.78
     finish_training(world, "20260401T130000Z-0a1b2c3d", 15)
-    page.evaluate("dispatchEvent(new Event('online'))")  # asks for the state at once
+    page.evaluate("dispatchEvent(new Event('online'))")  # makes the panel poll at once
     expect(page.locator("#next .change")).to_have_text("up from 71 %")
     finish_training(world, "20260401T130000Z-0a1b2c3d", 20)
     page.evaluate("dispatchEvent(new Event('online'))")
-    expect(page.locator("#training-news")).to_contain_text("was not better, so 20260401T130000Z-0a1b2c3d stays")
+    expect(page.locator("#training-news")).to_contain_text("was not promoted; 20260401T130000Z-0a1b2c3d stays in use")
 
 
 def finish_training(world: World, version: str, samples: int) -> None:
@@ -85,19 +85,19 @@ def finish_training(world: World, version: str, samples: int) -> None:
     )
 
 
-def test_a_part_that_fails_says_so_in_its_place_and_the_others_stand(at_tasks: Visit) -> None:
+def test_a_failed_section_can_be_loaded_again(at_tasks: Visit) -> None:
     at_tasks.failures_expected = True
     page = at_tasks.page
     page.route("**/recommendations*", lambda route: route.fulfill(status=500, body="<html>"))
     at_tasks.open("dashboard")
-    expect(page.locator("#next")).to_contain_text("cannot do that right now")
+    expect(page.locator("#next")).to_contain_text("could not complete the request")
     expect(page.locator("#work .week li")).to_have_count(7)
     page.unroute("**/recommendations*")
     page.locator("#next").get_by_role("button", name="Try again").click()
     expect(page.locator("#next")).to_contain_text("Nothing to recommend yet")
 
 
-def test_a_busy_server_is_asked_again_when_it_says(at_tasks: Visit) -> None:
+def test_a_busy_server_is_asked_again_after_its_pause(at_tasks: Visit) -> None:
     at_tasks.failures_expected = True
     page, asked = at_tasks.page, []
 
@@ -110,20 +110,20 @@ def test_a_busy_server_is_asked_again_when_it_says(at_tasks: Visit) -> None:
 
     page.route("**/recommendations*", busy_once)
     at_tasks.open("dashboard")
-    expect(page.locator("#connection")).to_contain_text("trying again")
+    expect(page.locator("#connection")).to_contain_text("Trying again")
     expect(page.locator("#next")).to_contain_text("Nothing to recommend yet")
     expect(page.locator("#connection")).to_be_empty()
     assert len(asked) == 2
 
 
-def test_a_slow_server_and_a_lost_connection_are_said(at_tasks: Visit) -> None:
+def test_a_slow_server_and_a_lost_connection_are_reported(at_tasks: Visit) -> None:
     at_tasks.failures_expected = True
     page, held = at_tasks.page, []
     page.clock.install()
     page.route("**/recommendations*", lambda route: held.append(route))
     at_tasks.open("dashboard")
     page.clock.run_for(4_000)
-    expect(page.locator("#connection")).to_contain_text("slow, still waiting")
+    expect(page.locator("#connection")).to_contain_text("slow to respond")
     held.pop().continue_()
     expect(page.locator("#connection")).to_be_empty()
     page.context.set_offline(True)
@@ -133,7 +133,7 @@ def test_a_slow_server_and_a_lost_connection_are_said(at_tasks: Visit) -> None:
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_the_state_is_asked_for_the_less_often_the_longer_nothing_happens(at_tasks: Visit, failing: bool) -> None:
+def test_polls_become_rarer_while_nothing_changes(at_tasks: Visit, failing: bool) -> None:
     at_tasks.failures_expected = True
     page, asked, answered = at_tasks.page, [], []
     page.clock.install()
@@ -151,8 +151,8 @@ def test_the_state_is_asked_for_the_less_often_the_longer_nothing_happens(at_tas
     for _ in range(450):  # a quarter of an hour
         before = len(asked)
         page.clock.run_for(2_000)
-        while len(answered) < len(asked):  # the page's clock stands meanwhile
+        while len(answered) < len(asked):  # the page's clock is stopped meanwhile
             page.wait_for_timeout(10)
         if len(asked) > before:
-            expect(page.locator("#training-state")).to_have_text("State unknown" if failing else "No model yet")
+            expect(page.locator("#training-state")).to_have_text("Status unknown" if failing else "No model yet")
     assert 15 <= len(asked) <= 25

@@ -1,4 +1,4 @@
-"""A student registers, practises, and looks at the figures."""
+"""A student registers, practises, and sees the results."""
 
 from __future__ import annotations
 
@@ -9,45 +9,50 @@ from msgspec.structs import replace
 from playwright.sync_api import Route, expect
 
 from tests.support.api import World
-
-from .conftest import Visit
-from .filled import fits_its_width
+from tests.support.visits import Visit
 
 pytestmark = pytest.mark.slow
 
+VERSION = "20260401T120000Z-0a1b2c3d"
 
-def test_a_student_registers_creates_completes_and_sees_the_counter_move(visit: Visit) -> None:
+
+def test_a_new_student_completes_a_task(visit: Visit) -> None:
     page = visit.page
     visit.sign_up()
     page.get_by_role("link", name="New task").click()
     expect(page.locator("#counter")).to_have_text("0/5")
-    page.route("**/model/status", lambda route: None)  # no poll is answered from here on: the PATCH must tell
+    page.route("**/model/status", lambda route: None)  # without polls, the counter must come with the PATCH
     visit.create_task()
     task = page.locator(".task").first
-    expect(task).to_contain_text("Predicted")
-    expect(task).to_contain_text("50 %")
-    expect(task).to_contain_text("1 min")
+    expect(task).to_contain_text("Predicted: 50 % chance, about 1 min")
     expect(task).to_contain_text("Default")
     visit.answer_first("Correct", 42)
     expect(page.locator("#counter")).to_have_text("1/5")
-    expect(task.locator(".verdict")).to_have_text("Correct in 42 s faster than predicted")
-    expect(task.locator(".result")).to_contain_text("Predicted 50 % chance, 1 min")
+    expect(task.locator(".verdict")).to_have_text("Correct in 42 s, faster than predicted")
+    expect(task.locator(".result")).to_contain_text("Predicted: 50 % chance, 1 min")
     expect(task.get_by_role("meter", name="Predicted: 1 min")).to_have_attribute("value", "1")
     expect(task.get_by_role("meter", name="Actual: 42 s")).to_have_attribute("value", "0.7")
-    expect(page.get_by_label("What is to be done")).to_have_value("")
+    expect(page.get_by_label("Exercise")).to_have_value("")
     expect(page.get_by_label("Topic", exact=True)).to_have_value("Fractions")
 
 
-def test_the_fifth_completion_shows_the_training_while_the_page_stays_usable(at_tasks: Visit, world: World) -> None:
+def test_a_time_of_zero_counts_as_not_recorded(at_tasks: Visit) -> None:
+    at_tasks.create_task()
+    at_tasks.answer_first("Correct", 0)
+    expect(at_tasks.page.locator(".verdict")).to_have_text("Correct, time not recorded")
+
+
+def test_the_panel_follows_a_training(at_tasks: Visit, world: World) -> None:
     page, database = at_tasks.page, world.database
-    at_tasks.finish_tasks(5)
+    at_tasks.finish_by_api(4)
+    at_tasks.finish_tasks(1)
     expect(page.locator("#training-state")).to_have_text("Training is queued")
     assert len(world.queue.messages) == 1
 
     lease = datetime.now(UTC) + timedelta(minutes=5)
     progress = {"phase": "correctness", "epoch": 4, "epochs": 20}
     database.change_tracker("default", lease_expires_at=lease, progress=progress)
-    expect(page.locator("#training-detail")).to_contain_text("epoch 4/20")
+    expect(page.locator("#training-detail")).to_have_text("Learning to predict correctness, epoch 4/20")
     expect(page.get_by_role("progressbar")).to_have_attribute("value", "4")
     at_tasks.finish_tasks(1)
     expect(page.locator("#counter")).to_have_text("6/5")
@@ -57,52 +62,54 @@ def test_the_fifth_completion_shows_the_training_while_the_page_stays_usable(at_
         n_samples_since_training=1,
         n_samples_last_training=5,
         last_trained_at=datetime.now(UTC),
-        model_version="20260401T120000Z-0a1b2c3d",
+        model_version=VERSION,
         training_request_id=None,
         lease_expires_at=None,
         progress=None,
     )
-    expect(page.locator("#training-news")).to_contain_text("model 20260401T120000Z-0a1b2c3d answers from now on")
+    expect(page.locator("#training-news")).to_contain_text(f"model {VERSION} now makes the predictions")
     expect(page.locator("#counter")).to_have_text("1/5")
     expect(page.locator("#training-state")).to_have_text("Up to date")
 
 
-def test_a_failed_training_is_said(at_tasks: Visit, world: World) -> None:
+def test_a_failed_training_is_reported(at_tasks: Visit, world: World) -> None:
     world.database.change_tracker("default", last_error="the registry was away")
     at_tasks.page.reload()
     expect(at_tasks.page.locator("#training-error")).to_have_text("The last training failed: the registry was away")
 
 
-def test_the_overview_shows_counter_last_tasks_and_figures(at_tasks: Visit) -> None:
-    at_tasks.finish_tasks(2)
-    at_tasks.page.get_by_role("link", name="Overview").click()
-    page = at_tasks.page
+def test_the_overview_shows_counter_tasks_and_figures(visit: Visit) -> None:
+    page = visit.page
+    visit.sign_in_directly()
+    visit.finish_by_api(2)
+    visit.open("dashboard")
     expect(page.locator("#counter")).to_have_text("2/5")
     expect(page.locator("#last-tasks li")).to_have_count(2)
     expect(page.locator("#last-tasks li").first).to_contain_text("Correct in 21 s")
     expect(page.locator("#work")).to_contain_text("50 %")
+    expect(page.locator("#work")).to_contain_text("You typically take 21 s per task.")
     expect(page.locator("#who")).to_have_text("Ada")
 
 
-def test_analytics_are_empty_first_and_then_show_topics(at_tasks: Visit) -> None:
+def test_analytics_show_topics_after_the_first_tasks(at_tasks: Visit) -> None:
     page = at_tasks.page
     page.get_by_role("link", name="Analytics").click()
     expect(page.locator("#topics")).to_contain_text("No tasks done yet")
     expect(page.locator("#calibration")).to_contain_text("No model has predicted")
+    at_tasks.finish_by_api(2)
     page.get_by_role("link", name="Tasks", exact=True).click()
-    at_tasks.finish_tasks(2)
     page.get_by_role("link", name="Analytics").click()
     expect(page.locator("#topics tbody tr")).to_have_count(1)
     expect(page.locator("#topics tbody tr")).to_contain_text("Fractions")
     expect(page.locator("#days tbody tr")).to_have_count(1)
 
 
-def test_the_stopwatch_fills_the_seconds_and_a_corrected_time_stands(at_tasks: Visit) -> None:
+def test_a_corrected_time_stops_the_stopwatch(at_tasks: Visit) -> None:
     page = at_tasks.page
     at_tasks.create_task()
     task = page.locator(".task").first
     page.clock.install()
-    task.get_by_role("button", name="Start the clock").click()
+    task.get_by_role("button", name="Start timer").click()
     page.clock.run_for(7_000)
     expect(task.get_by_label("Seconds")).to_have_value("7")
     task.get_by_label("Seconds").fill("12")
@@ -112,15 +119,15 @@ def test_the_stopwatch_fills_the_seconds_and_a_corrected_time_stands(at_tasks: V
     expect(task.locator(".verdict")).to_contain_text("Incorrect in 12 s")
 
 
-def test_a_running_stopwatch_goes_on_over_a_reload(at_tasks: Visit) -> None:
+def test_a_running_stopwatch_survives_a_reload(at_tasks: Visit) -> None:
     page = at_tasks.page
     at_tasks.create_task()
-    page.locator(".task").first.get_by_role("button", name="Start the clock").click()
+    page.locator(".task").first.get_by_role("button", name="Start timer").click()
     page.reload()
     expect(page.locator(".task").first.get_by_role("button", name="Pause")).to_be_visible()
 
 
-def test_a_time_that_is_none_is_refused_beside_the_field(at_tasks: Visit) -> None:
+def test_an_invalid_time_is_refused_next_to_its_field(at_tasks: Visit) -> None:
     at_tasks.create_task()
     task = at_tasks.page.locator(".task").first
     for text in ("", "abc", "1.5", "86401"):
@@ -131,7 +138,7 @@ def test_a_time_that_is_none_is_refused_beside_the_field(at_tasks: Visit) -> Non
     expect(at_tasks.page.locator("#counter")).to_have_text("0/5")
 
 
-def test_a_task_is_shown_as_text_whatever_is_in_it(at_tasks: Visit) -> None:
+def test_markup_in_a_task_is_shown_as_text(at_tasks: Visit) -> None:
     nasty = "<img src=x onerror=\"document.title='gone'\"> <b>bold</b> שלום 🎯 ${root}"
     at_tasks.create_task(nasty, topic="<i>Topic</i>")
     at_tasks.create_task("long " * 2000)
@@ -145,13 +152,13 @@ def test_a_task_is_shown_as_text_whatever_is_in_it(at_tasks: Visit) -> None:
 
 
 def test_the_pages_work_below_a_stage_prefix(visit: Visit) -> None:
-    """API Gateway serves them under ``/<stage>``; a request that loses the prefix would leave the application."""
-    root, lost = visit.url, []
+    """A request that loses API Gateway's ``/<stage>`` prefix would not reach the application."""
+    root, without_prefix = visit.url, []
 
     def strip(route: Route) -> None:
         path = route.request.url.removeprefix(root)
         if not path.startswith("/prod/"):
-            lost.append(path)
+            without_prefix.append(path)
         route.continue_(url=root + path.removeprefix("/prod"))
 
     visit.page.route(f"{root}/**", strip)
@@ -163,13 +170,14 @@ def test_the_pages_work_below_a_stage_prefix(visit: Visit) -> None:
     expect(visit.page.locator("#topics")).to_contain_text("Fractions")
     visit.page.get_by_role("button", name="Sign out").click()
     expect(visit.page.get_by_role("button", name="Sign in", exact=True).first).to_be_visible()
-    assert lost == []
+    assert without_prefix == []
 
 
-def test_a_phone_shows_every_page_without_scrolling_sideways(at_tasks: Visit) -> None:
-    at_tasks.finish_tasks(2)
-    at_tasks.page.set_viewport_size({"width": 360, "height": 740})
+def test_no_page_scrolls_sideways_on_a_phone(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 360, "height": 740})
+    visit.sign_in_directly()
+    visit.finish_by_api(2)
     for path in ("dashboard", "dashboard/tasks", "dashboard/analytics"):
-        at_tasks.open(path)
-        expect(at_tasks.page.locator("[aria-busy=true]")).to_have_count(0)
-        fits_its_width(at_tasks.page)
+        visit.open(path)
+        visit.expect_loaded()
+        visit.expect_no_sideways_scrolling()

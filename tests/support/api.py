@@ -12,6 +12,8 @@ from typing import Any
 from chalice.test import Client
 
 from app import app
+from chalicelib import wiring
+from chalicelib.api import fallback
 from chalicelib.config import settings_from
 from chalicelib.wiring import Container
 from infra.local.http import chalice_server
@@ -155,6 +157,18 @@ def sign_up(world: World, email: str = "ada@example.org") -> Api:
     assert registered.status == 201, registered.body
     api.token = api.post("/auth/login", {"email": email, "password": PASSWORD}).json["access_token"]
     return api
+
+
+@contextmanager
+def installed_world() -> Iterator[World]:
+    """Let the application use new fakes."""
+    fallback.add_local_depths(app)
+    world = World()
+    wiring.install(world.container())
+    try:
+        yield world
+    finally:
+        wiring.install(None)
 
 
 @contextmanager
