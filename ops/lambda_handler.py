@@ -1,8 +1,8 @@
 """The operator's commands as a Lambda next to the database, with a role of its own.
 
 ``aws lambda invoke --payload '{"arguments": ["models", "list"]}'`` answers ``{"status": 0, "output": "…"}``: the exit
-status and what the command printed. Files that a command writes are gone with the Lambda, so ``backup`` and ``restore``
-have no use there.
+status of the command and the text that it printed. Files that a command writes are lost with the Lambda, so ``backup``
+and ``restore`` are of no use there.
 """
 
 from __future__ import annotations

@@ -11,28 +11,24 @@ from chalicelib.storage.aws import translated
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
-    from mypy_boto3_logs.type_defs import ResultFieldTypeDef
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 120.0
 
 
 class LogInsights:
-    """Finds the log groups of a stack and runs queries over them."""
+    """The log groups of a stack, and queries over them. Every method raises LogsUnavailableError."""
 
-    def __init__(self, client: CloudWatchLogsClient, look_seconds: float = _LOOK_SECONDS) -> None:
+    def __init__(self, client: CloudWatchLogsClient, poll_seconds: float = _POLL_SECONDS) -> None:
         self._logs = client
-        self._look_seconds = look_seconds
+        self._poll_seconds = poll_seconds
 
     def groups(self, stack: str, programs: Sequence[str]) -> list[str]:
-        """The names of the programs' log groups, as CloudFormation makes them of stack and resource.
-
-        Raises LogsUnavailableError when one is missing or CloudWatch does not answer.
-        """
+        """Return the names of the programs' log groups, which CloudFormation made from stack and resource."""
         found = []
         for program in programs:
             prefix = f"{stack}-{program}LogGroup-"
-            with translated(LogsUnavailableError, "asking for log groups"):
+            with translated(LogsUnavailableError, "listing the log groups"):
                 answer = self._logs.describe_log_groups(logGroupNamePrefix=prefix, limit=1)
             names = [group["logGroupName"] for group in answer["logGroups"]]
             if not names:
@@ -41,9 +37,9 @@ class LogInsights:
         return found
 
     def run(self, text: str, groups: Sequence[str], since: float, until: float) -> list[dict[str, str]]:
-        """The rows of a query over lines from ``since`` to ``until``, in seconds since the epoch, as CloudWatch's text.
+        """Return the rows of a query over the lines of a period, with CloudWatch's texts as values.
 
-        Raises LogsUnavailableError when it fails, or is not done within two minutes.
+        ``since`` and ``until`` are in seconds since the epoch. The query may take two minutes.
         """
         with translated(LogsUnavailableError, "querying the log"):
             query_id = self._logs.start_query(
@@ -54,12 +50,8 @@ class LogInsights:
                 if time.monotonic() > deadline:
                     self._logs.stop_query(queryId=query_id)
                     raise LogsUnavailableError(f"the query was not done within {_PATIENCE_SECONDS:.0f} s")
-                time.sleep(self._look_seconds)
+                time.sleep(self._poll_seconds)
         if answer["status"] != "Complete":
-            raise LogsUnavailableError(f"the query ended as {answer['status']}")
-        return [_row(fields) for fields in answer["results"]]
-
-
-def _row(fields: Sequence[ResultFieldTypeDef]) -> dict[str, str]:
-    # @ptr is CloudWatch's own address of the line.
-    return {field["field"]: field["value"] for field in fields if field["field"] != "@ptr"}
+            raise LogsUnavailableError(f"the query ended with the status {answer['status']}")
+        # @ptr is CloudWatch's own address of a line.
+        return [{one["field"]: one["value"] for one in row if one["field"] != "@ptr"} for row in answer["results"]]

@@ -1,13 +1,12 @@
-"""``studysmart logs QUERY``: the named queries of :mod:`infra.log_queries` over the log.
+"""``studysmart logs QUERY``: runs the named queries of :mod:`infra.log_queries` over the log.
 
-Over that of the one-machine stack, also when it does not run, or with ``--stack`` over CloudWatch: with the AWS
-credentials and the region of whoever asks, since the programs' own roles may not read logs.
+It reads the log files of the one-machine stack, even when the stack is not running. With ``--stack`` it queries
+CloudWatch with the operator's own AWS credentials, because the roles of the programs may not read logs.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -24,25 +23,27 @@ from ops.stack import NoStackError, state_directory
 
 Row = dict[str, Any]
 Ask = Callable[[LogQuery, list[str]], list[Row]]
-"""Runs a query, which is about these ids if it needs any."""
+"""Runs a query over the log. The list holds the ids that the query is about, if it needs any."""
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("query", nargs="?", choices=list(BY_NAME), metavar="QUERY", help="its name")
-    parser.add_argument("--list", action="store_true", help="list the queries, each with its question")
+    """Add the arguments of the command."""
+    parser.add_argument("query", nargs="?", choices=list(BY_NAME), metavar="QUERY", help="a name from --list")
+    parser.add_argument("--list", action="store_true", help="list the queries with their questions")
     parser.add_argument(
-        "--since", type=duration, default=duration("1h"), metavar="TIME", help="30m, 1h, 7d (default 1h)"
+        "--since", type=duration, default=duration("1h"), metavar="TIME", help="30m, 1h, 7d (default: 1h)"
     )
-    parser.add_argument("--id", help="of a request or a training, for the query trace")
-    parser.add_argument("--stack", default=os.environ.get("STACK_NAME"), help="of a deployment (default: STACK_NAME)")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--id", help="id of a request or a training, for the query trace")
+    parser.add_argument(
+        "--stack", default=os.environ.get("STACK_NAME"), help="a stack in CloudFormation (default: STACK_NAME)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def duration(text: str) -> timedelta:
-    """The time span of a number and one of s, m, h, d, w. Raises argparse.ArgumentTypeError."""
+    """Return the time span of a number and one of s, m, h, d, w. Raises argparse.ArgumentTypeError."""
     match = re.fullmatch(r"(\d{1,6})([smhdw])", text)
     if match is None:
         raise argparse.ArgumentTypeError("must be a number and one of s, m, h, d, w, such as 90m")
@@ -52,12 +53,11 @@ def duration(text: str) -> timedelta:
 def run(options: argparse.Namespace) -> int:
     """List the queries, or run one and print its rows. Raises NoStackError, LogsUnavailableError."""
     if options.list or options.query is None:
-        width = max(map(len, BY_NAME))
-        print("\n".join(f"{query.name:<{width}}  {query.question}" for query in QUERIES))
+        tables.print_lines(tables.pairs({query.name: query.question for query in QUERIES}))
         return 0
     query = BY_NAME[options.query]
     if query.needs_ids and not options.id:
-        print(f"error: {query.name} needs --id, of a request or a training", file=sys.stderr)
+        print(f"error: the query {query.name} needs --id, with the id of a request or a training", file=sys.stderr)
         return 2
     since = datetime.now(UTC) - options.since
     if options.stack and options.state_dir is None:
@@ -65,38 +65,37 @@ def run(options: argparse.Namespace) -> int:
     else:
         ask = of_files(log_files(state_directory(options.state_dir)), since)
     rows = traced(query, options.id, ask) if query.needs_ids else ask(query, [])
-    print(json.dumps(rows, indent=2, default=str) if options.json else "\n".join(as_lines(rows)))
+    if options.json:
+        tables.print_json(rows)
+    else:
+        tables.print_lines(as_lines(rows))
     return 0
 
 
 def traced(query: LogQuery, start: str, ask: Ask) -> list[Row]:
-    """The lines of an id, and where they name a training, those of that training too."""
+    """Return the lines of an id, and those of the trainings that these lines name."""
     rows = ask(query, [start])
     trainings = sorted({str(row["training"]) for row in rows if row.get("training")} - {start})
     return ask(query, [start, *trainings]) if trainings else rows
 
 
 def log_files(state_dir: Path) -> list[Path]:
-    """The JSON logs of a one-machine stack, the oldest first. Raises NoStackError where there is none."""
-    newest = state_dir / "logs" / "backend.jsonl"
-    files = sorted(newest.parent.glob("backend.jsonl*"), key=lambda path: path.name, reverse=True)
+    """Return the JSON logs of a one-machine stack, the oldest first. Raises NoStackError if there are none."""
+    files = sorted((state_dir / "logs").glob("backend.jsonl*"), reverse=True)
     if not files:
         raise NoStackError(f"there is no log in {state_dir} (start a stack with `make run`, or name one with --stack)")
     return files
 
 
 def of_files(files: Sequence[Path], since: datetime) -> Ask:
-    """Asks the lines in files, from ``since`` on. A line that is just being written is left out."""
-    # Here: only this command needs it, and the image does not have it.
+    """Return a function that queries the lines of files from ``since`` on. It skips unfinished lines."""
+    # Here, because only this command needs it and the image does not contain it.
     import duckdb
 
     database = duckdb.connect()
     database.execute("SET TimeZone = 'UTC'")
     lines = database.read_json(
-        [str(path) for path in files],
-        columns=COLUMNS,
-        format="newline_delimited",
-        ignore_errors=True,
+        [str(path) for path in files], columns=COLUMNS, format="newline_delimited", ignore_errors=True
     )
     lines.filter(f"timestamp >= TIMESTAMPTZ '{since.isoformat()}' AND level IS NOT NULL").create_view("lines")
 
@@ -109,7 +108,7 @@ def of_files(files: Sequence[Path], since: datetime) -> Ask:
 
 
 def of_cloudwatch(insights: LogInsights, stack: str, since: datetime) -> Ask:
-    """Asks the log groups of a deployment. Its values are CloudWatch's texts."""
+    """Return a function that queries the log groups of a deployment. Its values are CloudWatch's texts."""
 
     def ask(query: LogQuery, ids: list[str]) -> list[Row]:
         groups = insights.groups(stack, query.programs)
@@ -120,7 +119,7 @@ def of_cloudwatch(insights: LogInsights, stack: str, since: datetime) -> Ask:
 
 
 def as_lines(rows: Sequence[Row]) -> list[str]:
-    """Rows for a terminal."""
+    """Return rows as a table for a terminal."""
     if not rows:
         return ["no lines"]
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -136,5 +135,5 @@ def _shown(value: Any) -> str:
 def _region() -> str:
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if not region:
-        raise NoStackError("AWS_REGION is not set: where is the deployment?")
+        raise NoStackError("AWS_REGION is not set; set it to the region of the deployment")
     return region

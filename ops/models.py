@@ -1,14 +1,13 @@
-"""``studysmart models``: what was published, what serves, and how to change it.
+"""``studysmart models``: shows what was published and what serves, and changes it.
 
-Exit status 0 done, 1 something was wrong: no such version, one that cannot be served, or faults found by ``verify``.
+Exit status 0 done, 1 something was wrong: no such version, a version that cannot be served, or faults of ``verify``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -21,40 +20,37 @@ from ops import tables
 
 Action = Callable[[Container, argparse.Namespace], int]
 
-_UNCHANGED = ("version", "cohort", "request_id")
+_UNCOMPARED = ("version", "cohort", "request_id")
+"""Metadata that differ between any two versions."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's own commands."""
+    """Add the actions of the command, each with its arguments."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
 
     def add(name: str, action: Action, text: str, *versions: str) -> argparse.ArgumentParser:
         sub = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         sub.set_defaults(action=action)
         for version in versions:
-            sub.add_argument(version.lower(), metavar=version)
-        sub.add_argument("--json", action="store_true", help="for programs")
+            sub.add_argument(version.lower(), metavar=version, help="a version, as `models list` shows it")
+        sub.add_argument("--json", action="store_true", help="print JSON")
         return sub
 
     add("list", _list, "list the versions, newest first")
-    add("show", _show, "show what is known of a version", "V")
-    add("diff", _diff, "show in what two versions differ", "V", "W")
-    add("rollback", _rollback, "let a version serve that was published before", "V")
-    pin = add("pin", _pin, "keep trainings from replacing the champion, or another version that becomes it")
-    pin.add_argument("v", metavar="V", nargs="?")
+    add("show", _show, "show the metadata and the files of a version", "V")
+    add("diff", _diff, "show the differences between two versions", "V", "W")
+    add("rollback", _rollback, "serve a version that was published before", "V")
+    pin = add("pin", _pin, "keep trainings from replacing the champion")
+    pin.add_argument("v", metavar="V", nargs="?", help="make this version the champion first")
     add("unpin", _unpin, "let trainings replace the champion again")
-    add("verify", _verify, "check every file's digest, and that every version that may be needed can be served")
-    prune = add(
-        "prune", _prune, "delete old versions: never a champion of the last 30 days, its predecessor or the pinned"
-    )
-    prune.add_argument(
-        "--keep", type=_count, metavar="N", help="how many of the newest stay (default RETAINED_VERSIONS)"
-    )
-    prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    add("verify", _verify, "check every file of every version, and that the champions can be served")
+    prune = add("prune", _prune, "delete old versions that neither serve nor may be needed for a rollback")
+    prune.add_argument("--keep", type=_count, metavar="N", help="keep the N newest (default: RETAINED_VERSIONS)")
+    prune.add_argument("--dry-run", action="store_true", help="only show what would be deleted")
 
 
 def run(container: Container, options: argparse.Namespace) -> int:
-    """Do what the arguments say."""
+    """Run the action that the arguments name."""
     action: Action = options.action
     return action(container, options)
 
@@ -69,7 +65,7 @@ def _count(text: str) -> int:
 def _list(container: Container, options: argparse.Namespace) -> int:
     found = models.list_versions(container.registry, container.settings.cohort)
     if options.json:
-        _print_json(asdict(found))
+        tables.print_json(asdict(found))
         return 0
     rows = [
         [
@@ -83,9 +79,10 @@ def _list(container: Container, options: argparse.Namespace) -> int:
         for summary in found.versions
     ]
     header = ["VERSION", "ROLE", "TRAINED (UTC)", "SAMPLES", "SIZE", "VERDICT"]
-    _print_lines(tables.table(header, rows, right=("SAMPLES", "SIZE")) if rows else ["No version was published yet."])
+    lines = tables.table(header, rows, right=("SAMPLES", "SIZE"))
+    tables.print_lines(lines if rows else ["No version has been published yet."])
     if found.fault:
-        print(f"warning: {found.fault}; `studysmart models rollback V` mends it", file=sys.stderr)
+        print(f"warning: {found.fault}; `studysmart models rollback V` repairs it", file=sys.stderr)
     return 0
 
 
@@ -98,13 +95,12 @@ def _role(role: str, pinned: bool) -> str:
 def _show(container: Container, options: argparse.Namespace) -> int:
     metadata = container.registry.read_metadata(container.settings.cohort, options.v)
     if options.json:
-        _print_json(metadata)
+        tables.print_json(metadata)
         return 0
     members = tables.flat({name: value for name, value in metadata.items() if name != "files"})
-    width = max(map(len, members), default=0)
-    _print_lines([f"{name:<{width}}  {tables.shown(value)}" for name, value in members.items()])
+    tables.print_lines(tables.pairs({name: tables.shown(value) for name, value in members.items()}))
     rows = [[name, tables.size(entry["size"]), entry["sha256"]] for name, entry in metadata["files"].items()]
-    _print_lines(["", *tables.table(["FILE", "SIZE", "SHA-256"], rows, right=("SIZE",))])
+    tables.print_lines(["", *tables.table(["FILE", "SIZE", "SHA-256"], rows, right=("SIZE",))])
     return 0
 
 
@@ -113,13 +109,13 @@ def _diff(container: Container, options: argparse.Namespace) -> int:
     first, second = (
         tables.flat(container.registry.read_metadata(container.settings.cohort, version)) for version in versions
     )
-    names = [name for name in {**first, **second} if name not in _UNCHANGED and first.get(name) != second.get(name)]
+    names = [name for name in {**first, **second} if name not in _UNCOMPARED and first.get(name) != second.get(name)]
     if options.json:
-        _print_json({name: [first.get(name), second.get(name)] for name in names})
+        tables.print_json({name: [first.get(name), second.get(name)] for name in names})
         return 0
     rows = [_difference(name, first.get(name), second.get(name)) for name in names]
     header = ["", *versions, "CHANGE"]
-    _print_lines(tables.table(header, rows, right=header[1:]) if rows else ["The two versions agree in everything."])
+    tables.print_lines(tables.table(header, rows, right=header[1:]) if rows else ["The two versions are the same."])
     return 0
 
 
@@ -132,36 +128,40 @@ def _difference(name: str, before: Any, after: Any) -> list[str]:
 
 
 def _rollback(container: Container, options: argparse.Namespace) -> int:
-    return _say(models.rollback(container.registry, container.tracker, container.settings.cohort, options.v), options)
+    champion = models.rollback(container.registry, container.tracker, container.settings.cohort, options.v)
+    return _print_champion(champion, options)
 
 
 def _pin(container: Container, options: argparse.Namespace) -> int:
-    return _say(models.pin(container.registry, container.tracker, container.settings.cohort, options.v), options)
+    champion = models.pin(container.registry, container.tracker, container.settings.cohort, options.v)
+    return _print_champion(champion, options)
 
 
 def _unpin(container: Container, options: argparse.Namespace) -> int:
-    return _say(models.unpin(container.registry, container.tracker, container.settings.cohort), options)
+    return _print_champion(models.unpin(container.registry, container.tracker, container.settings.cohort), options)
 
 
-def _say(champion: Champion, options: argparse.Namespace) -> int:
+def _print_champion(champion: Champion, options: argparse.Namespace) -> int:
     if options.json:
-        _print_json(asdict(champion))
+        tables.print_json(asdict(champion))
     else:
-        kept = "pinned: trainings do not replace it" if champion.pinned else "the next better training replaces it"
-        print(f"Champion: {champion.version} ({kept})")
+        effect = "pinned: trainings do not replace it" if champion.pinned else "the next better training replaces it"
+        print(f"Champion: {champion.version} ({effect})")
     return 0
 
 
 def _verify(container: Container, options: argparse.Namespace) -> int:
     found = model_check.verify(container.registry, container.settings.cohort)
     if options.json:
-        _print_json({"clean": not found.faults, **asdict(found)})
+        tables.print_json({"clean": not found.faults, **asdict(found)})
     else:
-        for fault in found.faults:
-            print(f"FAULT  {_where(fault)}: {fault.text}")
-        for remark in found.unserved:
-            print(f"note   {_where(remark)} is whole, but this program cannot serve it: {remark.text}")
-        print(f"{len(found.checked):,} versions read, {len(found.faults):,} faults")
+        tables.print_lines(f"FAULT  {_where(fault)}: {fault.text}" for fault in found.faults)
+        tables.print_lines(
+            f"note   {_where(note)} is complete, but this program cannot serve it: {note.text}"
+            for note in found.unserved
+        )
+        n = len(found.faults)
+        print(f"{tables.count(len(found.checked), 'version')} read, {tables.count(n, 'fault')} found")
     return 1 if found.faults else 0
 
 
@@ -176,18 +176,9 @@ def _prune(container: Container, options: argparse.Namespace) -> int:
     keep = options.keep or container.settings.retained_versions
     gone = models.prune(container.registry, container.settings.cohort, keep, dry_run=options.dry_run)
     if options.json:
-        _print_json({"deleted": [] if options.dry_run else gone, "would_delete": gone if options.dry_run else []})
+        tables.print_json({"deleted": [] if options.dry_run else gone, "would_delete": gone if options.dry_run else []})
         return 0
-    word = "would be deleted" if options.dry_run else "deleted"
-    _print_lines([f"{version}  {word}" for version in gone])
-    print(f"{len(gone):,} versions {word}")
+    done = "would be deleted" if options.dry_run else "deleted"
+    tables.print_lines(f"{version}  {done}" for version in gone)
+    print(f"{tables.count(len(gone), 'version')} {done}")
     return 0
-
-
-def _print_json(value: Mapping[str, Any]) -> None:
-    print(json.dumps(value, indent=2))
-
-
-def _print_lines(lines: Sequence[str]) -> None:
-    for line in lines:
-        print(line)

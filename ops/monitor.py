@@ -13,13 +13,11 @@ from chalicelib.domain.training import TrainingState
 from chalicelib.services.training import ModelStatus
 from ops.status import counter_line, training_line
 
-Read = Callable[[], ModelStatus]
 
+def follow(read: Callable[[], ModelStatus], interval: float, until_idle: bool, as_json: bool) -> Iterator[str]:
+    """Yield a line for each present fact and for each later change of one.
 
-def follow(read: Read, interval: float, until_idle: bool, as_json: bool) -> Iterator[str]:
-    """Lines for what is and for each change of it; ends by itself only with ``until_idle``.
-
-    A service that does not answer is one line, and is asked again.
+    It ends only with ``until_idle``. A service that does not answer gives one line, and is asked again.
     """
     last: list[str] = []
     while True:
@@ -29,9 +27,7 @@ def follow(read: Read, interval: float, until_idle: bool, as_json: bool) -> Iter
             events = describe(model)
         except UnavailableError as error:
             events = [f"no answer: {error}"]
-        for event in events:
-            if event not in last:
-                yield _line(event, model, as_json)
+        yield from (_line(event, model, as_json) for event in events if event not in last)
         last = events
         if until_idle and model is not None and model.training is TrainingState.IDLE:
             return
@@ -39,7 +35,7 @@ def follow(read: Read, interval: float, until_idle: bool, as_json: bool) -> Iter
 
 
 def describe(model: ModelStatus) -> list[str]:
-    """What is worth a line when it changes."""
+    """Return the facts that are worth a line when they change."""
     lines = [counter_line(model), f"Training: {training_line(model)}"]
     if model.model_version:
         lines.append(f"Model: {model.model_version}")

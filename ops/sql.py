@@ -171,7 +171,7 @@ class Session:
             cells = [["NULL" if value is None else _text(value).replace("\n", r"\n") for value in row] for row in rows]
             numbers = [name for i, name in enumerate(names) if any(isinstance(row[i], int | float) for row in rows)]
             tables.print_lines(tables.table(names, cells, right=numbers))
-            print(f"({len(rows):,} {'row' if len(rows) == 1 else 'rows'})")
+            print(f"({tables.count(len(rows), 'row')})")
 
 
 def _engine() -> Engine:

@@ -1,11 +1,13 @@
-"""What an operator sees of the tracker and the registry, as data and as text."""
+"""The state of tracker and registry for an operator, as data and as text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
+
+import msgspec
 
 from chalicelib.domain.errors import ModelError, NotFoundError
 from chalicelib.services.training import ModelStatus, status
@@ -26,7 +28,7 @@ class Report:
 
 
 def read(container: Container) -> Report:
-    """Read tracker and registry; a damaged version is reported, an unreachable service raises UnavailableError."""
+    """Read tracker and registry. A damaged version is reported. Raises UnavailableError."""
     cohort = container.settings.cohort
     model = status(container.tracker, container.policy, cohort)
     champion = promoted_at = fault = None
@@ -43,34 +45,27 @@ def read(container: Container) -> Report:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The report as plain JSON values; the tracker's fields are named as in ``GET /model/status``."""
-    model = report.model
-    trained = model.last_trained_at
+    """Return the report as JSON values. The tracker's fields have the names of ``GET /model/status``."""
+    trained = report.model.last_trained_at
     return {
         "cohort": report.cohort,
-        "counter": model.counter,
-        "threshold": model.threshold,
-        "n_samples_total": model.n_samples_total,
-        "n_samples_last_training": model.n_samples_last_training,
+        **msgspec.structs.asdict(report.model),
         "last_trained_at": None if trained is None else trained.astimezone(UTC).isoformat(),
-        "model_version": model.model_version,
-        "training": str(model.training),
-        "progress": None if model.progress is None else dict(model.progress),
-        "last_error": model.last_error,
         "champion": report.champion,
         "promoted_at": report.promoted_at,
-        "files": dict(report.files),
+        "files": report.files,
         "registry_fault": report.registry_fault,
     }
 
 
 def as_lines(report: Report) -> list[str]:
-    """The report for a terminal."""
+    """Return the report for a terminal."""
     model = report.model
+    trained = model.last_trained_at
     lines = [
         counter_line(model),
         f"Samples: {model.n_samples_total:,} ({model.n_samples_last_training:,} at the last training)",
-        f"Last training: {_when(model.last_trained_at)}",
+        f"Last training: {'never' if trained is None else f'{tables.when(trained.isoformat())} UTC'}",
         f"Training: {training_line(model)}",
         f"Model: {report.champion or 'none yet'}",
     ]
@@ -84,15 +79,13 @@ def as_lines(report: Report) -> list[str]:
 
 
 def counter_line(model: ModelStatus) -> str:
-    """``Counter: 3/5``."""
+    """Return the counter as a line, such as ``Counter: 3/5``."""
     return f"Counter: {model.counter}/{model.threshold}"
 
 
 def training_line(model: ModelStatus) -> str:
-    """State of the training, with phase and epoch while it runs."""
-    progress = model.progress
-    if not progress:
-        return str(model.training)
+    """Return the state of the training, with phase, epoch and losses while it runs."""
+    progress = model.progress or {}
     parts = [str(model.training)]
     if "phase" in progress:
         parts.append(str(progress["phase"]))
@@ -101,7 +94,3 @@ def training_line(model: ModelStatus) -> str:
     losses = [name for name in ("loss", "val_loss") if isinstance(progress.get(name), float)]
     parts += [f"{name} {progress[name]:.4f}" for name in losses]
     return ", ".join(parts)
-
-
-def _when(at: datetime | None) -> str:
-    return "never" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

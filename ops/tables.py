@@ -25,6 +25,11 @@ def pairs(members: Mapping[str, str]) -> list[str]:
     return [f"{name:<{width}}  {value}" for name, value in members.items()]
 
 
+def count(n: int, noun: str) -> str:
+    """Return a number with its noun, such as ``1 version`` or ``3 versions``."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def size(n_bytes: int | None) -> str:
     """Return a number of bytes as text, such as ``1.4 kB``."""
     if n_bytes is None:

@@ -1,4 +1,4 @@
-"""``studysmart doctor``: whether everything that must hold does hold, and how to mend what does not.
+"""``studysmart doctor``: checks the data of all services, and says how to fix what is wrong.
 
 Exit status 0 when nothing was found (with ``--repair``: when nothing is left), 1 otherwise.
 """
@@ -6,29 +6,29 @@ Exit status 0 when nothing was found (with ``--repair``: when nothing is left), 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from chalicelib.wiring import Container
+from ops import tables
 from ops.doctor.checks import Doctor, Examination
 from ops.doctor.findings import Finding
 from ops.doctor.repair import repair
 
 SHOWN = 20
-"""Findings of one kind that are printed; ``--json`` has them all."""
+"""The number of findings of one kind that are printed; ``--json`` has them all."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("--repair", action="store_true", help="mend what can be mended without losing anything")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    """Add the arguments of the command."""
+    parser.add_argument("--repair", action="store_true", help="repair what can be repaired without losing anything")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(container: Container, options: argparse.Namespace) -> int:
-    """Examine, repair if asked, and say what is left."""
+    """Examine everything, repair if requested, and print what is left."""
     begun = time.monotonic()
     doctor = Doctor(container)
     now = datetime.now(UTC)
@@ -41,14 +41,14 @@ def run(container: Container, options: argparse.Namespace) -> int:
                 print(f"repaired  {line}", flush=True)
         examined = doctor.examine(now)
     if options.json:
-        print(json.dumps(as_json(examined, repaired), indent=2, default=str))
+        tables.print_json(as_json(examined, repaired))
     else:
-        print("\n".join(as_lines(examined, time.monotonic() - begun)))
+        tables.print_lines(as_lines(examined, time.monotonic() - begun))
     return 1 if examined.findings else 0
 
 
 def as_json(examined: Examination, repaired: Sequence[str]) -> dict[str, object]:
-    """The examination as plain JSON values."""
+    """Return the examination as JSON values."""
     return {
         "clean": not examined.findings,
         "students": examined.students,
@@ -61,11 +61,11 @@ def as_json(examined: Examination, repaired: Sequence[str]) -> dict[str, object]
 
 
 def as_lines(examined: Examination, seconds: float) -> list[str]:
-    """The examination for a terminal."""
+    """Return the examination for a terminal."""
     lines = [*_findings(examined.findings), *(f"remark  {remark.what}" for remark in examined.remarks)]
-    looked = f"{examined.students:,} students, {examined.answers:,} answers, {examined.versions:,} versions"
-    n = len(examined.findings)
-    verdict = "nothing is wrong" if n == 0 else "1 finding" if n == 1 else f"{n:,} findings"
+    amounts = ((examined.students, "student"), (examined.answers, "answer"), (examined.versions, "version"))
+    looked = ", ".join(tables.count(n, noun) for n, noun in amounts)
+    verdict = tables.count(len(examined.findings), "finding") if examined.findings else "nothing is wrong"
     return [*lines, f"{looked} examined in {seconds:.1f} s: {verdict}"]
 
 
@@ -76,4 +76,4 @@ def _findings(findings: Sequence[Finding]) -> Iterator[str]:
         yield from (f"{kind.code}  {finding.what}" for finding in of_kind[:SHOWN])
         if count > SHOWN:
             yield f"{kind.code}  and {count - SHOWN:,} more (--json lists them)"
-        yield f"    mend: {kind.mend}"
+        yield f"    fix: {kind.fix}"

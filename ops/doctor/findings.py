@@ -1,85 +1,155 @@
-"""What the doctor can find: a code, what is wrong, and how to mend it. docs/operations.md says more of each code."""
+"""The kinds of findings: each has a code, a sentence, and the way to fix it. docs/operations.md explains each code."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of finding. ``repairable`` says that ``doctor --repair`` mends it."""
+    """A kind of finding. ``what`` is a format string over the facts of a finding."""
 
     code: str
-    mend: str
+    what: str
+    fix: str
     repairable: bool = False
+    """``doctor --repair`` fixes it."""
+
+    def found(self, **about: Any) -> Finding:
+        """Return a finding of this kind with its facts."""
+        return Finding(self, about)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding. ``about`` has the ids and numbers that ``what`` says in words."""
+    """One finding. ``about`` holds the ids and numbers that fill its sentence."""
 
     kind: Kind
-    what: str
-    about: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any]
+
+    @property
+    def what(self) -> str:
+        """The finding in a sentence."""
+        return self.kind.what.format(**self.about)
 
     def as_json(self) -> dict[str, Any]:
-        """The finding as plain JSON values."""
-        return {
-            "code": self.kind.code,
-            "what": self.what,
-            "mend": self.kind.mend,
-            "repairable": self.kind.repairable,
-            **self.about,
-        }
+        """Return the finding as JSON values."""
+        kind = self.kind
+        return {"code": kind.code, "what": self.what, "fix": kind.fix, "repairable": kind.repairable, **self.about}
 
 
 _REPAIR = "studysmart doctor --repair"
 
-UNREACHABLE = Kind("unreachable", "start the service or mend the environment, then ask the doctor again")
-DATABASE_REVISION = Kind("database-revision", "studysmart migrate, with the program that the API runs")
-SCHEMA_DIFFERS = Kind("schema-differs", "restore a backup, or make what is missing as migrations/versions does")
-
-STATE_DIFFERS = Kind("state-differs", f"{_REPAIR} replays the student's answers and stores the state", True)
-ANSWERS_MISCOUNTED = Kind("answers-miscounted", f"{_REPAIR} counts the student's answers", True)
-ANSWERS_MISNUMBERED = Kind("answers-misnumbered", f"{_REPAIR} numbers the student's answers anew in their order", True)
+UNREACHABLE = Kind("unreachable", "{error}", "start the service or correct the environment, then run the doctor again")
+DATABASE_REVISION = Kind(
+    "database-revision",
+    "the database is at revision {revision}, this program needs {needed}",
+    "studysmart migrate, with the program that the API runs",
+)
+SCHEMA_DIFFERS = Kind(
+    "schema-differs", "{difference}", "restore a backup, or create what is missing as migrations/versions does"
+)
+STATE_DIFFERS = Kind(
+    "state-differs",
+    "student {user_id}: {differences}",
+    f"{_REPAIR} replays the student's answers and stores the state",
+    True,
+)
+ANSWERS_MISCOUNTED = Kind(
+    "answers-miscounted",
+    "student {user_id}: n_answers is {n_answers}, but {completed} tasks are completed",
+    f"{_REPAIR} counts the student's answers",
+    True,
+)
+ANSWERS_MISNUMBERED = Kind(
+    "answers-misnumbered",
+    "student {user_id}: answer {place} of {completed} has the index {answer_index}",
+    f"{_REPAIR} renumbers the student's answers in their order",
+    True,
+)
 DELETED_HAS_TASKS = Kind(
     "deleted-account-has-tasks",
+    "account {user_id} was deleted and has {n_tasks} tasks",
     "look at them, then DELETE FROM practice_tasks WHERE user_id = '…', and doctor --repair for the totals",
 )
-
-TOTAL_DIFFERS = Kind("total-differs", f"{_REPAIR} sets the total to the number of completed tasks", True)
+TOTAL_DIFFERS = Kind(
+    "total-differs",
+    "n_samples_total is {n_samples_total}, but {completed} tasks are completed",
+    f"{_REPAIR} sets the total to the number of completed tasks",
+    True,
+)
 COUNTER_ABOVE_TOTAL = Kind(
     "counter-above-total",
-    "nothing to mend: answers were deleted or it was set by hand, and the next training subtracts it",
+    "cohort {cohort}: the counter is {counter}, above the total of {total}",
+    "nothing to fix: answers were deleted or the counter was set by hand, and the next training subtracts it",
 )
-"""A remark: deleting answers lowers the total and not the counter."""
-TRAINING_DUE = Kind("training-due", "the next completion asks for it, or studysmart train")
-REQUEST_UNSENT = Kind("request-unsent", f"{_REPAIR} sends it; see to it that the sweeper runs each minute", True)
+"""A remark, not a fault: deleting answers lowers the total but not the counter."""
+TRAINING_DUE = Kind(
+    "training-due",
+    "cohort {cohort}: the counter is {counter} of {threshold}, and no training is requested",
+    "the next completion requests it, or studysmart train",
+)
+REQUEST_UNSENT = Kind(
+    "request-unsent",
+    "cohort {cohort}: request {request_id} has not been sent for {seconds:.0f} s",
+    f"{_REPAIR} sends it; make sure that the sweeper runs every minute",
+    True,
+)
 REQUEST_IDLE = Kind(
-    "request-not-taken-up", f"start a worker (python -m training_job); {_REPAIR} sends the message again", True
+    "request-not-taken-up",
+    "cohort {cohort}: request {request_id} was sent {seconds:.0f} s ago, and no worker took it up",
+    f"start a worker (python -m training_job); {_REPAIR} sends the message again",
+    True,
 )
 LEASE_EXPIRED = Kind(
-    "lease-expired", f"start a worker: the message comes again by itself; {_REPAIR} sends it again when it is due", True
+    "lease-expired",
+    "cohort {cohort}: request {request_id}: the lease of its worker expired {seconds:.0f} s ago",
+    f"start a worker: the message comes again by itself; {_REPAIR} sends it again when it is due",
+    True,
 )
-TRAINING_FAILED = Kind("training-failed", "mend what the error says, then studysmart train; a success clears it")
-
-VERSION_DIFFERS = Kind("version-differs", f"{_REPAIR} makes the tracker name the version of the pointer", True)
-POINTER_MALFORMED = Kind("pointer-malformed", "studysmart models rollback V; the next training mends it too")
-CHAMPION_DAMAGED = Kind("champion-damaged", "studysmart models rollback V to a whole version, or studysmart train")
-PAST_DAMAGED = Kind("past-champion-damaged", "restore its files from the bucket's older object versions or a backup")
+TRAINING_FAILED = Kind(
+    "training-failed",
+    "cohort {cohort}: the last training failed: {last_error}",
+    "fix what the error says, then studysmart train; a success clears it",
+)
+VERSION_DIFFERS = Kind(
+    "version-differs",
+    "cohort {cohort}: the tracker names {tracker}, the pointer {pointer}",
+    f"{_REPAIR} makes the tracker name the version of the pointer",
+    True,
+)
+POINTER_MALFORMED = Kind(
+    "pointer-malformed", "cohort {cohort}: {fault}", "studysmart models rollback V; the next training repairs it too"
+)
+_VERSION_FAULT = "cohort {cohort}, {role} {version}: {fault}"
+CHAMPION_DAMAGED = Kind(
+    "champion-damaged", _VERSION_FAULT, "studysmart models rollback V to an intact version, or studysmart train"
+)
+PAST_DAMAGED = Kind(
+    "past-champion-damaged",
+    _VERSION_FAULT,
+    "restore its files from the bucket's older object versions or from a backup",
+)
 VERSION_DAMAGED = Kind(
-    "version-damaged", "nothing needs it: it goes with studysmart models prune, or restore its files"
+    "version-damaged", _VERSION_FAULT, "nothing needs it: delete it with studysmart models prune, or restore its files"
 )
 VERSION_INCOMPLETE = Kind(
-    "version-incomplete", f"{_REPAIR} deletes the files; its training died and was done again", True
+    "version-incomplete",
+    "version {version} of cohort {cohort}: {n_files} files and no metadata.json",
+    f"{_REPAIR} deletes the files; their training died and was repeated",
+    True,
 )
-
-QUEUE_BACKLOG = Kind("queue-backlog", "start a worker (python -m training_job), or look into its log")
+QUEUE_BACKLOG = Kind(
+    "queue-backlog",
+    "{waiting} messages wait and {in_flight} are being processed, for {live} live requests",
+    "start a worker (python -m training_job), or read its log",
+)
 DEAD_LETTERS = Kind(
     "dead-letters",
-    f"see last_error and the worker's log; {_REPAIR} deletes those whose request is over; others: purge the queue",
+    "{n_messages} messages failed too often",
+    f"read last_error and the worker's log; {_REPAIR} deletes those whose request is over; for others, purge the queue",
     True,
 )
 

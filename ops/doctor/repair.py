@@ -1,12 +1,12 @@
-"""What ``studysmart doctor --repair`` does: only what loses nothing. Tasks and whole models are never deleted."""
+"""The repairs of ``studysmart doctor --repair``. They lose nothing: no task and no complete model is ever deleted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from chalicelib.domain.training import TrainingRequest
 from chalicelib.services import models, training
+from ops import tables
 from ops.doctor import findings as kinds
 from ops.doctor.checks import Doctor
 from ops.doctor.findings import Finding
@@ -16,7 +16,7 @@ _OF_REQUESTS = (kinds.REQUEST_UNSENT, kinds.REQUEST_IDLE, kinds.LEASE_EXPIRED)
 
 
 def repair(doctor: Doctor, findings: Iterable[Finding], now: datetime) -> Iterator[str]:
-    """Mend what can be mended; gives a line for each thing done. Every step may be taken again."""
+    """Repair what can be repaired, and yield a line for each thing done. Every step may be repeated."""
     found = list(findings)
     for user_id in dict.fromkeys(finding.about["user_id"] for finding in found if finding.kind in _OF_STUDENTS):
         doctor.store.rebuild(user_id)
@@ -29,7 +29,7 @@ def repair(doctor: Doctor, findings: Iterable[Finding], now: datetime) -> Iterat
         yield f"cohort {cohort}: the tracker names {version} now"
     if any(finding.kind in _OF_REQUESTS for finding in found):
         sent = training.sweep(doctor.container.tracker, doctor.container.queue)
-        yield f"swept: {len(sent)} training requests sent again"
+        yield f"{tables.count(len(sent), 'training request')} sent again"
     if any(finding.kind == kinds.VERSION_INCOMPLETE for finding in found):
         yield from _delete_remains(doctor, now)
     if any(finding.kind == kinds.DEAD_LETTERS for finding in found):
@@ -43,14 +43,14 @@ def _delete_remains(doctor: Doctor, now: datetime) -> Iterator[str]:
 
 
 def _delete_dead_letters(doctor: Doctor) -> Iterator[str]:
-    """Delete dead letters whose request is over: the tracker's ``last_error`` has said why, and nothing waits for them.
+    """Delete the dead letters whose request is over: ``last_error`` has the reason, and nothing waits for them.
 
-    What is no request, or is still live, stays for a person to look at.
+    Other messages, and those of a live request, stay for a person to look at.
     """
     dead = doctor.queue.dead_letters()
     live = {tracker.request_id for tracker in doctor.store.trackers()[0]}
     while dead is not None and (delivery := dead.receive(0)) is not None:
-        request: TrainingRequest | None = delivery.request
+        request = delivery.request
         if request is not None and request.request_id not in live:
             dead.delete(delivery)
             yield f"dead letter of request {request.request_id} ({request.requested_at:%Y-%m-%d %H:%M} UTC) deleted"

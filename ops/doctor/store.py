@@ -1,14 +1,15 @@
-"""What ``studysmart doctor`` reads of PostgreSQL, and what it may write there.
+"""The SQL of ``studysmart doctor``: its reads, and the writes of ``--repair``.
 
-A completion is one statement, and whatever else changes answers is one transaction. So in one snapshot everything
-agrees, also while the API is running, and what does not agree is no false alarm. Students are read in batches, each in
-a snapshot of its own: memory holds one page of answers and one student's state, and no snapshot lives long.
+A completion is one statement, and every other change of answers is one transaction. So the facts of one snapshot agree,
+even while the API is running, and a disagreement is never a false alarm. Students are read in batches, each in a
+snapshot of its own: memory holds some rows and one student's state, and no snapshot lives long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 
+from chalicelib.domain.training import TrainingRequest
 from chalicelib.features.state import Answer, StateRow
 from chalicelib.storage import completion
 from chalicelib.storage.database import transaction
@@ -31,27 +33,20 @@ _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _STUDENTS = text("SELECT id, n_answers FROM users WHERE id > :after ORDER BY id LIMIT :limit")
 
 _ANSWERS = """
-    SELECT user_id, answer_index, CAST(id AS text), topic_key, difficulty_numeric, is_correct, actual_time_seconds,
-           completed_at
-    FROM practice_tasks WHERE completed AND user_id <= :last AND {after}
-    ORDER BY user_id, answer_index, id LIMIT :limit
+    SELECT user_id, answer_index, topic_key, difficulty_numeric, is_correct, actual_time_seconds, completed_at
+    FROM practice_tasks WHERE completed AND user_id > :after AND user_id <= :last ORDER BY user_id, answer_index, id
     """
-_AFTER_ANSWER = "(user_id, answer_index, id) > (:user_id, CAST(:answer_index AS integer), CAST(:id AS uuid))"
 
 _STATES = """
     SELECT user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds, first_index,
            last_index, last_correct, last_at, decayed
-    FROM practice_state WHERE user_id <= :last AND {after}
-    ORDER BY user_id, topic, difficulty LIMIT :limit
+    FROM practice_state WHERE user_id > :after AND user_id <= :last ORDER BY user_id, topic, difficulty
     """
-_AFTER_STATE = "(user_id, topic, difficulty) > (:user_id, :topic, CAST(:difficulty AS smallint))"
-
-_AFTER_STUDENT = "user_id > :user_id"
 
 _TRACKERS = text(
     """
     SELECT cohort, n_samples_since_training, n_samples_total, model_version, CAST(training_request_id AS text),
-           to_char(training_requested_at AT TIME ZONE 'UTC', 'YYYYMMDD"T"HH24MISS"Z"'),
+           training_requested_at,
            CAST(extract(epoch FROM clock_timestamp() - training_requested_at) AS double precision),
            CAST(extract(epoch FROM clock_timestamp() - training_enqueued_at) AS double precision),
            CAST(extract(epoch FROM clock_timestamp() - lease_expires_at) AS double precision),
@@ -62,8 +57,8 @@ _TRACKERS = text(
 
 _LEFT_OVER = text(
     """
-    SELECT u.id, (SELECT count(*) FROM practice_tasks t WHERE t.user_id = u.id) AS n_tasks FROM users u
-    WHERE u.deleted_at IS NOT NULL AND EXISTS (SELECT 1 FROM practice_tasks t WHERE t.user_id = u.id) ORDER BY u.id
+    SELECT u.id, count(*) FROM users u JOIN practice_tasks t ON t.user_id = u.id
+    WHERE u.deleted_at IS NOT NULL GROUP BY u.id ORDER BY u.id
     """
 )
 
@@ -92,8 +87,8 @@ _SET_TOTAL = text(
 class StudentRecord:
     """One student in a snapshot.
 
-    ``answers`` gives (answer index, answer) in the order of the indices, once. ``stored`` are the state's rows by
-    (topic, difficulty), None for a row that cannot be read.
+    ``answers`` can be read once and gives (answer index, answer) in the order of the indices. ``stored`` holds the rows
+    of the state by (topic, difficulty), with None for a row that cannot be read.
     """
 
     user_id: str
@@ -103,23 +98,15 @@ class StudentRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Inspected:
-    """How much was read."""
-
-    students: int
-    answers: int
-
-
-@dataclass(frozen=True, slots=True)
 class TrackerFacts:
-    """A tracker's row. Ages are in seconds by the database's clock; a lease's age counts from its end."""
+    """A tracker's row. Ages are in seconds by the database's clock; that of the lease counts from its end."""
 
     cohort: str
     counter: int
     total: int
     model_version: str | None
     request_id: str | None
-    requested_at: str | None
+    requested_at: datetime | None
     requested_age: float | None
     enqueued_age: float | None
     lease_over_for: float | None
@@ -128,19 +115,19 @@ class TrackerFacts:
 
     @property
     def running(self) -> bool:
-        """Whether a worker holds a live lease."""
+        """A worker holds a live lease."""
         return self.request_id is not None and self.lease_over_for is not None and self.lease_over_for <= 0
 
     @property
-    def version_in_the_making(self) -> str | None:
+    def requested_version(self) -> str | None:
         """The version that the live request makes."""
-        if self.request_id is None:
+        if self.request_id is None or self.requested_at is None:
             return None
-        return f"{self.requested_at}-{self.request_id.replace('-', '')[:8]}"
+        return TrainingRequest(self.request_id, self.cohort, self.requested_at, "").version
 
 
 class PostgresDoctorStore:
-    """Reads in snapshots; each write is a transaction that takes its locks in every writer's order."""
+    """Reads in snapshots. Each write is a transaction that takes its locks in the order of every writer."""
 
     def __init__(
         self, engine: Engine, students_at_once: int = STUDENTS_AT_ONCE, rows_at_once: int = ROWS_AT_ONCE
@@ -149,20 +136,48 @@ class PostgresDoctorStore:
         self._students_at_once = students_at_once
         self._rows_at_once = rows_at_once
 
-    def inspect(self, look: Callable[[StudentRecord], Sequence[T]], found: Callable[[Sequence[T]], None]) -> Inspected:
-        """Show every student to ``look``, batch by batch, and what it says of a batch to ``found``."""
-        students = answers = 0
-        after: str | None = ""
-        while after is not None:
-            sizes = (self._students_at_once, self._rows_at_once)
-            batch = transaction(self._engine, partial(_inspect_batch, sizes=sizes, after=after, look=look))
-            students, answers = students + batch.students, answers + batch.answers
-            found(batch.said)
-            after = batch.last
-        return Inspected(students, answers)
+    def inspect(
+        self, look: Callable[[StudentRecord], Sequence[T]], found: Callable[[Sequence[T]], None]
+    ) -> tuple[int, int]:
+        """Pass every student to ``look`` and the findings of each batch to ``found``.
+
+        Returns the numbers of students and answers.
+        """
+        n_students = n_answers = 0
+        after = ""
+        while True:
+            batch = partial(self._inspect_batch, after=after, look=look)
+            students, answers, findings = transaction(self._engine, batch)
+            if not students:
+                return n_students, n_answers
+            n_students, n_answers, after = n_students + len(students), n_answers + answers, students[-1]
+            found(findings)
+
+    def _inspect_batch(
+        self, connection: Connection, after: str, look: Callable[[StudentRecord], Sequence[T]]
+    ) -> tuple[list[str], int, list[T]]:
+        """Pass the next students after an id to ``look``; return their ids, the number of answers, and the findings."""
+        connection.exec_driver_sql(_SNAPSHOT)
+        students = connection.execute(_STUDENTS, {"after": after, "limit": self._students_at_once}).all()
+        if not students:
+            return [], 0, []
+        ids = {"after": after, "last": students[-1][0]}
+        answers = _ByStudent(self._fetched(connection, "answers", _ANSWERS, ids))
+        states = _ByStudent(self._fetched(connection, "states", _STATES, ids))
+        findings: list[T] = []
+        for user_id, n_answers in students:
+            stored = {(row[1], row[2]): _state_row(row) for row in states.of(user_id)}
+            findings += look(StudentRecord(user_id, n_answers, map(_answer, answers.of(user_id)), stored))
+        return [user_id for user_id, _ in students], answers.given, findings
+
+    def _fetched(self, connection: Connection, cursor: str, query: str, values: Mapping[str, Any]) -> Iterator[Any]:
+        """Yield the rows of a query, a few thousand at a time."""
+        connection.execute(text(f"DECLARE {cursor} NO SCROLL CURSOR FOR {query}"), values)
+        while rows := connection.exec_driver_sql(f"FETCH FORWARD {self._rows_at_once} FROM {cursor}").all():
+            yield from rows
 
     def trackers(self) -> tuple[list[TrackerFacts], int]:
-        """Every tracker's row, and the number of completed tasks, in one snapshot."""
+        """Return every tracker's row and the number of completed tasks, from one snapshot."""
 
         def read(connection: Connection) -> tuple[list[TrackerFacts], int]:
             connection.exec_driver_sql(_SNAPSHOT)
@@ -172,11 +187,11 @@ class PostgresDoctorStore:
         return transaction(self._engine, read)
 
     def left_over(self) -> list[tuple[str, int]]:
-        """Deleted accounts that have tasks, with how many."""
+        """Return the deleted accounts that have tasks, with the number of these."""
         return transaction(self._engine, lambda c: [(row[0], int(row[1])) for row in c.execute(_LEFT_OVER)])
 
     def rebuild(self, user_id: str) -> None:
-        """Number a student's answers anew, in their order, and store the state that they give."""
+        """Renumber a student's answers in their order, and store the state that they give."""
 
         def work(connection: Connection) -> None:
             completion.take_user(connection, user_id)
@@ -186,10 +201,10 @@ class PostgresDoctorStore:
         transaction(self._engine, work)
 
     def set_total(self, cohort: str) -> int:
-        """Set a cohort's total to what the completed tasks and the other cohorts' totals leave; returns it.
+        """Set a cohort's total to the completed tasks minus the other cohorts' totals, and return it.
 
-        Completions end with the tracker's row, so with the rows locked first the count is of all that were committed,
-        and those that wait add themselves afterwards.
+        Every completion ends with the tracker's row. With the rows locked first, the count contains all committed
+        completions, and those that wait for the lock add themselves afterwards.
         """
 
         def work(connection: Connection) -> int:
@@ -199,49 +214,8 @@ class PostgresDoctorStore:
         return transaction(self._engine, work)
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    students: int
-    answers: int
-    said: list[Any]
-    last: str | None
-
-
-def _inspect_batch(
-    connection: Connection, sizes: tuple[int, int], after: str, look: Callable[[StudentRecord], Sequence[Any]]
-) -> _Batch:
-    connection.exec_driver_sql(_SNAPSHOT)
-    n_students, n_rows = sizes
-    students = connection.execute(_STUDENTS, {"after": after, "limit": n_students}).all()
-    if not students:
-        return _Batch(0, 0, [], None)
-    last = students[-1][0]
-    page = partial(_pages, connection, n_rows, after, last)
-    answers = _ByStudent(page(_ANSWERS, _AFTER_ANSWER, ("user_id", "answer_index", "id")))
-    states = _ByStudent(page(_STATES, _AFTER_STATE, ("user_id", "topic", "difficulty")))
-    said: list[Any] = []
-    for user_id, n_answers in students:
-        stored = {(row[1], row[2]): _state_row(row) for row in states.of(user_id)}
-        said += look(StudentRecord(user_id, n_answers, map(_answer, answers.of(user_id)), stored))
-    return _Batch(len(students), answers.given, said, last)
-
-
-def _pages(
-    connection: Connection, n_rows: int, after: str, last: str, query: str, after_row: str, key: Sequence[str]
-) -> Iterator[Any]:
-    """All rows of the students after ``after`` up to ``last``, a page at a time by their key."""
-    wanted, values = _AFTER_STUDENT, dict[str, Any](user_id=after)
-    while True:
-        page = text(query.format(after=wanted))
-        rows = connection.execute(page, {**values, "last": last, "limit": n_rows}).all()
-        yield from rows
-        if len(rows) < n_rows:
-            return
-        wanted, values = after_row, dict(zip(key, rows[-1], strict=False))
-
-
 class _ByStudent:
-    """Rows that come ordered by student, handed out student by student in that same order, each to its end."""
+    """Rows ordered by student, read student by student in the same order, each to the end."""
 
     def __init__(self, rows: Iterator[Any]) -> None:
         self._groups = groupby(rows, key=itemgetter(0))
@@ -249,7 +223,7 @@ class _ByStudent:
         self.given = 0
 
     def of(self, user_id: str) -> Iterator[Any]:
-        """The rows of a student, none where the next ones belong to another."""
+        """Yield the rows of a student; none when the next rows belong to another."""
         if self._next is None or self._next[0] != user_id:
             return
         for row in self._next[1]:
@@ -259,12 +233,12 @@ class _ByStudent:
 
 
 def _answer(row: Any) -> tuple[int, Answer]:
-    _, index, _, topic, difficulty, correct, seconds, at = row
+    _, index, topic, difficulty, correct, seconds, at = row
     return index, Answer(topic, difficulty, bool(correct), seconds, at)
 
 
 def _state_row(row: Any) -> StateRow | None:
-    """The row, None when its decayed sums are not those of a state."""
+    """Return the row, or None when its decayed sums cannot be read."""
     try:
         return state_row_from(*row[1:])
     except ValueError:

@@ -36,7 +36,7 @@ def stack_with_line(logs: Any, message: str) -> str:
 
 def test_a_query_gives_its_rows_by_field(logs: Any) -> None:
     stack = stack_with_line(logs, "hello")
-    insights = LogInsights(logs, look_seconds=0.01)
+    insights = LogInsights(logs, poll_seconds=0.01)
     groups = insights.groups(stack, ["Api"])
     now = time.time()
     (row,) = insights.run("fields @timestamp, @message", groups, now - 3_600, now)

@@ -47,9 +47,9 @@ def test_a_command_without_a_stack_says_so(
 
 
 def test_a_killed_stack_does_not_count_as_running(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    gone = os.spawnlp(os.P_NOWAIT, "true", "true")
-    os.waitpid(gone, 0)
-    (tmp_path / "stack.json").write_text(json.dumps({"url": "http://x", "pid": gone, "environment": {}}))
+    process = subprocess.Popen(["true"])
+    process.wait()
+    (tmp_path / "stack.json").write_text(json.dumps({"url": "http://x", "pid": process.pid, "environment": {}}))
     assert cli.main(["--state-dir", str(tmp_path), "status"]) == 1
     assert "is not running" in capsys.readouterr().err
 

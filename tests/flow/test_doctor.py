@@ -107,7 +107,7 @@ def test_nothing_is_wrong_with_an_empty_stack(clinic: Clinic) -> None:
     assert clinic.codes() == []
 
 
-def test_nothing_is_wrong_after_all_that_students_do(clinic: Clinic, tmp_path: Path) -> None:
+def test_nothing_is_wrong_after_ordinary_use(clinic: Clinic, tmp_path: Path) -> None:
     store = clinic.container.tasks
     ids = clinic.practise("ada", 30) + clinic.practise("Änne", 3)
     clinic.practise("ada", 2)
@@ -166,7 +166,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize(("damage", "codes"), DAMAGES.values(), ids=DAMAGES)
-def test_what_is_wrong_in_the_database_is_found_and_repaired(clinic: Clinic, damage: str, codes: list[str]) -> None:
+def test_damage_in_the_database_is_found_and_repaired(clinic: Clinic, damage: str, codes: list[str]) -> None:
     clinic.practise("ada", 20)
     clinic.practise("bob", 2, topics=1)
     clinic.sql("UPDATE users SET full_name = 'whole' WHERE id = 'bob'")
@@ -185,15 +185,15 @@ def _of_ada(damage: str) -> str:
     return "true" if "tracker" in damage else "user_id = 'ada'"
 
 
-def test_a_finding_says_who_and_what(clinic: Clinic) -> None:
+def test_a_finding_names_the_student_and_the_difference(clinic: Clinic) -> None:
     clinic.practise("ada", 12)
     clinic.sql("UPDATE practice_state SET attempts = 99 WHERE topic = 'topic 1' AND difficulty = 1")
     (finding,) = clinic.findings()
-    assert finding.what == "student ada: 'topic 1' at difficulty 1: attempts is 99, replayed 2"
-    assert finding.about == {"user_id": "ada", "n_rows": 1}
+    assert finding.what == "student ada: 'topic 1' at difficulty 1: attempts is 99, but the replay gives 2"
+    assert (finding.about["user_id"], finding.about["n_rows"]) == ("ada", 1)
 
 
-def test_pages_and_batches_of_any_size_see_every_student_whole(clinic: Clinic) -> None:
+def test_batches_of_any_size_see_every_student(clinic: Clinic) -> None:
     random = Random(5)
     for i in range(7):
         clinic.practise(f"student {random.randrange(10**6)} {i}", random.randrange(9))
@@ -204,11 +204,11 @@ def test_pages_and_batches_of_any_size_see_every_student_whole(clinic: Clinic) -
         findings: list[Finding] = []
         read = PostgresDoctorStore(clinic.container.engine, students, rows).inspect(examine, findings.extend)
         assert [finding.kind.code for finding in findings] == ["answers-miscounted"]
-        seen.append((read.students, read.answers))
+        seen.append(read)
     assert len(set(seen)) == 1
 
 
-def test_while_students_practise_nothing_is_found(clinic: Clinic) -> None:
+def test_nothing_is_found_while_students_practise(clinic: Clinic) -> None:
     stop = threading.Event()
 
     def student(name: str) -> int:
@@ -250,7 +250,7 @@ def test_a_total_that_waits_for_a_completion_counts_it_once(clinic: Clinic) -> N
     assert clinic.codes() == []
 
 
-def test_repairing_a_student_who_practises_meanwhile_loses_no_answer(clinic: Clinic) -> None:
+def test_a_repair_during_practice_loses_no_answer(clinic: Clinic) -> None:
     clinic.practise("ada", 5)
     with ThreadPoolExecutor(2) as pool:
         running = pool.submit(clinic.practise, "ada", 40)
@@ -261,7 +261,7 @@ def test_repairing_a_student_who_practises_meanwhile_loses_no_answer(clinic: Cli
     assert clinic.container.tasks.prediction_context("ada").state.n_answers == 45
 
 
-def test_a_counter_above_the_total_is_a_remark_because_deleting_answers_brings_it_there(clinic: Clinic) -> None:
+def test_a_counter_above_the_total_is_only_a_remark(clinic: Clinic) -> None:
     ids = clinic.practise("ada", 3)
     clinic.container.tasks.delete("ada", ids[0])
     examined = clinic.doctor.examine()
@@ -324,7 +324,7 @@ def test_the_state_of_the_training_is_judged(
 def test_an_unsent_request_is_sent_by_the_repair(clinic: Clinic) -> None:
     clinic.practise("ada", 12)
     clinic.sql(TRACKERS["not sent"][0])
-    assert clinic.repair() == ["swept: 1 training requests sent again"]
+    assert clinic.repair() == ["1 training request sent again"]
     assert clinic.codes() == []
     delivery = clinic.doctor.queue.receive(1)
     assert delivery is not None
@@ -332,7 +332,7 @@ def test_an_unsent_request_is_sent_by_the_repair(clinic: Clinic) -> None:
     assert delivery.request.request_id == clinic.container.tracker.read("default").training_request_id
 
 
-def test_a_tracker_that_names_another_version_than_the_pointer_is_repaired(clinic: Clinic) -> None:
+def test_a_tracker_that_disagrees_with_the_pointer_is_repaired(clinic: Clinic) -> None:
     clinic.publish(V1)
     clinic.publish(V2)
     clinic.container.tracker.set_model_version("default", V1)
@@ -343,7 +343,7 @@ def test_a_tracker_that_names_another_version_than_the_pointer_is_repaired(clini
     assert clinic.codes() == []
 
 
-def test_a_training_that_has_moved_the_pointer_and_not_yet_finished_is_no_finding(clinic: Clinic) -> None:
+def test_a_training_about_to_finish_is_not_a_finding(clinic: Clinic) -> None:
     clinic.publish(V1)
     request = clinic.container.tracker.request_training("default", "forced")
     assert request is not None
@@ -357,7 +357,7 @@ def test_a_training_that_has_moved_the_pointer_and_not_yet_finished_is_no_findin
     assert clinic.codes() == []
 
 
-def test_a_malformed_pointer_is_found_and_a_rollback_mends_it(clinic: Clinic) -> None:
+def test_a_rollback_repairs_a_malformed_pointer(clinic: Clinic) -> None:
     clinic.publish(V1)
     clinic.put("champion.json", b"]")
     assert clinic.codes() == ["pointer-malformed"]
@@ -365,7 +365,7 @@ def test_a_malformed_pointer_is_found_and_a_rollback_mends_it(clinic: Clinic) ->
     assert clinic.codes() == []
 
 
-def test_a_pointer_that_is_gone_is_found(clinic: Clinic) -> None:
+def test_a_missing_pointer_is_found(clinic: Clinic) -> None:
     clinic.publish(V1)
     aws_client("s3", clinic.environment["AWS_REGION"]).delete_object(
         Bucket=clinic.environment["REGISTRY_BUCKET"], Key="models/default/champion.json"
@@ -373,7 +373,7 @@ def test_a_pointer_that_is_gone_is_found(clinic: Clinic) -> None:
     assert clinic.codes() == ["version-differs"]
 
 
-def test_damaged_versions_are_named_by_what_they_are(clinic: Clinic) -> None:
+def test_damaged_versions_are_named_with_their_role(clinic: Clinic) -> None:
     for version in (V1, V2):
         clinic.publish(version)
     clinic.publish(V3, champion=False)
@@ -382,14 +382,13 @@ def test_damaged_versions_are_named_by_what_they_are(clinic: Clinic) -> None:
         clinic.put(f"{version}/lnirt.json", b"{}")
     found = {finding.kind.code: finding for finding in clinic.findings()}
     assert sorted(found) == ["champion-damaged", "past-champion-damaged", "version-damaged"]
-    assert found["champion-damaged"].what.startswith(
-        f"cohort default, champion {V2}, pinned: the pin falls with the next training: lnirt.json of version {V2} is"
-    )
+    assert found["champion-damaged"].what.startswith(f"cohort default, champion {V2}: lnirt.json of version {V2} is")
+    assert found["champion-damaged"].what.endswith("(the next training removes its pin)")
     assert clinic.repair() == []
     assert clinic.container.registry.list_versions("default") == [V3, V2, V1]
 
 
-def test_remains_of_a_publish_are_deleted_when_they_are_old(clinic: Clinic) -> None:
+def test_old_files_of_a_dead_publication_are_deleted(clinic: Clinic) -> None:
     clinic.publish(V1)
     clinic.put(f"{V2}/lnirt.json", b"{}")
     clinic.put(f"{V2}/time_model.keras", b"...")
@@ -404,7 +403,7 @@ def test_remains_of_a_publish_are_deleted_when_they_are_old(clinic: Clinic) -> N
     assert clinic.container.registry.read_version("default", V1)
 
 
-def test_files_of_the_training_that_is_live_are_never_remains(clinic: Clinic) -> None:
+def test_files_of_a_live_training_are_never_deleted(clinic: Clinic) -> None:
     request = clinic.container.tracker.request_training("default", "forced")
     assert request is not None
     clinic.container.tracker.mark_enqueued(request)
@@ -416,7 +415,7 @@ def a_request() -> TrainingRequest:
     return TrainingRequest(str(uuid.uuid4()), "default", datetime.now(UTC), "threshold")
 
 
-def test_messages_that_nobody_takes_up_are_found(clinic: Clinic) -> None:
+def test_messages_without_a_worker_are_found(clinic: Clinic) -> None:
     clinic.doctor.queue.send(a_request())
     assert clinic.codes() == []
     clinic.doctor.queue.send(a_request())
@@ -424,7 +423,7 @@ def test_messages_that_nobody_takes_up_are_found(clinic: Clinic) -> None:
     assert (finding.kind.code, finding.about["waiting"]) == ("queue-backlog", 2)
 
 
-def test_dead_letters_are_found_and_those_whose_request_is_over_deleted(clinic: Clinic) -> None:
+def test_dead_letters_of_finished_requests_are_deleted(clinic: Clinic) -> None:
     dead = clinic.doctor.queue.dead_letters()
     assert isinstance(dead, SqsTrainingQueue)
     live = clinic.container.tracker.request_training("default", "forced")
@@ -441,7 +440,7 @@ def test_dead_letters_are_found_and_those_whose_request_is_over_deleted(clinic: 
     assert finding.about == {"n_messages": 1}
 
 
-def test_a_database_of_another_revision_is_named_and_the_rest_is_examined(clinic: Clinic) -> None:
+def test_another_revision_does_not_stop_the_other_checks(clinic: Clinic) -> None:
     clinic.publish(V1)
     clinic.put(f"{V1}/lnirt.json", b"{}")
     clinic.sql("UPDATE alembic_version SET version_num = '0001'")
@@ -450,12 +449,12 @@ def test_a_database_of_another_revision_is_named_and_the_rest_is_examined(clinic
     assert found[0].what.startswith("the database is at revision 0001, this program needs 000")
 
 
-def test_a_database_without_tables_is_named(clinic: Clinic) -> None:
+def test_a_database_without_tables_is_found(clinic: Clinic) -> None:
     clinic.sql("DROP TABLE practice_state, practice_tasks, users, embedding_model_tracker, alembic_version")
     assert clinic.findings()[0].what.startswith("the database is at revision none")
 
 
-def test_what_is_missing_of_the_tables_is_named(clinic: Clinic) -> None:
+def test_missing_columns_and_indexes_are_named(clinic: Clinic) -> None:
     clinic.sql("DROP INDEX ix_practice_tasks_newest")
     clinic.sql("ALTER TABLE users DROP COLUMN full_name")
     clinic.sql("CREATE TABLE of_somebody_else (id int)")
@@ -466,7 +465,7 @@ def test_what_is_missing_of_the_tables_is_named(clinic: Clinic) -> None:
     }
 
 
-def test_a_service_that_does_not_answer_is_a_finding_and_hides_no_other(clinic: Clinic) -> None:
+def test_an_unreachable_service_hides_no_other_finding(clinic: Clinic) -> None:
     clinic.practise("ada", 12)
     clinic.sql("UPDATE users SET n_answers = 7")
     away = Clinic({**clinic.environment, "REGISTRY_BUCKET": "no-such-bucket", "TRAINING_QUEUE_URL": "http://x/none"})
@@ -494,20 +493,20 @@ def studysmart(
     return run
 
 
-def test_the_command_says_what_is_wrong_how_to_mend_it_and_mends_it(
+def test_the_command_prints_findings_and_repairs_them(
     clinic: Clinic, studysmart: Callable[..., tuple[int, str]]
 ) -> None:
     clinic.practise("ada", 12)
     status, out = studysmart()
     assert status == 0
-    assert out.startswith("1 students, 12 answers, 0 versions examined in ")
+    assert out.startswith("1 student, 12 answers, 0 versions examined in ")
     assert out.endswith(" s: nothing is wrong\n")
     clinic.sql("UPDATE users SET n_answers = 11")
     status, out = studysmart()
     lines = out.splitlines()
     assert status == 1
-    assert lines[0] == "answers-miscounted  student ada: n_answers is 11, of 12 completed tasks"
-    assert lines[1] == "    mend: studysmart doctor --repair counts the student's answers"
+    assert lines[0] == "answers-miscounted  student ada: n_answers is 11, but 12 tasks are completed"
+    assert lines[1] == "    fix: studysmart doctor --repair counts the student's answers"
     assert lines[2].endswith(": 1 finding")
     status, out = studysmart("--repair")
     assert status == 0
@@ -515,7 +514,7 @@ def test_the_command_says_what_is_wrong_how_to_mend_it_and_mends_it(
     assert studysmart()[0] == 0
 
 
-def test_the_command_speaks_to_programs(clinic: Clinic, studysmart: Callable[..., tuple[int, str]]) -> None:
+def test_the_command_prints_json(clinic: Clinic, studysmart: Callable[..., tuple[int, str]]) -> None:
     clinic.practise("ada", 12)
     clinic.sql("UPDATE users SET n_answers = 11")
     status, out = studysmart("--json")
@@ -525,8 +524,8 @@ def test_the_command_speaks_to_programs(clinic: Clinic, studysmart: Callable[...
     assert report["findings"] == [
         {
             "code": "answers-miscounted",
-            "what": "student ada: n_answers is 11, of 12 completed tasks",
-            "mend": "studysmart doctor --repair counts the student's answers",
+            "what": "student ada: n_answers is 11, but 12 tasks are completed",
+            "fix": "studysmart doctor --repair counts the student's answers",
             "repairable": True,
             "user_id": "ada",
             "n_answers": 11,
@@ -538,7 +537,7 @@ def test_the_command_speaks_to_programs(clinic: Clinic, studysmart: Callable[...
     assert json.loads(out)["repaired"] == ["student ada: state rebuilt from the completed tasks"]
 
 
-def test_of_many_findings_of_a_kind_the_first_are_printed(
+def test_only_the_first_findings_of_a_kind_are_printed(
     clinic: Clinic, studysmart: Callable[..., tuple[int, str]]
 ) -> None:
     for i in range(23):

@@ -101,8 +101,8 @@ def serving(deployment: Container, environment: Mapping[str, str]) -> str | None
     return prediction.model_version
 
 
-def test_the_list_says_of_each_version_what_it_is(deployment: Container, studysmart: Callable[..., Any]) -> None:
-    assert studysmart("list") == (0, "No version was published yet.\n")
+def test_the_list_shows_the_role_of_each_version(deployment: Container, studysmart: Callable[..., Any]) -> None:
+    assert studysmart("list") == (0, "No version has been published yet.\n")
     train(deployment, V1)
     train(deployment, V2)
     train(deployment, V3, good=False)
@@ -130,12 +130,12 @@ def test_a_version_is_shown_and_compared_with_another(
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[1:]}
     assert rows == {"n_samples": ["10", "15", "+5"], "validation.auc": ["0.7", "0.75", "+0.05"]}
     assert studysmart("diff", V1, V2, "--json")[1] == {"n_samples": [10, 15], "validation.auc": [0.7, 0.75]}
-    assert studysmart("diff", V1, V1)[1] == "The two versions agree in everything.\n"
+    assert studysmart("diff", V1, V1)[1] == "The two versions are the same.\n"
     assert cli.main(["models", "show", "v9"]) == 1
     assert "v9" in capsys.readouterr().err
 
 
-def test_a_rollback_moves_pointer_and_tracker_and_remembers_the_past(
+def test_a_rollback_moves_pointer_and_tracker(
     deployment: Container, environment: Mapping[str, str], studysmart: Callable[..., Any]
 ) -> None:
     for version in VERSIONS:
@@ -149,7 +149,7 @@ def test_a_rollback_moves_pointer_and_tracker_and_remembers_the_past(
     assert serving(deployment, environment) == V1
 
 
-def test_a_rollback_that_died_before_the_tracker_was_written_is_ended_by_the_same_again(
+def test_an_interrupted_rollback_is_completed_by_repeating_it(
     deployment: Container, studysmart: Callable[..., Any]
 ) -> None:
     train(deployment, V1)
@@ -164,7 +164,7 @@ def test_a_rollback_that_died_before_the_tracker_was_written_is_ended_by_the_sam
     assert deployment.tracker.read("default").model_version == V1
 
 
-def test_a_rollback_mends_a_malformed_pointer(
+def test_a_rollback_repairs_a_malformed_pointer(
     deployment: Container,
     environment: Mapping[str, str],
     studysmart: Callable[..., Any],
@@ -177,14 +177,14 @@ def test_a_rollback_mends_a_malformed_pointer(
     assert serving(deployment, environment) == V1
 
 
-def test_a_training_mends_a_malformed_pointer(deployment: Container, put: Callable[[str, bytes], None]) -> None:
+def test_a_training_repairs_a_malformed_pointer(deployment: Container, put: Callable[[str, bytes], None]) -> None:
     train(deployment, V1)
     put("champion.json", b"\xff")
     assert train(deployment, V2) == V2
     assert champion(deployment).version == V2
 
 
-def test_of_rollbacks_at_once_the_tracker_names_the_one_that_serves(deployment: Container) -> None:
+def test_after_concurrent_rollbacks_the_tracker_is_right(deployment: Container) -> None:
     versions = [f"v{i}" for i in range(4)]
     for version in versions:
         write(deployment, version)
@@ -202,9 +202,7 @@ def test_of_rollbacks_at_once_the_tracker_names_the_one_that_serves(deployment: 
     assert deployment.tracker.read("default").model_version == champion(deployment).version
 
 
-def test_a_pinned_champion_is_not_replaced_until_it_is_unpinned(
-    deployment: Container, studysmart: Callable[..., Any]
-) -> None:
+def test_a_pinned_champion_is_not_replaced(deployment: Container, studysmart: Callable[..., Any]) -> None:
     train(deployment, V1)
     status, out = studysmart("pin")
     assert (status, out) == (0, f"Champion: {V1} (pinned: trainings do not replace it)\n")
@@ -215,9 +213,7 @@ def test_a_pinned_champion_is_not_replaced_until_it_is_unpinned(
     assert train(deployment, V3) == V3
 
 
-def test_pinning_another_version_makes_it_the_champion_in_one_move(
-    deployment: Container, studysmart: Callable[..., Any]
-) -> None:
+def test_pinning_another_version_makes_it_the_champion(deployment: Container, studysmart: Callable[..., Any]) -> None:
     train(deployment, V1)
     train(deployment, V2)
     assert studysmart("pin", V1)[0] == 0
@@ -243,7 +239,7 @@ def test_without_a_champion_there_is_nothing_to_pin(
     assert cli.main(["models", "unpin"]) == 1
 
 
-def test_a_pinned_champion_that_cannot_be_read_loses_its_pin_to_the_next_training(
+def test_a_pin_on_an_unreadable_champion_is_removed(
     deployment: Container,
     environment: Mapping[str, str],
     studysmart: Callable[..., Any],
@@ -263,11 +259,11 @@ def test_a_pinned_champion_that_cannot_be_read_loses_its_pin_to_the_next_trainin
     assert (champion(deployment).pinned, champion(deployment).previous) == (False, V1)
 
 
-def test_verify_finds_nothing_in_a_whole_registry(deployment: Container, studysmart: Callable[..., Any]) -> None:
-    assert studysmart("verify") == (0, "0 versions read, 0 faults\n")
+def test_verify_finds_nothing_in_an_intact_registry(deployment: Container, studysmart: Callable[..., Any]) -> None:
+    assert studysmart("verify") == (0, "0 versions read, 0 faults found\n")
     train(deployment, V1)
     train(deployment, V2)
-    assert studysmart("verify") == (0, "2 versions read, 0 faults\n")
+    assert studysmart("verify") == (0, "2 versions read, 0 faults found\n")
     assert studysmart("verify", "--json")[1]["clean"] is True
 
 
@@ -293,16 +289,16 @@ def test_verify_names_every_fault(
     assert any(line.startswith(f"FAULT  {V2} (previous): metadata.json of version {V2} is malformed") for line in lines)
     assert any(line.startswith(f"FAULT  {V1} (past): lnirt.json of version {V1} is damaged") for line in lines)
     assert any(line.startswith(f"FAULT  {V1} (past): time_model.keras of version {V1} is damaged") for line in lines)
-    assert lines[-1] == "3 versions read, 4 faults"
+    assert lines[-1] == "3 versions read, 4 faults found"
 
 
-def test_verify_misses_the_champions_that_are_gone(deployment: Container, studysmart: Callable[..., Any]) -> None:
+def test_verify_reports_champions_that_are_gone(deployment: Container, studysmart: Callable[..., Any]) -> None:
     train(deployment, V1)
     train(deployment, V2)
     deployment.registry.delete_version("default", V1)
     assert studysmart("verify") == (
         1,
-        f"FAULT  {V1} (previous): metadata.json is missing\n2 versions read, 1 faults\n",
+        f"FAULT  {V1} (previous): metadata.json is missing\n2 versions read, 1 fault found\n",
     )
 
 
@@ -316,14 +312,14 @@ def test_verify_names_a_malformed_pointer(
     assert out.startswith("FAULT  pointer: champion.json is malformed")
 
 
-def test_a_whole_version_that_cannot_be_served_is_a_fault_only_of_a_champion(
+def test_an_unservable_version_is_a_fault_only_of_a_champion(
     deployment: Container, studysmart: Callable[..., Any]
 ) -> None:
     train(deployment, V1)
     deployment.registry.write_version("default", V2, {"lnirt.json": b"{}"}, {})
     status, out = studysmart("verify")
     assert status == 0
-    assert f"note   {V2} is whole, but this program cannot serve it: the version lacks" in out
+    assert f"note   {V2} is complete, but this program cannot serve it: the version lacks" in out
     found = deployment.registry.read_champion("default")
     assert found is not None
     deployment.registry.write_champion("default", models.successor(found[0], V2, None), found[1])
@@ -332,9 +328,7 @@ def test_a_whole_version_that_cannot_be_served_is_a_fault_only_of_a_champion(
     assert f"FAULT  {V2} (champion): the version lacks" in out
 
 
-def test_prune_keeps_the_newest_and_every_champion_of_30_days(
-    deployment: Container, studysmart: Callable[..., Any]
-) -> None:
+def test_prune_keeps_the_newest_and_recent_champions(deployment: Container, studysmart: Callable[..., Any]) -> None:
     names = [f"2026010{i}T000000Z-0000000{i}" for i in range(1, 9)]
     for name in names:
         write(deployment, name)
@@ -354,7 +348,7 @@ def test_prune_keeps_the_newest_and_every_champion_of_30_days(
     assert deployment.registry.list_versions("default") == [names[7], names[6], names[2], names[1], names[0]]
 
 
-def test_prune_deletes_nothing_while_the_pointer_cannot_be_read(
+def test_prune_deletes_nothing_without_a_readable_pointer(
     deployment: Container, studysmart: Callable[..., Any], put: Callable[[str, bytes], None]
 ) -> None:
     for version in VERSIONS:
@@ -364,7 +358,7 @@ def test_prune_deletes_nothing_while_the_pointer_cannot_be_read(
     assert len(deployment.registry.list_versions("default")) == 3
 
 
-def test_a_version_that_a_rollback_chose_meanwhile_is_not_pruned(deployment: Container) -> None:
+def test_a_rollback_during_prune_protects_its_version(deployment: Container) -> None:
     for version in VERSIONS:
         write(deployment, version)
     deployment.registry.write_champion("default", models.successor(None, V3, None), None)
@@ -382,7 +376,7 @@ def test_a_version_that_a_rollback_chose_meanwhile_is_not_pruned(deployment: Con
     assert deployment.registry.list_versions("default") == [V3, V1]
 
 
-def test_a_prediction_goes_on_during_every_move(deployment: Container) -> None:
+def test_predictions_follow_every_move(deployment: Container) -> None:
     train(deployment, V1)
     train(deployment, V2)
     task = deployment.tasks.insert(

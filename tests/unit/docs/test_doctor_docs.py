@@ -10,13 +10,13 @@ from ops.doctor.findings import KINDS
 OPERATIONS = Path(__file__).resolve().parents[3] / "docs" / "operations.md"
 
 
-def test_every_code_is_explained_and_none_that_there_is_not() -> None:
+def test_the_docs_explain_exactly_the_codes_that_exist() -> None:
     section = OPERATIONS.read_text(encoding="utf-8").partition("## The doctor")[2].partition("\n## ")[0]
     explained = re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE)
     assert explained == [kind.code for kind in KINDS]
 
 
-def test_what_is_not_repairable_says_what_a_person_can_do() -> None:
+def test_every_finding_says_how_to_fix_it() -> None:
     for kind in KINDS:
-        assert kind.mend
-        assert ("--repair" in kind.mend) >= kind.repairable
+        assert kind.fix
+        assert ("--repair" in kind.fix) >= kind.repairable
