@@ -1,5 +1,5 @@
 // Predicted and actual results, of all models or of one: the chance in bins, and the time of each answer.
-import { pace } from "./analytics_topics.js";
+import { paceSentence } from "./analytics_topics.js";
 import { axis, chart, colours, drawDashedLine, emptyMessage, foldedTable, numberCell, pixelRatio, table } from "./charts.js";
 import { DIFFICULTY, count, counted, duration, el, percent, percentRange, timeElement } from "./ui.js";
 
@@ -176,7 +176,7 @@ function timeTable(answers) {
 function summarise({ n, accuracy, predicted_accuracy: predicted, expected_calibration_error: error, brier_score: brier, time_ratio: ratio, interval_coverage: coverage }) {
   const sentences = [`${counted(n, "prediction")}: ${percent(predicted)} of the answers were expected to be correct, and ${percent(accuracy)} were.`];
   sentences.push(`The calibration error is ${percent(error)} (Brier score ${brier.toFixed(3)}).`);
-  if (ratio !== null) sentences.push(`Compared with the predicted times: ${pace(ratio)}.`);
+  if (ratio !== null) sentences.push(paceSentence(ratio));
   if (coverage !== null) sentences.push(`${percent(coverage)} of the times were within their 80\u00a0% interval.`);
   return sentences.join(" ");
 }

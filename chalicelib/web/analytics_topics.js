@@ -26,11 +26,17 @@ function masteryRow({ topic, mastery, mastery_low: low, mastery_high: high }) {
 }
 
 /** Describe the ratio of actual to predicted times: `20 % slower`, `2.5 times as long`, `as predicted`. */
-export function pace(ratio) {
+function pace(ratio) {
   if (ratio === null) return "–";
   if (ratio >= 2) return `${ratio.toFixed(1)} times as long`;
   if (ratio > SIMILAR) return `${percent(ratio - 1)} slower`;
   return ratio < 1 / SIMILAR ? `${percent(1 - ratio)} faster` : "as predicted";
+}
+
+/** Return a sentence that compares the student's times with the predicted ones. */
+export function paceSentence(ratio) {
+  if (ratio >= 2) return `You took ${pace(ratio)} as predicted.`;
+  return pace(ratio) === "as predicted" ? "Your times were as predicted." : `You were ${pace(ratio)} than predicted.`;
 }
 
 function paceRow({ topic, time_ratio: ratio }) {

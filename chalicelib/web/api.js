@@ -18,7 +18,7 @@ export class ApiError extends Error {
     this.retryAfter = retryAfter;
   }
 
-  /** Whether the server was unreachable or busy, so that the same request may succeed later. */
+  /** True if the server was unreachable or busy, so that the same request may succeed later. */
   get temporary() {
     return [0, 429, 502, 503, 504].includes(this.status);
   }
@@ -145,8 +145,8 @@ async function withRetries(send) {
  * Send a request and return {data, next}. Throws ApiError.
  *
  * A request with `retry` is sent again if the server does not respond or is busy. It must have the same effect when it
- * is repeated, as reading, completing and deleting have. With `quiet` the user is not told that it is slow. If the
- * session has ended, the page is left for the sign-in page and the promise never resolves.
+ * is repeated, as reading, completing and deleting have. With `quiet` the user is not told that it is slow.
+ * If the session has ended, the browser goes to the sign-in page and the promise never resolves.
  */
 export async function request(method, path, { body, retry = method !== "POST", session = true, quiet = false } = {}) {
   const accessToken = session ? token() : null;

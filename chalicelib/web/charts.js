@@ -73,8 +73,8 @@ function legend(entries) {
  * Return a figure with a legend, the chart, and a line that describes what is under the pointer.
  *
  * `label` describes the chart to screen readers; the figures are in a table behind it. `keys` are the entries of the
- * legend as [style, text]. `describe(plot)` returns the text of the line, or null to show `hint`. `options` and `data`
- * are uPlot's.
+ * legend as [CSS classes, text]. `describe(plot)` returns the text of the line, or null to show `hint`. `options` and
+ * `data` are uPlot's.
  */
 export function chart({ label, keys, options, data, describe, hint, square = false }) {
   const place = el("div", { className: square ? "plot square" : "plot", role: "img", ariaLabel: label });

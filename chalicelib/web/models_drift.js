@@ -56,5 +56,5 @@ export function drift({ n, sources, fallback_rate: rate, windows }) {
       figure("By default", count(sources.default), "no data or no model"),
       figure("Calibration error", errorPercent(newest.expected_calibration_error), `newest window; ${errorPercent(newest.calibration_error_by_chance)} expected by chance`)),
     driftChart(windows),
-    foldedTable("windows", () => driftTable(windows))];
+    foldedTable("fallbacks and calibration by window", () => driftTable(windows))];
 }

@@ -95,7 +95,7 @@ export function serving({ champion, promoted_at: since, pinned, fault, versions 
       el("div", {}, el("dt", {}, "Serving since"), el("dd", {}, timeElement(since))),
       el("div", {}, el("dt", {}, "Learnt from"), el("dd", {}, version?.n_samples ? counted(version.n_samples, "answer") : "–")),
       el("div", {}, el("dt", {}, "Size"), el("dd", {}, size(version?.size_bytes ?? null)))),
-    el("p", { className: "pinned" }, el("span", {}, pinned ? "Pinned: trainings do not replace this version." : "Not pinned: a new version that is not worse replaces this one."), button)];
+    el("p", { className: "pinned" }, el("span", {}, pinned ? "Pinned: trainings do not replace it." : "Not pinned: a training can replace it."), button)];
 }
 
 function historyChart(trained) {

@@ -7,7 +7,7 @@ const TOKEN_KEY = `studysmart:${root.pathname}:token`;
 const EXPIRY_KEY = `studysmart:${root.pathname}:ends`;
 const DRAFTS = "studysmart:draft:";
 
-let ended = false; // whether there was a session while this page was open, and it is over
+let ended = false; // true once a session has ended while this page was open
 
 export function pageUrl(path) {
   return new URL(path, root).href;

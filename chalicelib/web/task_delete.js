@@ -11,6 +11,7 @@ const pending = new Map(); // by task id: {timer, deleteNow, deleteOnLeave, line
 
 const path = (task) => `practice-tasks/${encodeURIComponent(task.id)}`;
 
+/** Delete a task on the server. If that fails, its card comes back; a task that is already gone counts as deleted. */
 async function remove(task, line, { restore, onDeleted }) {
   pending.delete(task.id);
   try {

@@ -1,5 +1,5 @@
-// The list of tasks: filter, search, and further pages while scrolling. Cards are added in small groups. The browser can
-// handle input between two groups, and it skips the layout of groups that are out of view.
+// The list of tasks: filter, search, and further pages while scrolling. Cards are added in small groups: the browser can
+// handle input between two groups, and skips the layout of groups that are out of view.
 import { request } from "./api.js";
 import { withoutDeleted } from "./deletions.js";
 import { taskCard } from "./task_card.js";
@@ -39,6 +39,7 @@ function changed(task) {
   showIfEmpty();
 }
 
+/** Append cards in groups, unless a newer load has started. */
 async function appendCards(tasks, number) {
   for (let start = 0; start < tasks.length; start += GROUP_SIZE) {
     if (number !== latestLoad) return;
@@ -48,6 +49,7 @@ async function appendCards(tasks, number) {
   }
 }
 
+/** Load a page of the list. With `append` it is added to the cards that are there. */
 async function load(path, { append }) {
   const number = (latestLoad += 1);
   list.ariaBusy = "true";
@@ -90,7 +92,7 @@ const endObserver = new IntersectionObserver(([entry]) => {
   if (entry.isIntersecting && nextPage !== null && list.ariaBusy !== "true") loadMore();
 }, { rootMargin: `0px 0px ${PREFETCH_MARGIN}` });
 
-/** Observe the end of the list anew. An observer only reports changes, and a short page may not move the end far enough. */
+/** Observe the end of the list anew. An observer only reports changes, and a short page may cause none. */
 function observeEnd() {
   endObserver.disconnect();
   if (nextPage !== null && byId("list-notices").childElementCount === 0) endObserver.observe(more);
@@ -140,7 +142,7 @@ export async function showCreated(task) {
   highlight(`task-${task.id}`);
 }
 
-/** Start the list. `tasks(list)` gets all tasks that are shown; `change(task)` gets a changed task, or null for a deleted one. */
+/** Start the list. `tasks` gets the tasks of each page; `change` gets a changed task, or null if it is deleted. */
 export async function startList({ tasks, change }) {
   onTasks = tasks;
   onChange = change;

@@ -48,7 +48,7 @@ function describeState({ training, progress, model_version: version, counter, th
   if (failure !== null) return ["Waiting", "Finishing another task can start a new training."];
   if (counter >= threshold) return ["Waiting", "There are not enough answers yet for a first training."];
   const needed = counted(threshold, "new answer");
-  return version === null ? ["No model yet", `The first training needs ${needed}.`] : ["Up to date", `The next training needs ${needed}.`];
+  return version === null ? ["No model yet", `A training starts after every ${needed}.`] : ["Up to date", `The next training needs ${needed}.`];
 }
 
 function showState() {

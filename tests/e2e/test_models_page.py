@@ -98,7 +98,7 @@ def test_a_version_is_pinned_and_unpinned_by_keyboard(at_models: Visit, world: W
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")  # Cancel has the focus first
     page.keyboard.press("Enter")
-    expect(page.locator("#serving")).to_contain_text("Pinned: trainings do not replace this version")
+    expect(page.locator("#serving")).to_contain_text("Pinned: trainings do not replace it")
     assert champion(world) == (V1, True)
     page.get_by_role("button", name="Unpin").click()
     page.keyboard.press("Escape")
