@@ -12,11 +12,11 @@ from dataclasses import asdict
 from typing import Any
 
 from chalicelib.domain.training import Champion
-from chalicelib.services import model_check, models
-from chalicelib.services.model_check import VersionFault
+from chalicelib.services import models
 from chalicelib.services.models import CHAMPION, OTHER
 from chalicelib.wiring import Container
-from ops import tables
+from ops import model_check, tables
+from ops.model_check import VersionFault
 
 Action = Callable[[Container, argparse.Namespace], int]
 

@@ -48,6 +48,23 @@ def read_object(client: S3Client, bucket: str, key: str) -> bytes:
             raise
 
 
+def write_object(client: S3Client, bucket: str, key: str, body: bytes, etag: str | None) -> bool:
+    """Write an object if it has this ETag (None: if it does not exist); return whether the condition held.
+
+    Raises RegistryUnavailableError.
+    """
+    kind = "application/json" if key.endswith(".json") else "application/octet-stream"
+    condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+    with translated(RegistryUnavailableError, f"writing {key}"):
+        try:
+            client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=kind, **condition)
+        except ClientError as error:
+            if error_code(error) in (*LOST_WRITE, *_ABSENT):
+                return False
+            raise
+    return True
+
+
 class S3ModelRegistry:
     """Implements :class:`chalicelib.ports.ModelRegistry`."""
 
@@ -178,17 +195,7 @@ class S3ModelRegistry:
             return {entry["Key"]: entry["ETag"] for page in pages for entry in page.get("Contents", [])}
 
     def _replace(self, key: str, body: bytes, etag: str | None) -> bool:
-        """Write an object that has this ETag (None: that is not there); whether it still was so."""
-        kind = "application/json" if key.endswith(".json") else "application/octet-stream"
-        condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
-        with translated(RegistryUnavailableError, f"writing {key}"):
-            try:
-                self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=kind, **condition)
-            except ClientError as error:
-                if error_code(error) in (*LOST_WRITE, *_ABSENT):
-                    return False
-                raise
-        return True
+        return write_object(self._s3, self._bucket, key, body, etag)
 
     def annotate_version(self, cohort: str, version: str, notes: Mapping[str, Any]) -> None:
         """Add to a version's ``metadata.json``, such as why it was promoted or not; the files stay as they are.

@@ -1,7 +1,7 @@
 """The directory of a backup: files with their digests, and a manifest that is written last.
 
-``manifest.json`` says what was backed up and has the size and SHA-256 of every file, and a digest of itself. A
-directory without one holds no backup, whatever else is in it.
+``manifest.json`` lists what was backed up, with the size and SHA-256 of every file, and holds a digest of itself. A
+directory without a manifest is not a backup, whatever else it contains.
 """
 
 from __future__ import annotations
@@ -11,28 +11,68 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
+
+import msgspec
 
 from chalicelib.domain.errors import BackupError
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 
-_PIECE = 1 << 20
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """The size in bytes and the SHA-256 of a file."""
+
+    size: int
+    sha256: str
 
 
-class _Digested(io.RawIOBase):
-    """A file that is written, counted and digested at once. What the disk refuses is a BackupError."""
+class TableEntry(msgspec.Struct, frozen=True):
+    """A table: the file with its rows, and their number."""
+
+    file: str
+    rows: int
+
+
+class ObjectEntry(msgspec.Struct, frozen=True):
+    """An object of the registry: its key, and the file with its content."""
+
+    key: str
+    file: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The contents of a backup. ``left_out`` names versions that were damaged already."""
+
+    created_at: str
+    revision: str | None
+    tables: dict[str, TableEntry]
+    registry: list[ObjectEntry]
+    left_out: list[str]
+    files: dict[str, FileEntry]
+    format: int = FORMAT
+
+    def summary(self) -> str:
+        """Return the numbers of rows and of registry files in words."""
+        rows = ", ".join(f"{entry.rows:,} {table}" for table, entry in self.tables.items())
+        return f"{rows}, {len(self.registry):,} registry files"
+
+
+class _DigestingFile(io.RawIOBase):
+    """A new file that computes its size and digest while it is written. Errors of the disk become BackupError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("xb", buffering=0)
         self._digest = hashlib.sha256()
         self._size = 0
+        with _disk(path):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = path.open("xb", buffering=0)
 
     def writable(self) -> bool:
         return True
@@ -40,22 +80,18 @@ class _Digested(io.RawIOBase):
     def write(self, data: Any) -> int:
         """Write all of the data."""
         rest = memoryview(data)
-        try:
+        with _disk(self._path):
             while rest:
                 rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            raise BackupError(f"{self._path} cannot be written: {error}") from error
         self._digest.update(data)
         self._size += len(data)
         return len(data)
 
-    def finish(self) -> dict[str, Any]:
-        """See that the file is on the disk; returns its size and digest."""
-        try:
+    def finish(self) -> FileEntry:
+        """Wait until the file is on the disk; return its size and digest."""
+        with _disk(self._path):
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise BackupError(f"{self._path} cannot be written: {error}") from error
-        return {"size": self._size, "sha256": self._digest.hexdigest()}
+        return FileEntry(self._size, self._digest.hexdigest())
 
     def close(self) -> None:
         """Close the file."""
@@ -63,12 +99,20 @@ class _Digested(io.RawIOBase):
         super().close()
 
 
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BackupError(f"{path} cannot be written: {error}") from error
+
+
 class BackupWriter:
-    """Writes a backup into a directory that is new or empty, for this user's eyes only."""
+    """Writes a backup into a new or empty directory that only this user may read."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._files: dict[str, dict[str, Any]] = {}
+        self.files: dict[str, FileEntry] = {}
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if any(directory.iterdir()):
@@ -78,32 +122,24 @@ class BackupWriter:
 
     @contextmanager
     def compressed(self, name: str) -> Iterator[gzip.GzipFile]:
-        """A file to write to, compressed on the way."""
-        with self._open(name) as digested:
-            with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=digested, mtime=0) as file:
+        """Give a file to write to, compressed on the way."""
+        with _DigestingFile(self.directory / name) as digesting:
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=digesting, mtime=0) as file:
                 yield file
-            self._files[name] = digested.finish()
+            self.files[name] = digesting.finish()
 
     def add(self, name: str, content: bytes) -> None:
-        """A file with this content."""
-        with self._open(name) as digested:
-            digested.write(content)
-            self._files[name] = digested.finish()
+        """Add a file with this content."""
+        with _DigestingFile(self.directory / name) as digesting:
+            digesting.write(content)
+            self.files[name] = digesting.finish()
 
-    def _open(self, name: str) -> _Digested:
-        path = self.directory / name
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return _Digested(path)
-        except OSError as error:
-            raise BackupError(f"{path} cannot be written: {error}") from error
-
-    def finish(self, content: Mapping[str, Any]) -> None:
-        """Write the manifest: from here on it is a backup."""
-        manifest = {"format": FORMAT, **content, "files": self._files}
-        body = json.dumps({**manifest, "sha256": _digest_of(manifest)}, indent=1, ensure_ascii=False).encode()
+    def finish(self, manifest: Manifest) -> None:
+        """Write the manifest, which makes the directory a backup."""
+        fields = msgspec.to_builtins(manifest)
+        body = json.dumps({**fields, "sha256": _digest_of(fields)}, indent=1, ensure_ascii=False).encode()
         path = self.directory / MANIFEST
-        try:
+        with _disk(path):
             with path.with_suffix(".part").open("xb") as file:
                 file.write(body)
                 file.flush()
@@ -112,73 +148,62 @@ class BackupWriter:
             directory = os.open(self.directory, os.O_RDONLY)
             os.fsync(directory)
             os.close(directory)
-        except OSError as error:
-            raise BackupError(f"{path} cannot be written: {error}") from error
 
 
 def file_name(key: str) -> str:
-    """Where an object of the registry lies in a backup: its key, each part made safe as a name of a file."""
+    """Return the name of the file for an object of the registry: its key, each part made safe for any disk."""
     parts = [quote(part, safe="") for part in key.split("/")]
     return "/".join(f"%2E{part[1:]}" if part.startswith(".") else part for part in parts)
 
 
 class Backup:
-    """A finished backup. Raises BackupError for a directory that holds none, or one of an unknown format."""
+    """A finished backup. Raises BackupError for a directory without one, or one of an unknown format."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        path = directory / MANIFEST
         try:
-            manifest = json.loads((directory / MANIFEST).read_bytes())
-            expected = manifest.pop("sha256")
-            self.manifest: dict[str, Any] = dict(manifest)
-            known = self.manifest["format"]
-            self._files: dict[str, dict[str, Any]] = {name: dict(entry) for name, entry in manifest["files"].items()}
+            fields = json.loads(path.read_bytes())
+            expected = fields.pop("sha256")
+            self.manifest = msgspec.convert(fields, Manifest)
         except FileNotFoundError as error:
             raise BackupError(f"{directory} holds no finished backup: it has no {MANIFEST}") from error
         except OSError as error:
-            raise BackupError(f"{directory / MANIFEST} cannot be read: {error}") from error
+            raise BackupError(f"{path} cannot be read: {error}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BackupError(f"{directory / MANIFEST} is damaged: {error!r}") from error
-        if expected != _digest_of(self.manifest):
-            raise BackupError(f"{directory / MANIFEST} is damaged: its digest is another")
-        if known != FORMAT:
-            raise BackupError(f"{directory} has format {known}, this program reads {FORMAT}")
+            raise BackupError(f"{path} is damaged: {error!r}") from error
+        if expected != _digest_of(fields):
+            raise BackupError(f"{path} is damaged: its digest does not match")
+        if self.manifest.format != FORMAT:
+            raise BackupError(f"{directory} has format {self.manifest.format}, this program reads {FORMAT}")
 
     def check(self) -> None:
-        """Read every file and compare its size and digest; BackupError names all that are missing or damaged."""
-        faults = [fault for name, expected in self._files.items() if (fault := self._fault(name, expected))]
+        """Compare every file's size and digest. Raises BackupError that names all missing and damaged files."""
+        faults = [fault for name, entry in self.manifest.files.items() if (fault := self._fault(name, entry))]
         if faults:
             raise BackupError(f"the backup in {self.directory} is damaged: {'; '.join(faults)}")
 
-    def _fault(self, name: str, expected: Mapping[str, Any]) -> str | None:
+    def _fault(self, name: str, expected: FileEntry) -> str | None:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            return f"{name} is no file of a backup"
-        digest, size = hashlib.sha256(), 0
+            return f"{name} is not a file of a backup"
         try:
             with (self.directory / name).open("rb") as file:
-                while piece := file.read(_PIECE):
-                    digest.update(piece)
-                    size += len(piece)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                size = file.tell()
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
-        if {"size": size, "sha256": digest.hexdigest()} != dict(expected):
+        if (size, digest) != (expected.size, expected.sha256):
             return f"{name} has {size} bytes and another digest than when it was written"
         return None
 
-    def digest(self, name: str) -> str:
-        """The SHA-256 that a file has."""
-        return str(self._files[name]["sha256"])
-
     def read(self, name: str) -> bytes:
-        """A file's content."""
+        """Return the content of a file."""
         return (self.directory / name).read_bytes()
 
-    @contextmanager
-    def decompressed(self, name: str) -> Iterator[gzip.GzipFile]:
-        """A compressed file to read from."""
-        with gzip.open(self.directory / name, "rb") as file:
-            yield file
+    def decompressed(self, name: str) -> gzip.GzipFile:
+        """Open a compressed file for reading."""
+        return gzip.open(self.directory / name, "rb")
 
 
-def _digest_of(manifest: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+def _digest_of(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

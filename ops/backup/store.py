@@ -1,7 +1,7 @@
-"""The tables as a whole: copied out in one snapshot while the API is running, and back into an empty database at once.
+"""The SQL of backup and restore: all tables as of one moment, and back into an empty database.
 
-The format is PostgreSQL's own text format of COPY with a line of column names. It gives every value back exactly
-(floats too), escapes line ends, and goes through this process in pieces, so memory does not grow with the tables.
+The format is PostgreSQL's text format of COPY with a line of column names. It restores every value exactly, floats too,
+and escapes line ends. It passes through this process in pieces, so memory does not grow with the tables.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chalicelib.domain.errors import BackupError, ConflictError, DatabaseUnavail
 from chalicelib.storage.schema import metadata
 
 TABLES = ("users", "practice_tasks", "practice_state", "embedding_model_tracker")
-"""In the order in which their foreign keys let them be filled."""
+"""In an order in which their foreign keys allow to fill them."""
 
 _SESSION = (
     "SET LOCAL TIME ZONE 'UTC'",
@@ -37,11 +37,11 @@ SELECT NOT EXISTS (SELECT 1 FROM users) AND NOT EXISTS (SELECT 1 FROM practice_t
 _UNSENT = """
 UPDATE embedding_model_tracker SET training_enqueued_at = NULL, lease_expires_at = NULL, progress = NULL
 WHERE training_request_id IS NOT NULL"""
-"""No worker holds a training of the backup, and no queue has its message: the sweeper sends it."""
+"""No worker holds a training of the backup, and no queue has its message. The sweeper sends it."""
 
 
 def columns_of(table: str) -> list[str]:
-    """The columns that are stored, not computed."""
+    """Return the columns that are stored, not computed."""
     return [column.name for column in metadata.tables[table].columns if column.computed is None]
 
 
@@ -52,25 +52,25 @@ class Snapshot:
         self._connection = connection
 
     def model_versions(self) -> dict[str, str | None]:
-        """The version that each cohort's tracker names."""
+        """Return the version that the tracker of each cohort names."""
         rows = _run(self._connection, "SELECT cohort, model_version FROM embedding_model_tracker ORDER BY cohort")
         return dict(rows.fetchall())
 
     def copy(self, table: str, stream: BufferedIOBase) -> int:
-        """Write a table's rows, in the order of its key, to a stream; returns how many."""
+        """Write the rows of a table to a stream, ordered by their key; return their number."""
         key = ", ".join(column.name for column in metadata.tables[table].primary_key)
         query = f"SELECT {', '.join(columns_of(table))} FROM {table} ORDER BY {key}"
         return int(_run(self._connection, f"COPY ({query}) TO STDOUT (FORMAT text, HEADER)", stream).rowcount)
 
 
-class Filling:
-    """Fills tables that are empty, in one transaction."""
+class EmptyTables:
+    """Empty tables that are filled in one transaction."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     def fill(self, table: str, stream: BufferedIOBase) -> int:
-        """Store rows that :meth:`Snapshot.copy` wrote; returns how many. BackupError when they do not fit."""
+        """Store rows that :meth:`Snapshot.copy` wrote; return their number. Raises BackupError if they do not fit."""
         columns = ", ".join(columns_of(table))
         statement = f"COPY {table} ({columns}) FROM STDIN (FORMAT text, HEADER MATCH)"
         try:
@@ -87,30 +87,30 @@ def _run(connection: Any, statement: str, stream: BufferedIOBase | None = None) 
 
 @contextmanager
 def snapshot(engine: Engine) -> Iterator[Snapshot]:
-    """One read-only snapshot for as long as the block takes. Raises DatabaseUnavailableError."""
+    """Hold one read-only snapshot during the block. Raises DatabaseUnavailableError."""
     with _transaction(engine, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY") as connection:
         yield Snapshot(connection)
 
 
 @contextmanager
-def filling(engine: Engine) -> Iterator[Filling]:
-    """Fill the tables; what the block did takes effect at its end, all of it or nothing.
+def empty_tables(engine: Engine) -> Iterator[EmptyTables]:
+    """Give the tables to fill. The changes of the block take effect together at its end, or not at all.
 
-    Nobody else writes meanwhile. Raises ConflictError when the tables are in use, DatabaseUnavailableError.
+    Nobody else can write during the block. Raises ConflictError when the tables are in use, DatabaseUnavailableError.
     """
     with _transaction(engine, "BEGIN") as connection:
         _run(connection, f"LOCK TABLE {', '.join(TABLES)} IN SHARE ROW EXCLUSIVE MODE")
         if not _run(connection, _UNUSED).fetchone()[0]:
             raise ConflictError("the database is not empty: it has accounts, tasks, or a training")
         _run(connection, "DELETE FROM embedding_model_tracker")
-        yield Filling(connection)
+        yield EmptyTables(connection)
         _run(connection, _UNSENT)
         _run(connection, f"ANALYZE {', '.join(TABLES)}")
 
 
 @contextmanager
 def _transaction(engine: Engine, begin: str) -> Iterator[Any]:
-    """A transaction on a connection that is closed when the block fails: it may be in the middle of a copy."""
+    """Run a transaction. The connection is closed if the block fails, because it may be in the middle of a copy."""
     try:
         with engine.connect() as pooled:
             connection = pooled.connection.driver_connection

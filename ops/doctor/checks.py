@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from chalicelib.domain.errors import DatabaseUnavailableError, ModelError, UnavailableError
-from chalicelib.services import model_check
 from chalicelib.services.models import CHAMPION, OTHER
 from chalicelib.services.training import RESEND_SECONDS, SEND_GRACE_SECONDS
 from chalicelib.storage.aws import aws_client
-from chalicelib.storage.registry_files import RegistryFiles, Remains
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.wiring import Container
+from ops import model_check
 from ops.doctor import findings as kinds
 from ops.doctor.findings import Finding
 from ops.doctor.store import PostgresDoctorStore, TrackerFacts
 from ops.doctor.students import examine
+from ops.registry_files import Remains, registry_files
 
 SWEEP_SECONDS = 60.0
 """The interval of the sweeper on AWS."""
@@ -54,7 +54,7 @@ class Doctor:
         settings = container.settings
         self.container = container
         self.store = PostgresDoctorStore(container.engine)
-        self.files = RegistryFiles(aws_client("s3", settings.aws_region, read_timeout=30.0), settings.registry_bucket)
+        self.files = registry_files(container)
         self.queue = SqsTrainingQueue(aws_client("sqs", settings.aws_region), settings.training_queue_url)
         self._second_look_seconds = second_look_seconds
 

@@ -25,11 +25,12 @@ from infra.local import postgres
 from infra.local.aws import resources
 from migrations import newest_revision
 from ops import cli
-from ops.backup.command import back_up, registry_files
+from ops.backup.command import back_up
 from ops.backup.files import Backup
 from ops.backup.restore import restore
 from ops.backup.store import TABLES, columns_of
 from ops.doctor.checks import Doctor
+from ops.registry_files import registry_files
 from tests.support.archives import version_files
 from tests.support.servers import TEMPLATE_DATABASE
 
@@ -142,13 +143,11 @@ def directory(tmp_path: Path) -> Path:
 
 
 def backed_up(site: Site, directory: Path) -> Backup:
-    assert back_up(site.container, site.files, directory) == []
+    assert back_up(site.container, site.files, directory)[1] == []
     return Backup(directory)
 
 
-def test_a_restored_stack_is_the_same_in_every_row_and_file_and_prediction(
-    source: Site, target: Site, directory: Path
-) -> None:
+def test_a_restored_stack_is_identical(source: Site, target: Site, directory: Path) -> None:
     source.in_use()
     restore(target.container, target.files, backed_up(source, directory))
     assert target.rows() == source.rows()
@@ -161,18 +160,18 @@ def test_a_restored_stack_is_the_same_in_every_row_and_file_and_prediction(
     assert target.codes() == []
 
 
-def test_a_backup_of_an_empty_stack_is_restored_as_one(source: Site, target: Site, directory: Path) -> None:
+def test_a_backup_of_an_empty_stack_can_be_restored(source: Site, target: Site, directory: Path) -> None:
     restore(target.container, target.files, backed_up(source, directory))
     assert target.rows() == source.rows()
     assert target.codes() == []
 
 
-def test_the_files_are_for_their_owner_only_and_hold_no_name_that_a_disk_refuses(source: Site, directory: Path) -> None:
+def test_only_the_owner_can_read_the_files(source: Site, directory: Path) -> None:
     source.in_use()
     backup = backed_up(source, directory)
     assert directory.stat().st_mode & 0o077 == 0
-    assert backup.manifest["tables"]["users"]["rows"] == 4
-    assert backup.manifest["revision"] == newest_revision()
+    assert backup.manifest.tables["users"].rows == 4
+    assert backup.manifest.revision == newest_revision()
     assert {path.name for path in directory.iterdir()} == {
         "manifest.json",
         "models",
@@ -180,7 +179,7 @@ def test_the_files_are_for_their_owner_only_and_hold_no_name_that_a_disk_refuses
     }
 
 
-def test_backups_while_students_practise_are_each_consistent(
+def test_backups_during_practice_are_consistent(
     source: Site, postgres_server: postgres.Postgres, aws_endpoint: str, tmp_path: Path
 ) -> None:
     source.publish(V1)
@@ -201,7 +200,7 @@ def test_backups_while_students_practise_are_each_consistent(
         try:
             for i in range(3):
                 backup = backed_up(source, tmp_path / str(i))
-                counts.append(backup.manifest["tables"]["practice_tasks"]["rows"])
+                counts.append(backup.manifest.tables["practice_tasks"].rows)
                 with another(postgres_server, aws_endpoint) as target:
                     restore(target.container, target.files, backup)
                     assert target.codes() == []
@@ -211,7 +210,7 @@ def test_backups_while_students_practise_are_each_consistent(
     assert counts[0] < counts[1] < counts[2]
 
 
-def test_a_pointer_that_moves_all_the_time_gives_backups_whose_tracker_names_what_serves(
+def test_backups_while_the_pointer_moves_are_consistent(
     source: Site, postgres_server: postgres.Postgres, aws_endpoint: str, tmp_path: Path
 ) -> None:
     for version in (V1, V2):
@@ -238,9 +237,7 @@ def test_a_pointer_that_moves_all_the_time_gives_backups_whose_tracker_names_wha
         assert moving.result() > 4
 
 
-def test_a_version_published_after_the_snapshot_changes_nothing_in_the_backup(
-    source: Site, target: Site, directory: Path
-) -> None:
+def test_a_version_published_during_a_backup_is_not_in_it(source: Site, target: Site, directory: Path) -> None:
     source.in_use()
     before = source.rows()
 
@@ -255,7 +252,7 @@ def test_a_version_published_after_the_snapshot_changes_nothing_in_the_backup(
 
     published: list[str] = []
     s3 = aws_client("s3", source.environment["AWS_REGION"])
-    assert back_up(source.container, Slow(s3, source.environment["REGISTRY_BUCKET"]), directory) == []
+    assert back_up(source.container, Slow(s3, source.environment["REGISTRY_BUCKET"]), directory)[1] == []
     assert published == [V3]
     restore(target.container, target.files, Backup(directory))
     assert target.rows() == before
@@ -265,25 +262,21 @@ def test_a_version_published_after_the_snapshot_changes_nothing_in_the_backup(
     assert target.codes() == []
 
 
-def test_a_tracker_that_never_agrees_with_the_pointer_is_backed_up_with_a_warning(
-    source: Site, target: Site, directory: Path
-) -> None:
+def test_a_lasting_disagreement_is_backed_up_with_a_warning(source: Site, target: Site, directory: Path) -> None:
     source.in_use()
     source.container.tracker.set_model_version("default", V1)
-    (warning,) = back_up(source.container, source.files, directory, agreement_seconds=0.0)
+    _, (warning,) = back_up(source.container, source.files, directory, agreement_seconds=0.0)
     assert warning.startswith(f"cohort default: the tracker names {V1}, the pointer {V2}; both are in the backup")
     restore(target.container, target.files, Backup(directory))
     assert target.objects() == source.objects()
     assert target.codes() == ["version-differs"]
 
 
-def test_a_damaged_version_is_left_out_and_named_and_the_rest_is_saved(
-    source: Site, target: Site, directory: Path
-) -> None:
+def test_a_damaged_version_is_left_out_and_named(source: Site, target: Site, directory: Path) -> None:
     source.in_use()
     put(source, f"models/default/{V1}/lnirt.json", b"{}")
     put(source, "models/default/half/lnirt.json", b"{}")
-    (warning,) = back_up(source.container, source.files, directory)
+    _, (warning,) = back_up(source.container, source.files, directory)
     assert warning == f"version {V1} of cohort default is not in the backup: its lnirt.json is damaged"
     restore(target.container, target.files, Backup(directory))
     assert target.rows() == source.rows()
@@ -296,7 +289,7 @@ def put(site: Site, key: str, content: bytes) -> None:
     s3.put_object(Bucket=site.environment["REGISTRY_BUCKET"], Key=key, Body=content)
 
 
-def test_a_training_that_was_queued_is_sent_in_the_restored_stack(source: Site, target: Site, directory: Path) -> None:
+def test_a_queued_training_is_sent_in_the_restored_stack(source: Site, target: Site, directory: Path) -> None:
     source.practise("ada", 12)
     request = source.container.tracker.request_training("default", "forced")
     assert request is not None
@@ -335,7 +328,7 @@ def swap(one: Path, other: Path) -> None:
     other.write_bytes(first)
 
 
-def test_a_damaged_backup_is_refused_and_nothing_written(source: Site, target: Site, directory: Path) -> None:
+def test_a_damaged_backup_is_refused(source: Site, target: Site, directory: Path) -> None:
     source.in_use()
     backed_up(source, directory)
     empty = target.rows(), target.objects()
@@ -351,7 +344,7 @@ def test_a_damaged_backup_is_refused_and_nothing_written(source: Site, target: S
     assert target.rows() == source.rows()
 
 
-def test_a_stack_that_is_not_empty_is_refused_and_left_as_it_is(source: Site, target: Site, directory: Path) -> None:
+def test_a_stack_that_is_not_empty_is_refused(source: Site, target: Site, directory: Path) -> None:
     source.in_use()
     backup = backed_up(source, directory)
     target.container.users.add("somebody", "somebody@example.com", None)
@@ -371,9 +364,7 @@ def test_a_registry_that_is_not_empty_is_refused(source: Site, target: Site, dir
     assert target.rows() == before
 
 
-def test_a_restore_that_was_interrupted_leaves_empty_tables_and_is_done_by_the_same_again(
-    source: Site, target: Site, directory: Path
-) -> None:
+def test_an_interrupted_restore_can_be_repeated(source: Site, target: Site, directory: Path) -> None:
     source.in_use()
     backup = backed_up(source, directory)
     empty = target.rows()
@@ -405,7 +396,7 @@ def test_a_backup_of_another_revision_is_refused(source: Site, target: Site, dir
     backup = backed_up(source, directory)
     with target.container.engine.connect() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
-    with pytest.raises(BackupError, match=r"of revision 000., the database at 0001"):
+    with pytest.raises(BackupError, match=r"of revision 000., the database is at 0001"):
         restore(target.container, target.files, backup)
 
 
@@ -424,7 +415,7 @@ def studysmart(
     return run
 
 
-def test_the_commands_say_what_they_did_and_what_the_doctor_says(
+def test_the_commands_print_a_summary(
     source: Site, target: Site, directory: Path, studysmart: Callable[..., tuple[int, str, str]]
 ) -> None:
     source.in_use()
@@ -444,7 +435,7 @@ def test_the_commands_say_what_they_did_and_what_the_doctor_says(
     assert "error: the database is not empty" in err
 
 
-def test_a_directory_that_cannot_be_used_is_refused_in_one_line(
+def test_an_unusable_directory_is_one_line(
     source: Site, tmp_path: Path, studysmart: Callable[..., tuple[int, str, str]]
 ) -> None:
     full = tmp_path / "full"
@@ -462,7 +453,7 @@ def test_a_directory_that_cannot_be_used_is_refused_in_one_line(
     assert (status, err) == (1, f"error: {full} holds no finished backup: it has no manifest.json\n")
 
 
-def test_a_backup_on_a_disk_without_room_is_none(
+def test_a_full_disk_leaves_no_manifest(
     source: Site, tmp_path: Path, studysmart: Callable[..., tuple[int, str, str]]
 ) -> None:
     source.in_use()

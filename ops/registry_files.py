@@ -1,6 +1,6 @@
-"""The registry's objects as they lie in S3, for whoever looks after them: the doctor, backup and restore.
+"""The objects of the model registry as they lie in S3, for the doctor, backup and restore.
 
-Serving and publishing know versions and a pointer only (:mod:`.model_registry`).
+Serving and publishing use versions and the pointer only (:mod:`chalicelib.storage.model_registry`).
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
-
 from chalicelib.domain.errors import PointerConflictError, RegistryUnavailableError
-from chalicelib.storage.aws import error_code, translated
-from chalicelib.storage.model_registry import LOST_WRITE, METADATA, read_object
+from chalicelib.storage.aws import aws_client, translated
+from chalicelib.storage.model_registry import METADATA, read_object, write_object
+from chalicelib.wiring import Container
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -33,19 +32,19 @@ class StoredObject:
 
     @property
     def cohort(self) -> str:
-        """The key's second part."""
+        """The second part of the key."""
         return self.key.split("/")[1]
 
     @property
     def version(self) -> str | None:
-        """The key's third part, None for the pointer."""
+        """The third part of the key, None for the pointer."""
         parts = self.key.split("/")
         return parts[2] if len(parts) > 3 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """Files of a version without ``metadata.json``: a publish that is under way, or that died."""
+    """Files of a version without ``metadata.json``: its publication is running, or it died."""
 
     cohort: str
     version: str
@@ -53,41 +52,35 @@ class Remains:
 
     @property
     def newest(self) -> datetime:
-        """When the last file was written."""
+        """The time at which the last file was written."""
         return max(file.modified for file in self.files)
 
 
 class RegistryFiles:
-    """Every method raises RegistryUnavailableError when S3 does not answer."""
+    """Reads, adds and deletes objects. Every method raises RegistryUnavailableError when S3 does not answer."""
 
     def __init__(self, client: S3Client, bucket: str) -> None:
         self._s3 = client
         self._bucket = bucket
 
     def objects(self, prefix: str = ROOT) -> Iterator[StoredObject]:
-        """All objects below a prefix, in the order of their keys."""
+        """Yield all objects below a prefix, in the order of their keys."""
         with translated(RegistryUnavailableError, "listing the registry"):
             for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
                     yield StoredObject(entry["Key"], entry["Size"], entry["LastModified"])
 
     def read(self, key: str) -> bytes:
-        """An object's content; NotFoundError where there is none."""
+        """Return the content of an object. Raises NotFoundError."""
         return read_object(self._s3, self._bucket, key)
 
     def add(self, key: str, body: bytes) -> None:
-        """Write an object that is not there yet; PointerConflictError when it is."""
-        kind = "application/json" if key.endswith(".json") else "application/octet-stream"
-        with translated(RegistryUnavailableError, f"writing {key}"):
-            try:
-                self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=kind, IfNoneMatch="*")
-            except ClientError as error:
-                if error_code(error) in LOST_WRITE:
-                    raise PointerConflictError(f"{key} was written by somebody else meanwhile") from error
-                raise
+        """Write an object that does not exist yet. Raises PointerConflictError when it does."""
+        if not write_object(self._s3, self._bucket, key, body, None):
+            raise PointerConflictError(f"another process wrote {key} in the meantime")
 
     def remains(self) -> list[Remains]:
-        """Every version without ``metadata.json``."""
+        """Return the files of every version without ``metadata.json``."""
         versions: dict[tuple[str, str], list[StoredObject]] = {}
         for found in self.objects():
             if found.version is not None:
@@ -99,7 +92,7 @@ class RegistryFiles:
         ]
 
     def delete_remains(self, remains: Remains) -> bool:
-        """Delete the files of :class:`Remains` if they are still the same; returns whether it did."""
+        """Delete the files of a version if they have not changed; return whether it did."""
         prefix = f"{ROOT}{remains.cohort}/{remains.version}/"
         if set(self.objects(prefix)) != set(remains.files):
             return False
@@ -107,3 +100,9 @@ class RegistryFiles:
             for file in remains.files:
                 self._s3.delete_object(Bucket=self._bucket, Key=file.key)
         return True
+
+
+def registry_files(container: Container) -> RegistryFiles:
+    """Return the registry's objects of a container."""
+    settings = container.settings
+    return RegistryFiles(aws_client("s3", settings.aws_region, read_timeout=30.0), settings.registry_bucket)

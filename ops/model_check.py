@@ -1,4 +1,4 @@
-"""Whether every published version is what its metadata say, and whether those that may be needed can be served."""
+"""Checks every published version against its metadata, and that the versions that may be needed can be served."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chalicelib.services.models import OTHER, check_name, roles
 class VersionFault:
     """One fault of the registry. ``version`` is None for a fault of the pointer itself.
 
-    ``role`` is what the version is to the pointer. ``pinned`` says that it is the pinned champion.
+    ``role`` is the role of the version in the pointer. ``pinned`` marks the pinned champion.
     """
 
     version: str | None
@@ -25,7 +25,7 @@ class VersionFault:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found. ``unserved`` are whole versions that this program cannot serve and that nothing needs."""
+    """The result of a check. ``unserved`` are intact versions that this program cannot serve and nothing needs."""
 
     checked: list[str]
     faults: list[VersionFault]
@@ -33,10 +33,10 @@ class Verification:
 
 
 def verify(registry: ModelRegistry, cohort: str) -> Verification:
-    """Read every version, one at a time: each file's size and digest, and whether the version can be served.
+    """Check each file's size and digest in every version, and that the version can be served.
 
-    Versions of another feature schema are whole and cannot be served: that is a fault of the champion, its predecessor
-    and past champions, to which a rollback may lead, and a remark for all others.
+    An intact version of another feature schema cannot be served. That is a fault of the champion, its predecessor and
+    past champions, to which a rollback may lead, and only a remark on all others.
     """
     found = Verification([], [], [])
     champion = None
@@ -50,7 +50,7 @@ def verify(registry: ModelRegistry, cohort: str) -> Verification:
         role = named.get(version, OTHER)
         texts, refusal = _faults(registry, cohort, version)
         if texts or refusal:
-            # Deleted by retention, or written again by a repeated training, while it was read?
+            # Retention may have deleted it, or a repeated training may have written it again, during the reading.
             if role == OTHER and version not in registry.list_versions(cohort):
                 continue
             texts, refusal = _faults(registry, cohort, version)
@@ -64,7 +64,7 @@ def verify(registry: ModelRegistry, cohort: str) -> Verification:
 
 
 def _faults(registry: ModelRegistry, cohort: str, version: str) -> tuple[list[str], str | None]:
-    """What is damaged or missing; and, where nothing is, why the version cannot be served, or None."""
+    """Return the damaged or missing files; for an intact version, also why it cannot be served, or None."""
     try:
         names = list(registry.read_metadata(cohort, version)["files"])
     except NotFoundError:
