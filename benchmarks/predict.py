@@ -47,7 +47,7 @@ from benchmarks._percentiles import percentile
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.features.inputs import success_priors, time_priors
 from chalicelib.features.state import UserState
-from chalicelib.features.summary import SeenState
+from chalicelib.features.summary import StateView
 from chalicelib.prediction.compiled import Compiled
 from chalicelib.prediction.predictor import Predictor, predict
 from training_job.history.answers import AnswerTable
@@ -234,7 +234,7 @@ def measure_parts(predictor: Predictor, asked: Sequence[Asked], state: UserState
         return networks.correctness(one.inputs), networks.time(one.of_time)
 
     def features(_number: int) -> object:
-        past = SeenState(state, predictor.knowledge).summary(topic_name(0), 2, NOW)
+        past = StateView(state, predictor.constants).summary(topic_name(0), 2, NOW)
         return success_priors(past, predictor.lnirt), time_priors(past, predictor.lnirt)
 
     return {

@@ -95,7 +95,7 @@ def judge_on(table: AnswerTable, validated: Predictor) -> Judge:
     log_seconds = (clipped_times(table) if table.timed.any() else table).log_seconds
     concerned = np.isin(table.user, table.user[holdout])
     table, holdout, log_seconds = table.select(concerned), holdout[concerned], log_seconds[concerned]
-    known = (topic_codes(table.topics, validated.lnirt) != validated.lnirt.unknown)[table.topic]
+    known = (topic_codes(table.topics, validated.lnirt) != validated.lnirt.average_row)[table.topic]
 
     def judge(champion: Incumbent | None, challenger: Predictor) -> Verdict:
         if champion is None:

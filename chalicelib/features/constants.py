@@ -1,14 +1,14 @@
-"""What a version knows of topics and difficulties, laid out for reading a student's state.
+"""The constants of one version: LNIRT, traits and sequences, laid out for reading a student's state.
 
-Beside the decayed sums, all that is needed of a state's rows are sums of its four statistics (attempts, correct, timed,
-log seconds) times constants of the row's topic and difficulty:
+Ability, speed and traits need, from each row of a state, its four statistics (attempts, correct, timed, log seconds)
+times constants of the row's topic and level:
 
-* log-likelihoods of abilities: attempts times log P(wrong), plus correct times the logit;
+* log-likelihood of abilities: attempts times log P(incorrect), plus correct times the logit;
 * precision and weighted sum of the speed: timed and log seconds times 1 / variance;
-* evidence of the traits: attempts and timed times squares of loadings, what was unexplained times loadings.
+* evidence of the traits: attempts and timed times products of loadings, and residuals times loadings.
 
-So the constants stand side by side in one table, and one product of the statistics with the rows that a state picks
-gives all sums. What is the same for all abilities is left out of the log-likelihoods.
+All these constants stand side by side in one table. So one matrix product of the statistics with the table's rows gives
+every sum. Terms that are the same for all abilities are left out of the log-likelihoods.
 """
 
 from __future__ import annotations
@@ -21,101 +21,116 @@ import msgspec
 import numpy as np
 
 from chalicelib.domain.lnirt import ABILITY_GRID, N_LEVELS, FloatArray, IntArray, LnirtParameters, grid_log_likelihoods
-from chalicelib.features.population import Population
+from chalicelib.features.sequences import SequenceTable, no_sequences
+from chalicelib.features.traits import TraitModel, no_traits
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What a state tells: ``log_likelihood`` (G,) of abilities, the speed's sums, ``traits`` (K * K + K,)."""
+    """The sums over a state from which ability, speed and traits are estimated."""
 
     log_likelihood: FloatArray
+    """Of the abilities on the grid, up to a constant. Shape (G,)."""
     speed_precision: float
     speed_weighted: float
     traits: FloatArray
+    """Precision and weighted sum of the traits. Shape (K*K + K,)."""
 
 
 @dataclass(frozen=True)
-class Knowledge:
-    """LNIRT and the population of one version."""
+class VersionConstants:
+    """LNIRT, and what a version has learnt about the population in addition."""
 
-    model: LnirtParameters
-    population: Population
+    lnirt: LnirtParameters
+    traits: TraitModel
+    sequences: SequenceTable
 
-    def constants(self, topic: IntArray, level: IntArray) -> FloatArray:
-        """The constants of R topics and levels. Shape (R, F)."""
-        return self._table.take(topic * N_LEVELS + level, axis=0)
+    @classmethod
+    def of_lnirt(cls, lnirt: LnirtParameters) -> VersionConstants:
+        """Return the constants of a version that has LNIRT only: no traits, no sequences."""
+        return cls(lnirt, no_traits(len(lnirt.topics)), no_sequences())
+
+    def cells(self, topic_row: IntArray, level: IntArray) -> FloatArray:
+        """Return the constants of R topics and levels. Shape (R, F)."""
+        return self._table.take(topic_row * N_LEVELS + level, axis=0)
 
     @staticmethod
-    def expected(constants: FloatArray) -> FloatArray:
-        """The expected success of each. Shape (R,)."""
-        return constants[:, _EXPECTED]
+    def expected(cells: FloatArray) -> FloatArray:
+        """Return the expected success of each cell. Shape (R,)."""
+        return cells[:, _EXPECTED]
 
     @staticmethod
-    def intensity(constants: FloatArray) -> FloatArray:
-        """The intensity of each, 0 for a version without times. Shape (R,)."""
-        return constants[:, _INTENSITY]
+    def intensity(cells: FloatArray) -> FloatArray:
+        """Return the time intensity of each cell, 0 for a version without times. Shape (R,)."""
+        return cells[:, _INTENSITY]
 
-    def evidence(self, statistics: FloatArray, constants: FloatArray) -> Evidence:
-        """What a state's rows tell, from their statistics (R, 4) and their constants."""
-        which, factors = self._terms
-        sums = ((statistics.T @ constants).take(which) * factors).sum(axis=0)
+    def evidence(self, statistics: FloatArray, cells: FloatArray) -> Evidence:
+        """Return the sums over a state's rows, from their statistics (R, 4) and their constants (R, F)."""
+        products, factors = self._terms
+        sums = ((statistics.T @ cells).take(products) * factors).sum(axis=0)
         precision, weighted = sums[_SPEED].tolist()
         return Evidence(sums[_LOG_LIKELIHOOD], precision, weighted, sums[_SPEED.stop :])
 
     @cached_property
     def _terms(self) -> tuple[IntArray, FloatArray]:
-        """What the numbers of an evidence are sums of, (4, M): for each statistic one of its products, times a factor.
+        """The terms of each number of an evidence, two arrays (4, M).
 
-        Products are told by their places in the statistics' products with the table's columns, laid out in a line.
+        A number is a sum of at most one product of each statistic with a column of the table, times a factor. The first
+        array holds the position of that product in the flattened matrix (4, F) of all products, the second the factor.
         """
-        k = self.population.traits.n_traits
+        k = self.traits.n_traits
         width = self._table.shape[1]
-        which = np.zeros((4, _SPEED.stop + k * k + k), dtype=np.int64)
-        factors = np.zeros(which.shape)
+        products = np.zeros((4, _SPEED.stop + k * k + k), dtype=np.int64)
+        factors = np.zeros(products.shape)
         column = np.arange(width)
-        successes, loadings, times, time_loadings = (
+        success_evidence, success_loadings, time_evidence, time_loadings = (
             column[begin:end] for begin, end in pairwise(accumulate((k * k + k, k, k * k + k, k), initial=_GRID.stop))
         )
-        all_of_traits, weighted = slice(_SPEED.stop, None), slice(_SPEED.stop + k * k, None)
+        traits, traits_weighted = slice(_SPEED.stop, None), slice(_SPEED.stop + k * k, None)
         for statistic, numbers, columns, factor in (
             (_ATTEMPTS, _LOG_LIKELIHOOD, column[_GRID], 1.0),
             (_CORRECT, _LOG_LIKELIHOOD, _DISCRIMINATION, ABILITY_GRID),
             (_TIMED, _SPEED, [_WEIGHT, _WEIGHTED_INTENSITY], 1.0),
             (_LOG_SECONDS, _SPEED, [_WEIGHT, _WEIGHT], [0.0, -1.0]),
-            (_ATTEMPTS, all_of_traits, successes, 1.0),
-            (_CORRECT, weighted, loadings, 1.0),
-            (_TIMED, all_of_traits, times, 1.0),
-            (_LOG_SECONDS, weighted, time_loadings, 1.0),
+            (_ATTEMPTS, traits, success_evidence, 1.0),
+            (_CORRECT, traits_weighted, success_loadings, 1.0),
+            (_TIMED, traits, time_evidence, 1.0),
+            (_LOG_SECONDS, traits_weighted, time_loadings, 1.0),
         ):
-            which[statistic, numbers] = statistic * width + np.asarray(columns)
+            products[statistic, numbers] = statistic * width + np.asarray(columns)
             factors[statistic, numbers] = factor
-        return which, factors
+        return products, factors
 
     @cached_property
     def _table(self) -> FloatArray:
-        """Shape ((T+1) * 4, F), by topic and within it by level."""
-        model, traits = self.model, self.population.traits
-        rows = np.repeat(np.arange(len(model.discrimination)), N_LEVELS)
+        """The constants by topic, and within it by level. Shape ((T+1) * 4, F)."""
+        lnirt, traits = self.lnirt, self.traits
+        rows = np.repeat(np.arange(len(lnirt.discrimination)), N_LEVELS)
         success, time = traits.steps[0, rows], traits.steps[1, rows]
-        expected, discrimination = model.expected_success().ravel(), model.discrimination[rows]
-        if model.time is None:
+        expected, discrimination = lnirt.expected_success.ravel(), lnirt.discrimination[rows]
+        if lnirt.time is None:
             intensity, weight, time = np.zeros(len(rows)), np.zeros(len(rows)), np.zeros_like(time)
         else:
-            intensity, weight = model.time.intensity.ravel(), 1.0 / model.time.residual_variance[rows]
-        _, log_wrong = grid_log_likelihoods(discrimination, model.easiness.ravel())
+            intensity, weight = lnirt.time.intensity.ravel(), 1.0 / lnirt.time.residual_variance[rows]
+        _, log_incorrect = grid_log_likelihoods(discrimination, lnirt.easiness.ravel())
         loadings = slice(traits.n_traits**2, None)
-        unexplained = [success.copy(), time.copy()]
-        for steps, known in zip(unexplained, (expected, intensity), strict=True):
-            steps[:, loadings] *= -known[:, None]
+        # The weighted sum of the traits needs residuals, so an answer also subtracts its expectation.
+        evidence = [success.copy(), time.copy()]
+        for steps, expectation in zip(evidence, (expected, intensity), strict=True):
+            steps[:, loadings] *= -expectation[:, None]
         return np.column_stack(
             [
-                *(expected, intensity, discrimination, weight, weight * intensity, log_wrong),
-                *(unexplained[0], success[:, loadings], unexplained[1], time[:, loadings]),
+                *(expected, intensity, discrimination, weight, weight * intensity, log_incorrect),
+                *(evidence[0], success[:, loadings], evidence[1], time[:, loadings]),
             ]
         )
 
 
 _EXPECTED, _INTENSITY, _DISCRIMINATION, _WEIGHT, _WEIGHTED_INTENSITY = range(5)
 _GRID = slice(5, 5 + len(ABILITY_GRID))
+"""Columns of the table; those of the traits follow."""
+
 _ATTEMPTS, _CORRECT, _TIMED, _LOG_SECONDS = range(4)
+"""Rows of the statistics."""
+
 _LOG_LIKELIHOOD, _SPEED = slice(0, len(ABILITY_GRID)), slice(len(ABILITY_GRID), len(ABILITY_GRID) + 2)
-"""Where the numbers of an evidence stand; the traits' follow."""
+"""Positions in the numbers of an evidence; those of the traits follow."""

@@ -1,6 +1,7 @@
-"""The networks' inputs, computed from summaries: every non-linear transform lives here, shared by training and serving.
+"""The dense columns of the networks' inputs, computed from summaries, and LNIRT's predictions.
 
-The graphs in the archives then need standard layers only.
+Training and serving share this module. Every non-linear transformation of the state is done here, so the graphs in the
+archives need standard layers only.
 """
 
 from __future__ import annotations
@@ -16,47 +17,47 @@ from chalicelib.domain.lnirt import (
     success_prior,
     time_prior,
 )
-from chalicelib.domain.numerics import Column, Functions, columns_of, functions_for, picked, side_by_side
-from chalicelib.features.sequences import BEGINNING, RECORD, TRIES
+from chalicelib.domain.numerics import Column, Functions, columns_of, functions_for, side_by_side, table_columns
+from chalicelib.features.sequences import ATTEMPTS, FIRST_TOPIC, RECORD
 from chalicelib.features.state import DECAY_ANSWERS
-from chalicelib.features.summary import Summaries
+from chalicelib.features.summary import Summary
 
 Float32Array = npt.NDArray[np.float32]
 Sums = list[list[Column]]
-"""Decayed sums: a column for each statistic and decay constant."""
+"""Decayed sums: one column for each sum and decay constant."""
 
 FEATURE_SCHEMA = 3
 """Raised whenever the columns or their meaning change: a model of another schema is refused."""
 
-LEAST_SHARE = 0.02
-"""Foretold success is kept this far from 0 and 1."""
+MIN_SHARE = 0.02
+"""Predicted success is kept this far from 0 and 1 before its logit is taken."""
 
 MAX_STANDARDISED = 5.0
-"""Standardised columns are clipped to this, so that nothing far outside of training can blow up a prediction."""
+"""Bound of standardised columns, so that a value far outside of the training data cannot dominate a prediction."""
 
 
-def success_priors(past: Summaries, model: LnirtParameters) -> SuccessPrior:
-    """LNIRT's prediction of correctness for each summary.
+def success_priors(past: Summary, lnirt: LnirtParameters) -> SuccessPrior:
+    """Return LNIRT's prediction of correctness for each summary.
 
-    For a student without any answer it is how those fared who began with the topic, where enough did: first answers
-    are worse than the same students' ability lets expect.
+    A student without any answer gets the success of students who began with the target topic, where that is known:
+    first answers are worse than LNIRT expects from the same students' ability.
     """
-    prior = success_prior(model, past.topic, past.level, past.ability, past.ability_sd, past.attempts, past.correct)
-    f, beginning = functions_for(past.topic), columns_of(past.paths)[BEGINNING]
-    first = (past.n_answers == 0) & (beginning != 0.0)
-    if not f.some(first):
+    prior = success_prior(lnirt, past.topic_row, past.level, past.ability, past.ability_sd, past.attempts, past.correct)
+    f, beginners = functions_for(past.topic_row), columns_of(past.sequences)[FIRST_TOPIC]
+    is_first = (past.n_answers == 0) & (beginners != 0.0)
+    if not f.any_true(is_first):
         return prior
-    _, expected, *_ = picked(model.of_cells, past.topic * N_LEVELS + past.level)
-    return SuccessPrior(f.where(first, _logit(expected + beginning, f), prior.logit), prior.offset)
+    _, expected, *_ = table_columns(lnirt.by_cell, past.topic_row * N_LEVELS + past.level)
+    return SuccessPrior(f.where(is_first, _logit(expected + beginners, f), prior.logit), prior.offset)
 
 
-def time_priors(past: Summaries, model: LnirtParameters) -> TimePrior | None:
-    """LNIRT's prediction of the time for each summary; None for a model without times."""
-    if model.time is None:
+def time_priors(past: Summary, lnirt: LnirtParameters) -> TimePrior | None:
+    """Return LNIRT's prediction of the time for each summary; None for a model without times."""
+    if lnirt.time is None:
         return None
     return time_prior(
-        model.time,
-        past.topic,
+        lnirt.time,
+        past.topic_row,
         past.level,
         past.speed_precision,
         past.speed_weighted,
@@ -66,24 +67,25 @@ def time_priors(past: Summaries, model: LnirtParameters) -> TimePrior | None:
     )
 
 
-def dense_columns(past: Summaries, model: LnirtParameters, time: TimePrior | None) -> Float32Array:
-    """The dense part of the inputs before standardisation. Shape (N, D).
+def dense_columns(past: Summary, lnirt: LnirtParameters, time: TimePrior | None) -> Float32Array:
+    """Return the dense part of the inputs before standardisation. Shape (N, D).
 
-    All of it takes the student's last answer on the asked topic for wrong. What it really was is an input of its own,
-    in which a prediction of correctness can only rise. So the network may make of the columns what it likes, and yet
-    no success ever counts against its student.
+    All columns count the student's last answer on the target topic as incorrect. Its real outcome is a separate input,
+    in which a prediction of correctness can only rise. So the network is free in its use of the columns, and still a
+    success never lowers a prediction.
     """
-    f, cell = functions_for(past.topic), past.topic * N_LEVELS + past.level
-    easiness, expected, discrimination, _, rate, *_ = picked(model.of_cells, cell)
-    intensity, _, noise, *_ = (0.0, 0.0, 0.0) if model.time is None else picked(model.time.of_cells, cell)
-    last, gap = past.last, past.gap
-    turned = [(last > 0) * f.exp(gap / -tau) for tau in DECAY_ANSWERS.tolist()]
-    same, overall = columns_of(past.same), columns_of(past.overall)
-    others = [
-        [f.most(whole - own, 0.0) for own, whole in zip(*sums, strict=True)]
-        for sums in zip(same[:3], overall[:3], strict=True)
+    f, cell = functions_for(past.topic_row), past.topic_row * N_LEVELS + past.level
+    easiness, expected, discrimination, _, rate, *_ = table_columns(lnirt.by_cell, cell)
+    intensity, _, noise, *_ = (0.0, 0.0, 0.0) if lnirt.time is None else table_columns(lnirt.time.by_cell, cell)
+    gap = past.answers_since_topic
+    # What the last answer still weighs in each decayed sum, if it was correct.
+    moved = [(past.last_outcome > 0) * f.exp(gap / -answers) for answers in DECAY_ANSWERS.tolist()]
+    on_topic, overall = columns_of(past.topic_decayed), columns_of(past.overall_decayed)
+    on_others = [
+        [f.maximum(whole - own, 0.0) for own, whole in zip(*sums, strict=True)]
+        for sums in zip(on_topic[:3], overall[:3], strict=True)
     ]
-    scopes = (_if_wrong(same, turned, f), _if_wrong(overall, turned, f), others)
+    scopes = (_if_incorrect(on_topic, moved, f), _if_incorrect(overall, moved, f), on_others)
     columns = [
         discrimination,
         easiness,
@@ -92,49 +94,49 @@ def dense_columns(past: Summaries, model: LnirtParameters, time: TimePrior | Non
         noise,
         *_time_columns(time),
         *_amounts(past, f),
-        *_if_foretold(past, expected, f),
+        *_predicted_success(past, expected, f),
         0.0 if time is None else intensity + past.trait_log_seconds - time.log_seconds,
         *(f.log1p(column) for sums in scopes for outcome in sums[:2] for column in outcome),
         *(column for sums in scopes for column in _form(sums, f)),
-        *_pace(same),
+        *_pace(on_topic),
         *_pace(overall),
-        *_since(past.hours_topic, f),
-        *_since(past.hours_any, f),
+        *_since(past.hours_since_topic, f),
+        *_since(past.hours_since_any, f),
         f.log1p(gap),
         gap == 0.0,
         gap == 1.0,
-        *columns_of(past.paths)[:TRIES],
+        *columns_of(past.sequences)[:ATTEMPTS],
     ]
-    return side_by_side(columns, past.topic)
+    return side_by_side(columns, past.topic_row)
 
 
 def standardise(dense: Float32Array, mean: Float32Array, scale: Float32Array) -> Float32Array:
-    """Columns in units of their spread in training, clipped. Shapes (N, D), (D,), (D,)."""
+    """Return columns (N, D) in units of their spread in training, bounded. ``mean`` and ``scale`` are (D,)."""
     columns = (dense - mean) / scale
     np.minimum(np.maximum(columns, -MAX_STANDARDISED, out=columns), MAX_STANDARDISED, out=columns)
     return columns.astype(np.float32, copy=False)
 
 
-def _if_wrong(decayed: Sums, turned: list[Column], f: Functions) -> Sums:
-    """Successes, failures and expected successes had the last answer on the topic been wrong."""
-    successes, failures, expected = decayed[:3]
+def _if_incorrect(decayed: Sums, moved: list[Column], f: Functions) -> Sums:
+    """Return correct, incorrect and expected sums as if the last answer on the topic had been incorrect."""
+    correct, incorrect, expected = decayed[:3]
     return [
-        [f.most(sums - weight, 0.0) for sums, weight in zip(successes, turned, strict=True)],
-        [sums + weight for sums, weight in zip(failures, turned, strict=True)],
+        [f.maximum(sums - weight, 0.0) for sums, weight in zip(correct, moved, strict=True)],
+        [sums + weight for sums, weight in zip(incorrect, moved, strict=True)],
         expected,
     ]
 
 
-def _if_foretold(past: Summaries, expected: Column, f: Functions) -> list[Column]:
-    """What the student's ability, their traits, and others with the same tries foretell of success: 4 columns."""
-    paths = columns_of(past.paths)
-    shares = [_logit(expected + beyond, f) for beyond in (past.trait_success, paths[TRIES], paths[RECORD])]
-    return [past.ability_if_wrong, *shares]
+def _predicted_success(past: Summary, expected: Column, f: Functions) -> list[Column]:
+    """Return 4 columns: the ability, and the logits predicted by traits, by equal attempts and by equal records."""
+    sequences = columns_of(past.sequences)
+    beyond_expected = (past.trait_success, sequences[ATTEMPTS], sequences[RECORD])
+    return [past.ability_if_incorrect, *(_logit(expected + beyond, f) for beyond in beyond_expected)]
 
 
 def _logit(share: Column, f: Functions) -> Column:
-    """The logit of foretold success, which is kept away from 0 and 1."""
-    bounded = f.bounded(share, LEAST_SHARE, 1.0 - LEAST_SHARE)
+    """Return the logit of a share, which is kept away from 0 and 1."""
+    bounded = f.bounded(share, MIN_SHARE, 1.0 - MIN_SHARE)
     return f.log(bounded / (1.0 - bounded))
 
 
@@ -144,29 +146,31 @@ def _time_columns(time: TimePrior | None) -> list[Column]:
     return [time.speed, time.speed_sd, time.offset]
 
 
-def _amounts(past: Summaries, f: Functions) -> list[Column]:
+def _amounts(past: Summary, f: Functions) -> list[Column]:
+    """Return log(1 + count) of answers: on the cell, on the topic, in all; of topics; of correct and incorrect ones."""
     by_level, level = columns_of(past.attempts), past.level
-    attempts = sum(n * (level == number) for number, n in enumerate(by_level))
-    tried = sum(by_level)
-    right = sum(columns_of(past.correct)) - (past.last > 0)
-    amounts = [attempts, tried, past.n_answers, past.n_topics, right, tried - right]
+    on_level = sum(n * (level == number) for number, n in enumerate(by_level))
+    attempts = sum(by_level)
+    correct = sum(columns_of(past.correct)) - (past.last_outcome > 0)
+    amounts = [on_level, attempts, past.n_answers, past.n_topics, correct, attempts - correct]
     return [f.log1p(amount) for amount in amounts]
 
 
 def _form(decayed: Sums, f: Functions) -> list[Column]:
-    """Successes beyond those expected of an average student, in units of about one standard deviation."""
-    successes, failures, expected = decayed[:3]
+    """Return successes beyond those expected of an average student, in units of about one standard deviation."""
+    correct, incorrect, expected = decayed[:3]
     return [
-        (right - average) / f.sqrt(1.0 + right + wrong)
-        for right, wrong, average in zip(successes, failures, expected, strict=True)
+        (successes - average) / f.sqrt(1.0 + successes + failures)
+        for successes, failures, average in zip(correct, incorrect, expected, strict=True)
     ]
 
 
 def _pace(decayed: Sums) -> list[Column]:
-    """Mean log seconds beyond the tasks' intensities, shrunk towards 0 by one answer."""
+    """Return the mean log seconds beyond the tasks' intensities, shrunk towards 0 by a pseudo-count of one answer."""
     return [beyond / (1.0 + timed) for beyond, timed in zip(decayed[3], decayed[4], strict=True)]
 
 
 def _since(hours: Column, f: Functions) -> list[Column]:
-    known = hours == hours  # not of NaN
+    """Return log(1 + hours), 0 if they are unknown, and a column that is 1 if they are known."""
+    known = hours == hours  # NaN is not equal to itself
     return [f.log1p(f.where(known, hours, 0.0)), known]

@@ -1,10 +1,9 @@
-"""The whole state as one flat vector: decayed sums by topic, what was learnt on one topic informing the others.
+"""The pooled vector: the decayed sums of all topics side by side, so that one topic can inform another.
 
-Column ``c * F + f`` holds statistic ``f`` of topic column ``c``. The most practised topics have a column each, all
-others share the last one, so that thousands of topics do not make a larger model. The column of the topic that is
-asked for is blank: what was done on it comes in as dense columns, which take the last answer on it for wrong.
-The network's first layer turns the vector into a weighted sum of learnt vectors, one per topic and statistic: a
-linear recurrence over the history.
+Column ``c * F + f`` holds sum ``f`` of topic column ``c``. The most practised topics have a topic column each; all
+others share the last one, so thousands of topics do not make a larger model. The column of the target topic is set to
+0: its sums are among the dense columns, which count the last answer on it as incorrect. The first layer of a network
+turns the vector into a weighted sum of learnt vectors, one per topic and sum: a linear recurrence over the history.
 """
 
 from __future__ import annotations
@@ -22,23 +21,26 @@ from chalicelib.features.state import DECAY_ANSWERS
 
 Float32Array = npt.NDArray[np.float32]
 
-SUCCESS, FAILURE, EXPECTED, BEYOND, TIMED = range(5)
-"""Statistics of a summary's decayed sums that a pooled vector may hold."""
+SUCCESS, FAILURE, EXPECTED, BEYOND_INTENSITY, TIMED = range(5)
+"""Positions of a summary's decayed sums, which a pooled vector may hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class PooledLayout:
-    """Which decayed sums are pooled: pairs (statistic, position in DECAY_ANSWERS), over ``n_columns`` topics."""
+    """The decayed sums that a pooled vector holds for each of ``n_columns`` topic columns.
+
+    ``pairs`` are F pairs of a sum and a position in DECAY_ANSWERS.
+    """
 
     pairs: tuple[tuple[int, int], ...]
     n_columns: int
 
     positions: IntArray = field(init=False, repr=False, compare=False)
-    """Of the pairs in decayed sums (5, K) laid out in a line. Shape (F,)."""
+    """Positions of the pairs in flattened decayed sums (5, K). Shape (F,)."""
 
     def __post_init__(self) -> None:
-        lines = [statistic * len(DECAY_ANSWERS) + decay for statistic, decay in self.pairs]
-        object.__setattr__(self, "positions", np.array(lines, dtype=np.int64))
+        positions = [number * len(DECAY_ANSWERS) + decay for number, decay in self.pairs]
+        object.__setattr__(self, "positions", np.array(positions, dtype=np.int64))
 
     @property
     def width(self) -> int:
@@ -47,33 +49,32 @@ class PooledLayout:
 
 
 class Pooling:
-    """Pools a state by several layouts at once: their sums are made in one line, one layout's after the other's."""
+    """Pools a state by several layouts at once, with one call for all of their sums."""
 
     def __init__(self, layouts: Sequence[PooledLayout]) -> None:
-        widths = [layout.width for layout in layouts]
-        self._ends = list(accumulate(widths, initial=0))
+        self._ends = list(accumulate((layout.width for layout in layouts), initial=0))
         pairs = [len(layout.pairs) for layout in layouts]
-        # Where pairs are in decayed sums, and where those of each topic column go.
         self._positions = np.concatenate([layout.positions for layout in layouts])
+        # Positions in the layouts' vectors, side by side, of each pair (rows) and topic column (columns).
         begins = np.concatenate([np.arange(n) for n in pairs]) + np.repeat(self._ends[:-1], pairs)
         self._places = np.repeat(pairs, pairs)[:, None] * np.arange(layouts[0].n_columns) + begins[:, None]
 
-    def vectors(self, decayed: FloatArray, columns: IntArray, own: IntArray) -> list[Float32Array]:
-        """The pooled vectors of one state for N asked topics, by each layout. Shapes (N, width).
+    def vectors(self, decayed: FloatArray, columns: IntArray, target: IntArray) -> list[Float32Array]:
+        """Return the pooled vectors of one state for N target topics, by each layout. Shapes (N, width).
 
-        ``decayed`` (5, K, R) are the state's decayed sums, ``columns`` (R,) each row's topic column, ``own`` (N,) the
-        asked topics' columns.
+        ``decayed`` (5, K, R) are the state's decayed sums, ``columns`` (R,) each row's topic column, ``target`` (N,)
+        the topic columns of the target topics.
         """
-        picked = decayed.reshape(math.prod(decayed.shape[:2]), len(columns)).take(self._positions, axis=0)
-        sums = np.bincount(self._places.take(columns, axis=1).ravel(), picked.ravel(), minlength=self._ends[-1])
-        vectors = np.empty((len(own), len(sums)), dtype=np.float32)
+        selected = decayed.reshape(math.prod(decayed.shape[:2]), len(columns)).take(self._positions, axis=0)
+        sums = np.bincount(self._places.take(columns, axis=1).ravel(), selected.ravel(), minlength=self._ends[-1])
+        vectors = np.empty((len(target), len(sums)), dtype=np.float32)
         vectors[:] = compressed(sums)
-        vectors[np.arange(len(own)), self._places.take(own, axis=1)] = 0.0
+        vectors[np.arange(len(target)), self._places.take(target, axis=1)] = 0.0
         return [vectors[:, begin:end] for begin, end in pairwise(self._ends)]
 
 
 def compressed(sums: npt.NDArray[np.floating]) -> Float32Array:
-    """Signed square root: counts grow, their information grows more slowly."""
+    """Return signed square roots: information grows more slowly than counts."""
     single = sums.astype(np.float32)
     roots = np.abs(single)
     np.sqrt(roots, out=roots)

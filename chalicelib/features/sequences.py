@@ -1,19 +1,19 @@
-"""Paths to a question: the topics on which a student's course began, those they practised last, and their tries.
+"""Topic sequences: the order in which a student came to a target topic, and their attempts on it so far.
 
-Students of one course meet the topics in one order, so the order tells which course a student follows before their
-own answers tell much; and from topic to topic it differs what a first, second or third try is worth, and what it
-says of the next when none or two of them went well. A version keeps, for a topic asked after a path, by how much
-those who came that way did better or worse on it than students do on average. Each path that is kept was followed by
-several students.
+Students of one course meet the topics in the same order, so the order shows which course a student follows before their
+own answers show much. The effect of a first, second or third attempt also differs from topic to topic. So a version
+keeps, for each common sequence and target topic, how much better or worse than average students with that sequence
+performed on the topic. There are N_SEQUENCES kinds of sequences (columns), from short to long. Where a longer sequence
+is unknown, the value of the shorter one is used.
 
-A path is looked up by a 32-bit hash; longer paths fall back to shorter ones.
+A table is searched by 32-bit hashes of the target topic and the sequence.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -21,46 +21,50 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.lnirt import N_LEVELS, FloatArray, IntArray
-from chalicelib.features.state import StateColumns
+from chalicelib.domain.lnirt import N_LEVELS, FloatArray, IntArray, LnirtParameters
+from chalicelib.features.columns import StateColumns
 
 N_FIRST, N_LATEST = 3, 2
-"""Topics of the beginning and of the latest practice that a path may hold."""
+"""Topics that a sequence takes from the beginning of a student's practice, and from the latest practice."""
 
-N_PATHS = N_FIRST + N_LATEST + 2
-"""Columns: after the first topic, the first two, the first three, the latest other topic, the latest two, at the
-number of the try on the topic, and with that record of tries and successes on it."""
+N_SEQUENCES = N_FIRST + N_LATEST + 2
+"""Columns: the first topic, the first two, the first three; the latest other topic, the latest two; the number of
+attempts on the target topic; and the attempts with the successes on it."""
 
-BEGINNING = 0
-"""The column of the first topic; without any, of those who began with the asked topic."""
+FIRST_TOPIC = 0
+"""The column of the first topic. Without answers it stands for the students who began with the target topic."""
 
-TRIES = N_PATHS - 2
-"""The column of the try's number."""
+ATTEMPTS = N_SEQUENCES - 2
+"""The column of the number of attempts."""
 
-RECORD = N_PATHS - 1
-"""The column of the tries and successes, which takes the last try for wrong."""
+RECORD = N_SEQUENCES - 1
+"""The column of attempts and successes, which counts the last attempt as incorrect."""
 
-MAX_TRIES, MAX_RECORD = 6, 12
-"""Tries, and tries or successes of a record, from which on all are the same path."""
+MAX_ATTEMPTS, MAX_RECORD = 6, 12
+"""Larger numbers of attempts, and of attempts or successes in a record, count as these."""
 
-PARENTS = (None, 0, 1, None, 3, None, TRIES)
-"""The column that each column falls back to."""
+PARENTS = (None, 0, 1, None, 3, None, ATTEMPTS)
+"""For each column, the column of the shorter sequence whose value is used where the longer one is unknown."""
 
 _SHORTER = tuple((column, parent) for column, parent in enumerate(PARENTS) if parent is not None)
 
 Keys = npt.NDArray[np.uint32]
 _Hash = Any
-"""A hash, or a topic, of one path (int) or of many (uint64 array)."""
+"""The hash of one sequence (int) or of many (uint64 array); also a topic in a sequence."""
 
 _64_BITS = 0xFFFFFFFFFFFFFFFF
 
-NOTHING = 0
-"""Stands in a path for a topic that does not exist (yet); topics are their row plus one."""
+NO_TOPIC = 0
+"""The number of a missing topic in a sequence. Other topics have their row in the LNIRT parameters plus one."""
 
 
 @dataclass(frozen=True)
-class PathTable:
-    """``keys`` (M,) rising, ``values`` (M,) success beyond that expected of the average student, a share."""
+class SequenceTable:
+    """What students with the same sequence achieved: ``values`` by the hashes ``keys``.
+
+    ``keys`` (M,) are in rising order; ``values`` (M,) are shares of correct answers less those expected of an average
+    student.
+    """
 
     keys: Keys
     values: FloatArray
@@ -72,7 +76,7 @@ class PathTable:
         object.__setattr__(self, "_found", array("d", self.values.tolist()))
 
     def lookup_one(self, keys: Sequence[int]) -> list[float]:
-        """:meth:`lookup` of one student's paths, without numpy's cost for each call."""
+        """Return the values of one prediction's N_SEQUENCES keys, as :meth:`lookup` does for many."""
         found: list[float] = []
         for key, parent in zip(keys, PARENTS, strict=True):
             at = bisect_left(self._sorted, key)
@@ -83,7 +87,7 @@ class PathTable:
         return found
 
     def lookup(self, keys: Keys) -> FloatArray:
-        """Values of the paths, 0 where neither a path nor its shorter ones are known. (N, N_PATHS) gives the same."""
+        """Return the values of keys (N, N_SEQUENCES), 0 where neither a sequence nor its shorter ones are known."""
         if not len(self.keys):
             return np.zeros(keys.shape)
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
@@ -95,82 +99,79 @@ class PathTable:
         return found
 
 
-def no_paths() -> PathTable:
-    """The table of a population without common paths."""
-    return PathTable(np.zeros(0, dtype=np.uint32), np.zeros(0))
+def no_sequences() -> SequenceTable:
+    """Return a table without any sequence."""
+    return SequenceTable(np.zeros(0, dtype=np.uint32), np.zeros(0))
 
 
-def path_keys(asked: IntArray, first: IntArray, latest: IntArray, attempts: IntArray, right: IntArray) -> Keys:
-    """Hashes of the N_PATHS paths: asked (N,) rows, first (N, N_FIRST) and latest (N, N_LATEST) rows plus one.
+def sequence_keys(target: IntArray, first: IntArray, latest: IntArray, attempts: IntArray, correct: IntArray) -> Keys:
+    """Return the keys of N predictions. Shape (N, N_SEQUENCES).
 
-    ``attempts`` and ``right`` (N,): answers on the asked topic so far, and successes among all but the last of them.
+    ``target`` (N,) are rows of the target topics. ``first`` (N, N_FIRST) and ``latest`` (N, N_LATEST) are rows plus
+    one. ``attempts`` and ``correct`` (N,) are the answers on the target topic, and successes among all but the last.
     """
-    tries = np.stack([np.minimum(attempts, MAX_TRIES), _record(attempts, right)])
-    tokens = (columns.astype(np.uint64) for columns in (first.T, latest.T, tries))
-    hashes = _hashes(_roots(asked.astype(np.uint64)), *tokens)
+    own = np.stack([np.minimum(attempts, MAX_ATTEMPTS), _record(np.minimum, attempts, correct)])
+    tokens = (columns.astype(np.uint64) for columns in (first.T, latest.T, own))
+    hashes = _hashes(_roots(target.astype(np.uint64)), *tokens)
     return np.stack(hashes, axis=1).astype(np.uint32)
 
 
-def _roots(asked: _Hash) -> list[_Hash]:
-    """What the three kinds of paths to a topic begin with: by the first topics, by the latest, by the tries."""
-    return [_mixed(begin + 1, asked) for begin in (0, N_FIRST, TRIES)]
+class StudentSequence:
+    """The topics with which a student began, and the topics that they practised last."""
+
+    def __init__(self, columns: StateColumns, lnirt: LnirtParameters) -> None:
+        first = _distinct(columns.topics, columns.first_index.argsort(), N_FIRST)
+        self._first = _padded([lnirt.topic_row(topic) + 1 for topic in first], N_FIRST)
+        # One topic more than needed, because the target topic is left out.
+        latest = _distinct(columns.topics, columns.last_index.argsort()[::-1], N_LATEST + 1)
+        self._latest = {topic: lnirt.topic_row(topic) + 1 for topic in latest}
+
+    def keys(self, topic_row: int, topic: str, attempts: int, correct: int) -> list[int]:
+        """Return the N_SEQUENCES keys for a target topic, given by its row and its key.
+
+        ``attempts`` and ``correct`` are the answers on it so far, and the successes among all but the last of them.
+        """
+        latest = [number for other, number in self._latest.items() if other != topic]
+        own = (min(attempts, MAX_ATTEMPTS), _record(min, attempts, correct))
+        hashes: list[int] = _hashes(_roots_of_one(topic_row), self._first, _padded(latest, N_LATEST), own)
+        return hashes
+
+
+def _record(minimum: Any, attempts: Any, correct: Any) -> Any:
+    """Return attempts and successes as one number, of one prediction or of many."""
+    return minimum(attempts, MAX_RECORD) * (MAX_RECORD + 1) + minimum(correct, MAX_RECORD)
+
+
+def _roots(target: _Hash) -> list[_Hash]:
+    """Return the hashes of the empty sequences of the three kinds: first topics, latest topics, attempts."""
+    return [_extended(kind + 1, target) for kind in (0, N_FIRST, ATTEMPTS)]
 
 
 _roots_of_one = lru_cache(maxsize=4096)(_roots)
 
 
 def _hashes(roots: Iterable[_Hash], *kinds: Iterable[_Hash]) -> list[_Hash]:
-    """Hashes of the N_PATHS paths, of one or of many; the ``kinds`` are the first topics, the latest, and the tries."""
+    """Return the N_SEQUENCES hashes of one prediction or of many, from the roots and the numbers of each kind."""
     hashes = []
-    for path, topics in zip(roots, kinds, strict=True):
-        for topic in topics:
-            path = _mixed(path, topic)
-            hashes.append(path >> 32)
+    for sequence, numbers in zip(roots, kinds, strict=True):
+        for number in numbers:
+            sequence = _extended(sequence, number)
+            hashes.append(sequence >> 32)
     return hashes
 
 
-def _record(attempts: IntArray, right: IntArray) -> IntArray:
-    """Tries and successes as one number."""
-    code: IntArray = np.minimum(attempts, MAX_RECORD) * (MAX_RECORD + 1) + np.minimum(right, MAX_RECORD)
-    return code
-
-
-def _mixed(path: _Hash, topic: _Hash) -> _Hash:
-    """The hash of a path that is one topic longer (the finaliser of SplitMix64, Steele et al. 2014)."""
-    value = (path * 0x9E3779B97F4A7C15 & _64_BITS) + topic + 1 & _64_BITS
+def _extended(sequence: _Hash, number: _Hash) -> _Hash:
+    """Return the hash of a sequence extended by a number: the finaliser of SplitMix64 (Steele et al. 2014)."""
+    value = (sequence * 0x9E3779B97F4A7C15 & _64_BITS) + number + 1 & _64_BITS
     value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & _64_BITS
     value = (value ^ value >> 27) * 0x94D049BB133111EB & _64_BITS
     return value ^ value >> 31
 
 
-class Course:
-    """The topics on which one student's course began, and those they practised last; ``code`` gives a topic's row."""
-
-    def __init__(self, columns: StateColumns, code: Callable[[str], int]) -> None:
-        first = _distinct(columns.topics, columns.first_index.argsort(), N_FIRST)
-        self._first = _filled([code(topic) + 1 for topic in first], N_FIRST)
-        # One topic more than is needed: the asked one is left out.
-        latest = _distinct(columns.topics, columns.last_index.argsort()[::-1], N_LATEST + 1)
-        self._latest = {topic: code(topic) + 1 for topic in latest}
-
-    def keys(self, asked: int, topic: str, tries: tuple[int, int]) -> list[int]:
-        """N_PATHS keys of the paths to an asked topic, given by its row and its key.
-
-        ``tries``: the student's answers on it so far, and successes among all but the last of them.
-        """
-        latest = [token for other, token in self._latest.items() if other != topic]
-        attempts, right = tries
-        record = min(attempts, MAX_RECORD) * (MAX_RECORD + 1) + min(right, MAX_RECORD)
-        tokens = (self._first, _filled(latest, N_LATEST), (min(attempts, MAX_TRIES), record))
-        hashes: list[int] = _hashes(_roots_of_one(asked), *tokens)
-        return hashes
+def _padded(numbers: list[int], length: int) -> list[int]:
+    return [*numbers, *[NO_TOPIC] * length][:length]
 
 
-def _filled(topics: list[int], wanted: int) -> list[int]:
-    """So many topics, :data:`NOTHING` for those that there are not."""
-    return [*topics, *[NOTHING] * wanted][:wanted]
-
-
-def _distinct(topics: Sequence[str], order: IntArray, wanted: int) -> list[str]:
-    """The first ``wanted`` topics of rows in ``order``; a topic has at most one row per difficulty."""
-    return list(dict.fromkeys([topics[row] for row in order[: wanted * N_LEVELS].tolist()]))[:wanted]
+def _distinct(topics: Sequence[str], order: IntArray, count: int) -> list[str]:
+    """Return the first ``count`` distinct topics in the order of the rows; a topic has at most one row per level."""
+    return list(dict.fromkeys([topics[row] for row in order[: count * N_LEVELS].tolist()]))[:count]

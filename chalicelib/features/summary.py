@@ -1,7 +1,7 @@
-"""What a prediction needs to know of a student's past, read from a stored practice state.
+"""The summary of a student's past from which one prediction is made, read from a stored practice state.
 
 :mod:`training_job.history.summaries` computes the same numbers for every answer of a whole history; a property test
-holds the two equal.
+compares the two.
 """
 
 from __future__ import annotations
@@ -14,133 +14,120 @@ from functools import cached_property
 import msgspec
 import numpy as np
 
-from chalicelib.domain.lnirt import (
-    ABILITY_GRID,
-    N_LEVELS,
-    FloatArray,
-    LnirtParameters,
-    ability_moments,
-    mean_and_sd,
-)
+from chalicelib.domain.lnirt import ABILITY_GRID, N_LEVELS, FloatArray, ability_moments, mean_and_sd
 from chalicelib.domain.numerics import OF_FLOATS, Column, Columns, Row
-from chalicelib.features.constants import Knowledge
-from chalicelib.features.population import Population
-from chalicelib.features.sequences import Course
+from chalicelib.features.columns import StateColumns
+from chalicelib.features.constants import VersionConstants
+from chalicelib.features.sequences import StudentSequence
 from chalicelib.features.state import DECAY_ANSWERS, LOG_SECONDS, UserState
 
-Wanted = Sequence[tuple[str, int]]
+Requested = Sequence[tuple[str, int]]
 """Topic keys, each with a difficulty of 1..4."""
 
 N_DECAYED = 5
-"""Decayed sums of a summary: successes, failures, expected successes, log seconds beyond intensity, timed answers."""
+"""Decayed sums of a summary: correct, incorrect, expected correct, log seconds beyond intensity, timed answers."""
 
 
-class Summaries(msgspec.Struct, frozen=True):
-    """The past as one prediction sees it, in floats, or as N see it, in arrays of N rows.
+class Summary(msgspec.Struct, frozen=True):
+    """The past as one prediction sees it, in floats; or as N predictions see it, in arrays of N rows.
 
-    ``topic`` row of the LNIRT parameters, ``level`` 0..3, ``n_answers``. Same topic by level, 4 columns each:
-    ``attempts``, ``correct``, ``timed``, ``log_seconds``. ``ability``, ``ability_sd``, ``speed_precision``,
-    ``speed_weighted``. ``same`` and ``overall``, 5 x K columns: decayed sums on the topic and over all topics.
-    ``hours_topic``, ``hours_any``: hours since the last answer, NaN where there is none or no time is known.
-    ``gap``: answers since the last one on the topic, that one included, 0 for none; ``last``: 1 where that one was
-    right, -1 where it was wrong, 0 for none; ``n_topics`` met so far. ``ability_if_wrong``, and what the student's
-    traits foretell beyond the topic's means, ``trait_success`` and ``trait_log_seconds``, take the last answer on the
-    topic for wrong (:func:`chalicelib.features.inputs.dense_columns` says why). ``paths``, N_PATHS columns: how those
-    fared who came the same way. Traits and paths are 0 where the population is not known.
+    Fields whose comment says *if incorrect* count the last answer on the target topic as incorrect;
+    :func:`chalicelib.features.inputs.dense_columns` says why.
     """
 
-    topic: Row
+    topic_row: Row
+    """Row of the target topic in the LNIRT parameters."""
     level: Row
+    """0..3."""
     n_answers: Column
+    """The student's answers on all topics."""
     attempts: Columns
+    """Answers on the target topic by level. 4 columns."""
     correct: Columns
+    """Correct ones among them. 4 columns."""
     timed: Columns
+    """Those that have a time. 4 columns."""
     log_seconds: Columns
+    """Sum of the log seconds of the timed ones. 4 columns."""
     ability: Column
+    """Posterior mean, in standard deviations of the population."""
     ability_sd: Column
+    """Posterior standard deviation of the ability."""
     speed_precision: Column
+    """Sum of 1 / variance over the timed answers on all topics."""
     speed_weighted: Column
-    same: Columns
-    overall: Columns
-    hours_topic: Column
-    hours_any: Column
-    last: Column
-    ability_if_wrong: Column
+    """Sum of (intensity - log seconds) / variance over the same answers."""
+    topic_decayed: Columns
+    """Decayed sums on the target topic, as of the next answer. N_DECAYED x K columns."""
+    overall_decayed: Columns
+    """Decayed sums over all topics. N_DECAYED x K columns."""
+    hours_since_topic: Column
+    """Hours since the last answer on the target topic; NaN if there is none or its time is unknown."""
+    hours_since_any: Column
+    """Hours since the last answer on any topic; NaN as above."""
+    last_outcome: Column
+    """Outcome of the last answer on the target topic: 1 correct, -1 incorrect, 0 if there is none."""
+    ability_if_incorrect: Column
+    """Posterior mean of the ability, if incorrect."""
     trait_success: Column
+    """Success that the traits predict beyond the topic's mean, a share, if incorrect; 0 without traits."""
     trait_log_seconds: Column
-    paths: Columns
-    gap: Column
+    """Log seconds that the traits predict beyond the topic's intensity; 0 without traits."""
+    sequences: Columns
+    """Success of students with the same topic sequences beyond the expected, shares, if incorrect; 0 if unknown.
+    N_SEQUENCES columns."""
+    answers_since_topic: Column
+    """Answers since the last one on the target topic, itself included; 0 if there is none."""
     n_topics: Column
+    """Topics that the student has practised."""
 
 
-def summarise_state(
-    state: UserState,
-    topic: str,
-    difficulty: int,
-    now: datetime | None,
-    model: LnirtParameters,
-    population: Population,
-) -> Summaries:
-    """One prediction for a student's state, on a topic key and a difficulty of 1..4."""
-    return SeenState(state, Knowledge(model, population)).summary(topic, difficulty, now)
+class StateView:
+    """A student's state together with the constants of a version for each of its R rows."""
 
+    def __init__(self, state: UserState, constants: VersionConstants) -> None:
+        self.state, self.constants = state, constants
+        self.columns = StateColumns.of_rows(state.rows)
+        self.topic_rows = constants.lnirt.topic_rows(self.columns.topics)
+        self._cells = constants.cells(self.topic_rows, self.columns.levels)
 
-def summarise_many(
-    state: UserState, wanted: Wanted, now: datetime | None, model: LnirtParameters, population: Population
-) -> Summaries:
-    """The same for N topics and difficulties: what is the same for all is computed once."""
-    return SeenState(state, Knowledge(model, population)).summaries(wanted, now)
-
-
-class SeenState:
-    """A student's state as a version sees it: R rows, and what the version knows of each row's topic and difficulty.
-
-    ``codes`` (R,): rows of the LNIRT parameters.
-    """
-
-    def __init__(self, state: UserState, knowledge: Knowledge) -> None:
-        self.state, self.knowledge = state, knowledge
-        self.columns = state.columns
-        self.codes = knowledge.model.codes(self.columns.topics)
-        self._constants = knowledge.constants(self.codes, self.columns.levels)
-
-    def summary(self, topic: str, difficulty: int, now: datetime | None) -> Summaries:
-        """What one prediction needs."""
+    def summary(self, topic: str, difficulty: int, now: datetime | None) -> Summary:
+        """Return the summary for one prediction, in floats."""
         (past,) = self._each([(topic, difficulty)], now)
         return past
 
-    def summaries(self, wanted: Wanted, now: datetime | None) -> Summaries:
-        """What N predictions need, on topics and difficulties that may repeat."""
-        topics = dict(wanted)
+    def summaries(self, requested: Requested, now: datetime | None) -> Summary:
+        """Return the summary for N predictions, in arrays; topics and difficulties may repeat."""
+        topics = dict(requested)
         position = {topic: number for number, topic in enumerate(topics)}
         past = self._each(list(topics.items()), now)
-        which = [position[topic] for topic, _ in wanted]
+        which = [position[topic] for topic, _ in requested]
         columns = {
             name: np.array([getattr(one, name) for one in past]).take(which, axis=0)
-            for name in Summaries.__struct_fields__
+            for name in Summary.__struct_fields__
         }
-        return Summaries(**{**columns, "level": np.array([difficulty - 1 for _, difficulty in wanted])})
+        return Summary(**{**columns, "level": np.array([difficulty - 1 for _, difficulty in requested])})
 
-    def _each(self, wanted: Wanted, now: datetime | None) -> list[Summaries]:
-        """What each of N predictions needs."""
-        model, population = self.knowledge.model, self.knowledge.population
-        records = [_Record(self, topic, now) for topic, _ in wanted]
-        told = self.knowledge.evidence(self.columns.statistics, self._constants)
-        # A success that becomes a failure takes its logit out of the log-likelihood.
-        slopes = [model.discrimination[record.code] if record.last > 0.0 else 0.0 for record in records]
+    def _each(self, requested: Requested, now: datetime | None) -> list[Summary]:
+        """Return one summary, in floats, for each requested topic and difficulty."""
+        lnirt, traits = self.constants.lnirt, self.constants.traits
+        records = [_TopicRecord(self, topic, now) for topic, _ in requested]
+        evidence = self.constants.evidence(self.columns.statistics, self._cells)
+        # Changing a success into a failure subtracts its logit, so its slope, from the log-likelihood of the abilities.
+        slopes = [lnirt.discrimination[record.row] if record.last_outcome > 0.0 else 0.0 for record in records]
         moments = ability_moments(
-            told.log_likelihood - np.array([[0.0], *([slope] for slope in slopes)]) * ABILITY_GRID
+            evidence.log_likelihood - np.array([[0.0], *([slope] for slope in slopes)]) * ABILITY_GRID
         )
-        (ability, ability_sd), *if_wrong = [mean_and_sd(one, OF_FLOATS) for one in moments.tolist()]
-        foretold = population.traits.foretold_if_wrong(
-            told.traits, [record.code for record in records], [record.last > 0.0 for record in records]
+        (ability, ability_sd), *if_incorrect = [mean_and_sd(one, OF_FLOATS) for one in moments.tolist()]
+        from_traits = traits.expected_if_incorrect(
+            evidence.traits, [record.row for record in records], [record.last_outcome > 0.0 for record in records]
         )
-        course = Course(self.columns, model.code)
+        sequence = StudentSequence(self.columns, lnirt)
         overall = self.decayed.sum(axis=2).tolist()
-        hours_any, n_topics = self._hours_any(now), len(set(self.columns.topics))
+        hours_since_any, n_topics = self._hours_since_any(now), len(set(self.columns.topics))
         return [
-            Summaries(
-                topic=record.code,
+            Summary(
+                topic_row=record.row,
                 level=difficulty - 1,
                 n_answers=float(self.state.n_answers),
                 attempts=record.attempts,
@@ -149,84 +136,84 @@ class SeenState:
                 log_seconds=record.log_seconds,
                 ability=ability,
                 ability_sd=ability_sd,
-                speed_precision=told.speed_precision,
-                speed_weighted=told.speed_weighted,
-                same=record.sums,
-                overall=overall,
-                hours_topic=record.hours,
-                hours_any=hours_any,
-                last=record.last,
-                ability_if_wrong=ability_if_wrong,
+                speed_precision=evidence.speed_precision,
+                speed_weighted=evidence.speed_weighted,
+                topic_decayed=record.decayed,
+                overall_decayed=overall,
+                hours_since_topic=record.hours,
+                hours_since_any=hours_since_any,
+                last_outcome=record.last_outcome,
+                ability_if_incorrect=ability_if_incorrect,
                 trait_success=trait_success,
                 trait_log_seconds=trait_log_seconds,
-                paths=population.paths.lookup_one(course.keys(record.code, topic, record.tries)),
-                gap=record.gap,
+                sequences=self.constants.sequences.lookup_one(
+                    sequence.keys(record.row, topic, record.n_attempts, record.n_correct_before_last)
+                ),
+                answers_since_topic=record.answers_since,
                 n_topics=float(n_topics),
             )
-            for (topic, difficulty), record, (ability_if_wrong, _), (trait_success, trait_log_seconds) in zip(
-                wanted, records, if_wrong, foretold, strict=True
+            for (topic, difficulty), record, (ability_if_incorrect, _), (trait_success, trait_log_seconds) in zip(
+                requested, records, if_incorrect, from_traits, strict=True
             )
         ]
 
     @cached_property
     def decayed(self) -> FloatArray:
-        """The summary's decayed sums of each row as of the student's next answer. Shape (5, K, R).
+        """The summary's decayed sums of each row, as of the student's next answer. Shape (N_DECAYED, K, R).
 
         Rows come last, so that numpy's inner loops are as long as the state.
         """
-        stored, constants = self.columns.decayed.transpose(1, 2, 0), self._constants
-        left = np.exp(_PER_ANSWER * (self.columns.last_index - self.state.n_answers))
-        sums = np.empty((N_DECAYED, *left.shape))
-        np.multiply(stored[:LOG_SECONDS], left, out=sums[:2])
-        np.multiply(stored[LOG_SECONDS:], left, out=sums[3:])
-        successes, failures, expected, beyond, timed = sums
-        np.add(successes, failures, out=expected)
-        expected *= self.knowledge.expected(constants)
-        beyond -= self.knowledge.intensity(constants) * timed
+        stored = self.columns.decayed.transpose(1, 2, 0)
+        remaining = np.exp(_PER_ANSWER * (self.columns.last_index - self.state.n_answers))
+        sums = np.empty((N_DECAYED, *remaining.shape))
+        np.multiply(stored[:LOG_SECONDS], remaining, out=sums[:2])
+        np.multiply(stored[LOG_SECONDS:], remaining, out=sums[3:])
+        correct, incorrect, expected, beyond_intensity, timed = sums
+        np.add(correct, incorrect, out=expected)
+        expected *= self.constants.expected(self._cells)
+        beyond_intensity -= self.constants.intensity(self._cells) * timed
         return sums
 
     def rows_of(self, topic: str) -> Sequence[int]:
-        """The rows of a topic, at most one per level."""
-        code = self.knowledge.model.code(topic)
-        if code != self.knowledge.model.unknown:
-            rows: list[int] = (self.codes == code).nonzero()[0].tolist()
+        """Return the positions of a topic key's rows, at most one per level."""
+        topic_row = self.constants.lnirt.topic_row(topic)
+        if topic_row != self.constants.lnirt.average_row:
+            rows: list[int] = (self.topic_rows == topic_row).nonzero()[0].tolist()
             return rows
         return [row for row, other in enumerate(self.columns.topics) if other == topic]
 
-    def _hours_any(self, now: datetime | None) -> float:
+    def _hours_since_any(self, now: datetime | None) -> float:
         if not len(self.columns):
             return math.nan
         return _hours_since(float(self.columns.last_at[self.columns.last_index.argmax()]), now)
 
 
-class _Record:
-    """What a student did on one topic, by the names of :class:`Summaries`.
+class _TopicRecord:
+    """A student's record on one topic, with the names of :class:`Summary`."""
 
-    ``tries`` are the answers on it so far, and the successes among all but the last of them.
-    """
-
-    def __init__(self, seen: SeenState, topic: str, now: datetime | None) -> None:
-        self.code = seen.knowledge.model.code(topic)
+    def __init__(self, view: StateView, topic: str, now: datetime | None) -> None:
+        self.row = view.constants.lnirt.topic_row(topic)
         statistics = [[0.0] * N_LEVELS for _ in range(4)]
         self.attempts, self.correct, self.timed, self.log_seconds = statistics
-        self.sums, self.hours, self.gap, self.last = _NO_SUMS, math.nan, 0.0, 0.0
-        rows = seen.rows_of(topic)
+        self.decayed, self.hours, self.answers_since, self.last_outcome = _NOTHING_DECAYED, math.nan, 0.0, 0.0
+        rows = view.rows_of(topic)
         if rows:
-            self.sums = seen.decayed.take(rows, axis=2).sum(axis=2).tolist()
+            self.decayed = view.decayed.take(rows, axis=2).sum(axis=2).tolist()
             latest = -1.0
-            for difficulty, *counts, _, _, index, right, at in seen.columns.numbers.take(rows, axis=0).tolist():
+            for difficulty, *counts, _, _, index, correct, at in view.columns.numbers.take(rows, axis=0).tolist():
                 for by_level, count in zip(statistics, counts, strict=True):
                     by_level[int(difficulty) - 1] = count
                 if index > latest:
-                    latest, self.last, self.hours = index, 2.0 * right - 1.0, _hours_since(at, now)
-            self.gap = seen.state.n_answers - latest
-        self.tries = (int(sum(self.attempts)), int(sum(self.correct)) - (self.last > 0.0))
+                    latest, self.last_outcome, self.hours = index, 2.0 * correct - 1.0, _hours_since(at, now)
+            self.answers_since = view.state.n_answers - latest
+        self.n_attempts = int(sum(self.attempts))
+        self.n_correct_before_last = int(sum(self.correct)) - (self.last_outcome > 0.0)
 
 
 _PER_ANSWER: FloatArray = 1.0 / DECAY_ANSWERS[:, None]
-_NO_SUMS = [[0.0] * len(DECAY_ANSWERS)] * N_DECAYED
+_NOTHING_DECAYED = [[0.0] * len(DECAY_ANSWERS)] * N_DECAYED
 
 
 def _hours_since(at: float, now: datetime | None) -> float:
-    """Hours since a time in seconds since the epoch, NaN where one of the two is not known."""
+    """Return the hours since a time in seconds since the epoch, NaN if one of the two is unknown."""
     return math.nan if now is None or math.isnan(at) else max(now.timestamp() - at, 0.0) / 3600.0

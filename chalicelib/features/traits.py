@@ -1,13 +1,13 @@
 """Traits: what a student's results on different topics have in common beyond one ability and one speed.
 
-A Gaussian factor model with K traits per student, of success and time together:
+A Gaussian factor model with K traits per student, for success and time together:
 
     success     - expected success of the topic and difficulty = success loadings . traits + noise
     log seconds - intensity of the topic and difficulty        = time loadings . traits + noise
 
-Traits are standard normal in the population. Their posterior mean needs sums over a student's answers only, so it
-is the same whether it comes from a stored state or from a whole history. With the loadings of one topic the same for
-both outcomes of an answer, turning a failure on a topic into a success can only raise what the traits expect there.
+Traits are standard normal in the population. Their posterior mean needs only sums over a student's answers, so it is
+the same from a stored state and from a whole history. Both outcomes of an answer use the same loadings of its topic,
+so turning a failure on a topic into a success can only raise the success that the traits predict there.
 """
 
 from __future__ import annotations
@@ -19,25 +19,28 @@ from operator import mul
 import numpy as np
 
 from chalicelib.domain.lnirt import MAX_LOG_SHIFT, FloatArray, IntArray
-from chalicelib.domain.numerics import Column, Columns, Row, columns_of, functions_for, picked
+from chalicelib.domain.numerics import Column, Columns, Row, columns_of, functions_for, table_columns
 
 
 @dataclass(frozen=True)
 class TraitModel:
-    """Loadings and noise by row of the LNIRT parameters: T topics, the average topic last, K traits.
+    """Loadings and noise by row of the LNIRT parameters: T topics, then the average topic.
 
-    ``success`` and ``time`` (T+1, K), ``success_noise`` and ``time_noise`` (T+1,) variances of one answer. A topic
-    without loadings (zeros) neither tells of the traits nor is foretold by them.
+    A topic with zero loadings neither informs the traits nor is predicted from them.
     """
 
     success: FloatArray
+    """Loadings of success. Shape (T+1, K)."""
     success_noise: FloatArray
+    """Variance of one answer's success around the prediction. Shape (T+1,)."""
     time: FloatArray
+    """Loadings of log seconds. Shape (T+1, K)."""
     time_noise: FloatArray
+    """Variance of one answer's log seconds around the prediction. Shape (T+1,)."""
     steps: FloatArray = field(init=False, repr=False, compare=False)
-    """What one answer on a topic tells per unit: (2, T+1, K * K + K), for success and for time."""
+    """Evidence of one answer per unit, for success and for time: precision, then weighted sum. (2, T+1, K*K + K)."""
     _per_success: FloatArray = field(init=False, repr=False, compare=False)
-    """What one success on a topic tells beside the precision, (T+1, K)."""
+    """Weighted sum that one success adds. Shape (T+1, K)."""
     _identity: FloatArray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -55,58 +58,61 @@ class TraitModel:
 
     @property
     def n_traits(self) -> int:
-        """K; 0 for a population too small to tell traits apart."""
+        """K; 0 for a population too small to distinguish traits."""
         return int(self.success.shape[1])
 
     def evidence(
         self,
-        topic: IntArray,
+        topic_row: IntArray,
         attempts: FloatArray,
-        beyond_success: FloatArray,
+        success_residual: FloatArray,
         timed: FloatArray,
-        beyond_log: FloatArray,
+        time_residual: FloatArray,
     ) -> FloatArray:
-        """What answers on ``topic`` tell of the traits, one row each: add rows up. All (n,); gives (n, K * K + K).
+        """Return the evidence of answers on topics, one row each, to be summed. All (n,); gives (n, K*K + K).
 
-        ``beyond_success`` and ``beyond_log`` are sums of what was left unexplained over ``attempts`` and ``timed``.
+        ``success_residual`` and ``time_residual`` are sums of outcomes less their expectation, over ``attempts`` and
+        ``timed`` answers.
         """
         square = self.n_traits**2
-        success, time = self.steps[0, topic], self.steps[1, topic]
-        told: FloatArray = np.empty_like(success)
-        told[:, :square] = attempts[:, None] * success[:, :square] + timed[:, None] * time[:, :square]
-        told[:, square:] = beyond_success[:, None] * success[:, square:] + beyond_log[:, None] * time[:, square:]
-        return told
+        success, time = self.steps[0, topic_row], self.steps[1, topic_row]
+        evidence: FloatArray = np.empty_like(success)
+        evidence[:, :square] = attempts[:, None] * success[:, :square] + timed[:, None] * time[:, :square]
+        weighted = success_residual[:, None] * success[:, square:] + time_residual[:, None] * time[:, square:]
+        evidence[:, square:] = weighted
+        return evidence
 
     def scores(self, evidence: FloatArray) -> FloatArray:
-        """Posterior means of the traits from summed evidence: (n, K * K + K) gives (n, K)."""
+        """Return the posterior means of the traits from summed evidence: (n, K*K + K) gives (n, K)."""
         k = self.n_traits
         precision = evidence[:, : k * k].reshape(len(evidence), k, k) + np.eye(k)
         means: FloatArray = np.linalg.solve(precision, evidence[:, k * k :, None])[:, :, 0]
         return means
 
-    def foretold_if_wrong(
-        self, total: FloatArray, topic: Sequence[int], right: Sequence[bool]
+    def expected_if_incorrect(
+        self, evidence: FloatArray, topic_rows: Sequence[int], last_correct: Sequence[bool]
     ) -> list[tuple[float, float]]:
-        """What the traits foretell (:meth:`expected`) on each topic had an answer on it that was ``right`` been wrong.
+        """Return :meth:`expected` of each topic as if the last answer on it had been incorrect.
 
-        ``total`` (K * K + K,) is the evidence of all answers as they were. Outcomes do not change the precision.
+        ``evidence`` (K*K + K,) is summed over all answers as they were. ``last_correct`` is True for each topic whose
+        last answer was correct. An outcome does not change the precision, so only the weighted sum is corrected.
         """
         k = self.n_traits
-        weighted = total[k * k :] - np.array(right)[:, None] * self._per_success.take(topic, axis=0)
-        scores = np.linalg.solve(total[: k * k].reshape(k, k) + self._identity, weighted.T)
-        return [self.expected(one, means) for one, means in zip(topic, scores.T.tolist(), strict=True)]
+        weighted = evidence[k * k :] - np.array(last_correct)[:, None] * self._per_success.take(topic_rows, axis=0)
+        scores = np.linalg.solve(evidence[: k * k].reshape(k, k) + self._identity, weighted.T)
+        return [self.expected(row, means) for row, means in zip(topic_rows, scores.T.tolist(), strict=True)]
 
-    def expected(self, topic: Row, scores: Columns) -> tuple[Column, Column]:
-        """Success (a share) and log seconds beyond the topic's means that the K scores foretell."""
-        f, columns = functions_for(topic), columns_of(scores)
+    def expected(self, topic_row: Row, scores: Columns) -> tuple[Column, Column]:
+        """Return the success (a share) and the log seconds that K scores predict beyond the topic's means."""
+        f, columns = functions_for(topic_row), columns_of(scores)
         success, time = (
-            f.bounded(sum(map(mul, picked(loadings, topic), columns), 0.0 * topic), -most, most)
-            for loadings, most in ((self.success, 1.0), (self.time, MAX_LOG_SHIFT))
+            f.bounded(sum(map(mul, table_columns(loadings, topic_row), columns), 0.0 * topic_row), -bound, bound)
+            for loadings, bound in ((self.success, 1.0), (self.time, MAX_LOG_SHIFT))
         )
         return success, time
 
 
 def no_traits(n_topics: int) -> TraitModel:
-    """The model of a population too small for traits: it foretells nothing."""
+    """Return a model without traits, which predicts 0 for every topic."""
     rows = n_topics + 1
     return TraitModel(np.zeros((rows, 0)), np.ones(rows), np.zeros((rows, 0)), np.ones(rows))

@@ -21,9 +21,10 @@ from msgspec.structs import replace
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import Difficulty
-from chalicelib.features.sequences import TRIES
+from chalicelib.features.columns import without_topic
+from chalicelib.features.sequences import ATTEMPTS
 from chalicelib.features.state import UserState
-from chalicelib.features.summary import Summaries
+from chalicelib.features.summary import Summary
 from chalicelib.prediction.predictor import Predictor, bounded_probability, bounded_seconds
 
 NEWCOMER = ""
@@ -73,7 +74,7 @@ class Influence(msgspec.Struct, frozen=True):
 class _Known(msgspec.Struct, frozen=True):
     """What one prediction is made from."""
 
-    past: Summaries
+    past: Summary
     state: UserState
 
 
@@ -81,7 +82,7 @@ class _Others(msgspec.Struct, frozen=True):
     """What is put in a group's place: a newcomer's, or the student's own had they never met the topic."""
 
     newcomer: _Known
-    elsewhere: Summaries
+    elsewhere: Summary
 
 
 def explain(
@@ -98,7 +99,7 @@ def explain(
     nobody = UserState(NEWCOMER, 0, ())
     instead = _Others(
         newcomer=_Known(predictor.summarise(nobody, topic, difficulty, now), nobody),
-        elsewhere=predictor.summarise(state.without(topic), topic, difficulty, now),
+        elsewhere=predictor.summarise(without_topic(state, topic), topic, difficulty, now),
     )
     try:
         actual = _values(predictor, prediction.source, known)
@@ -145,20 +146,20 @@ def _without_topic_record(known: _Known, instead: _Others) -> _Known:
     past, empty = known.past, instead.newcomer.past
     changed = replace(
         past,
-        paths=[*past.paths[:TRIES], *empty.paths[TRIES:]],
+        sequences=[*past.sequences[:ATTEMPTS], *empty.sequences[ATTEMPTS:]],
         attempts=empty.attempts,
         correct=empty.correct,
         timed=empty.timed,
         log_seconds=empty.log_seconds,
-        same=empty.same,
-        overall=[
+        topic_decayed=empty.topic_decayed,
+        overall_decayed=[
             [whole - own for whole, own in zip(*sums, strict=True)]
-            for sums in zip(past.overall, past.same, strict=True)
+            for sums in zip(past.overall_decayed, past.topic_decayed, strict=True)
         ],
-        hours_topic=empty.hours_topic,
-        last=empty.last,
-        ability_if_wrong=past.ability,
-        gap=empty.gap,
+        hours_since_topic=empty.hours_since_topic,
+        last_outcome=empty.last_outcome,
+        ability_if_incorrect=past.ability,
+        answers_since_topic=empty.answers_since_topic,
         trait_success=instead.elsewhere.trait_success,
         trait_log_seconds=instead.elsewhere.trait_log_seconds,
     )
@@ -173,7 +174,7 @@ def _without_overall_record(known: _Known, instead: _Others) -> _Known:
         n_topics=empty.n_topics,
         ability=empty.ability,
         ability_sd=empty.ability_sd,
-        ability_if_wrong=empty.ability_if_wrong,
+        ability_if_incorrect=empty.ability_if_incorrect,
         trait_success=empty.trait_success,
         trait_log_seconds=empty.trait_log_seconds,
         speed_precision=empty.speed_precision,
@@ -184,17 +185,22 @@ def _without_overall_record(known: _Known, instead: _Others) -> _Known:
 
 def _without_recent_answers(known: _Known, _instead: _Others) -> _Known:
     """The user-wide decayed sums, and the pooled vector of all topics, keep the asked topic's answers only."""
-    return _Known(replace(known.past, overall=known.past.same), dataclasses.replace(known.state, rows=()))
+    return _Known(
+        replace(known.past, overall_decayed=known.past.topic_decayed), dataclasses.replace(known.state, rows=())
+    )
 
 
 def _without_course(known: _Known, _instead: _Others) -> _Known:
-    paths = known.past.paths
-    return replace(known, past=replace(known.past, paths=[*[0.0] * TRIES, *paths[TRIES:]]))
+    sequences = known.past.sequences
+    return replace(known, past=replace(known.past, sequences=[*[0.0] * ATTEMPTS, *sequences[ATTEMPTS:]]))
 
 
 def _without_pause(known: _Known, instead: _Others) -> _Known:
     empty = instead.newcomer.past
-    return replace(known, past=replace(known.past, hours_topic=empty.hours_topic, hours_any=empty.hours_any))
+    return replace(
+        known,
+        past=replace(known.past, hours_since_topic=empty.hours_since_topic, hours_since_any=empty.hours_since_any),
+    )
 
 
 def _without_student(known: _Known, instead: _Others) -> _Known:

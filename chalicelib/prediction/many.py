@@ -15,20 +15,20 @@ from chalicelib.domain.lnirt import FloatArray, SuccessPrior, TimePrior
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
 from chalicelib.features.inputs import success_priors, time_priors
 from chalicelib.features.state import UserState
-from chalicelib.features.summary import SeenState, Summaries, Wanted
+from chalicelib.features.summary import Requested, StateView, Summary
 from chalicelib.prediction.predictor import Predictor
 
 _LOG = logging.getLogger("studysmart.prediction")
 
 
-def predict_many(predictor: Predictor | None, state: UserState, wanted: Wanted, now: datetime) -> list[Prediction]:
+def predict_many(predictor: Predictor | None, state: UserState, wanted: Requested, now: datetime) -> list[Prediction]:
     """What :func:`chalicelib.prediction.predictor.predict` gives for each of ``wanted``, in that order."""
     if predictor is None or not wanted:
         return [DEFAULT_PREDICTION] * len(wanted)
-    seen = SeenState(state, predictor.knowledge)
+    seen = StateView(state, predictor.constants)
     past = seen.summaries(wanted, now)
     success, time = success_priors(past, predictor.lnirt), time_priors(past, predictor.lnirt)
-    topic_known, student_known = np.not_equal(past.topic, predictor.lnirt.unknown), state.n_answers > 0
+    topic_known, student_known = np.not_equal(past.topic_row, predictor.lnirt.average_row), state.n_answers > 0
     logit, embedded = success.logit, np.zeros_like(topic_known)
     log_seconds = None if time is None else time.log_seconds
     if student_known and topic_known.any():
@@ -50,13 +50,13 @@ def predict_many(predictor: Predictor | None, state: UserState, wanted: Wanted, 
 
 def _ask_networks(
     predictor: Predictor,
-    seen: SeenState,
-    past: Summaries,
+    seen: StateView,
+    past: Summary,
     success: SuccessPrior,
     time: TimePrior | None,
 ) -> tuple[FloatArray, FloatArray]:
     """Logits and log seconds of the networks, (N,) each; not finite where they failed, log seconds 0 without times."""
-    n = np.size(past.topic)
+    n = np.size(past.topic_row)
     try:
         logit, log_seconds = predictor.ask_networks(seen, past, success, time)
     except (ModelError, ArithmeticError, ValueError, IndexError) as error:

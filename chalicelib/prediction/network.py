@@ -85,7 +85,7 @@ def check_fit(networks: Networks, vocabulary: Vocabulary, lnirt: LnirtParameters
             raise ModelError(f"the {name} model gives {model.output_shape}, expected one number")
     if not set(vocabulary.topics) <= set(lnirt.topics):
         raise ModelError("vocabulary.json has topics that lnirt.json lacks")
-    if len(vocabulary.population.traits.success) != len(lnirt.topics) + 1:
+    if len(vocabulary.traits.success) != len(lnirt.topics) + 1:
         raise ModelError("vocabulary.json and lnirt.json disagree on the number of topics")
     if vocabulary.has_time != (lnirt.time is not None):
         raise ModelError("vocabulary.json and lnirt.json disagree on whether there are times")

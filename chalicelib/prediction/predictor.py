@@ -22,14 +22,13 @@ import numpy as np
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import FloatArray, LnirtParameters, SuccessPrior, TimePrior, sigmoid
 from chalicelib.domain.lnirt_json import from_json
-from chalicelib.domain.numerics import OF_FLOATS, picked
+from chalicelib.domain.numerics import OF_FLOATS, table_columns
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, DEFAULT_SECONDS, Prediction, Source
 from chalicelib.domain.tasks import MAX_SECONDS
-from chalicelib.features.constants import Knowledge
 from chalicelib.features.inputs import dense_columns, standardise, success_priors, time_priors
 from chalicelib.features.pooled import Pooling
 from chalicelib.features.state import UserState
-from chalicelib.features.summary import SeenState, Summaries
+from chalicelib.features.summary import StateView, Summary
 from chalicelib.prediction.archive import read_keras
 from chalicelib.prediction.network import Networks, check_fit, network_inputs
 from chalicelib.prediction.vocabulary import OUT_OF_VOCABULARY, Vocabulary, read_vocabulary
@@ -51,9 +50,9 @@ class Predictor:
         self.lnirt = lnirt
         self.vocabulary = vocabulary
         self.networks = networks
-        self.knowledge = Knowledge(lnirt, vocabulary.population)
+        self.constants = vocabulary.constants(lnirt)
         # What the vocabulary says of each row of the LNIRT parameters.
-        self._topic_rows = np.array([*map(vocabulary.topic_row, lnirt.topics), OUT_OF_VOCABULARY])
+        self._topic_rows = np.array([*map(vocabulary.topic_embedding, lnirt.topics), OUT_OF_VOCABULARY])
         self._pooled_columns = np.array([*map(vocabulary.pooled_column, lnirt.topics), vocabulary.shared_column])
         self._pooling = Pooling((vocabulary.correctness_pooled, vocabulary.time_pooled))
 
@@ -74,7 +73,7 @@ class Predictor:
 
     def knows(self, topic: str) -> bool:
         """Whether the version has learnt from answers on a topic key."""
-        return self.lnirt.code(topic) != self.lnirt.unknown
+        return self.lnirt.topic_row(topic) != self.lnirt.average_row
 
     def predict(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Prediction:
         """What the student is expected to do on a topic key and a difficulty of 1..4; see the module's chain."""
@@ -82,7 +81,7 @@ class Predictor:
         student_known = state.n_answers > 0
         if not topic_known and not student_known:
             return DEFAULT_PREDICTION
-        seen = SeenState(state, self.knowledge)
+        seen = StateView(state, self.constants)
         past = seen.summary(topic, difficulty, now)
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
         if topic_known and student_known:
@@ -94,11 +93,11 @@ class Predictor:
         log_seconds = None if time is None else time.log_seconds
         return self.served(Source.LNIRT, success.logit, log_seconds, _variance(time))
 
-    def summarise(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Summaries:
+    def summarise(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Summary:
         """What this version's models see of a student's state."""
-        return SeenState(state, self.knowledge).summary(topic, difficulty, now)
+        return StateView(state, self.constants).summary(topic, difficulty, now)
 
-    def values(self, source: Source, state: UserState, past: Summaries) -> tuple[float, float | None]:
+    def values(self, source: Source, state: UserState, past: Summary) -> tuple[float, float | None]:
         """The logit and, where the version knows times, the log seconds that ``source`` gives, before any bounds.
 
         ``past`` summarises ``state`` on a topic (or what an explanation puts in its place). Raises ModelError when
@@ -106,26 +105,26 @@ class Predictor:
         """
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
         if source is Source.EMBEDDING:
-            return self._embedding(SeenState(state, self.knowledge), past, success, time)
+            return self._embedding(StateView(state, self.constants), past, success, time)
         return success.logit, None if time is None else time.log_seconds
 
     def ask_networks(
-        self, seen: SeenState, past: Summaries, success: SuccessPrior, time: TimePrior | None
+        self, seen: StateView, past: Summary, success: SuccessPrior, time: TimePrior | None
     ) -> tuple[FloatArray, FloatArray]:
         """Logits and log seconds that the networks give after N summaries, (N,) each; zeros for seconds without times.
 
         They are not finite where the networks overflow. ``success`` and ``time`` are the priors of ``past``, which are
         on topics that the version knows. Raises ModelError when the networks cannot be run.
         """
-        vocabulary, asked = self.vocabulary, np.array(past.topic, ndmin=1)
-        columns, own = self._pooled_columns.take(seen.codes), self._pooled_columns.take(asked)
+        vocabulary, asked = self.vocabulary, np.array(past.topic_row, ndmin=1)
+        columns, own = self._pooled_columns.take(seen.topic_rows), self._pooled_columns.take(asked)
         correctness, timing = self._pooling.vectors(seen.decayed, columns, own)
         inputs = network_inputs(
             success.logit,
-            vocabulary.user_row(seen.state.user_id) + 0 * past.topic,  # as often as there are topics
-            picked(self._topic_rows, past.topic),
+            vocabulary.user_embedding(seen.state.user_id) + 0 * past.topic_row,  # as often as there are topics
+            table_columns(self._topic_rows, past.topic_row),
             past.level,
-            past.last,
+            past.last_outcome,
             standardise(dense_columns(past, self.lnirt, time), vocabulary.mean, vocabulary.scale),
             correctness,
         )
@@ -135,7 +134,7 @@ class Predictor:
         return logits, nothing if time is None else log_seconds
 
     def _embedding(
-        self, seen: SeenState, past: Summaries, success: SuccessPrior, time: TimePrior | None
+        self, seen: StateView, past: Summary, success: SuccessPrior, time: TimePrior | None
     ) -> tuple[float, float | None]:
         (logit,), (log_seconds,) = (part.tolist() for part in self.ask_networks(seen, past, success, time))
         if not (math.isfinite(logit) and math.isfinite(log_seconds)):

@@ -1,4 +1,4 @@
-"""``vocabulary.json``: what turns a student's state into the numbers that a version's networks were trained on."""
+"""``vocabulary.json``: the part of a version that turns a student's state into the inputs of its networks."""
 
 from __future__ import annotations
 
@@ -12,37 +12,41 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.errors import ModelError
+from chalicelib.domain.lnirt import LnirtParameters
+from chalicelib.features.constants import VersionConstants
 from chalicelib.features.inputs import FEATURE_SCHEMA, Float32Array
 from chalicelib.features.pooled import TIMED, PooledLayout
-from chalicelib.features.population import Population
-from chalicelib.features.sequences import PathTable
+from chalicelib.features.sequences import SequenceTable
 from chalicelib.features.state import DECAY_ANSWERS, STATE_SCHEMA
 from chalicelib.features.traits import TraitModel
 
 OUT_OF_VOCABULARY = 0
-"""The embedding row shared by all users (or topics) that have none of their own."""
+"""The embedding row shared by all users (or topics) without a row of their own."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The names behind the embeddings' rows, the inputs' layout, the population, and the time interval's calibration.
-
-    ``topics`` and ``users``: position i has embedding row i + 1. The first ``pooled.n_columns - 1`` topics have a
-    pooled column each. ``mean`` and ``scale`` (D,) standardise the dense columns. ``time_low`` and ``time_high``
-    are the 10 % and 90 % quantiles of the time network's residuals in the prior's standard deviations;
-    ``has_time`` is False when the version was trained without times.
-    """
+    """The names of the embedding rows, the layout of the inputs, and the constants that are not LNIRT's."""
 
     topics: tuple[str, ...]
+    """Topic keys with an embedding row of their own: position i has row i + 1. The first ones also have a pooled
+    column of their own, as many as there are columns less one."""
     users: tuple[str, ...]
+    """Users with an embedding row of their own: position i has row i + 1."""
     correctness_pooled: PooledLayout
     time_pooled: PooledLayout
     mean: Float32Array
+    """Of the dense columns in training, by which they are standardised. Shape (D,)."""
     scale: Float32Array
-    population: Population
+    """Spread of the dense columns in training. Shape (D,)."""
+    traits: TraitModel
+    sequences: SequenceTable
     has_time: bool
+    """False if the version was trained without times."""
     time_low: float
+    """10 % quantile of the time network's residuals, in standard deviations of LNIRT's prediction."""
     time_high: float
+    """90 % quantile of the same residuals."""
     _topic_rows: dict[str, int] = field(init=False, repr=False, compare=False)
     _user_rows: dict[str, int] = field(init=False, repr=False, compare=False)
     _pooled_columns: dict[str, int] = field(init=False, repr=False, compare=False)
@@ -50,28 +54,32 @@ class Vocabulary:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_topic_rows", {name: i + 1 for i, name in enumerate(self.topics)})
         object.__setattr__(self, "_user_rows", {name: i + 1 for i, name in enumerate(self.users)})
-        own = self.topics[: self.correctness_pooled.n_columns - 1]
+        own = self.topics[: self.shared_column]
         object.__setattr__(self, "_pooled_columns", {name: i for i, name in enumerate(own)})
 
-    def topic_row(self, topic: str) -> int:
-        """The embedding row of a topic key."""
+    def constants(self, lnirt: LnirtParameters) -> VersionConstants:
+        """Return the constants of the version, whose LNIRT parameters are in another file."""
+        return VersionConstants(lnirt, self.traits, self.sequences)
+
+    def topic_embedding(self, topic: str) -> int:
+        """Return the embedding row of a topic key."""
         return self._topic_rows.get(topic, OUT_OF_VOCABULARY)
 
-    def user_row(self, user_id: str) -> int:
-        """The embedding row of a user."""
+    def user_embedding(self, user_id: str) -> int:
+        """Return the embedding row of a user."""
         return self._user_rows.get(user_id, OUT_OF_VOCABULARY)
 
     def pooled_column(self, topic: str) -> int:
-        """The topic's column in the pooled vectors; the last one is shared."""
+        """Return the column of a topic key in the pooled vectors."""
         return self._pooled_columns.get(topic, self.shared_column)
 
     @property
     def shared_column(self) -> int:
-        """The pooled column of all topics that have none of their own."""
+        """The last pooled column, shared by all topics without a column of their own."""
         return self.correctness_pooled.n_columns - 1
 
     def to_json(self) -> bytes:
-        """The file's bytes."""
+        """Return the file's bytes."""
         document = {
             "feature_schema": FEATURE_SCHEMA,
             "state_schema": STATE_SCHEMA,
@@ -83,10 +91,11 @@ class Vocabulary:
             "time_pooled": self.time_pooled.pairs,
             "mean": [float(value) for value in self.mean],
             "scale": [float(value) for value in self.scale],
-            "traits": _packed_traits(self.population.traits),
+            "traits": _packed_traits(self.traits),
+            # The sequences: another name would make published versions unreadable.
             "paths": {
-                "keys": _packed(self.population.paths.keys, "<u4"),
-                "values": _packed(self.population.paths.values, "<f2"),
+                "keys": _packed(self.sequences.keys, "<u4"),
+                "values": _packed(self.sequences.values, "<f2"),
             },
             "has_time": self.has_time,
             "time_low": self.time_low,
@@ -96,7 +105,7 @@ class Vocabulary:
 
 
 def read_vocabulary(raw: bytes) -> Vocabulary:
-    """The inverse of :meth:`Vocabulary.to_json`; ModelError when it is damaged or of another schema."""
+    """Return the vocabulary in the file's bytes. Raises ModelError if it is damaged or of another schema."""
     try:
         document = json.loads(raw)
         _check_schema(document)
@@ -115,7 +124,8 @@ def read_vocabulary(raw: bytes) -> Vocabulary:
             time_pooled=PooledLayout(_pairs(document["time_pooled"]), columns),
             mean=mean,
             scale=scale,
-            population=Population(_traits(document["traits"]), _paths(document["paths"])),
+            traits=_traits(document["traits"]),
+            sequences=_sequences(document["paths"]),
             has_time=bool(document["has_time"]),
             time_low=low,
             time_high=high,
@@ -136,7 +146,7 @@ def _check_schema(document: Mapping[str, Any]) -> None:
 
 
 def _packed(array: npt.NDArray[Any], kind: str) -> str:
-    """The array's bytes, little-endian, in base64."""
+    """Return the array as numbers of a little-endian kind, in base64."""
     return base64.b64encode(array.astype(kind).tobytes()).decode()
 
 
@@ -163,17 +173,17 @@ def _traits(document: Mapping[str, Any]) -> TraitModel:
     return TraitModel(loadings[0], noise[0], loadings[1], noise[1])
 
 
-def _paths(document: Mapping[str, Any]) -> PathTable:
+def _sequences(document: Mapping[str, Any]) -> SequenceTable:
     keys = _unpacked(document["keys"], "<u4").astype(np.uint32)
     values = _unpacked(document["values"], "<f2").astype(np.float64)
     if keys.shape != values.shape or not np.isfinite(values).all() or not (keys[1:] > keys[:-1]).all():
-        raise ModelError("vocabulary.json has paths that do not fit their values")
-    return PathTable(keys, values)
+        raise ModelError("vocabulary.json has topic sequences that do not fit their values")
+    return SequenceTable(keys, values)
 
 
 def _pairs(raw: Any) -> tuple[tuple[int, int], ...]:
     pairs = tuple((int(statistic), int(decay)) for statistic, decay in raw)
     for statistic, decay in pairs:
         if not (0 <= statistic <= TIMED and 0 <= decay < len(DECAY_ANSWERS)):
-            raise ModelError(f"vocabulary.json pools statistic {statistic} at decay {decay}, which there is not")
+            raise ModelError(f"vocabulary.json pools statistic {statistic} at decay {decay}, which do not exist")
     return pairs

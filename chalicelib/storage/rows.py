@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 from sqlalchemy import Row
 
 from chalicelib.domain.tasks import Difficulty, PracticeTask
-from chalicelib.features.state import (
-    DECAYED_SHAPE,
-    NUMBERS,
-    StateColumns,
-    StateRow,
-    StoredRows,
-    decayed_from_bytes,
-    decayed_to_bytes,
-)
+from chalicelib.features.columns import NUMBERS, decayed_from_bytes, decayed_to_bytes
+from chalicelib.features.state import StateRow
 
 TASK_COLUMNS = (
     "id, user_id, subject, topic, difficulty, difficulty_numeric, task_content, solution_content, answer_content, "
@@ -89,19 +80,8 @@ STATE_AGGREGATES = f"""
     string_agg({" || ".join(f"float8send({_AS_NUMBER.get(name, name)})" for name in NUMBERS)} || decayed, ''
                ORDER BY first_index) AS packed
 """
-"""A student's rows of ``practice_state`` as two values, which :func:`state_rows_from` reads: the topics, and all
-numbers as bytes."""
-
-_PACKED = np.dtype([("numbers", ">f8", (len(NUMBERS),)), ("decayed", "<f8", DECAYED_SHAPE)])
-"""A row in those bytes: PostgreSQL sends numbers big-endian, and blocks of decayed sums as they were stored."""
-
-
-def state_rows_from(topics: Sequence[str] | None, packed: bytes | None) -> StoredRows:
-    """A state's rows from :data:`STATE_AGGREGATES`; both are None for a student without any."""
-    rows = np.frombuffer(packed or b"", dtype=_PACKED)
-    return StoredRows(
-        StateColumns(topics or (), rows["numbers"].astype(np.float64), rows["decayed"].astype(np.float64))
-    )
+"""A student's rows of ``practice_state`` as two values, the topics and all numbers as bytes, both NULL without rows:
+what :func:`chalicelib.features.columns.rows_from_bytes` reads."""
 
 
 def state_parameters(user_id: str, row: StateRow) -> dict[str, Any]:

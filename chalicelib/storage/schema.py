@@ -144,7 +144,7 @@ practice_state = Table(
     Column("last_at", DateTime(timezone=True)),
     Column("decayed", LargeBinary, nullable=False),
 )
-"""``topic`` is the key of the name; ``decayed`` is :func:`chalicelib.features.state.decayed_to_bytes`.
+"""``topic`` is the key of the name; ``decayed`` is :func:`chalicelib.features.columns.decayed_to_bytes`.
 
 ``first_index`` and ``last_index`` are values of ``practice_tasks.answer_index``; ``last_correct`` is that task's
 ``is_correct``.

@@ -14,11 +14,12 @@ from chalicelib.domain.errors import NotFoundError, UnauthenticatedError
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key
 from chalicelib.domain.training import TrainingPolicy
+from chalicelib.features.columns import rows_from_bytes
 from chalicelib.features.state import UserState
 from chalicelib.ports import Completion, PredictionContext, TaskFilter
 from chalicelib.storage import completion
 from chalicelib.storage.database import statement, transaction
-from chalicelib.storage.rows import STATE_AGGREGATES, TASK_COLUMNS, state_rows_from, task_from
+from chalicelib.storage.rows import STATE_AGGREGATES, TASK_COLUMNS, task_from
 
 _CONTEXT = text(
     f"""
@@ -107,7 +108,7 @@ class PostgresTaskStore:
         n_answers, deleted, model_version, topics, packed = row
         if deleted:
             raise UnauthenticatedError("This account was deleted")
-        state = UserState(user_id, n_answers or 0, state_rows_from(topics, packed))
+        state = UserState(user_id, n_answers or 0, rows_from_bytes(topics or (), packed or b""))
         return PredictionContext(state, model_version)
 
     def insert(self, user_id: str, new: NewTask, prediction: Prediction) -> PracticeTask:

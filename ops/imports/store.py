@@ -31,7 +31,8 @@ from sqlalchemy.exc import DBAPIError
 from chalicelib.domain.errors import DatabaseUnavailableError
 from chalicelib.domain.history import IMPORTED_CONTENT, HistoryRow, Identity, identity, task_id
 from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS
-from chalicelib.features.state import Answer, StateRow, advance, decayed_to_bytes
+from chalicelib.features.columns import decayed_to_bytes
+from chalicelib.features.state import Answer, StateRow, advance
 from chalicelib.storage.rows import state_row_from
 
 BATCH_ROWS = 10_000

@@ -12,8 +12,9 @@ from chalicelib.domain.errors import NotFoundError, UnauthenticatedError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
 from chalicelib.domain.tasks import Difficulty, NewTask, PracticeTask, Result
 from chalicelib.domain.training import TrainingPolicy
-from chalicelib.features.state import Answer, UserState, replay, rows_by_key
+from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.ports import TaskFilter
+from tests.support.histories import rows_by_key
 
 from .conftest import Stores
 

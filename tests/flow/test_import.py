@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
-from chalicelib.features.state import Answer, replay, rows_by_key
+from chalicelib.features.state import Answer, replay
 from chalicelib.storage.database import connect
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.tracker import PostgresTracker
@@ -23,6 +23,7 @@ from evaluation import simulator
 from evaluation.simulator import SimulatedAnswer
 from ops.imports import store as history_import
 from ops.imports.importer import ImportReport, import_file
+from tests.support.histories import rows_by_key
 
 pytestmark = pytest.mark.slow
 

@@ -10,13 +10,14 @@ from alembic import command
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from chalicelib.features.state import Answer, StateRow, advance, replay, rows_by_key
+from chalicelib.features.state import Answer, StateRow, advance, replay
 from chalicelib.storage.database import connect
 from chalicelib.storage.rows import state_parameters
 from chalicelib.storage.schema import practice_state
 from chalicelib.storage.task_store import PostgresTaskStore
 from infra.local import postgres
 from migrations import alembic_config, upgrade
+from tests.support.histories import rows_by_key
 
 pytestmark = pytest.mark.slow
 

@@ -13,18 +13,18 @@ import h5py
 import numpy as np
 
 from chalicelib.domain.lnirt_json import to_json
+from chalicelib.features.constants import VersionConstants
 from chalicelib.features.inputs import dense_columns, time_priors
 from chalicelib.features.pooled import PooledLayout
-from chalicelib.features.population import nothing_known
 from chalicelib.features.state import UserState
-from chalicelib.features.summary import summarise_state
+from chalicelib.features.summary import StateView
 from chalicelib.prediction.vocabulary import Vocabulary
-from tests.support.models import model_of, population_of
+from tests.support.models import constants_of, model_of
 
 
 def _n_dense() -> int:
     model = model_of(1)
-    past = summarise_state(UserState("", 0, ()), "topic 0", 1, None, model, nothing_known(1))
+    past = StateView(UserState("", 0, ()), VersionConstants.of_lnirt(model)).summary("topic 0", 1, None)
     return dense_columns(past, model, time_priors(past, model)).shape[1]
 
 
@@ -133,6 +133,7 @@ def attentive_files(*, times: bool = True) -> dict[str, bytes]:
 def version_files(*, weight: float = 0.1, times: bool = True, version: str = "v1") -> dict[str, bytes]:
     """The five files of a version that knows ``topic 0`` to ``topic 2``."""
     lnirt = model_of(3, times=times)
+    constants = constants_of(lnirt)
     vocabulary = Vocabulary(
         topics=lnirt.topics,
         users=("student 0",),
@@ -140,7 +141,8 @@ def version_files(*, weight: float = 0.1, times: bool = True, version: str = "v1
         time_pooled=PooledLayout(((3, 2),), 4),
         mean=np.zeros(N_DENSE, dtype=np.float32),
         scale=np.ones(N_DENSE, dtype=np.float32),
-        population=population_of(3),
+        traits=constants.traits,
+        sequences=constants.sequences,
         has_time=times,
         time_low=-1.3,
         time_high=1.3,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chalicelib.features.state import Answer, UserState, replay
+from chalicelib.features.state import Answer, StateRow, UserState, replay
 from training_job.history.answers import AnswerTable
 
 
@@ -89,3 +89,8 @@ def state_before(table: AnswerTable, row: int) -> UserState:
     """The stored state of the row's student just before that answer."""
     earlier = [i for i in range(row) if table.user[i] == table.user[row]]
     return replay(table.user_ids[table.user[row]], answers_of(table, earlier))
+
+
+def rows_by_key(state: UserState) -> dict[tuple[str, int], StateRow]:
+    """The rows of a state by topic and difficulty."""
+    return {(row.topic, row.difficulty): row for row in state.rows}

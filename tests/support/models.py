@@ -1,12 +1,12 @@
-"""LNIRT parameters and populations with random values."""
+"""LNIRT parameters and constants of versions with random values."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from chalicelib.domain.lnirt import LnirtParameters, TimeParameters
-from chalicelib.features.population import Population
-from chalicelib.features.sequences import PathTable
+from chalicelib.features.constants import VersionConstants
+from chalicelib.features.sequences import SequenceTable
 from chalicelib.features.traits import TraitModel
 from tests.support.histories import simulate
 from training_job.history.sequences import keys_of_history
@@ -35,14 +35,15 @@ def model_of(n_topics: int, *, times: bool = True) -> LnirtParameters:
     )
 
 
-def population_of(n_topics: int) -> Population:
-    """Two traits with random loadings, and random values for half of the paths that are common in random histories."""
+def constants_of(lnirt: LnirtParameters) -> VersionConstants:
+    """Two traits with random loadings, and random values for half of the sequences of random histories."""
     rng = np.random.default_rng(2)
-    rows = n_topics + 1
+    rows = len(lnirt.topics) + 1
     parts = rng.normal(0, 0.2, (rows, 2)), rng.uniform(0.1, 0.3, rows), rng.normal(0, 0.3, (rows, 2)), np.ones(rows)
     traits = TraitModel(*(part.astype(np.float32).astype(np.float64) for part in parts))
     table, _ = simulate(100, rows, 2000, seed=3)
     user, topic = table.user.astype(np.int64), table.topic.astype(np.int64)
     keys = np.unique(keys_of_history(user, topic, topic, *rng.integers(0, 9, (2, len(table)))))
     kept = keys[rng.random(len(keys)) < 0.5]
-    return Population(traits, PathTable(kept, rng.normal(0, 0.1, len(kept)).astype(np.float16).astype(np.float64)))
+    values = rng.normal(0, 0.1, len(kept)).astype(np.float16).astype(np.float64)
+    return VersionConstants(lnirt, traits, SequenceTable(kept, values))

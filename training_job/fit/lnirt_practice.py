@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters, TimeParameters, TimePrior, sigmoid
+from chalicelib.features.constants import VersionConstants
 from chalicelib.features.inputs import success_priors, time_priors
-from chalicelib.features.population import nothing_known
-from chalicelib.features.summary import Summaries
+from chalicelib.features.summary import Summary
 from training_job.history.answers import AnswerTable
 from training_job.history.summaries import summarise_history, topic_codes, user_chunks
 
@@ -84,7 +84,7 @@ def fit_success_practice(model: LnirtParameters, table: AnswerTable) -> LnirtPar
         p = sigmoid(logit)
         return float((np.logaddexp(0.0, logit) - right * logit).sum()), right - p, p * (1 - p)
 
-    topic = np.concatenate([part.topic for part in past])
+    topic = np.concatenate([part.topic_row for part in past])
     practice, variance = _solve(_Problem(topic, len(model.topics), predict, error, SUCCESS_PRACTICE))
     return replace(model, practice=practice, offset_variance=variance)
 
@@ -108,7 +108,7 @@ def fit_time_practice(model: LnirtParameters, time: TimeParameters | None, table
         residual = timed * (logs - expected)
         return float((residual**2).sum() / (2 * scale)), residual / scale, timed / scale
 
-    topic = np.concatenate([part.topic for part in past])
+    topic = np.concatenate([part.topic_row for part in past])
     practice, variance = _solve(_Problem(topic, len(model.topics), predict, error, TIME_PRACTICE))
     priors = _time_priors(past, trial(practice, variance))
     spread = np.sqrt(np.concatenate([prior.variance for prior in priors]))
@@ -127,13 +127,13 @@ def interval_quantiles(standardised: FloatArray) -> tuple[float, float]:
     return float(min(low, -0.1)), float(max(high, 0.1))
 
 
-def _time_priors(past: Sequence[Summaries], model: LnirtParameters) -> list[TimePrior]:
+def _time_priors(past: Sequence[Summary], model: LnirtParameters) -> list[TimePrior]:
     return [prior for part in past if (prior := time_priors(part, model)) is not None]
 
 
-def _past(model: LnirtParameters, table: AnswerTable) -> list[Summaries]:
-    codes, population = topic_codes(table.topics, model), nothing_known(len(model.topics))
-    return [summarise_history(table, rows, model, codes, population) for rows in user_chunks(table)]
+def _past(model: LnirtParameters, table: AnswerTable) -> list[Summary]:
+    codes, constants = topic_codes(table.topics, model), VersionConstants.of_lnirt(model)
+    return [summarise_history(table, rows, constants, codes) for rows in user_chunks(table)]
 
 
 def _sampled(table: AnswerTable) -> AnswerTable:

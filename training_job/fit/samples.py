@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.lnirt import FloatArray, LnirtParameters
+from chalicelib.features.constants import VersionConstants
 from chalicelib.features.inputs import Float32Array, standardise
-from chalicelib.features.pooled import BEYOND, FAILURE, SUCCESS, PooledLayout
-from chalicelib.features.population import Population
+from chalicelib.features.pooled import BEYOND_INTENSITY, FAILURE, SUCCESS, PooledLayout
 from chalicelib.prediction.network import network_inputs
 from chalicelib.prediction.vocabulary import OUT_OF_VOCABULARY, Vocabulary
-from training_job.fit.sequences import fit_paths
+from training_job.fit.sequences import fit_sequences
 from training_job.fit.traits import fit_traits
 from training_job.history.answers import AnswerTable
 from training_job.history.pooled import PooledSteps
@@ -35,7 +35,7 @@ MAX_POOLED_TOPICS = 200
 """Topics with pooled columns of their own."""
 
 CORRECTNESS_PAIRS = tuple((statistic, decay) for statistic in (SUCCESS, FAILURE) for decay in (0, 1, 2))
-TIME_PAIRS = tuple((BEYOND, decay) for decay in (1, 2, 3))
+TIME_PAIRS = tuple((BEYOND_INTENSITY, decay) for decay in (1, 2, 3))
 """What is pooled per topic: successes and failures, log seconds beyond intensity, at three decays each."""
 
 MIN_SPREAD = 0.05
@@ -94,6 +94,7 @@ def build_vocabulary(table: AnswerTable, trained: npt.NDArray[np.bool_], lnirt: 
     topics = _most_common(table.topic[trained], table.topics, MAX_TOPICS)
     users = _most_common(table.user[trained], table.user_ids, MAX_USERS)
     columns = min(len(topics), MAX_POOLED_TOPICS) + 1
+    constants = fit_constants(table.select(trained), lnirt)
     return Vocabulary(
         topics=topics,
         users=users,
@@ -101,16 +102,17 @@ def build_vocabulary(table: AnswerTable, trained: npt.NDArray[np.bool_], lnirt: 
         time_pooled=PooledLayout(TIME_PAIRS, columns),
         mean=np.zeros(0, dtype=np.float32),
         scale=np.zeros(0, dtype=np.float32),
-        population=fit_population(table.select(trained), lnirt),
+        traits=constants.traits,
+        sequences=constants.sequences,
         has_time=lnirt.time is not None,
         time_low=-1.2816,
         time_high=1.2816,
     )
 
 
-def fit_population(table: AnswerTable, lnirt: LnirtParameters) -> Population:
-    """What the answers of a table tell of the population beyond its LNIRT."""
-    return Population(fit_traits(table, lnirt), fit_paths(table, lnirt))
+def fit_constants(table: AnswerTable, lnirt: LnirtParameters) -> VersionConstants:
+    """Fit the traits and the topic sequences of a table whose LNIRT is given."""
+    return VersionConstants(lnirt, fit_traits(table, lnirt), fit_sequences(table, lnirt))
 
 
 def read_history_by_others(
@@ -126,8 +128,9 @@ def read_history_by_others(
     rows: list[npt.NDArray[np.int64]] = []
     for number in np.unique(fold):
         mine = fold == number
-        population = fit_population(table.select(trained & ~mine), lnirt)
-        parts.append(read_history(table.select(mine), lnirt, replace(vocabulary, population=population)))
+        others = fit_constants(table.select(trained & ~mine), lnirt)
+        known = replace(vocabulary, traits=others.traits, sequences=others.sequences)
+        parts.append(read_history(table.select(mine), lnirt, known))
         rows.append(np.flatnonzero(mine))
     return joined(parts, np.concatenate(rows))
 
@@ -142,16 +145,13 @@ def spread_of(dense: Float32Array) -> tuple[Float32Array, Float32Array]:
     return dense.mean(axis=0), np.maximum(dense.std(axis=0), np.float32(MIN_SPREAD))
 
 
-def build_samples(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabulary) -> tuple[Samples, Samples]:
-    """Samples of the correctness and of the time network; ``vocabulary`` holds the columns' mean and scale."""
-    history = read_history(table, lnirt, vocabulary)
-    return samples_of(table, lnirt, vocabulary, history)
-
-
 def samples_of(
     table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabulary, history: History
 ) -> tuple[Samples, Samples]:
-    """The same from a history that was read before."""
+    """Return the samples of the correctness and of the time network.
+
+    ``vocabulary`` holds the columns' mean and scale; ``history`` is the table as :func:`read_history` gives it.
+    """
     state = standardise(history.dense, vocabulary.mean, vocabulary.scale)
     first = np.append(np.flatnonzero(np.diff(table.user, prepend=-1)), len(table))
     correctness, time = both_pooled(table, lnirt, vocabulary)

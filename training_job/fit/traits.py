@@ -80,7 +80,7 @@ def _sums(table: AnswerTable, model: LnirtParameters) -> _Sums:
     level = table.difficulty.astype(np.int64) - 1
     student = np.unique(table.user, return_inverse=True)[1].astype(np.int64)
     known = topic < n_topics
-    parts = [(known, table.is_correct - model.expected_success()[topic, level], 0)]
+    parts = [(known, table.is_correct - model.expected_success[topic, level], 0)]
     if model.time is not None:
         slow = table.log_seconds - model.time.intensity[topic, level]
         parts.append((known & table.timed, _pulled_in(slow, known & table.timed), n_topics))

@@ -55,20 +55,20 @@ class HistoryPredictions(msgspec.Struct, frozen=True):
 
 def read_history(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabulary) -> History:
     """Priors and dense columns of every answer, chunk by chunk."""
-    codes = topic_codes(table.topics, lnirt)
+    codes, constants = topic_codes(table.topics, lnirt), vocabulary.constants(lnirt)
     n = len(table)
     dense: list[Float32Array] = []
     logit, log_seconds, variance = np.zeros(n), np.full(n, np.log(DEFAULT_SECONDS)), np.ones(n)
     n_answers, last = np.zeros(n, dtype=np.int64), np.zeros(n)
     for rows in user_chunks(table):
-        past = summarise_history(table, rows, lnirt, codes, vocabulary.population)
+        past = summarise_history(table, rows, constants, codes)
         success, time = success_priors(past, lnirt), time_priors(past, lnirt)
         dense.append(dense_columns(past, lnirt, time))
-        logit[rows], last[rows], n_answers[rows] = success.logit, past.last, past.n_answers.astype(np.int64)
+        logit[rows], last[rows], n_answers[rows] = success.logit, past.last_outcome, past.n_answers.astype(np.int64)
         if time is not None:
             log_seconds[rows], variance[rows] = time.log_seconds, time.variance
-    users = np.array([vocabulary.user_row(name) for name in table.user_ids], dtype=np.int64)
-    topics = np.array([vocabulary.topic_row(name) for name in table.topics], dtype=np.int64)
+    users = np.array([vocabulary.user_embedding(name) for name in table.user_ids], dtype=np.int64)
+    topics = np.array([vocabulary.topic_embedding(name) for name in table.topics], dtype=np.int64)
     return History(
         dense=np.concatenate(dense) if dense else np.zeros((0, len(vocabulary.mean)), dtype=np.float32),
         logit=logit,
@@ -79,7 +79,7 @@ def read_history(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabul
         level=table.difficulty.astype(np.int64) - 1,
         last=last,
         n_answers=n_answers,
-        topic_known=(codes != lnirt.unknown)[table.topic],
+        topic_known=(codes != lnirt.average_row)[table.topic],
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.lnirt import IntArray
-from chalicelib.features.sequences import N_FIRST, N_LATEST, NOTHING, Keys, path_keys
+from chalicelib.features.sequences import N_FIRST, N_LATEST, NO_TOPIC, Keys, sequence_keys
 from training_job.history.scan import group_starts
 
 
@@ -22,7 +22,7 @@ def keys_of_history(
     to a next question on the same topic, asked right after each answer, which is then the last.
     """
     first, latest = _first_topics(user, topic, code + 1, after), _latest_topics(user, topic, code + 1)
-    return path_keys(code, first, latest, attempts + after, right)
+    return sequence_keys(code, first, latest, attempts + after, right)
 
 
 def records_of_history(user: IntArray, topic: IntArray, correct: npt.NDArray[Any]) -> tuple[IntArray, IntArray]:
@@ -56,7 +56,7 @@ def _first_topics(user: IntArray, topic: IntArray, token: IntArray, after: bool)
         rows = np.flatnonzero(new & (met_before == number))
         by_start = np.zeros(n, dtype=np.int64)
         by_start[starts[rows]] = token[rows]
-        first[:, number] = np.where(known > number, by_start[starts], NOTHING)
+        first[:, number] = np.where(known > number, by_start[starts], NO_TOPIC)
     return first
 
 
@@ -71,11 +71,11 @@ def _latest_topics(user: IntArray, topic: IntArray, token: IntArray) -> IntArray
     run_user, run_topic, run_token = user[run_rows], topic[run_rows], token[run_rows]
     run = np.arange(len(run_rows))
     number = run - group_starts(run_user)
-    before = np.where(number >= 1, run_token[np.maximum(run - 1, 0)], NOTHING)
+    before = np.where(number >= 1, run_token[np.maximum(run - 1, 0)], NO_TOPIC)
     # Two runs back, unless that is the asked topic again: then whatever stood there for the run before.
     fresh = (number < 2) | (run_topic[np.maximum(run - 2, 0)] != run_topic)
     source = np.maximum.accumulate(np.where(fresh, run, 0))
-    two_back = np.where(number[source] >= 2, run_token[np.maximum(source - 2, 0)], NOTHING)
+    two_back = np.where(number[source] >= 2, run_token[np.maximum(source - 2, 0)], NO_TOPIC)
     of_row = np.searchsorted(run_rows, run_start)
     latest[:, 0], latest[:, 1] = before[of_row], two_back[of_row]
     return latest

@@ -15,10 +15,10 @@ from chalicelib.domain.lnirt import (
     ability_from,
     grid_log_likelihoods,
 )
-from chalicelib.features.population import Population
+from chalicelib.features.constants import VersionConstants
 from chalicelib.features.sequences import Keys
 from chalicelib.features.state import DECAY_ANSWERS
-from chalicelib.features.summary import Summaries
+from chalicelib.features.summary import Summary
 from training_job.history.answers import AnswerTable
 from training_job.history.scan import BoolArray, exclusive_decayed, exclusive_sums, group_starts
 from training_job.history.sequences import keys_of_history, records_of_history
@@ -30,7 +30,7 @@ CHUNK_ANSWERS = 50_000
 
 def topic_codes(topics: tuple[str, ...], model: LnirtParameters) -> IntArray:
     """Rows of the parameters for a table's topics, the average topic's row for unknown ones."""
-    return np.array([model.code(topic) for topic in topics], dtype=np.int64)
+    return model.topic_rows(topics)
 
 
 def user_chunks(table: AnswerTable, size: int = CHUNK_ANSWERS) -> Iterator[slice]:
@@ -43,23 +43,21 @@ def user_chunks(table: AnswerTable, size: int = CHUNK_ANSWERS) -> Iterator[slice
         begin = end
 
 
-def summarise_history(
-    table: AnswerTable, rows: slice, model: LnirtParameters, codes: IntArray, population: Population
-) -> Summaries:
-    """Summaries of the answers of one chunk of :func:`user_chunks`, each from the answers before it.
+def summarise_history(table: AnswerTable, rows: slice, constants: VersionConstants, codes: IntArray) -> Summary:
+    """Summary of the answers of one chunk of :func:`user_chunks`, each from the answers before it.
 
     ``codes`` are the table's topics as rows of the parameters (:func:`topic_codes`).
     """
-    part = _Chunk(table, rows, codes)
+    part, model = _Chunk(table, rows, codes), constants.lnirt
     steps = part.steps(model)
     right = part.last() > 0
-    (ability, ability_sd), ability_if_wrong = _abilities(part, model, right)
+    (ability, ability_sd), ability_if_incorrect = _abilities(part, model, right)
     precision, weighted = _speeds(part, model)
     by_level = part.in_topic(exclusive_sums(part.level_steps()[part.by_topic], part.topic_starts))
-    trait_success, trait_log_seconds = _traits(part, model, population, right)
+    trait_success, trait_log_seconds = _traits(part, constants, right)
     same = exclusive_decayed(steps[part.by_topic], part.index[part.by_topic], part.topic_starts, DECAY_ANSWERS)
-    return Summaries(
-        topic=part.topic,
+    return Summary(
+        topic_row=part.topic,
         level=part.level,
         n_answers=part.index.astype(np.float64),
         attempts=by_level[:, 0],
@@ -70,16 +68,16 @@ def summarise_history(
         ability_sd=ability_sd,
         speed_precision=precision,
         speed_weighted=weighted,
-        same=part.in_topic(same),
-        overall=exclusive_decayed(steps, part.index, part.user_starts, DECAY_ANSWERS),
-        hours_topic=part.in_topic(_hours_before(part.at[part.by_topic], part.topic_starts)),
-        hours_any=_hours_before(part.at, part.user_starts),
-        last=part.last(),
-        ability_if_wrong=ability_if_wrong,
+        topic_decayed=part.in_topic(same),
+        overall_decayed=exclusive_decayed(steps, part.index, part.user_starts, DECAY_ANSWERS),
+        hours_since_topic=part.in_topic(_hours_before(part.at[part.by_topic], part.topic_starts)),
+        hours_since_any=_hours_before(part.at, part.user_starts),
+        last_outcome=part.last(),
+        ability_if_incorrect=ability_if_incorrect,
         trait_success=trait_success,
         trait_log_seconds=trait_log_seconds,
-        paths=population.paths.lookup(part.path_keys()),
-        gap=part.in_topic(_gaps(part.index[part.by_topic], part.topic_starts)),
+        sequences=constants.sequences.lookup(part.sequence_keys()),
+        answers_since_topic=part.in_topic(_gaps(part.index[part.by_topic], part.topic_starts)),
         n_topics=exclusive_sums(part.is_first().astype(np.float64), part.user_starts),
     )
 
@@ -126,8 +124,8 @@ class _Chunk:
         before = self.before()
         return np.where(before < 0, 0.0, 2.0 * self.correct[before] - 1.0)
 
-    def path_keys(self) -> Keys:
-        """The paths that lead to each answer."""
+    def sequence_keys(self) -> Keys:
+        """The keys of the topic sequences before each answer."""
         attempts, right = records_of_history(self.user, self.raw_topic, self.correct)
         return keys_of_history(self.user, self.raw_topic, self.topic, attempts, right)
 
@@ -168,12 +166,10 @@ def _speeds(part: _Chunk, model: LnirtParameters) -> tuple[FloatArray, FloatArra
     return sums[:, 0], sums[:, 1]
 
 
-def _traits(
-    part: _Chunk, model: LnirtParameters, population: Population, last_right: BoolArray
-) -> tuple[FloatArray, FloatArray]:
-    """Success and log seconds that traits foretell, had the last answer on the topic been wrong."""
-    traits, nothing = population.traits, np.zeros(len(part.topic))
-    beyond = part.correct - model.expected_success()[part.topic, part.level]
+def _traits(part: _Chunk, constants: VersionConstants, last_right: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Success and log seconds that the traits predict as if the last answer on the topic had been incorrect."""
+    model, traits, nothing = constants.lnirt, constants.traits, np.zeros(len(part.topic))
+    beyond = part.correct - model.expected_success[part.topic, part.level]
     timed, slow = nothing, nothing
     if model.time is not None:
         timed, slow = part.timed, part.timed * (part.log_seconds - model.time.intensity[part.topic, part.level])

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from chalicelib.features.state import UserState, advance, rows_by_key
+from chalicelib.features.state import UserState, advance
 from chalicelib.prediction.predictor import Predictor, predict
 from evaluation.adaptation import HORIZON, answers_to_cover, covered_share, jumpers
 from evaluation.answers import read_answers, rows_to_test
@@ -20,7 +20,7 @@ from evaluation.counterfactual import predictions_after
 from evaluation.quality import topic_means
 from evaluation.small_data import ANSWERS, draw, summary
 from tests.support.archives import attentive_files
-from tests.support.histories import answers_of, simulate, state_before
+from tests.support.histories import answers_of, rows_by_key, simulate, state_before
 
 
 def written(folder: Path, text: str, name: str = "answers.csv") -> Path:

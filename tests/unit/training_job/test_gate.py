@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from chalicelib.domain.lnirt_json import to_json
-from chalicelib.features.population import nothing_known
+from chalicelib.features.sequences import no_sequences
+from chalicelib.features.traits import no_traits
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import read_vocabulary
 from tests.support.archives import network, version_files
@@ -32,9 +33,8 @@ def version(table: AnswerTable, *, logit: float = 0.0, log_seconds: float = 0.0)
         "time_model.keras": network(0.0, 4, bias=log_seconds),
     }
     files = version_files(times=model.time is not None)
-    vocabulary = replace(
-        read_vocabulary(files["vocabulary.json"]), topics=model.topics, population=nothing_known(len(model.topics))
-    )
+    vocabulary = read_vocabulary(files["vocabulary.json"])
+    vocabulary = replace(vocabulary, topics=model.topics, traits=no_traits(len(model.topics)), sequences=no_sequences())
     return Predictor.from_files(
         {**files, **networks, "lnirt.json": to_json(model), "vocabulary.json": vocabulary.to_json()}
     )

@@ -13,18 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from chalicelib.domain.numerics import Columns, Row, columns_of, functions_for, picked, side_by_side
-from chalicelib.features.state import (
+from chalicelib.domain.numerics import Columns, Row, columns_of, functions_for, side_by_side, table_columns
+from chalicelib.features.columns import (
     NUMBERS,
-    Answer,
     StateColumns,
     StoredRows,
-    UserState,
     decayed_to_bytes,
-    replay,
+    rows_from_bytes,
+    without_topic,
 )
+from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.prediction.predictor import Predictor, predict
-from chalicelib.storage.rows import state_rows_from
 from tests.support.archives import attentive_files
 
 MOMENTS = st.datetimes(
@@ -50,7 +49,7 @@ def kept_as_columns(state: UserState) -> UserState:
 
 def packed(state: UserState) -> bytes:
     """What PostgreSQL sends of a state: numbers big-endian, each row followed by its decayed block as it is stored."""
-    numbers = state.columns.numbers
+    numbers = StateColumns.of_rows(state.rows).numbers
     blocks = [decayed_to_bytes(row.decayed) for row in state.rows]
     return b"".join(struct.pack(f">{len(NUMBERS)}d", *row) + block for row, block in zip(numbers, blocks, strict=True))
 
@@ -75,20 +74,20 @@ def test_rows_come_back_from_columns_as_they_were(state: UserState) -> None:
 @given(STATES)
 @settings(max_examples=100, deadline=None)
 def test_rows_come_back_from_what_postgresql_sends(state: UserState) -> None:
-    topics = json.loads(json.dumps([row.topic for row in state.rows])) or None
-    assert_same_rows(replace(state, rows=state_rows_from(topics, packed(state) or None)), state)
+    topics = json.loads(json.dumps([row.topic for row in state.rows]))
+    assert_same_rows(replace(state, rows=rows_from_bytes(topics, packed(state))), state)
 
 
 def test_bytes_that_are_no_rows_are_refused() -> None:
     state = replay("student 0", [Answer("topic 0", 1, True)])
     with pytest.raises(ValueError, match="buffer size"):
-        state_rows_from(["topic 0"], packed(state)[:-8])
+        rows_from_bytes(["topic 0"], packed(state)[:-8])
 
 
 @given(STATES)
 @settings(max_examples=50, deadline=None)
 def test_a_state_without_a_topic_has_the_other_topics_rows(state: UserState) -> None:
-    found = state.without("topic 1")
+    found = without_topic(state, "topic 1")
     assert list(found.rows) == [row for row in state.rows if row.topic != "topic 1"]
     assert (found.user_id, found.n_answers) == (state.user_id, state.n_answers)
 
@@ -123,11 +122,11 @@ def test_a_formula_on_floats_and_on_arrays_gives_the_same(n: int, seed: int) -> 
     def formula(values: Columns, row: Row) -> object:
         f = functions_for(row)
         a, b, c = columns_of(values)
-        d, e = picked(table, row)
-        assert f.some(a * a >= 0.0)
-        assert not f.some(a * a < 0.0)
-        columns = [f.logistic(a), f.where(b > 0, b, f.exp(c)), f.bounded(d * e, -0.5, 0.5), f.log1p(f.most(a, 0.0))]
-        return side_by_side([*columns, f.sqrt(a * a), f.log(b * b), f.tanh(c), f.least(a, b), 1.0], row)
+        d, e = table_columns(table, row)
+        assert f.any_true(a * a >= 0.0)
+        assert not f.any_true(a * a < 0.0)
+        columns = [f.logistic(a), f.where(b > 0, b, f.exp(c)), f.bounded(d * e, -0.5, 0.5), f.log1p(f.maximum(a, 0.0))]
+        return side_by_side([*columns, f.sqrt(a * a), f.log(b * b), f.tanh(c), f.minimum(a, b), 1.0], row)
 
     together = formula(values, rows)
     one_by_one = np.concatenate([formula(values[i].tolist(), int(rows[i])) for i in range(n)])

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.features.state import Answer, StateRow, UserState, advance, replay, rows_by_key
-from tests.support.histories import state_before
+from chalicelib.features.state import Answer, StateRow, UserState, advance, replay
+from tests.support.histories import rows_by_key, state_before
 from training_job.history.answers import AnswerTable
 
 TOPICS = [f"topic {i}" for i in range(4)]

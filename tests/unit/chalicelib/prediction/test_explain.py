@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Source
-from chalicelib.features.sequences import TRIES, no_paths
+from chalicelib.features.sequences import ATTEMPTS, no_sequences
 from chalicelib.features.state import Answer, UserState, replay
-from chalicelib.features.summary import Summaries
+from chalicelib.features.summary import Summary
 from chalicelib.prediction.explain import Group, Influence, explain
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import read_vocabulary
@@ -93,14 +93,14 @@ def test_the_students_own_embedding_is_compared_with_the_shared_one() -> None:
 class Recording(Predictor):
     """Remembers which summaries it was asked about."""
 
-    asked: list[Summaries]
+    asked: list[Summary]
 
-    def values(self, source: Source, state: UserState, past: Summaries) -> tuple[float, float | None]:
+    def values(self, source: Source, state: UserState, past: Summary) -> tuple[float, float | None]:
         self.asked.append(past)
         return super().values(source, state, past)
 
 
-def replaced(state: UserState, topic: str) -> tuple[Recording, Summaries, dict[Group, Summaries]]:
+def replaced(state: UserState, topic: str) -> tuple[Recording, Summary, dict[Group, Summary]]:
     """What the networks were given as the student's past, and with each group replaced."""
     predictor = Recording.from_files(attentive_files())
     assert isinstance(predictor, Recording)
@@ -127,33 +127,41 @@ def test_without_the_record_on_the_topic_it_is_as_if_the_topic_was_never_met() -
     past = others[Group.TOPIC_RECORD]
     elsewhere = UserState("student 0", 5, tuple(row for row in MIXED.rows if row.topic != "topic 0"))
     expected = predictor.summarise(elsewhere, "topic 0", 2, NOW)
-    for name in ("last", "gap", "attempts", "correct", "same", "overall", "trait_success", "trait_log_seconds"):
+    for name in (
+        "last_outcome", "answers_since_topic", "attempts", "correct", "topic_decayed", "overall_decayed",
+        "trait_success", "trait_log_seconds",
+    ):  # fmt: skip
         np.testing.assert_allclose(getattr(past, name), getattr(expected, name), atol=1e-12, err_msg=name)
-    assert (actual.last, actual.gap, past.last, past.gap) == (1.0, 2.0, 0.0, 0.0)
+    assert (actual.last_outcome, actual.answers_since_topic, past.last_outcome, past.answers_since_topic) == (
+        1.0,
+        2.0,
+        0.0,
+        0.0,
+    )
     assert past.trait_success != actual.trait_success != 0.0
-    assert past.ability_if_wrong == actual.ability
+    assert past.ability_if_incorrect == actual.ability
 
 
 def test_without_the_overall_record_ability_traits_and_amounts_are_a_newcomers() -> None:
     predictor, actual, others = replaced(MIXED, "topic 0")
     past, expected = others[Group.OVERALL_RECORD], predictor.summarise(NEWCOMER, "topic 0", 2, NOW)
     for name in (
-        "n_answers", "n_topics", "ability", "ability_sd", "ability_if_wrong", "speed_precision", "speed_weighted",
+        "n_answers", "n_topics", "ability", "ability_sd", "ability_if_incorrect", "speed_precision", "speed_weighted",
         "trait_success", "trait_log_seconds",
     ):  # fmt: skip
         np.testing.assert_array_equal(getattr(past, name), getattr(expected, name), err_msg=name)
         assert getattr(past, name) != getattr(actual, name)
-    assert past.last == actual.last
+    assert past.last_outcome == actual.last_outcome
 
 
 def test_without_the_course_only_the_paths_are_those_of_the_average_student() -> None:
     _, actual, others = replaced(MIXED, "topic 0")
     past = others[Group.COURSE]
-    assert any(actual.paths)
-    assert not any(past.paths[:TRIES])
-    assert past.paths[TRIES:] == actual.paths[TRIES:]
-    for field in msgspec.structs.fields(Summaries):
-        if field.name != "paths":
+    assert any(actual.sequences)
+    assert not any(past.sequences[:ATTEMPTS])
+    assert past.sequences[ATTEMPTS:] == actual.sequences[ATTEMPTS:]
+    for field in msgspec.structs.fields(Summary):
+        if field.name != "sequences":
             np.testing.assert_array_equal(getattr(past, field.name), getattr(actual, field.name))
 
 
@@ -163,16 +171,15 @@ def test_a_course_whose_students_fared_better_raises_the_chance_and_one_that_far
 ) -> None:
     files = version_files()
     vocabulary = read_vocabulary(files["vocabulary.json"])
-    paths = replace(vocabulary.population.paths, values=np.full(len(vocabulary.population.paths.keys), beyond))
-    population = replace(vocabulary.population, paths=paths)
+    sequences = replace(vocabulary.sequences, values=np.full(len(vocabulary.sequences.keys), beyond))
     weights = np.zeros((N_DENSE, 1))
-    weights[-TRIES:] = 1.0  # the last of the dense columns are the paths
+    weights[-ATTEMPTS:] = 1.0  # the last of the dense columns are the sequences
     layers = [*network_input_layers(4), Layer("Dense", "head", ["state"], {"units": 1}, [weights, np.zeros(1)])]
     layers += [Layer("Add", "output", ["prior", "head"])]
     predictor = Predictor.from_files(
         {
             **files,
-            "vocabulary.json": replace(vocabulary, population=population).to_json(),
+            "vocabulary.json": replace(vocabulary, sequences=sequences).to_json(),
             "correctness_model.keras": archive(layers, "output"),
         }
     )
@@ -184,8 +191,7 @@ def test_a_course_whose_students_fared_better_raises_the_chance_and_one_that_far
 def test_where_no_path_is_known_the_course_is_not_mentioned() -> None:
     files = version_files()
     vocabulary = read_vocabulary(files["vocabulary.json"])
-    population = replace(vocabulary.population, paths=no_paths())
-    nothing = {"vocabulary.json": replace(vocabulary, population=population).to_json()}
+    nothing = {"vocabulary.json": replace(vocabulary, sequences=no_sequences()).to_json()}
     assert Group.COURSE not in why(Predictor.from_files({**attentive_files(), **nothing}), MIXED, "topic 0")
 
 

@@ -13,7 +13,7 @@ from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
 from chalicelib.domain.recommendations import TopicChoice
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.features.state import Answer, UserState, replay
-from chalicelib.features.summary import summarise_many, summarise_state
+from chalicelib.features.summary import StateView
 from chalicelib.prediction.many import predict_many
 from chalicelib.prediction.predictor import Predictor, predict
 from chalicelib.services.recommendations import (
@@ -114,12 +114,12 @@ def test_predicting_many_equals_predicting_one_by_one(times: bool, row: int) -> 
 @pytest.mark.parametrize("row", [0, 1, 30, 199])
 def test_the_summaries_of_many_are_those_of_each(row: int) -> None:
     predictor = Predictor.from_files(version_files())
-    model, population = predictor.lnirt, predictor.vocabulary.population
     table, _ = simulate(3, 4, 200)
     before = state_before(table, row)
-    many = summarise_many(before, WANTED, NOW, model, population)
+    view = StateView(before, predictor.constants)
+    many = view.summaries(WANTED, NOW)
     for i, (topic, difficulty) in enumerate(WANTED):
-        one = summarise_state(before, topic, difficulty, NOW, model, population)
+        one = view.summary(topic, difficulty, NOW)
         for field in msgspec.structs.fields(one):
             expected = getattr(one, field.name)
             np.testing.assert_allclose(

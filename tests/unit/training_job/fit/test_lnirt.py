@@ -16,6 +16,7 @@ from chalicelib.domain.lnirt import (
     success_prior,
 )
 from chalicelib.domain.lnirt_json import from_json, rounded, to_json
+from chalicelib.domain.numerics import OF_FLOATS
 from tests.support.histories import Truth, simulate
 from training_job.fit.lnirt import clipped_times, fit_lnirt
 from training_job.fit.lnirt_levels import SUCCESS_LEVELS, TIME_LEVELS, fit_levels
@@ -133,7 +134,7 @@ def test_one_more_success_on_a_topic_never_lowers_its_logit(attempts: int, corre
 
 def test_mean_log_attempts_follows_the_plain_mean() -> None:
     for n in (1, 2, 5, 40, 700):
-        assert mean_log_attempts(np.array([n]))[0] == pytest.approx(np.log1p(np.arange(n)).mean(), abs=0.002)
+        assert mean_log_attempts(float(n), OF_FLOATS) == pytest.approx(np.log1p(np.arange(n)).mean(), abs=0.002)
 
 
 def test_the_interval_leans_on_the_normal_while_there_are_few_residuals() -> None:

@@ -1,4 +1,4 @@
-"""Traits and course paths: what is learnt of a population, what is kept, and how it is stored."""
+"""Traits and topic sequences: fitting, reading from a state, and storage."""
 
 from __future__ import annotations
 
@@ -14,19 +14,29 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import ABILITY_GRID
-from chalicelib.features.constants import Knowledge
+from chalicelib.features.columns import StateColumns
+from chalicelib.features.constants import VersionConstants
 from chalicelib.features.inputs import success_priors
-from chalicelib.features.population import Population, nothing_known
-from chalicelib.features.sequences import MAX_RECORD, N_LATEST, N_PATHS, RECORD, TRIES, Course, PathTable, path_keys
+from chalicelib.features.sequences import (
+    ATTEMPTS,
+    MAX_RECORD,
+    N_LATEST,
+    N_SEQUENCES,
+    RECORD,
+    SequenceTable,
+    StudentSequence,
+    no_sequences,
+    sequence_keys,
+)
 from chalicelib.features.state import Answer, UserState, replay
-from chalicelib.features.summary import summarise_state
+from chalicelib.features.summary import StateView
 from chalicelib.prediction.vocabulary import read_vocabulary
 from tests.support.archives import version_files
 from tests.support.histories import simulate
-from tests.support.models import model_of, population_of
-from training_job.fit import sequences as paths_fit
+from tests.support.models import constants_of, model_of
+from training_job.fit import sequences as sequences_fit
 from training_job.fit.lnirt import fit_lnirt
-from training_job.fit.sequences import fit_paths
+from training_job.fit.sequences import fit_sequences
 from training_job.fit.traits import MIN_STUDENTS, fit_traits
 from training_job.history.answers import AnswerTable
 from training_job.history.sequences import keys_of_history, records_of_history
@@ -56,10 +66,10 @@ def test_traits_foretell_what_one_ability_cannot() -> None:
     assert model.time is not None
     traits = fit_traits(learnt, model)
     codes = topic_codes(later.topics, model)
-    past = summarise_history(later, slice(0, len(later)), model, codes, Population(traits, nothing_known(8).paths))
-    expected = model.expected_success()[past.topic, past.level]
+    past = summarise_history(later, slice(0, len(later)), VersionConstants(model, traits, no_sequences()), codes)
+    expected = model.expected_success[past.topic_row, past.level]
     beyond = later.is_correct - expected
-    slow = later.log_seconds - model.time.intensity[past.topic, past.level]
+    slow = later.log_seconds - model.time.intensity[past.topic_row, past.level]
     late = past.n_answers >= 20
     assert np.mean((beyond - past.trait_success)[late] ** 2) < 0.85 * np.mean(beyond[late] ** 2)
     assert np.mean((slow - past.trait_log_seconds)[late] ** 2) < 0.65 * np.mean(slow[late] ** 2)
@@ -81,7 +91,7 @@ def test_the_same_history_gives_the_same_traits() -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(0, 3), st.lists(st.booleans(), max_size=12), st.booleans())
 def test_what_answers_tell_of_traits_adds_up(seed: int, topic: int, outcomes: list[bool], timed: bool) -> None:
     rng = np.random.default_rng(seed)
-    traits, n = population_of(3).traits, len(outcomes)
+    traits, n = constants_of(model_of(3)).traits, len(outcomes)
     beyond, slow = np.array(outcomes) - 0.6, rng.normal(size=n) * timed
     each = traits.evidence(np.full(n, topic), np.ones(n), beyond, np.full(n, float(timed)), slow)
     (together,) = traits.evidence(
@@ -95,7 +105,7 @@ def test_what_answers_tell_of_traits_adds_up(seed: int, topic: int, outcomes: li
 @given(st.integers(0, 2**32 - 1), st.integers(0, 3), st.integers(1, 30))
 def test_traits_never_expect_less_on_a_topic_after_a_success_there(seed: int, topic: int, answers: int) -> None:
     rng = np.random.default_rng(seed)
-    traits = population_of(3).traits
+    traits = constants_of(model_of(3)).traits
     asked = np.array([topic])
     told = traits.evidence(
         rng.integers(0, 4, answers),
@@ -132,30 +142,30 @@ def table_of(rows: dict[str, list[Any]], n_topics: int = 3) -> AnswerTable:
 
 
 def after_topic_0(topic: int, attempts: int = 0, right: int = 0) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    return path_keys(
+    return sequence_keys(
         np.array([topic]), np.array([[1, 0, 0]]), np.array([[1, 0]]), np.array([attempts]), np.array([right])
     )
 
 
 def test_those_who_fared_well_along_a_path_raise_it() -> None:
     model = model_of(3, times=False)
-    well = fit_paths(table_of(course(10, 4, right=True)), model).lookup(after_topic_0(1))[0]
-    badly = fit_paths(table_of(course(10, 4, right=False)), model).lookup(after_topic_0(1))[0]
-    assert (well[:TRIES] > 0.1).all()
-    assert (badly[:TRIES] < -0.1).all()
+    well = fit_sequences(table_of(course(10, 4, right=True)), model).lookup(after_topic_0(1))[0]
+    badly = fit_sequences(table_of(course(10, 4, right=False)), model).lookup(after_topic_0(1))[0]
+    assert (well[:ATTEMPTS] > 0.1).all()
+    assert (badly[:ATTEMPTS] < -0.1).all()
 
 
 @pytest.mark.parametrize(("students", "each"), [(2, 10), (4, 1)])
 def test_a_path_of_too_few_students_or_answers_is_not_kept(students: int, each: int) -> None:
-    paths = fit_paths(table_of(course(students, each, right=True)), model_of(3, times=False))
+    paths = fit_sequences(table_of(course(students, each, right=True)), model_of(3, times=False))
     assert not paths.lookup(after_topic_0(1)).any()
 
 
 def test_an_unknown_path_falls_back_to_the_shorter_one() -> None:
-    paths = fit_paths(table_of(course(10, 4, right=True)), model_of(3, times=False))
+    paths = fit_sequences(table_of(course(10, 4, right=True)), model_of(3, times=False))
     known, longer = (
         after_topic_0(1),
-        path_keys(np.array([1]), np.array([[1, 3, 2]]), np.array([[1, 3]]), np.array([0]), np.array([0])),
+        sequence_keys(np.array([1]), np.array([[1, 3, 2]]), np.array([[1, 3]]), np.array([0]), np.array([0])),
     )
     found, expected = paths.lookup(longer)[0], paths.lookup(known)[0]
     np.testing.assert_allclose(found[[0, 1, 2]], expected[0])
@@ -165,9 +175,9 @@ def test_an_unknown_path_falls_back_to_the_shorter_one() -> None:
 def test_paths_are_capped_and_the_common_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     table, _ = simulate(40, 6, 3000)
     model = model_of(6, times=False)
-    whole = fit_paths(table, model)
-    monkeypatch.setattr(paths_fit, "MAX_PATHS", 20)
-    capped = fit_paths(table, model)
+    whole = fit_sequences(table, model)
+    monkeypatch.setattr(sequences_fit, "MAX_SEQUENCES", 20)
+    capped = fit_sequences(table, model)
     assert len(whole.keys) > len(capped.keys) == 20
     assert np.isin(capped.keys, whole.keys).all()
 
@@ -178,7 +188,7 @@ def test_paths_are_capped_and_the_common_ones_stay(monkeypatch: pytest.MonkeyPat
 @example([4, 5, 4, 5, 4, 0], 0b111111)
 @example([3] * (MAX_RECORD + 5), 2**40 - 1)
 def test_the_paths_of_a_history_are_those_of_each_stored_state(topics: list[int], outcomes: int) -> None:
-    codes = np.minimum(np.arange(6), 4)  # topics 4 and 5 are both unknown
+    model, codes = model_of(4), np.minimum(np.arange(6), 4)  # topics 4 and 5 are both unknown
     topic, user = np.array(topics), np.zeros(len(topics), dtype=np.int64)
     correct = np.array([bool(outcomes >> row & 1) for row in range(len(topics))])
     attempts, right = records_of_history(user, topic, correct)
@@ -189,10 +199,9 @@ def test_the_paths_of_a_history_are_those_of_each_stored_state(topics: list[int]
     for row, asked in enumerate(topics):
         for keys, n in ((before, row), (after, row + 1)):
             earlier = correct[:n][topic[:n] == asked]
-            columns = replay("a", answers[:n]).columns
-            tries = (len(earlier), int(earlier[:-1].sum()))
-            one = Course(columns, lambda name: int(codes[int(name[-1])])).keys(
-                int(codes[asked]), f"topic {asked}", tries
+            columns = StateColumns.of_rows(replay("a", answers[:n]).rows)
+            one = StudentSequence(columns, model).keys(
+                int(codes[asked]), f"topic {asked}", len(earlier), int(earlier[:-1].sum())
             )
             np.testing.assert_array_equal(keys[row], one)
 
@@ -201,9 +210,9 @@ def test_the_paths_of_a_history_are_those_of_each_stored_state(topics: list[int]
 @settings(max_examples=50, deadline=None)
 def test_a_few_paths_are_looked_up_as_many_are(seed: int, known: int, asked: int) -> None:
     rng = np.random.default_rng(seed)
-    table = PathTable(np.unique(rng.integers(0, 40, known, dtype=np.uint32)), rng.normal(size=0))
-    table = PathTable(table.keys, rng.normal(size=len(table.keys)))
-    keys = rng.integers(0, 40, (asked, N_PATHS), dtype=np.uint32)
+    table = SequenceTable(np.unique(rng.integers(0, 40, known, dtype=np.uint32)), rng.normal(size=0))
+    table = SequenceTable(table.keys, rng.normal(size=len(table.keys)))
+    keys = rng.integers(0, 40, (asked, N_SEQUENCES), dtype=np.uint32)
     np.testing.assert_array_equal([table.lookup_one(path) for path in keys.tolist()], table.lookup(keys))
 
 
@@ -211,12 +220,10 @@ def test_a_few_paths_are_looked_up_as_many_are(seed: int, known: int, asked: int
 @settings(max_examples=50, deadline=None)
 def test_the_evidence_of_a_state_is_the_sum_of_what_its_rows_tell(seed: int, rows: int, times: bool) -> None:
     rng = np.random.default_rng(seed)
-    model, population = model_of(3, times=times), population_of(3)
-    knowledge, topic, level = Knowledge(model, population), rng.integers(0, 4, rows), rng.integers(0, 4, rows)
+    model = model_of(3, times=times)
+    constants, topic, level = constants_of(model), rng.integers(0, 4, rows), rng.integers(0, 4, rows)
     attempts, correct, timed, log_seconds = rng.uniform(0, 9, (4, rows))
-    found = knowledge.evidence(
-        np.stack([attempts, correct, timed, log_seconds], axis=1), knowledge.constants(topic, level)
-    )
+    found = constants.evidence(np.stack([attempts, correct, timed, log_seconds], axis=1), constants.cells(topic, level))
     logit = model.discrimination[topic][:, None] * ABILITY_GRID + model.easiness[topic, level][:, None]
     log_wrong, slope = -np.logaddexp(0.0, logit), model.discrimination[topic][:, None] * ABILITY_GRID
     np.testing.assert_allclose(found.log_likelihood, attempts @ log_wrong + correct @ slope, atol=1e-9)
@@ -224,8 +231,8 @@ def test_the_evidence_of_a_state_is_the_sum_of_what_its_rows_tell(seed: int, row
     slow = log_seconds - timed * (0.0 if model.time is None else model.time.intensity[topic, level])
     assert found.speed_precision == pytest.approx((timed / noise).sum(), abs=1e-9)
     assert found.speed_weighted == pytest.approx((-slow / noise).sum(), abs=1e-9)
-    beyond = correct - attempts * model.expected_success()[topic, level]
-    told = population.traits.evidence(topic, attempts, beyond, timed * times, slow * times)
+    beyond = correct - attempts * model.expected_success[topic, level]
+    told = constants.traits.evidence(topic, attempts, beyond, timed * times, slow * times)
     np.testing.assert_allclose(found.traits, told.sum(axis=0), atol=1e-9)
 
 
@@ -237,17 +244,17 @@ def test_a_record_knows_what_followed_it_on_a_topic() -> None:
             rows["user"].append(student)
             rows["topic"].append(1)
             rows["is_correct"].append(right)
-    paths = fit_paths(table_of(rows), model_of(3, times=False))
+    paths = fit_sequences(table_of(rows), model_of(3, times=False))
     found = {right: paths.lookup(after_topic_0(1, attempts=2, right=right))[0] for right in (0, 1)}
     assert found[1][RECORD] - found[0][RECORD] > 0.2
-    assert found[1][TRIES] == found[0][TRIES]
+    assert found[1][ATTEMPTS] == found[0][ATTEMPTS]
     unknown = paths.lookup(after_topic_0(1, attempts=2, right=2))[0]
-    assert unknown[RECORD] == unknown[TRIES] != 0.0
+    assert unknown[RECORD] == unknown[ATTEMPTS] != 0.0
 
 
 def test_columns_of_paths_are_told_apart() -> None:
-    keys = path_keys(np.array([1]), np.array([[2, 0, 0]]), np.array([[2, 0]]), np.array([2]), np.array([0]))[0]
-    assert len(set(keys.tolist())) == N_PATHS == RECORD + 1 == TRIES + 2
+    keys = sequence_keys(np.array([1]), np.array([[2, 0, 0]]), np.array([[2, 0]]), np.array([2]), np.array([0]))[0]
+    assert len(set(keys.tolist())) == N_SEQUENCES == RECORD + 1 == ATTEMPTS + 2
     assert N_LATEST == 2
 
 
@@ -255,8 +262,9 @@ def test_a_population_comes_back_from_vocabulary_json_as_it_was() -> None:
     raw = version_files()["vocabulary.json"]
     vocabulary = read_vocabulary(raw)
     assert vocabulary.to_json() == raw
-    np.testing.assert_array_equal(vocabulary.population.traits.success, population_of(3).traits.success)
-    np.testing.assert_array_equal(vocabulary.population.paths.values, population_of(3).paths.values)
+    constants = constants_of(model_of(3))
+    np.testing.assert_array_equal(vocabulary.traits.success, constants.traits.success)
+    np.testing.assert_array_equal(vocabulary.sequences.values, constants.sequences.values)
 
 
 def packed(values: Any, kind: str) -> str:
@@ -291,7 +299,7 @@ def test_a_population_of_other_topics_than_lnirts_is_refused() -> None:
     from chalicelib.prediction.predictor import Predictor
 
     files = version_files()
-    vocabulary = replace(read_vocabulary(files["vocabulary.json"]), population=population_of(7))
+    vocabulary = replace(read_vocabulary(files["vocabulary.json"]), traits=constants_of(model_of(7)).traits)
     with pytest.raises(ModelError, match="number of topics"):
         Predictor.from_files({**files, "vocabulary.json": vocabulary.to_json()})
 
@@ -305,14 +313,15 @@ def test_a_newcomer_is_expected_to_fare_as_those_who_began_with_the_topic() -> N
             rows["user"].append(student)
             rows["topic"].append(0)
             rows["is_correct"].append(number > 0)
-    learnt = Population(nothing_known(3).traits, fit_paths(table_of(rows), model))
+    plain_lnirt = VersionConstants.of_lnirt(model)
+    learnt = replace(plain_lnirt, sequences=fit_sequences(table_of(rows), model))
     newcomer = UserState("new", 0, ())
     (began, elsewhere), (plain, same) = (
         [
-            success_priors(summarise_state(newcomer, topic, 2, None, model, population), model).logit
+            success_priors(StateView(newcomer, constants).summary(topic, 2, None), model).logit
             for topic in ("topic 0", "topic 1")
         ]
-        for population in (learnt, nothing_known(3))
+        for constants in (learnt, plain_lnirt)
     )
     assert began < plain - 0.5
     assert elsewhere == same

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.lnirt import sigmoid
-from chalicelib.features.state import UserState, advance, rows_by_key
+from chalicelib.features.state import UserState, advance
 from chalicelib.prediction.predictor import Predictor, predict
 from tests.support.archives import version_files
-from tests.support.histories import answers_of, rebuilt, simulate, state_before, time_of
+from tests.support.histories import answers_of, rebuilt, rows_by_key, simulate, state_before, time_of
 from training_job.evaluate import holdout_scores, parity
 from training_job.fit.calibrate import (
     PRIOR_ONLY,
@@ -287,8 +287,8 @@ def test_where_nothing_is_known_of_the_population_a_history_is_read_in_its_own_o
     table, _ = simulate(6, 4, 30)
     lnirt, everything = fit_lnirt(table), np.ones(len(table), dtype=np.bool_)
     vocabulary = build_vocabulary(table, everything, lnirt)
-    assert not len(vocabulary.population.paths.keys)
-    assert vocabulary.population.traits.n_traits == 0
+    assert not len(vocabulary.sequences.keys)
+    assert vocabulary.traits.n_traits == 0
     by_others = read_history_by_others(table, everything, lnirt, vocabulary, 0)
     for field in msgspec.structs.fields(by_others):
         alone = getattr(read_history(table, lnirt, vocabulary), field.name)
@@ -299,7 +299,7 @@ def test_what_the_networks_learn_the_population_from_never_holds_the_students_ow
     table, _ = simulate(80, 4, 2400)
     lnirt, everything = fit_lnirt(table), np.ones(len(table), dtype=np.bool_)
     vocabulary = build_vocabulary(table, everything, lnirt)
-    assert vocabulary.population.traits.n_traits > 0
+    assert vocabulary.traits.n_traits > 0
     # The last answers of one student: no input but those of the population could know of them.
     mine = np.flatnonzero(table.user == 5)
     changed = table.is_correct.copy()

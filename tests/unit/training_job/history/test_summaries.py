@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.features.constants import Knowledge
+from chalicelib.features.columns import decayed_from_bytes, decayed_to_bytes
 from chalicelib.features.inputs import FEATURE_SCHEMA, dense_columns, time_priors
 from chalicelib.features.pooled import PooledLayout, Pooling
-from chalicelib.features.sequences import N_PATHS
-from chalicelib.features.state import DECAY_ANSWERS, advance, decayed_from_bytes, decayed_to_bytes, replay
-from chalicelib.features.summary import SeenState, summarise_state
+from chalicelib.features.sequences import N_SEQUENCES
+from chalicelib.features.state import DECAY_ANSWERS, advance, replay
+from chalicelib.features.summary import StateView
 from tests.support.histories import answers_of, simulate, state_before, time_of
-from tests.support.models import model_of, population_of
+from tests.support.models import constants_of, model_of
 from training_job.history.answers import AnswerTable
 from training_job.history.pooled import pooled_steps
 from training_job.history.scan import exclusive_decayed, exclusive_sums, group_starts
@@ -48,7 +48,8 @@ def histories(draw: st.DrawFn) -> AnswerTable:
 @settings(max_examples=25, deadline=None)
 @given(histories(), st.booleans())
 def test_a_whole_history_gives_what_each_stored_state_gives(table: AnswerTable, times: bool) -> None:
-    model, population = model_of(3, times=times), population_of(3)  # the fourth topic is unknown to the model
+    model = model_of(3, times=times)  # the fourth topic is unknown to the model
+    constants = constants_of(model)
     codes = topic_codes(table.topics, model)
     column = np.array([0, 1, 2, 2])
     pooled, other = (
@@ -56,12 +57,13 @@ def test_a_whole_history_gives_what_each_stored_state_gives(table: AnswerTable, 
         for layout in (LAYOUT, OTHER_LAYOUT)
     )
     for rows in user_chunks(table, 7):
-        batch = summarise_history(table, rows, model, codes, population)
+        batch = summarise_history(table, rows, constants, codes)
         dense = dense_columns(batch, model, time_priors(batch, model))
         for i, row in enumerate(range(rows.start, rows.stop)):
             state = state_before(table, row)
             topic, difficulty = table.topics[table.topic[row]], int(table.difficulty[row])
-            one = summarise_state(state, topic, difficulty, time_of(table, row), model, population)
+            view = StateView(state, constants)
+            one = view.summary(topic, difficulty, time_of(table, row))
             for field in msgspec.structs.fields(one):
                 expected: Any = getattr(one, field.name)
                 np.testing.assert_allclose(
@@ -70,19 +72,19 @@ def test_a_whole_history_gives_what_each_stored_state_gives(table: AnswerTable, 
             single = dense_columns(one, model, time_priors(one, model))
             np.testing.assert_allclose(dense[i], single[0], rtol=1e-4, atol=1e-4)
             columns = np.array([column[int(item.topic[-1])] for item in state.rows], dtype=np.int64)
-            decayed = SeenState(state, Knowledge(model, population)).decayed
-            vectors = Pooling((OTHER_LAYOUT, LAYOUT)).vectors(decayed, columns, column[table.topic[[row, row]]])
+            vectors = Pooling((OTHER_LAYOUT, LAYOUT)).vectors(view.decayed, columns, column[table.topic[[row, row]]])
             np.testing.assert_allclose(np.repeat(pooled[[row]], 2, axis=0), vectors[1], atol=2e-3)
             np.testing.assert_allclose(np.repeat(other[[row]], 2, axis=0), vectors[0], atol=2e-3)
 
 
 def test_the_population_of_these_tests_has_something_to_say_of_most_answers() -> None:
     table, _ = simulate(10, 4, 300)
-    model, population = model_of(3), population_of(3)
-    past = summarise_history(table, slice(0, len(table)), model, topic_codes(table.topics, model), population)
-    assert past.paths.shape == (300, N_PATHS)
-    assert (np.abs(past.paths) > 0).mean(axis=0).min() > 0.2
-    assert (past.paths == 0).mean(axis=0).min() > 0.05
+    model = model_of(3)
+    codes = topic_codes(table.topics, model)
+    past = summarise_history(table, slice(0, len(table)), constants_of(model), codes)
+    assert past.sequences.shape == (300, N_SEQUENCES)
+    assert (np.abs(past.sequences) > 0).mean(axis=0).min() > 0.2
+    assert (past.sequences == 0).mean(axis=0).min() > 0.05
     assert (np.abs(past.trait_success) > 0).mean() > 0.9
     assert (np.abs(past.trait_log_seconds) > 0).mean() > 0.9
 
@@ -92,7 +94,7 @@ def test_the_population_of_these_tests_has_something_to_say_of_most_answers() ->
 def test_the_dense_columns_do_not_know_how_the_last_answer_on_the_asked_topic_was(
     table: AnswerTable, times: bool, difficulty: int
 ) -> None:
-    model, population = model_of(3, times=times), population_of(3)
+    model = model_of(3, times=times)
     answers = answers_of(table, np.flatnonzero(table.user == table.user[0]).tolist())
     asked = answers[0].topic
     latest = max(number for number, answer in enumerate(answers) if answer.topic == asked)
@@ -100,9 +102,9 @@ def test_the_dense_columns_do_not_know_how_the_last_answer_on_the_asked_topic_wa
     for outcome in (True, False):
         changed = list(answers)
         changed[latest] = msgspec.structs.replace(answers[latest], is_correct=outcome)
-        past = summarise_state(replay("a", changed), asked, difficulty, answers[-1].at, model, population)
+        past = StateView(replay("a", changed), constants_of(model)).summary(asked, difficulty, answers[-1].at)
         columns.append(dense_columns(past, model, time_priors(past, model)))
-        lasts.append(past.last)
+        lasts.append(past.last_outcome)
         abilities.append(past.ability)
     np.testing.assert_allclose(columns[0], columns[1], atol=1e-6)
     assert lasts == [1.0, -1.0]
@@ -112,10 +114,10 @@ def test_the_dense_columns_do_not_know_how_the_last_answer_on_the_asked_topic_wa
 def test_the_dense_columns_are_those_that_the_schema_stands_for() -> None:
     """Networks were trained on these columns: who changes one raises FEATURE_SCHEMA, and notes the new sums here."""
     table, _ = simulate(1, 4, 60)
-    model, population = model_of(3), population_of(3)
+    model = model_of(3)
     sums = []
     for row in (7, 30, 59):
-        past = summarise_state(state_before(table, row), "topic 1", 2, time_of(table, row), model, population)
+        past = StateView(state_before(table, row), constants_of(model)).summary("topic 1", 2, time_of(table, row))
         dense = dense_columns(past, model, time_priors(past, model))[0]
         sums.append(float(dense @ np.cos(np.arange(len(dense)))))
     assert {FEATURE_SCHEMA: sums} == {3: pytest.approx([-12.22466, -12.54606, -12.15336], abs=1e-4)}
