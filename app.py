@@ -22,15 +22,15 @@ from typing import Any
 from chalice.app import Chalice, Rate
 
 from chalicelib import wiring
-from chalicelib.api import analytics, auth, fallback, model, pages, predictions, recommendations, root, tasks
-from chalicelib.services import models, training, watch
+from chalicelib.api import analytics, auth, model, pages, predictions, recommendations, root, tasks, unmatched
+from chalicelib.services import training, versions, watch
 
 app = Chalice(app_name="studysmart", configure_logs=False)
 
 for area in (root, auth, tasks, predictions, recommendations, analytics, model, pages):
     app.register_blueprint(area.routes.blueprint)
     root.documented.extend(area.routes.operations)
-fallback.complete(app)
+unmatched.complete(app)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))  # type: ignore[untyped-decorator]  # Chalice has no types
@@ -45,7 +45,7 @@ def sweep_training_requests(_event: Any) -> None:
 def prune_models(_event: Any) -> None:
     """Delete the versions beyond the retention: with a role of its own, as neither API nor training may delete."""
     container = wiring.current()
-    models.prune(container.registry, container.settings.cohort, container.settings.retained_versions)
+    versions.prune(container.registry, container.settings.cohort, container.settings.retained_versions)
 
 
 gc.freeze()

@@ -47,7 +47,7 @@ def answer_in_stages(directory):
     clock.lap("database_connection")
     _ = container.registry
     clock.lap("s3_client")
-    container.models.current()
+    container.champion.current()
     clock.lap("model")
     answer = app.app(event, Context())
     clock.lap("request_itself")

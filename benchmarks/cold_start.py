@@ -132,7 +132,7 @@ def _publish(container: Container, token: str, work: Path) -> dict[str, bytes]:
     user_id = container.identity.verify(token).user_id
     for topic in TOPICS[:N_OWN]:
         new = NewTask(simulator.SUBJECT, topic, Difficulty.MEDIUM, "1/2 + 1/3 = ?")
-        task = tasks.create_task(container.tasks, container.models, user_id, new)
+        task = tasks.create_task(container.tasks, container.champion, user_id, new)
         change = tasks.TaskChange(is_correct=True, actual_time_seconds=30.0)
         tasks.update_task(
             container.tasks, container.tracker, container.queue, container.policy, user_id, task.id, change

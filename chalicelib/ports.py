@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.predictions import Prediction
+from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
 from chalicelib.domain.tasks import NewTask, PracticeTask, Result
 from chalicelib.domain.training import Champion, Counted, TrackerRow, TrainingPolicy, TrainingRequest
 from chalicelib.features.state import UserState
@@ -89,6 +90,58 @@ class TaskStore(Protocol):
 
     def delete(self, user_id: str, task_id: str) -> None:
         """Delete a task; a completed one takes its effect on the state and the totals with it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TopicChoice:
+    """One topic that may be recommended. ``subject`` and ``topic`` are as last written, ``topic_key`` is normalised.
+
+    ``own`` is True where the student has tasks on it, False where it is only known from others.
+    """
+
+    subject: str
+    topic: str
+    topic_key: str
+    own: bool
+
+
+class RecommendationStore(Protocol):
+    """Where the candidates come from."""
+
+    def topics(self, user_id: str, subject_key: str | None, own: int, others: int) -> list[TopicChoice]:
+        """Up to ``own`` topics of the student, most recent first, then up to ``others`` that others practise.
+
+        The latter are those of the most students in a bounded sample. No topic comes twice; the cost is bounded.
+        """
+        ...
+
+
+class AnalyticsStore(Protocol):
+    """Aggregates over practice tasks, each method one statement."""
+
+    def totals(self, user_id: str) -> Totals:
+        """Sums over all tasks of the student."""
+        ...
+
+    def days(self, user_id: str, since: datetime, utc_offset_minutes: int) -> list[DayRow]:
+        """Days with completions at or after ``since``, newest first."""
+        ...
+
+    def topics(self, user_id: str, decay_answers: float, limit: int) -> list[TopicRow]:
+        """Topics with completions, most recently practised first."""
+        ...
+
+    def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
+        """Completed predictions by version and bin; of everybody when ``user_id`` is None."""
+        ...
+
+    def latest_predicted(self, user_id: str, limit: int) -> list[PredictedAnswer]:
+        """Those of the student's ``limit`` newest answers that a model had predicted, newest first."""
+        ...
+
+    def drift(self, limit: int, window: int, n_bins: int) -> list[DriftRow]:
+        """Everybody's ``limit`` newest completions in windows of ``window`` each, window 0 the newest."""
         ...
 
 

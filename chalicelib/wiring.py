@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING, Any
 from chalicelib import logs
 from chalicelib.config import Settings, settings_from
 from chalicelib.domain.training import TrainingPolicy
-from chalicelib.ports import Identity, ModelRegistry, TaskStore, Tracker, TrainingQueue, UserStore
-from chalicelib.services.analytics import AnalyticsStore
-from chalicelib.services.champion import ChampionModels
-from chalicelib.services.recommendations import RecommendationStore
+from chalicelib.ports import (
+    AnalyticsStore,
+    Identity,
+    ModelRegistry,
+    RecommendationStore,
+    TaskStore,
+    Tracker,
+    TrainingQueue,
+    UserStore,
+)
+from chalicelib.services.champion import ChampionCache
 from chalicelib.services.training import Later, at_once
 from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.aws import aws_client
@@ -91,14 +98,14 @@ class Container:
         )
 
     @cached_property
-    def models(self) -> ChampionModels:
+    def champion(self) -> ChampionCache:
         """The champion, in memory."""
-        return ChampionModels(self.registry, self.settings.cohort, self.settings.model_refresh_seconds)
+        return ChampionCache(self.registry, self.settings.cohort, self.settings.model_refresh_seconds)
 
     def log_fields(self) -> dict[str, str | None]:
         """What each log line of the process says: the cohort, and the version once a model was asked for."""
-        models = vars(self).get("models")
-        return {"cohort": self.settings.cohort, "version": None if models is None else models.version}
+        champion = vars(self).get("champion")
+        return {"cohort": self.settings.cohort, "version": None if champion is None else champion.version}
 
 
 _container: Container | None = None

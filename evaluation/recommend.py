@@ -28,9 +28,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from chalicelib.domain.lnirt import FloatArray
-from chalicelib.domain.recommendations import TopicChoice
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.features.state import Answer, StateRow, UserState, advance
+from chalicelib.ports import TopicChoice
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.services.recommendations import candidates, rank
 from training_job.history.answers import AnswerTable

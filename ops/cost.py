@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields
 from math import ceil
 from typing import Final
 
-from chalicelib.domain.metric_names import METRICS
 from chalicelib.domain.predictions import Source
+from chalicelib.metrics import METRICS
 
 PRICES_OF: Final = "June 2025"
 

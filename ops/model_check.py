@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chalicelib.domain.errors import ModelError, NotFoundError
 from chalicelib.ports import ModelRegistry
 from chalicelib.prediction.predictor import Predictor
-from chalicelib.services.models import OTHER, check_name, roles
+from chalicelib.services.versions import OTHER, check_name, roles
 
 
 @dataclass(frozen=True, slots=True)

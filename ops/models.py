@@ -12,8 +12,8 @@ from dataclasses import asdict
 from typing import Any
 
 from chalicelib.domain.training import Champion
-from chalicelib.services import models
-from chalicelib.services.models import CHAMPION, OTHER
+from chalicelib.services import versions
+from chalicelib.services.versions import CHAMPION, OTHER
 from chalicelib.wiring import Container
 from ops import model_check, tables
 from ops.model_check import VersionFault
@@ -63,7 +63,7 @@ def _count(text: str) -> int:
 
 
 def _list(container: Container, options: argparse.Namespace) -> int:
-    found = models.list_versions(container.registry, container.settings.cohort)
+    found = versions.list_versions(container.registry, container.settings.cohort)
     if options.json:
         tables.print_json(asdict(found))
         return 0
@@ -128,17 +128,17 @@ def _difference(name: str, before: Any, after: Any) -> list[str]:
 
 
 def _rollback(container: Container, options: argparse.Namespace) -> int:
-    champion = models.rollback(container.registry, container.tracker, container.settings.cohort, options.v)
+    champion = versions.rollback(container.registry, container.tracker, container.settings.cohort, options.v)
     return _print_champion(champion, options)
 
 
 def _pin(container: Container, options: argparse.Namespace) -> int:
-    champion = models.pin(container.registry, container.tracker, container.settings.cohort, options.v)
+    champion = versions.pin(container.registry, container.tracker, container.settings.cohort, options.v)
     return _print_champion(champion, options)
 
 
 def _unpin(container: Container, options: argparse.Namespace) -> int:
-    return _print_champion(models.unpin(container.registry, container.tracker, container.settings.cohort), options)
+    return _print_champion(versions.unpin(container.registry, container.tracker, container.settings.cohort), options)
 
 
 def _print_champion(champion: Champion, options: argparse.Namespace) -> int:
@@ -174,7 +174,7 @@ def _where(fault: VersionFault) -> str:
 
 def _prune(container: Container, options: argparse.Namespace) -> int:
     keep = options.keep or container.settings.retained_versions
-    gone = models.prune(container.registry, container.settings.cohort, keep, dry_run=options.dry_run)
+    gone = versions.prune(container.registry, container.settings.cohort, keep, dry_run=options.dry_run)
     if options.json:
         tables.print_json({"deleted": [] if options.dry_run else gone, "would_delete": gone if options.dry_run else []})
         return 0

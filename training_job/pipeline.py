@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from chalicelib.domain.errors import ModelError, NotFoundError
 from chalicelib.domain.training import TrainingRequest
-from chalicelib.services.models import read_pointer, roles
+from chalicelib.services.versions import read_pointer, roles
 from chalicelib.storage.model_registry import S3ModelRegistry
 from training_job import evaluate, gate, publish
 from training_job.fit.passes import Progress

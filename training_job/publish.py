@@ -15,7 +15,7 @@ from typing import Any
 from chalicelib.domain.errors import ModelError, NotFoundError, PointerConflictError
 from chalicelib.domain.training import Champion
 from chalicelib.prediction.predictor import Predictor
-from chalicelib.services.models import POINTER_ATTEMPTS, check_name, read_pointer, successor
+from chalicelib.services.versions import POINTER_ATTEMPTS, check_name, read_pointer, successor
 from chalicelib.storage.model_registry import S3ModelRegistry
 
 _log = logging.getLogger("studysmart.worker")

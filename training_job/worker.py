@@ -15,9 +15,9 @@ from sqlalchemy import Engine
 
 from chalicelib import metrics
 from chalicelib.domain.errors import LeaseLostError, UnavailableError
-from chalicelib.domain.metric_names import TRAINING_DURATION, TRAINING_FAILURES, TRAINING_TRIGGERS
 from chalicelib.domain.training import TrainingPolicy, TrainingRequest
-from chalicelib.services import models, training
+from chalicelib.metrics import TRAINING_DURATION, TRAINING_FAILURES, TRAINING_TRIGGERS
+from chalicelib.services import training, versions
 from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.tracker import Lease, LeaseAnswer, PostgresTracker
 from chalicelib.storage.training_queue import Delivery, SqsTrainingQueue
@@ -142,7 +142,7 @@ def _train(
         _log.info("Background training complete (%s, %.1f s)", trained.champion, seconds, extra=complete)
         _send_next(worker, following)
         # An operator may have moved the pointer since the publish.
-        models.announce(worker.registry, worker.tracker, request.cohort)
+        versions.announce(worker.registry, worker.tracker, request.cohort)
         return True
     return False
 

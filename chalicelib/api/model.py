@@ -6,9 +6,9 @@ from chalicelib.api.routing import Access, Routes
 from chalicelib.api.schemas import CounterBody, PointerAnswer, TrainingAnswer, VersionBody
 from chalicelib.domain.errors import ConflictError
 from chalicelib.domain.training import Champion
-from chalicelib.services import models, training
-from chalicelib.services.models import Versions
+from chalicelib.services import training, versions
 from chalicelib.services.training import ModelStatus
+from chalicelib.services.versions import Versions
 from chalicelib.wiring import Container
 
 routes = Routes(__name__, "model")
@@ -38,13 +38,13 @@ def set_counter(container: Container, body: CounterBody) -> ModelStatus:
 @routes.route("GET", "/model/versions", "List the published versions", access=Access.ADMIN, answer=Versions)
 def model_versions(container: Container) -> Versions:
     """Every version, newest first, with what the gate said of it, and what the pointer says."""
-    return models.list_versions(container.registry, container.settings.cohort)
+    return versions.list_versions(container.registry, container.settings.cohort)
 
 
 @routes.route("POST", "/model/rollback", "Move the champion", access=Access.ADMIN, body=VersionBody, answer=ModelStatus)
 def rollback(container: Container, body: VersionBody) -> ModelStatus:
     """Let a version serve that was published before; the next creation uses it."""
-    models.rollback(container.registry, container.tracker, container.settings.cohort, body.version)
+    versions.rollback(container.registry, container.tracker, container.settings.cohort, body.version)
     return training.status(container.tracker, container.policy, container.settings.cohort)
 
 
@@ -53,14 +53,14 @@ def rollback(container: Container, body: VersionBody) -> ModelStatus:
 )
 def pin(container: Container, body: VersionBody) -> PointerAnswer:
     """Let a version serve and keep trainings from replacing it, by one move of the pointer."""
-    champion = models.pin(container.registry, container.tracker, container.settings.cohort, body.version)
+    champion = versions.pin(container.registry, container.tracker, container.settings.cohort, body.version)
     return _pointer_answer(champion)
 
 
 @routes.route("POST", "/model/unpin", "Unpin what serves", access=Access.ADMIN, answer=PointerAnswer)
 def unpin(container: Container) -> PointerAnswer:
     """Let trainings replace the champion again."""
-    return _pointer_answer(models.unpin(container.registry, container.tracker, container.settings.cohort))
+    return _pointer_answer(versions.unpin(container.registry, container.tracker, container.settings.cohort))
 
 
 def _pointer_answer(champion: Champion) -> PointerAnswer:

@@ -25,6 +25,6 @@ def predict(container: Container, caller: Caller, query: PredictionQuery) -> Pre
     if user_id != caller.user_id and not caller.is_admin:
         raise ForbiddenError("Only admins may ask for another student")
     prediction, explanation = predictions.predict_and_explain(
-        container.tasks, container.models, user_id, query.topic, query.difficulty
+        container.tasks, container.champion, user_id, query.topic, query.difficulty
     )
     return prediction_answer(query, prediction, explanation)

@@ -36,7 +36,7 @@ def recommend(container: Container, caller: Caller, query: RecommendationQuery) 
     return recommendations.recommend(
         container.recommendations,
         container.tasks,
-        container.models,
+        container.champion,
         caller.user_id,
         query.subject,
         query.target,

@@ -28,9 +28,9 @@ def welcome() -> WelcomeAnswer:
 @routes.route("GET", "/health", "Health of database, registry and queue", access=Access.PUBLIC, answer=Health)
 def check_health(container: Container) -> Reply:
     """Whether everything that the service needs answers."""
-    container.models.current()  # a process that has not predicted yet has no model in memory
+    container.champion.current()  # a process that has not predicted yet has no model in memory
     found = health.check(
-        container.tracker, container.registry, container.queue, container.settings.cohort, container.models.version
+        container.tracker, container.registry, container.queue, container.settings.cohort, container.champion.version
     )
     return Reply(found, status=200 if found.healthy else 503)
 

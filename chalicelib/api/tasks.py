@@ -18,7 +18,7 @@ routes = Routes(__name__, "practice tasks")
 @routes.route("POST", "/practice-tasks", "Create a task and predict it", status=201, body=TaskBody, answer=TaskAnswer)
 def create_task(container: Container, caller: Caller, body: TaskBody) -> TaskAnswer:
     """Create a task of the caller."""
-    task = tasks.create_task(container.tasks, container.models, caller.user_id, body.to_new_task())
+    task = tasks.create_task(container.tasks, container.champion, caller.user_id, body.to_new_task())
     return task_answer(task, TaskAnswer)
 
 

@@ -11,11 +11,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta, timezone
-from typing import Protocol
 
 from msgspec import Struct
 
-from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
+from chalicelib.domain.results import CalibrationRow, DayRow, PredictedAnswer, TopicRow
+from chalicelib.ports import AnalyticsStore
 
 N_BINS = 10
 """Bins of the calibration table, equally wide over 0..1."""
@@ -28,34 +28,6 @@ MASTERY_DECAY_ANSWERS = 8.0
 
 _Z_80 = 1.2815515594600038
 """Standard normal quantile of 0.9: the limits of an 80 % interval."""
-
-
-class AnalyticsStore(Protocol):
-    """Aggregates over practice tasks, each method one statement."""
-
-    def totals(self, user_id: str) -> Totals:
-        """Sums over all tasks of the student."""
-        ...
-
-    def days(self, user_id: str, since: datetime, utc_offset_minutes: int) -> list[DayRow]:
-        """Days with completions at or after ``since``, newest first."""
-        ...
-
-    def topics(self, user_id: str, decay_answers: float, limit: int) -> list[TopicRow]:
-        """Topics with completions, most recently practised first."""
-        ...
-
-    def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
-        """Completed predictions by version and bin; of everybody when ``user_id`` is None."""
-        ...
-
-    def latest_predicted(self, user_id: str, limit: int) -> list[PredictedAnswer]:
-        """Those of the student's ``limit`` newest answers that a model had predicted, newest first."""
-        ...
-
-    def drift(self, limit: int, window: int, n_bins: int) -> list[DriftRow]:
-        """Everybody's ``limit`` newest completions in windows of ``window`` each, window 0 the newest."""
-        ...
 
 
 class Period(Struct, frozen=True):

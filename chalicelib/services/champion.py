@@ -32,7 +32,7 @@ class _Loaded(msgspec.Struct, frozen=True):
     etag: str | None
 
 
-class ChampionModels:
+class ChampionCache:
     """The champion of one cohort, shared by all threads of a process."""
 
     def __init__(

@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from chalicelib.domain.predictions import Source
 from chalicelib.domain.results import DriftRow
-from chalicelib.services.analytics import N_BINS, AnalyticsStore
+from chalicelib.ports import AnalyticsStore
+from chalicelib.services.analytics import N_BINS
 
 
 class Sources(Struct, frozen=True):

@@ -11,15 +11,15 @@ from chalicelib.features.state import UserState
 from chalicelib.ports import TaskStore
 from chalicelib.prediction.explain import Influence, explain
 from chalicelib.prediction.predictor import Predictor, predict
-from chalicelib.services.champion import ChampionModels
+from chalicelib.services.champion import ChampionCache
 
 
 def predict_for(
-    tasks: TaskStore, models: ChampionModels, user_id: str, topic: str, difficulty: Difficulty
+    tasks: TaskStore, champion: ChampionCache, user_id: str, topic: str, difficulty: Difficulty
 ) -> Prediction:
     """What the student is expected to do on a task of this topic and difficulty now."""
     context = tasks.prediction_context(user_id)
-    predictor = models.current(context.model_version)
+    predictor = champion.current(context.model_version)
     key = name_key(topic)
     prediction = predict(predictor, context.state, key, difficulty.numeric, datetime.now(UTC))
     _note(prediction, predictor, context.state, key)
@@ -27,11 +27,11 @@ def predict_for(
 
 
 def predict_and_explain(
-    tasks: TaskStore, models: ChampionModels, user_id: str, topic: str, difficulty: Difficulty
+    tasks: TaskStore, champion: ChampionCache, user_id: str, topic: str, difficulty: Difficulty
 ) -> tuple[Prediction, list[Influence]]:
     """A prediction, and what moved it: a dozen predictions' work, so never on the way of creating a task."""
     context, now = tasks.prediction_context(user_id), datetime.now(UTC)
-    predictor = models.current(context.model_version)
+    predictor = champion.current(context.model_version)
     key, level = name_key(topic), difficulty.numeric
     prediction = predict(predictor, context.state, key, level, now)
     _note(prediction, predictor, context.state, key)

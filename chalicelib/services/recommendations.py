@@ -15,18 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 
 import msgspec
 
 from chalicelib.domain.predictions import Prediction, Source
-from chalicelib.domain.recommendations import TopicChoice
 from chalicelib.domain.tasks import Difficulty, name_key
 from chalicelib.features.state import StateRow, UserState
-from chalicelib.ports import TaskStore
+from chalicelib.ports import RecommendationStore, TaskStore, TopicChoice
 from chalicelib.prediction.many import predict_many
 from chalicelib.prediction.predictor import Predictor
-from chalicelib.services.champion import ChampionModels
+from chalicelib.services.champion import ChampionCache
 
 MAX_TOPICS = 50
 """Topics that are considered, at four difficulties each."""
@@ -45,17 +43,6 @@ MAX_HALVINGS, MAX_DOUBLINGS = 2, 6
 
 NOTABLE_BONUS = 0.05
 """From here on the reason speaks of forgetting."""
-
-
-class RecommendationStore(Protocol):
-    """Where the candidates come from."""
-
-    def topics(self, user_id: str, subject_key: str | None, own: int, others: int) -> list[TopicChoice]:
-        """Up to ``own`` topics of the student, most recent first, then up to ``others`` that others practise.
-
-        The latter are those of the most students in a bounded sample. No topic comes twice; the cost is bounded.
-        """
-        ...
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -89,7 +76,7 @@ class Recommendation(msgspec.Struct, frozen=True):
 def recommend(
     store: RecommendationStore,
     tasks: TaskStore,
-    models: ChampionModels,
+    champion: ChampionCache,
     user_id: str,
     subject: str | None,
     target: float,
@@ -98,7 +85,7 @@ def recommend(
     """The best ``limit`` things to practise for a ``target`` chance of success, of one subject or of all."""
     context = tasks.prediction_context(user_id)
     choices = store.topics(user_id, None if subject is None else name_key(subject), MAX_OWN_TOPICS, MAX_TOPICS)
-    found = candidates(models.current(context.model_version), context.state, choices[:MAX_TOPICS], datetime.now(UTC))
+    found = candidates(champion.current(context.model_version), context.state, choices[:MAX_TOPICS], datetime.now(UTC))
     return rank(found, target, limit)
 
 

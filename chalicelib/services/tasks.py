@@ -15,7 +15,7 @@ from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key
 from chalicelib.domain.training import Counted, TrackerRow, TrainingNote, TrainingPolicy, TrainingRequest, TrainingState
 from chalicelib.ports import TaskFilter, TaskStore, Tracker, TrainingQueue
 from chalicelib.services import training
-from chalicelib.services.champion import ChampionModels
+from chalicelib.services.champion import ChampionCache
 from chalicelib.services.predictions import predict_for
 
 _log = logging.getLogger("studysmart.tasks")
@@ -39,9 +39,9 @@ class TaskPage:
     next_cursor: str | None
 
 
-def create_task(tasks: TaskStore, models: ChampionModels, user_id: str, new: NewTask) -> PracticeTask:
+def create_task(tasks: TaskStore, champion: ChampionCache, user_id: str, new: NewTask) -> PracticeTask:
     """Predict, then store the task with its prediction."""
-    prediction = predict_for(tasks, models, user_id, new.topic, new.difficulty)
+    prediction = predict_for(tasks, champion, user_id, new.topic, new.difficulty)
     return tasks.insert(user_id, new, prediction)
 
 

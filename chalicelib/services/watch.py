@@ -9,10 +9,9 @@ import logging
 from typing import Any
 
 from chalicelib import metrics
-from chalicelib.domain.metric_names import CALIBRATION_ERROR, COUNTER_OVER_THRESHOLD, Metric
 from chalicelib.domain.training import TrackerRow, TrainingPolicy, TrainingState
-from chalicelib.ports import Tracker
-from chalicelib.services.analytics import AnalyticsStore
+from chalicelib.metrics import CALIBRATION_ERROR, COUNTER_OVER_THRESHOLD, Metric
+from chalicelib.ports import AnalyticsStore, Tracker
 from chalicelib.services.drift import drift
 
 LOGGER = "studysmart.watch"

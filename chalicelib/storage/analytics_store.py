@@ -114,7 +114,7 @@ _CALIBRATION_OF_ALL = _calibration_of("")
 
 
 class PostgresAnalyticsStore:
-    """Implements :class:`chalicelib.services.analytics.AnalyticsStore`."""
+    """Implements :class:`chalicelib.ports.AnalyticsStore`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from chalicelib.domain.recommendations import TopicChoice
+from chalicelib.ports import TopicChoice
 from chalicelib.storage.database import statement
 
 NEWEST_TASKS = 1000
@@ -53,7 +53,7 @@ _OF_SUBJECT = "AND subject_key = :subject"
 
 
 class PostgresRecommendationStore:
-    """Implements :class:`chalicelib.services.recommendations.RecommendationStore`."""
+    """Implements :class:`chalicelib.ports.RecommendationStore`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -25,7 +25,7 @@ from chalice.local import (
     create_local_server,
 )
 
-from chalicelib.api import fallback
+from chalicelib.api import unmatched
 from infra.local.compression import compressed
 from infra.local.connections import KeptConnection
 
@@ -140,10 +140,10 @@ def _no_deeper_than_routes(target: str) -> str:
     """A request's target whose segments beyond the deepest route are one: Chalice answers none in its own way."""
     path, mark, query = target.partition("?")
     segments = path.split("/")
-    beyond = segments[fallback.LOCAL_DEPTH :]
+    beyond = segments[unmatched.LOCAL_DEPTH :]
     if not beyond:
         return target
-    return "/".join([*segments[: fallback.LOCAL_DEPTH], "%2F".join(beyond)]) + mark + query
+    return "/".join([*segments[: unmatched.LOCAL_DEPTH], "%2F".join(beyond)]) + mark + query
 
 
 def _nothing() -> None:
@@ -156,7 +156,7 @@ def chalice_server(app: Chalice, bound: socket.socket, after_answer: Callable[[]
     ``after_answer`` is called on a request's thread when its answer was sent.
     """
     host, port = bound.getsockname()
-    fallback.add_local_depths(app)
+    unmatched.add_local_depths(app)
     if not isinstance(app, LocalChalice):
         # Gives the app a request of its own for each thread; the server made on the way is not used.
         create_local_server(app, Config.create(), host, 0).server.server_close()

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from chalicelib import logs, wiring
-from chalicelib.services import models, training
+from chalicelib.services import training, versions
 from chalicelib.services import watch as watching
 from chalicelib.wiring import Container
 
@@ -50,7 +50,7 @@ def watch(container: Container) -> None:
 
 def prune(container: Container) -> None:
     """Do the same as ``app.prune_models``."""
-    models.prune(container.registry, container.settings.cohort, container.settings.retained_versions)
+    versions.prune(container.registry, container.settings.cohort, container.settings.retained_versions)
 
 
 def main() -> int:

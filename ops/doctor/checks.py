@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from chalicelib.domain.errors import DatabaseUnavailableError, ModelError, UnavailableError
-from chalicelib.services.models import CHAMPION, OTHER
 from chalicelib.services.training import RESEND_SECONDS, SEND_GRACE_SECONDS
+from chalicelib.services.versions import CHAMPION, OTHER
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.wiring import Container

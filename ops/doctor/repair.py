@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from chalicelib.services import models, training
+from chalicelib.services import training, versions
 from ops import tables
 from ops.doctor import findings as kinds
 from ops.doctor.checks import Doctor
@@ -25,7 +25,7 @@ def repair(doctor: Doctor, findings: Iterable[Finding], now: datetime) -> Iterat
         cohort = doctor.container.settings.cohort
         yield f"cohort {cohort}: n_samples_total set to {doctor.store.set_total(cohort)}"
     for cohort in (str(finding.about["cohort"]) for finding in found if finding.kind == kinds.VERSION_DIFFERS):
-        version = models.announce(doctor.container.registry, doctor.container.tracker, cohort)
+        version = versions.announce(doctor.container.registry, doctor.container.tracker, cohort)
         yield f"cohort {cohort}: the tracker names {version} now"
     if any(finding.kind in _OF_REQUESTS for finding in found):
         sent = training.sweep(doctor.container.tracker, doctor.container.queue)

@@ -10,7 +10,7 @@ import pytest
 
 from app import app
 from chalicelib import wiring
-from chalicelib.api import fallback
+from chalicelib.api import unmatched
 from chalicelib.storage.database import connect
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.tracker import PostgresTracker
@@ -35,7 +35,7 @@ STRINGS = [
 @pytest.fixture
 def student(world: World, database_url: str) -> Iterator[Api]:
     """A student whose data is in a real PostgreSQL."""
-    fallback.add_local_depths(app)
+    unmatched.add_local_depths(app)
     engine = connect(database_url, pool_size=2)
     container = world.container()
     container.tasks = PostgresTaskStore(engine, "default")

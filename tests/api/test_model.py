@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from chalicelib.services.models import successor
+from chalicelib.services.versions import successor
 from tests.support.api import TASK, Api, World
 from tests.support.archives import version_files
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from chalice.test import Client
 
 from app import app
-from chalicelib.services.models import successor
+from chalicelib.services.versions import successor
 from tests.support.api import World
 
 

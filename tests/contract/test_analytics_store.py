@@ -14,8 +14,7 @@ from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
 from chalicelib.domain.results import DayRow, PredictedAnswer, Totals
 from chalicelib.domain.tasks import Difficulty, NewTask, PracticeTask, Result
 from chalicelib.domain.training import TrainingPolicy
-from chalicelib.ports import TaskStore
-from chalicelib.services.analytics import AnalyticsStore
+from chalicelib.ports import AnalyticsStore, TaskStore
 from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.database import connect
 from chalicelib.storage.task_store import PostgresTaskStore

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import pytest
 
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
-from chalicelib.domain.recommendations import TopicChoice
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
-from chalicelib.ports import TaskStore
-from chalicelib.services.recommendations import RecommendationStore
+from chalicelib.ports import RecommendationStore, TaskStore, TopicChoice
 from chalicelib.storage.database import connect
 from chalicelib.storage.recommendation_store import PostgresRecommendationStore
 from chalicelib.storage.task_store import PostgresTaskStore

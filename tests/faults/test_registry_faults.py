@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from chalicelib.services import models
+from chalicelib.services import versions
 from chalicelib.services.champion import RETRY_SECONDS
 from tests.support.faults.world import MARKS, World
 from tests.support.waiting import wait_for
@@ -155,7 +155,7 @@ def test_the_pointer_is_moved_by_an_operator_at_the_moment_of_a_publish(trained:
     trained.complete(5)
 
     def pin() -> None:
-        models.pin(trained.container.registry, trained.container.tracker, trained.cohort, first)
+        versions.pin(trained.container.registry, trained.container.tracker, trained.cohort, first)
         trained.ledger.moves_by_hand[first] += 1
 
     conflict = trained.worker_aws.at("PUT .*/champion.json", act=pin)
@@ -175,6 +175,6 @@ def test_a_pruning_that_dies_leaves_no_half_version(trained: World) -> None:
     worker_s3.write_version(trained.cohort, "20200101T000000Z-00000000", files, {})
     trained.api_aws.at("DELETE .*/20200101T000000Z-00000000/correctness", cut=True, times=2)
     with pytest.raises(Exception, match="failed"):
-        models.prune(worker_s3, trained.cohort, 1)
+        versions.prune(worker_s3, trained.cohort, 1)
     assert trained.container.registry.list_versions(trained.cohort) == [old]
     trained.check()

@@ -17,7 +17,7 @@ from chalicelib.config import settings_from
 from chalicelib.domain.errors import BackupError, ConflictError, RegistryUnavailableError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
-from chalicelib.services import models
+from chalicelib.services import versions
 from chalicelib.services.predictions import predict_for
 from chalicelib.storage.aws import aws_client
 from chalicelib.wiring import Container, build
@@ -64,7 +64,7 @@ class Site:
         registry = self.container.registry
         registry.write_version("default", version, files, {"request_id": str(uuid.uuid4())})
         before, etag = registry.read_champion("default") or (None, None)
-        registry.write_champion("default", models.successor(before, version, None), etag)
+        registry.write_champion("default", versions.successor(before, version, None), etag)
         self.container.tracker.set_model_version("default", version)
 
     def in_use(self) -> None:
@@ -221,7 +221,7 @@ def test_backups_while_the_pointer_moves_are_consistent(
         moves = 0
         while not stop.is_set():
             version = (V1, V2)[moves % 2]
-            models.rollback(source.container.registry, source.container.tracker, "default", version)
+            versions.rollback(source.container.registry, source.container.tracker, "default", version)
             moves += 1
         return moves
 

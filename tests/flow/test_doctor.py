@@ -19,7 +19,7 @@ from chalicelib.config import settings_from
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingRequest
-from chalicelib.services import models
+from chalicelib.services import versions
 from chalicelib.storage import completion
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.training_queue import SqsTrainingQueue
@@ -71,7 +71,7 @@ class Clinic:
         if champion:
             found = registry.read_champion("default")
             before, etag = found or (None, None)
-            registry.write_champion("default", models.successor(before, version, None), etag)
+            registry.write_champion("default", versions.successor(before, version, None), etag)
             self.container.tracker.set_model_version("default", version)
 
     def put(self, name: str, content: bytes) -> None:
@@ -123,7 +123,7 @@ def test_nothing_is_wrong_after_ordinary_use(clinic: Clinic, tmp_path: Path) -> 
     import_file(clinic.container.engine, "default", path, datetime.now(UTC), lambda _: None)
     for version in (V1, V2, V3):
         clinic.publish(version)
-    models.rollback(clinic.container.registry, clinic.container.tracker, "default", V1)
+    versions.rollback(clinic.container.registry, clinic.container.tracker, "default", V1)
     examined = clinic.doctor.examine()
     assert examined.findings == []
     assert (examined.answers, examined.versions) == (34 + 200, 3)
@@ -353,7 +353,7 @@ def test_a_training_about_to_finish_is_not_a_finding(clinic: Clinic) -> None:
     registry.write_version("default", V2, files, {})
     found = registry.read_champion("default")
     assert found is not None
-    registry.write_champion("default", models.successor(found[0], V2, request.request_id), found[1])
+    registry.write_champion("default", versions.successor(found[0], V2, request.request_id), found[1])
     assert clinic.codes() == []
 
 
@@ -361,7 +361,7 @@ def test_a_rollback_repairs_a_malformed_pointer(clinic: Clinic) -> None:
     clinic.publish(V1)
     clinic.put("champion.json", b"]")
     assert clinic.codes() == ["pointer-malformed"]
-    models.rollback(clinic.container.registry, clinic.container.tracker, "default", V1)
+    versions.rollback(clinic.container.registry, clinic.container.tracker, "default", V1)
     assert clinic.codes() == []
 
 
@@ -377,7 +377,7 @@ def test_damaged_versions_are_named_with_their_role(clinic: Clinic) -> None:
     for version in (V1, V2):
         clinic.publish(version)
     clinic.publish(V3, champion=False)
-    models.pin(clinic.container.registry, clinic.container.tracker, "default")
+    versions.pin(clinic.container.registry, clinic.container.tracker, "default")
     for version in (V1, V2, V3):
         clinic.put(f"{version}/lnirt.json", b"{}")
     found = {finding.kind.code: finding for finding in clinic.findings()}

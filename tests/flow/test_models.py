@@ -17,7 +17,7 @@ from chalicelib.domain.errors import PointerConflictError
 from chalicelib.domain.predictions import Source
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import Champion
-from chalicelib.services import models
+from chalicelib.services import versions
 from chalicelib.services.predictions import predict_for
 from chalicelib.storage.aws import aws_client
 from chalicelib.wiring import Container, build
@@ -106,7 +106,7 @@ def test_the_list_shows_the_role_of_each_version(deployment: Container, studysma
     train(deployment, V1)
     train(deployment, V2)
     train(deployment, V3, good=False)
-    models.pin(deployment.registry, deployment.tracker, "default")
+    versions.pin(deployment.registry, deployment.tracker, "default")
     status, out = studysmart("list")
     lines = [line.split() for line in out.splitlines()]
     assert status == 0
@@ -156,7 +156,7 @@ def test_an_interrupted_rollback_is_completed_by_repeating_it(
     train(deployment, V2)
     found = deployment.registry.read_champion("default")
     assert found is not None
-    deployment.registry.write_champion("default", models.successor(found[0], V1, None), found[1])
+    deployment.registry.write_champion("default", versions.successor(found[0], V1, None), found[1])
     before = champion(deployment)
     assert deployment.tracker.read("default").model_version == V2
     assert studysmart("rollback", V1)[0] == 0
@@ -192,7 +192,7 @@ def test_after_concurrent_rollbacks_the_tracker_is_right(deployment: Container) 
     def move(version: str) -> None:
         for _ in range(5):
             try:
-                models.rollback(deployment.registry, deployment.tracker, "default", version)
+                versions.rollback(deployment.registry, deployment.tracker, "default", version)
                 return
             except PointerConflictError:
                 continue
@@ -322,7 +322,7 @@ def test_an_unservable_version_is_a_fault_only_of_a_champion(
     assert f"note   {V2} is complete, but this program cannot serve it: the version lacks" in out
     found = deployment.registry.read_champion("default")
     assert found is not None
-    deployment.registry.write_champion("default", models.successor(found[0], V2, None), found[1])
+    deployment.registry.write_champion("default", versions.successor(found[0], V2, None), found[1])
     status, out = studysmart("verify")
     assert status == 1
     assert f"FAULT  {V2} (champion): the version lacks" in out
@@ -361,18 +361,18 @@ def test_prune_deletes_nothing_without_a_readable_pointer(
 def test_a_rollback_during_prune_protects_its_version(deployment: Container) -> None:
     for version in VERSIONS:
         write(deployment, version)
-    deployment.registry.write_champion("default", models.successor(None, V3, None), None)
+    deployment.registry.write_champion("default", versions.successor(None, V3, None), None)
 
     class Rolled(type(deployment.registry)):  # type: ignore[misc]
         """Between the list and the deletion an operator rolls back to the oldest."""
 
         def list_versions(self, cohort: str) -> list[str]:
             found: list[str] = super().list_versions(cohort)
-            models.rollback(deployment.registry, deployment.tracker, cohort, V1)
+            versions.rollback(deployment.registry, deployment.tracker, cohort, V1)
             return found
 
     registry = Rolled(aws_client("s3", deployment.settings.aws_region), deployment.settings.registry_bucket)
-    assert models.prune(registry, "default", 1) == [V2]
+    assert versions.prune(registry, "default", 1) == [V2]
     assert deployment.registry.list_versions("default") == [V3, V1]
 
 
@@ -386,6 +386,6 @@ def test_predictions_follow_every_move(deployment: Container) -> None:
     )
     deployment.tasks.complete("ada", task.id, Result(True, 10.0), None, deployment.policy)
     for version in (V1, V2, V1):
-        models.rollback(deployment.registry, deployment.tracker, "default", version)
+        versions.rollback(deployment.registry, deployment.tracker, "default", version)
         prediction = predict_for(deployment.tasks, deployment.models, "ada", "topic 1", Difficulty.MEDIUM)
         assert (prediction.source, prediction.model_version) == (Source.EMBEDDING, version)

@@ -24,9 +24,9 @@ from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingRequest, TrainingState
 from chalicelib.services import tasks as task_service
 from chalicelib.services import training
-from chalicelib.services.models import prune, rollback, successor
 from chalicelib.services.predictions import predict_for
 from chalicelib.services.tasks import TaskChange
+from chalicelib.services.versions import prune, rollback, successor
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.tracker import Lease, PostgresTracker
 from chalicelib.wiring import Container, build

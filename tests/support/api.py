@@ -13,7 +13,7 @@ from chalice.test import Client
 
 from app import app
 from chalicelib import wiring
-from chalicelib.api import fallback
+from chalicelib.api import unmatched
 from chalicelib.config import settings_from
 from chalicelib.wiring import Container
 from infra.local.http import chalice_server
@@ -162,7 +162,7 @@ def sign_up(world: World, email: str = "ada@example.org") -> Api:
 @contextmanager
 def installed_world() -> Iterator[World]:
     """Let the application use new fakes."""
-    fallback.add_local_depths(app)
+    unmatched.add_local_depths(app)
     world = World()
     wiring.install(world.container())
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
-from chalicelib.services.models import successor
+from chalicelib.services.versions import successor
 from tests.support.api import World
 from tests.support.archives import version_files
 from tests.support.fakes.database import MemoryTaskStore

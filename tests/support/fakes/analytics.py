@@ -15,7 +15,7 @@ from tests.support.fakes.database import MemoryDatabase
 
 
 class MemoryAnalyticsStore:
-    """Implements :class:`chalicelib.services.analytics.AnalyticsStore`."""
+    """Implements :class:`chalicelib.ports.AnalyticsStore`."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._db = database

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from chalicelib.domain.recommendations import TopicChoice
 from chalicelib.domain.tasks import PracticeTask, name_key
+from chalicelib.ports import TopicChoice
 from tests.support.fakes.database import MemoryDatabase
 
 
 class MemoryRecommendationStore:
-    """Implements :class:`chalicelib.services.recommendations.RecommendationStore`, over all tasks."""
+    """Implements :class:`chalicelib.ports.RecommendationStore`, over all tasks."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._db = database

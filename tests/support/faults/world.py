@@ -14,7 +14,7 @@ import pytest
 from chalicelib import wiring
 from chalicelib.config import settings_from
 from chalicelib.domain.training import TrackerRow, TrainingRequest
-from chalicelib.services import models, training
+from chalicelib.services import training, versions
 from chalicelib.storage.database import connect
 from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.tracker import PostgresTracker
@@ -209,7 +209,7 @@ class World:
     def move_by_hand(self, version: str) -> None:
         """Roll back or forward as an operator does, from a machine that reaches everything."""
         registry, tracker = S3ModelRegistry(self.s3, self.settings.registry_bucket), PostgresTracker(self.engine)
-        models.rollback(registry, tracker, self.cohort, version)
+        versions.rollback(registry, tracker, self.cohort, version)
         self.ledger.moves_by_hand[version] += 1
 
     def key(self, name: str, version: str | None = None) -> str:

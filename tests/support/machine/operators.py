@@ -11,7 +11,7 @@ from hypothesis.stateful import (
     initialize,
 )
 
-from chalicelib.services import models, training
+from chalicelib.services import training, versions
 from evaluation.simulator import SimulatedAnswer, write_csv
 from ops.doctor.repair import repair
 from ops.imports.importer import import_file
@@ -96,25 +96,25 @@ class Operators(Students):
     def roll_back(self, pick: int) -> None:
         api, cohort = self.deployment.api, self.deployment.cohort
         version = nth(api.registry.list_versions(cohort), pick)
-        models.rollback(api.registry, api.tracker, cohort, version)
+        versions.rollback(api.registry, api.tracker, cohort, version)
         self.world.serve(version, self.world.pinned)
 
     @step(lambda self: self.world.champion is not None, pick=st.none() | anything)
     def pin_or_unpin(self, pick: int | None) -> None:
         api, cohort = self.deployment.api, self.deployment.cohort
         if self.world.pinned:
-            models.unpin(api.registry, api.tracker, cohort)
+            versions.unpin(api.registry, api.tracker, cohort)
             self.world.serve(self.world.champion or "", False)
             return
         version = None if pick is None else nth(api.registry.list_versions(cohort), pick)
-        models.pin(api.registry, api.tracker, cohort, version)
+        versions.pin(api.registry, api.tracker, cohort, version)
         self.world.serve(version or self.world.champion or "", True)
 
     @step(lambda self: self.world.champion is not None)
     def prune(self) -> None:
         registry, cohort = self.deployment.api.registry, self.deployment.cohort
         before = registry.list_versions(cohort)
-        gone = models.prune(registry, cohort, 2)
+        gone = versions.prune(registry, cohort, 2)
         assert sorted(gone) == sorted(set(before[2:]) - self.world.served)
 
     @step(lambda self: self.world.dead and not self._dead_and_alive())

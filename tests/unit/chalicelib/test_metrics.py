@@ -13,8 +13,10 @@ import pytest
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
 
 from chalicelib import logs, metrics
-from chalicelib.domain import metric_names
-from chalicelib.domain.metric_names import (
+from chalicelib.domain.predictions import Source
+from chalicelib.domain.results import DriftRow
+from chalicelib.domain.training import TrainingPolicy
+from chalicelib.metrics import (
     CALIBRATION_ERROR,
     COMPLETIONS,
     COUNTER_OVER_THRESHOLD,
@@ -25,9 +27,6 @@ from chalicelib.domain.metric_names import (
     TRAINING_DURATION,
     TRAINING_TRIGGERS,
 )
-from chalicelib.domain.predictions import Source
-from chalicelib.domain.results import DriftRow
-from chalicelib.domain.training import TrainingPolicy
 from chalicelib.services import watch
 from tests.support.fakes.analytics import MemoryAnalyticsStore
 from tests.support.fakes.database import MemoryDatabase, MemoryTracker
@@ -63,7 +62,7 @@ def test_a_metric_is_declared_as_powertools_declares_it() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: str(metric.name))
-def test_every_metric_is_declared_under_its_name_unit_and_dimensions(metric: metric_names.Metric) -> None:
+def test_every_metric_is_declared_under_its_name_unit_and_dimensions(metric: metrics.Metric) -> None:
     fields = metrics.fields({metric: 3.5})
     (directive,) = fields["_aws"]["CloudWatchMetrics"]
     assert directive == {

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from chalicelib import metrics
 from chalicelib.config import settings_from
-from chalicelib.domain import metric_names
 from infra.package import template
 from infra.package.errors import PackageError
 from training_job.worker import MAX_RECEIVES
@@ -92,12 +92,12 @@ def test_a_message_is_hidden_for_as_long_as_the_training_lambda_may_run(rendered
 
 
 def test_alarms_and_dashboard_watch_metrics_that_the_product_has(rendered: dict[str, Any]) -> None:
-    known = {metric.name for metric in metric_names.METRICS}
+    known = {metric.name for metric in metrics.METRICS}
     alarms = [r["Properties"] for r in rendered["Resources"].values() if r["Type"] == "AWS::CloudWatch::Alarm"]
-    watched = {alarm["MetricName"] for alarm in alarms if alarm.get("Namespace") == metric_names.NAMESPACE}
+    watched = {alarm["MetricName"] for alarm in alarms if alarm.get("Namespace") == metrics.NAMESPACE}
     body = json.loads(properties(rendered, "Dashboard")["DashboardBody"]["Fn::Sub"])
     rows = [row for widget in body["widgets"] for row in widget["properties"].get("metrics", [])]
-    shown = {row[1] for row in rows if row[0] == metric_names.NAMESPACE}
+    shown = {row[1] for row in rows if row[0] == metrics.NAMESPACE}
     assert watched == {"FallbackRate", "TrainingFailures", "CounterOverThreshold", "CalibrationError"}
     assert shown == known
 

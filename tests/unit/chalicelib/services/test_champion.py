@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from chalicelib.domain.training import Champion
-from chalicelib.services.champion import RETRY_SECONDS, ChampionModels
+from chalicelib.services.champion import RETRY_SECONDS, ChampionCache
 from tests.support.archives import version_files
 from tests.support.fakes.services import MemoryRegistry
 
@@ -59,12 +59,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def models(registry: Registry, clock: Clock) -> ChampionModels:
-    return ChampionModels(registry, "default", REFRESH_SECONDS, clock)
+def champion(registry: Registry, clock: Clock) -> ChampionCache:
+    return ChampionCache(registry, "default", REFRESH_SECONDS, clock)
 
 
-def version_of(models: ChampionModels, expected: str | None = None) -> str | None:
-    predictor = models.current(expected)
+def version_of(champion: ChampionCache, expected: str | None = None) -> str | None:
+    predictor = champion.current(expected)
     return predictor.version if predictor else None
 
 
@@ -78,72 +78,72 @@ def settled(ask: Callable[[], str | None]) -> str | None:
 
 
 def test_without_a_champion_there_is_no_model_and_the_first_one_is_noticed_by_its_version(
-    models: ChampionModels, registry: Registry
+    champion: ChampionCache, registry: Registry
 ) -> None:
-    assert version_of(models) is None
+    assert version_of(champion) is None
     registry.publish("v1")
-    assert version_of(models) is None
-    assert version_of(models, "v1") == "v1"
+    assert version_of(champion) is None
+    assert version_of(champion, "v1") == "v1"
 
 
-def test_a_new_champion_serves_the_very_request_that_knows_of_it(models: ChampionModels, registry: Registry) -> None:
+def test_a_new_champion_serves_the_very_request_that_knows_of_it(champion: ChampionCache, registry: Registry) -> None:
     registry.publish("v1")
-    assert version_of(models) == "v1"
+    assert version_of(champion) == "v1"
     registry.publish("v2")
-    assert version_of(models, "v1") == "v1"
-    assert version_of(models, "v2") == "v2"
+    assert version_of(champion, "v1") == "v1"
+    assert version_of(champion, "v2") == "v2"
 
 
-def test_an_old_look_is_renewed_beside_the_request(models: ChampionModels, registry: Registry, clock: Clock) -> None:
+def test_an_old_look_is_renewed_beside_the_request(champion: ChampionCache, registry: Registry, clock: Clock) -> None:
     registry.publish("v1")
-    assert version_of(models) == "v1"
+    assert version_of(champion) == "v1"
     registry.publish("v2")
     registry.readers.clear()
     registry.open.clear()
     clock.now += REFRESH_SECONDS
-    assert version_of(models) == "v1"
+    assert version_of(champion) == "v1"
     assert registry.entered.wait(10)
     registry.open.set()
-    assert settled(lambda: version_of(models)) == "v2"
+    assert settled(lambda: version_of(champion)) == "v2"
     assert registry.readers == ["champion-refresh"]
 
 
-def test_an_unchanged_pointer_reads_no_files_again(models: ChampionModels, registry: Registry, clock: Clock) -> None:
+def test_an_unchanged_pointer_reads_no_files_again(champion: ChampionCache, registry: Registry, clock: Clock) -> None:
     registry.publish("v1")
-    first = models.current()
+    first = champion.current()
     clock.now += REFRESH_SECONDS
-    assert settled(lambda: version_of(models)) == "v1"
-    assert models.current() is first
+    assert settled(lambda: version_of(champion)) == "v1"
+    assert champion.current() is first
     assert len(registry.readers) == 1
 
 
 def test_others_are_served_the_old_model_while_one_request_fetches_the_new(
-    models: ChampionModels, registry: Registry
+    champion: ChampionCache, registry: Registry
 ) -> None:
     registry.publish("v1")
-    assert version_of(models) == "v1"
+    assert version_of(champion) == "v1"
     registry.publish("v2")
     registry.open.clear()
     registry.entered.clear()
     found: list[str | None] = []
-    fetching = threading.Thread(target=lambda: found.append(version_of(models, "v2")))
+    fetching = threading.Thread(target=lambda: found.append(version_of(champion, "v2")))
     fetching.start()
     assert registry.entered.wait(10)
-    assert version_of(models, "v2") == "v1"
+    assert version_of(champion, "v2") == "v1"
     registry.open.set()
     fetching.join(10)
     assert found == ["v2"]
-    assert version_of(models) == "v2"
+    assert version_of(champion) == "v2"
 
 
 def test_who_knows_of_the_first_model_waits_for_the_request_that_fetches_it(
-    models: ChampionModels, registry: Registry
+    champion: ChampionCache, registry: Registry
 ) -> None:
-    assert version_of(models) is None
+    assert version_of(champion) is None
     registry.publish("v1")
     registry.open.clear()
     found: list[str | None] = []
-    threads = [threading.Thread(target=lambda: found.append(version_of(models, "v1"))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: found.append(version_of(champion, "v1"))) for _ in range(8)]
     for thread in threads:
         thread.start()
     assert registry.entered.wait(10)
@@ -154,11 +154,11 @@ def test_who_knows_of_the_first_model_waits_for_the_request_that_fetches_it(
     assert len(registry.readers) == 1
 
 
-def test_many_cold_requests_load_the_model_once(models: ChampionModels, registry: Registry) -> None:
+def test_many_cold_requests_load_the_model_once(champion: ChampionCache, registry: Registry) -> None:
     registry.publish("v1")
     registry.open.clear()
     found: list[str | None] = []
-    threads = [threading.Thread(target=lambda: found.append(version_of(models))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: found.append(version_of(champion))) for _ in range(8)]
     for thread in threads:
         thread.start()
     assert registry.entered.wait(10)
@@ -171,29 +171,29 @@ def test_many_cold_requests_load_the_model_once(models: ChampionModels, registry
 
 @pytest.mark.parametrize("name", ["correctness_model.keras", "lnirt.json", "vocabulary.json"])
 def test_a_damaged_champion_leaves_the_model_in_memory(
-    models: ChampionModels, registry: Registry, clock: Clock, caplog: pytest.LogCaptureFixture, name: str
+    champion: ChampionCache, registry: Registry, clock: Clock, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     registry.publish("v1")
-    assert version_of(models) == "v1"
+    assert version_of(champion) == "v1"
     registry.publish("v2")
     registry.damage("default", "v2", name, b"damaged")
-    assert version_of(models, "v2") == "v1"
+    assert version_of(champion, "v2") == "v1"
     assert f"keeping v1: {name}" in caplog.text
     clock.now += RETRY_SECONDS
-    assert settled(lambda: version_of(models, "v2")) == "v1"
+    assert settled(lambda: version_of(champion, "v2")) == "v1"
     registry.publish("v3")
     clock.now += RETRY_SECONDS
-    assert settled(lambda: version_of(models, "v3")) == "v3"
+    assert settled(lambda: version_of(champion, "v3")) == "v3"
 
 
 def test_after_a_failure_no_request_waits_for_the_next_try(
-    models: ChampionModels, registry: Registry, clock: Clock
+    champion: ChampionCache, registry: Registry, clock: Clock
 ) -> None:
     registry.publish("v1")
     registry.available = False
-    assert version_of(models) is None
+    assert version_of(champion) is None
     registry.available = True
-    assert version_of(models, "v1") is None, "a try straight after a failed one"
+    assert version_of(champion, "v1") is None, "a try straight after a failed one"
     clock.now += RETRY_SECONDS
-    assert settled(lambda: version_of(models, "v1")) == "v1"
+    assert settled(lambda: version_of(champion, "v1")) == "v1"
     assert registry.readers == ["champion-refresh"]

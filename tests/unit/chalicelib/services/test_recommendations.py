@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
-from chalicelib.domain.recommendations import TopicChoice
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.features.summary import StateView
+from chalicelib.ports import TopicChoice
 from chalicelib.prediction.many import predict_many
 from chalicelib.prediction.predictor import Predictor, predict
 from chalicelib.services.recommendations import (
