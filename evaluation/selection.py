@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from chalicelib.domain.history import HistoryRow
 from chalicelib.domain.tasks import Difficulty
 from ops.imports.file import UnusableFileError, open_history
-from ops.imports.rows import COLUMNS
+from ops.imports.rows import COLUMNS, HistoryRow
 
 
 def select(path: Path, n_answers: int, n_users: int, n_topics: int) -> list[HistoryRow]:

@@ -1,6 +1,6 @@
-"""``studysmart import``: progress on standard error, the summary on standard output.
+"""``studysmart import``: prints its progress on standard error and a summary on standard output.
 
-Exit status 0 when every row was good, 1 when some were not (the good ones are in), 2 when the file is unusable.
+Exit status 0 when every row was good, 1 when some were not (the good ones are stored), 2 when the file is unusable.
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from chalicelib.wiring import Container
+from ops import tables
 from ops.imports.file import UnusableFileError
 from ops.imports.importer import ImportReport, import_file
 
 _QUIET_SECONDS = 5.0
-"""Between lines of progress where standard error is no terminal."""
+"""The pause between lines of progress if standard error is not a terminal."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the arguments of the command."""
     parser.add_argument("file", type=Path, metavar="FILE.csv[.gz]", help="with columns user_id, topic, is_correct")
-    parser.add_argument(
-        "--max-faults", type=int, default=20, metavar="N", help="faults to print (default 20; all are counted)"
-    )
+    parser.add_argument("--max-faults", type=int, default=20, metavar="N", help="print at most N faults (default: 20)")
     parser.epilog = (
         "Optional columns: subject, difficulty (easy to expert, or 1 to 4), actual_time_seconds, completed_at "
-        "(ISO 8601), position (order within the user). Answers that are there already are not added again."
+        "(ISO 8601), position (order within the user). Answers from an earlier import are not added again."
     )
 
 
@@ -49,24 +48,24 @@ def run(container: Container, options: argparse.Namespace) -> int:
 
 
 def summary(report: ImportReport) -> str:
-    """What was imported, in one line."""
+    """Return the result of an import in one line."""
     text = (
-        f"{report.read:,} rows read, {report.added:,} answers added, {report.already_there:,} were there already, "
-        f"{report.new_users:,} new users"
+        f"{tables.count(report.read, 'row')} read, {tables.count(report.added, 'answer')} added, "
+        f"{report.already_there:,} already there, {tables.count(report.new_users, 'new user')}"
     )
     if report.bad:
-        text += f", {report.bad:,} bad rows left out"
+        text += f", {tables.count(report.bad, 'bad row')} skipped"
     return f"{text} ({report.seconds:.1f} s, {report.rows_per_second:,.0f} rows/s)"
 
 
 def _progress() -> Callable[[ImportReport], None]:
-    """Shows progress: over and over on one line of a terminal, elsewhere now and then on a line of its own."""
+    """Return a function that shows progress: on one line of a terminal, elsewhere on a new line every few seconds."""
     terminal = sys.stderr.isatty()
     shown = time.monotonic()
 
     def show(report: ImportReport) -> None:
         nonlocal shown
-        text = f"{report.read:,} rows read, {report.processed:,} of {report.good:,} answers taken over"
+        text = f"{report.read:,} rows read, {report.processed:,} of {report.good:,} answers stored"
         if terminal:
             print(f"\r{text}", end="", flush=True, file=sys.stderr)
         elif time.monotonic() - shown >= _QUIET_SECONDS:

@@ -1,7 +1,7 @@
 """Reads a file of history, ``.csv`` or ``.csv.gz``, as a stream of answers and faults.
 
-A stray quotation mark makes a CSV reader swallow the lines that follow. So when a record over several lines is
-faulty, only its first line is given up, and the lines after it are read again, each on its own.
+A stray quotation mark makes a CSV reader swallow the lines after it. So when a record over several lines is faulty,
+only its first line is given up, and the lines after it are read again, each as a record of its own.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, cast
 
-from chalicelib.domain.history import HistoryRow
-from ops.imports.rows import COLUMNS, REQUIRED, RowFault, RowReader
+from chalicelib.domain.errors import StudySmartError
+from ops.imports.rows import COLUMNS, REQUIRED, HistoryRow, RowFault, RowReader
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_LONGEST_LINE = 1 << 20
-"""Characters; a file of binary zeros must not be read into memory as one line."""
+_MAXIMUM_LINE = 1 << 20
+"""In characters: a file of binary zeros must not be read into memory as one line."""
 
 
-class UnusableFileError(Exception):
-    """The file as a whole cannot be imported: missing, not gzip, cut off, or without the columns needed."""
+class UnusableFileError(StudySmartError):
+    """The file as a whole cannot be imported: it is missing, truncated, not gzip, or lacks a required column."""
 
 
 @contextmanager
 def open_history(path: Path, now: datetime) -> Iterator[Iterator[HistoryRow | list[RowFault]]]:
-    """The rows of a file, in its order; each an answer or the row's faults.
+    """Give the rows of a file in order, each an answer or the faults of the row.
 
-    ``now`` is the time after which ``completed_at`` cannot lie. Raises UnusableFileError, also while the rows are
-    read (a damaged archive shows only at its damage).
+    ``completed_at`` must not be after ``now``. Raises UnusableFileError, also while the rows are read, because a
+    damaged archive is only noticed at the damaged place.
     """
     with _opened(path) as raw, _unpacked(raw, path) as plain:
         text = io.TextIOWrapper(plain, "utf-8-sig", errors="surrogateescape", newline="")
@@ -43,7 +43,7 @@ def open_history(path: Path, now: datetime) -> Iterator[Iterator[HistoryRow | li
 
 @contextmanager
 def _unusable(path: Path) -> Iterator[None]:
-    """Names the file in what reading it raises."""
+    """Turn the errors of reading into UnusableFileError with the name of the file."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -68,7 +68,7 @@ def _unpacked(raw: io.BufferedReader, path: Path) -> IO[bytes]:
 
 
 class _Lines:
-    """Lines of a text, with the number of each; lines of the current record can be given back."""
+    """The lines of a text with their numbers. Lines of the current record can be given back."""
 
     def __init__(self, text: io.TextIOWrapper) -> None:
         self._text = text
@@ -80,7 +80,7 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._again.popleft() if self._again else self._text.readline(_LONGEST_LINE)
+        line = self._again.popleft() if self._again else self._text.readline(_MAXIMUM_LINE)
         if not line:
             raise StopIteration
         self.number += 1
@@ -105,7 +105,7 @@ def _rows(text: io.TextIOWrapper, path: Path, now: datetime) -> Iterator[History
 
 
 def _next_row(lines: _Lines, records: Iterator[list[str]], reader: RowReader) -> HistoryRow | list[RowFault] | None:
-    """The next answer or its faults, an empty list for a blank line, None at the end."""
+    """Return the next answer or its faults, an empty list for a blank line, None at the end."""
     lines.record.clear()
     first = lines.number + 1
     try:
@@ -138,5 +138,5 @@ def _columns(header: list[str], path: Path) -> dict[str, int]:
         raise UnusableFileError(f"{path}: no column {', '.join(missing)} (its columns: {shown})")
     twice = [name for name in COLUMNS if header.count(name) > 1]
     if twice:
-        raise UnusableFileError(f"{path}: the column {', '.join(twice)} is there twice")
+        raise UnusableFileError(f"{path}: the column {', '.join(twice)} appears twice")
     return {name: header.index(name) for name in COLUMNS if name in header}

@@ -1,4 +1,4 @@
-"""Imports a file of history: reads and checks it, stages what is good, and takes it over batch by batch."""
+"""Imports a file of history: reads and checks it, stages the good rows, and stores them batch by batch."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from chalicelib.domain.history import HistoryRow
 from ops.imports.file import open_history
-from ops.imports.rows import RowFault
+from ops.imports.rows import HistoryRow, RowFault
 from ops.imports.store import HistoryImport, history_import
 
 STAGE_ROWS = 20_000
-"""Answers copied to the database at a time."""
+"""The number of answers that are copied to the database at a time."""
 
 KEPT_FAULTS = 1_000
-"""Faults that a report keeps; all are counted."""
+"""The number of faults that a report keeps; all are counted."""
 
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import did. ``read`` counts every row of the file, good or bad."""
+    """The progress and the result of an import. ``read`` counts every row of the file, good or bad."""
 
     read: int = 0
     good: int = 0
@@ -37,16 +36,16 @@ class ImportReport:
 
     @property
     def already_there(self) -> int:
-        """Answers that an earlier import brought."""
+        """The number of answers that an earlier import had added."""
         return self.processed - self.added
 
     @property
     def rows_per_second(self) -> float:
-        """Rows of the file per second of the whole import."""
+        """The rows of the file per second of the whole import."""
         return self.read / self.seconds if self.seconds else 0.0
 
     def note(self, faults: list[RowFault]) -> None:
-        """Count a bad row, and keep its faults while there are not too many."""
+        """Count a bad row, and keep its faults up to a limit."""
         self.bad += 1
         self.faults += faults[: KEPT_FAULTS - len(self.faults)]
 
@@ -54,9 +53,9 @@ class ImportReport:
 def import_file(
     engine: Engine, cohort: str, path: Path, now: datetime, on_progress: Callable[[ImportReport], None]
 ) -> ImportReport:
-    """Import ``path`` and report; ``on_progress`` is called after every some thousand rows.
+    """Import ``path`` and return a report. ``on_progress`` is called after every few thousand rows.
 
-    Raises UnusableFileError before anything is imported, and DatabaseUnavailableError; then what was committed stays
+    Raises UnusableFileError before anything is imported. Raises DatabaseUnavailableError; the committed batches stay,
     and the import can be run again.
     """
     report = ImportReport()
@@ -71,7 +70,7 @@ def import_file(
             for chunk in _chunks(rows, report):
                 run.stage(chunk)
                 tell()
-        _take_over(run, report, tell)
+        _store(run, report, tell)
     report.seconds = time.monotonic() - started
     return report
 
@@ -92,7 +91,7 @@ def _chunks(rows: Iterator[HistoryRow | list[RowFault]], report: ImportReport) -
         yield chunk
 
 
-def _take_over(run: HistoryImport, report: ImportReport, tell: Callable[[], None]) -> None:
+def _store(run: HistoryImport, report: ImportReport, tell: Callable[[], None]) -> None:
     for batch in run.batches():
         for row in batch.refused:
             report.note([RowFault(row.line, "user_id", row.user_id, "is an account that was deleted")])

@@ -1,20 +1,24 @@
-"""One row of a history file: text fields to a :class:`HistoryRow`, or the faults that it has."""
+"""One row of a history file: its text fields become a :class:`HistoryRow`, or a list of its faults."""
 
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
 
-from chalicelib.domain.history import DEFAULT_SUBJECT, HistoryRow, micros
 from chalicelib.domain.tasks import MAX_NAME_LENGTH, MAX_SECONDS, Difficulty, name_key
 
 REQUIRED = ("user_id", "topic", "is_correct")
 OPTIONAL = ("subject", "difficulty", "actual_time_seconds", "completed_at", "position")
 COLUMNS = REQUIRED + OPTIONAL
 
+DEFAULT_SUBJECT = "General"
+"""The subject of an answer whose file names none."""
+
+_NAMESPACE = uuid.UUID("4a9b0c53-2f0e-5a61-9d0e-7c1d6f0a1b2e")
 _TRUTH = {"1": True, "true": True, "0": False, "false": False}
 _LEVELS = {level.value: level.numeric for level in Difficulty} | {str(n): n for n in range(1, 5)}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -26,9 +30,61 @@ _CLOCK_SKEW = timedelta(days=1)
 T = TypeVar("T")
 
 
+class HistoryRow(NamedTuple):
+    """One valid answer of a file.
+
+    ``line`` is the line of the file (from 1) where the row starts. ``position`` orders the answers of a user and may be
+    None. ``subject`` and ``topic`` are as written, next to their keys. ``difficulty`` is 1..4, ``seconds`` 0..86,400 or
+    None. ``at_micros`` is the time of the answer in microseconds since 1970 UTC, or None if the file has no time.
+    """
+
+    line: int
+    user_id: str
+    position: int | None
+    subject: str
+    subject_key: str
+    topic: str
+    topic_key: str
+    difficulty: int
+    is_correct: bool
+    seconds: float | None
+    at_micros: int | None
+
+
+Identity = tuple[object, ...]
+
+
+def identity(row: HistoryRow) -> Identity:
+    """Return everything that identifies an answer. Rows with the same identity are distinguished by counting them."""
+    return (
+        row.user_id,
+        row.position,
+        row.subject_key,
+        row.topic_key,
+        row.difficulty,
+        row.is_correct,
+        row.seconds,
+        row.at_micros,
+    )
+
+
+def task_id(of: Identity, occurrence: int) -> str:
+    """Return the id of the task for the ``occurrence``-th row (from 0) with this identity.
+
+    It depends on the content only, so importing a file again, or a longer version of it, gives the same ids.
+    """
+    return str(uuid.uuid5(_NAMESPACE, repr((*of, occurrence))))
+
+
+def micros(at: datetime) -> int:
+    """Return the microseconds since 1970 UTC of an aware time."""
+    whole = int(at.replace(microsecond=0).timestamp())
+    return whole * 1_000_000 + at.microsecond
+
+
 @dataclass(frozen=True, slots=True)
 class RowFault:
-    """One thing wrong with one row. ``column`` is None when the row as a whole cannot be read."""
+    """One fault of one row. ``column`` is None when the row as a whole cannot be read."""
 
     line: int
     column: str | None
@@ -43,14 +99,14 @@ class RowFault:
 
 
 class Name(NamedTuple):
-    """A subject or topic: as written, and its key."""
+    """A subject or topic as written, and its key."""
 
     text: str
     key: str
 
 
 def _is_broken(value: str) -> bool:
-    """Whether bytes that are no UTF-8 were read (they arrive as lone surrogates)."""
+    """Return True if the bytes were not valid UTF-8: they were decoded as lone surrogates."""
     return not value.isascii() and any("\udc80" <= c <= "\udcff" for c in value)
 
 
@@ -58,7 +114,7 @@ def _text(value: str) -> str:
     if _is_broken(value):
         raise ValueError("is not valid UTF-8")
     if _UNPRINTABLE.search(value):
-        raise ValueError("holds a line break or another control character")
+        raise ValueError("contains a line break or another control character")
     if len(value) > MAX_NAME_LENGTH:
         raise ValueError(f"is longer than {MAX_NAME_LENGTH} characters")
     return value
@@ -99,7 +155,7 @@ def _seconds(value: str) -> float:
     seconds = float(value)
     if not 0 <= seconds <= MAX_SECONDS:
         raise ValueError(f"must be 0 to {MAX_SECONDS} seconds")
-    return seconds + 0.0
+    return seconds + 0.0  # -0.0 and 0.0 must give the same identity
 
 
 def _position(value: str) -> int:
@@ -116,15 +172,14 @@ def _completed_at(value: str, latest: datetime) -> int:
     except (ValueError, OverflowError):
         raise ValueError("is not an ISO 8601 time") from None
     if at > latest:
-        raise ValueError("lies in the future")
+        raise ValueError("is in the future")
     return micros(at)
 
 
 class RowReader:
-    """Turns the fields of a file's rows into answers; made once per file from its header.
+    """Turns the fields of a file's rows into answers. It is made from the header of the file.
 
-    A row is ``HistoryRow`` or the list of all its faults. Names repeat from row to row, so their checked form is kept
-    (bounded).
+    Names repeat from row to row, so a limited number of them is kept with their keys.
     """
 
     def __init__(self, columns: Mapping[str, int], width: int, now: datetime) -> None:
@@ -132,10 +187,10 @@ class RowReader:
         self._width = width
         self._latest = now + _CLOCK_SKEW
         self._names: dict[str, Name] = {}
-        self._general = Name(DEFAULT_SUBJECT, name_key(DEFAULT_SUBJECT))
+        self._default_subject = Name(DEFAULT_SUBJECT, name_key(DEFAULT_SUBJECT))
 
     def read(self, line: int, fields: Sequence[str]) -> HistoryRow | list[RowFault]:
-        """The answer in ``fields``, or every fault of the row."""
+        """Return the answer in ``fields``, or all faults of the row."""
         if len(fields) != self._width:
             return [RowFault(line, None, ",".join(fields), f"has {len(fields)} fields instead of {self._width}")]
         faults: list[RowFault] = []
@@ -151,8 +206,8 @@ class RowReader:
                 faults.append(RowFault(line, column, raw, str(error)))
                 return absent
 
-        subject = take("subject", self._cached_name, self._general)
-        topic = take("topic", self._cached_name, self._general)
+        subject = take("subject", self._cached_name, self._default_subject)
+        topic = take("topic", self._cached_name, self._default_subject)
         row = HistoryRow(
             line=line,
             user_id=take("user_id", _user_id, ""),

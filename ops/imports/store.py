@@ -1,14 +1,14 @@
-"""Bulk import of history: staged by COPY, then taken over user by user, one transaction per batch of users.
+"""The SQL of an import: the rows are staged by COPY, then stored in one transaction for each batch of users.
 
-The rows of a user may lie anywhere in a file, so they are first copied into a temporary table and read back in order
-through a cursor: memory holds one batch, however long the file. A batch ends only between users, so that a state is
-advanced in one piece. The ids of the tasks come from their content; what is there already is left alone, and a killed
-import is simply run again.
+The rows of a user may be anywhere in a file. So they are first copied into a temporary table and read back in order
+through a cursor: memory holds one batch, however long the file is. A batch ends only between users, so all new answers
+of a user advance the state together. The ids of the tasks follow from their content, so answers that are already stored
+are left alone, and a killed import is simply run again.
 
 Locks are taken in the order of every writer (users, tasks, state, tracker). The rows of the users are locked, in the
-order of their ids, before anything of theirs is read, so a completion cannot come between an answer's index and its
-state, and two imports of one file cannot both find an answer missing. A batch inserts only new tasks, which nobody
-else can hold.
+order of their ids, before anything of theirs is read. So a completion cannot happen between an answer's index and its
+state, and two imports of one file cannot both miss the same answer. A batch inserts only new tasks, which nobody else
+can have locked.
 """
 
 from __future__ import annotations
@@ -29,14 +29,17 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from chalicelib.domain.errors import DatabaseUnavailableError
-from chalicelib.domain.history import IMPORTED_CONTENT, HistoryRow, Identity, identity, task_id
 from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS
 from chalicelib.features.columns import decayed_to_bytes
 from chalicelib.features.state import Answer, StateRow, advance
 from chalicelib.storage.rows import state_row_from
+from ops.imports.rows import HistoryRow, Identity, identity, task_id
 
 BATCH_ROWS = 10_000
-"""Answers after which a batch ends, at the next change of user."""
+"""A batch ends at the next change of user after this many answers."""
+
+IMPORTED_CONTENT = "Imported answer"
+"""The content of imported tasks: files of history contain results, not questions."""
 
 _log = logging.getLogger("studysmart.import")
 
@@ -103,7 +106,7 @@ _Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What one committed batch did. ``refused`` are answers of accounts that were deleted: those stay deleted."""
+    """The effect of one committed batch. ``refused`` are answers of deleted accounts, which stay deleted."""
 
     rows: int
     added: int
@@ -113,7 +116,7 @@ class BatchResult:
 
 @dataclass(slots=True)
 class _Student:
-    """A locked user while their answers are taken over."""
+    """A locked user while their answers are stored."""
 
     n_answers: int
     states: dict[_Key, StateRow]
@@ -133,10 +136,10 @@ class HistoryImport:
         return cursor
 
     def prepare(self) -> None:
-        """Make the temporary tables.
+        """Create the temporary tables.
 
-        A batch joins its rows to what is staged by number. With a plan by hash that reads all of the staged table for
-        every batch, which is quadratic in the length of the file; by index it is not.
+        A batch joins its rows to the staged rows by line number. A hash join would read the whole staged table for
+        every batch, which is quadratic in the length of the file, so only joins by index are allowed.
         """
         self._run("SET enable_hashjoin = off")
         self._run("SET enable_mergejoin = off")
@@ -145,11 +148,11 @@ class HistoryImport:
         self._run(_STAGE_STATE)
 
     def stage(self, rows: Sequence[HistoryRow]) -> None:
-        """Copy answers into the temporary table; call it with some thousands at a time."""
+        """Copy answers into the temporary table; call it with a few thousand at a time."""
         self._run(_COPY_STAGED, stream=_in_chunks(_staged_lines(rows)))
 
     def batches(self, batch_rows: int = BATCH_ROWS) -> Iterator[BatchResult]:
-        """Take over what was staged, one committed batch of whole users at a time."""
+        """Store the staged rows, and yield the result of each committed batch."""
         self._run("CREATE INDEX ON history_staged (line)")
         self._run("ANALYZE history_staged")
         self._run(_IN_ORDER)
@@ -157,20 +160,20 @@ class HistoryImport:
         for _, answers in groupby(self._staged(batch_rows), _get_user):
             batch.extend(answers)
             if len(batch) >= batch_rows:
-                yield self._take_over(batch)
+                yield self._store_batch(batch)
                 batch = []
         if batch:
-            yield self._take_over(batch)
+            yield self._store_batch(batch)
         self._run("CLOSE history")
 
     def _staged(self, size: int) -> Iterator[HistoryRow]:
         while rows := self._run(f"FETCH FORWARD {size:d} FROM history").fetchall():
             yield from map(HistoryRow._make, rows)
 
-    def _take_over(self, batch: Sequence[HistoryRow]) -> BatchResult:
+    def _store_batch(self, batch: Sequence[HistoryRow]) -> BatchResult:
         self._run("BEGIN")
         try:
-            result = self._take_over_locked(batch)
+            result = self._store_locked(batch)
         except BaseException:
             self._run("ROLLBACK")
             raise
@@ -178,12 +181,13 @@ class HistoryImport:
         _log.debug("imported %d of %d answers", result.added, result.rows)
         return result
 
-    def _take_over_locked(self, batch: Sequence[HistoryRow]) -> BatchResult:
+    def _store_locked(self, batch: Sequence[HistoryRow]) -> BatchResult:
         user_ids = list(dict.fromkeys(map(_get_user, batch)))
         new_users = self._run(_ADD_USERS, user_ids).rowcount
         students, deleted = self._lock(user_ids)
         refused = tuple(row for row in batch if row.user_id in deleted)
         ids = _task_ids(row for row in batch if row.user_id in students)
+        # A student without answers has none of the tasks.
         known = self._known([task for task, row in ids.items() if students[row.user_id].n_answers])
         new = [(task, row) for task, row in ids.items() if task not in known]
         if new:
@@ -191,13 +195,13 @@ class HistoryImport:
         return BatchResult(len(batch), len(new), new_users, refused)
 
     def _known(self, ids: Sequence[str]) -> set[str]:
-        """Which of the tasks are there. A student without answers has none of them, so those need no look."""
+        """Return those of the tasks that exist."""
         if not ids:
             return set()
         return {task for (task,) in self._run(_KNOWN_TASKS, "{" + ",".join(ids) + "}").fetchall()}
 
     def _lock(self, user_ids: list[str]) -> tuple[dict[str, _Student], set[str]]:
-        """The users with their states, locked until the end of the transaction, and those that are deleted."""
+        """Lock the users until the end of the transaction; return them with their states, and the deleted ones."""
         found = self._run(_LOCK_USERS, user_ids).fetchall()
         students = {user: _Student(n_answers, {}, set()) for user, n_answers, deleted in found if not deleted}
         practised = [user for user, student in students.items() if student.n_answers]
@@ -218,20 +222,20 @@ class HistoryImport:
 
 
 def _task_ids(rows: Iterable[HistoryRow]) -> dict[str, HistoryRow]:
-    """The rows by the ids of their tasks, in order; rows that agree in everything are told apart by counting."""
+    """Return the rows by the ids of their tasks, in order. Identical rows get different ids by counting."""
     seen: Counter[Identity] = Counter()
     ids: dict[str, HistoryRow] = {}
     for row in rows:
-        what = identity(row)
-        ids[task_id(what, seen[what])] = row
-        seen[what] += 1
+        same = identity(row)
+        ids[task_id(same, seen[same])] = row
+        seen[same] += 1
     return ids
 
 
 def _placed(new: Sequence[tuple[str, HistoryRow]], students: dict[str, _Student]) -> Iterator[str]:
-    """Lines of ``history_placed`` for the new tasks; advances the students' states on the way.
+    """Yield the lines of ``history_placed`` for the new tasks, and advance the states of the students.
 
-    A task whose time is unknown counts as created now; its age in microseconds keeps such tasks in order in lists.
+    A task without a time counts as created now. Its age in microseconds keeps such tasks in order in lists.
     """
     for n, (task, row) in enumerate(new):
         student = students[row.user_id]
@@ -245,7 +249,7 @@ def _placed(new: Sequence[tuple[str, HistoryRow]], students: dict[str, _Student]
 
 
 def _state_lines(students: dict[str, _Student]) -> Iterator[str]:
-    """Lines of ``_COPY_STATE`` for the rows that changed."""
+    """Yield the lines of ``_COPY_STATE`` for the rows that changed."""
     for user, student in students.items():
         for row in (student.states[key] for key in sorted(student.changed)):
             yield (
@@ -256,7 +260,7 @@ def _state_lines(students: dict[str, _Student]) -> Iterator[str]:
 
 
 def _staged_lines(rows: Iterable[HistoryRow]) -> Iterator[str]:
-    """Lines of ``history_staged``, whose columns are the fields of the rows."""
+    """Yield the lines of ``history_staged``, whose columns are the fields of the rows."""
     for row in rows:
         yield "\t".join(map(_copy_field, row)) + "\n"
 
@@ -268,23 +272,23 @@ def _copy_field(value: object) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text as COPY wants it."""
+    """Return a text in the format of COPY."""
     if _SPECIAL.search(text) is None:
         return text
     return text.replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
 
 
 def _in_chunks(lines: Iterator[str]) -> Iterator[str]:
-    """Some kilobytes of lines at a time, each of which is one message to PostgreSQL."""
+    """Join lines to a few kilobytes, because each chunk becomes one message to PostgreSQL."""
     while chunk := "".join(islice(lines, 200)):
         yield chunk
 
 
 @contextmanager
 def history_import(engine: Engine, cohort: str) -> Iterator[HistoryImport]:
-    """An import over a connection of its own, closed at the end together with its temporary tables.
+    """Give an import with a connection of its own, which is closed at the end with its temporary tables.
 
-    Raises DatabaseUnavailableError when PostgreSQL goes away; the batches committed before stay.
+    Raises DatabaseUnavailableError when the connection is lost. The batches committed before stay.
     """
     try:
         with engine.connect() as connection:

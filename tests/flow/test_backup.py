@@ -1,4 +1,4 @@
-"""``studysmart backup`` of a stack that is in use, and ``restore`` into another: everything is there, or nothing."""
+"""``studysmart backup`` of a stack in use, and ``restore`` into an empty one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ODD = 'a "quoted", \\back\\slashed\n\\.\n\tname\r\u2028 ünïcödé \U0001f600 \
 
 
 class Site:
-    """A stack's adapters, and ways to use it and to compare it with another."""
+    """The adapters of a stack, with methods to use it and to compare it with another."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
@@ -469,7 +469,7 @@ def test_a_full_disk_leaves_no_manifest(
 
 @contextmanager
 def limited_files(n_bytes: int) -> Iterator[None]:
-    """No file of this process may grow beyond so many bytes."""
+    """Limit the size of every file that this process writes."""
     import resource
     import signal
 

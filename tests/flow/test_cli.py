@@ -190,7 +190,7 @@ def test_a_good_import_ends_with_status_0(
     deployment: Container, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["import", history(tmp_path)]) == 0
-    assert "2 rows read, 2 answers added, 0 were there already, 1 new users (" in capsys.readouterr().out
+    assert "2 rows read, 2 answers added, 0 already there, 1 new user (" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -201,7 +201,7 @@ def test_an_import_with_bad_rows_keeps_the_good_ones(
     output = capsys.readouterr()
     assert output.err == "line 4, is_correct: 'x' must be 0, 1, true or false\n"
     assert "4 rows read, 2 answers added" in output.out
-    assert "2 bad rows left out" in output.out
+    assert "2 bad rows skipped" in output.out
 
 
 @pytest.mark.slow

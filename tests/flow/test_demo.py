@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_the_demonstration_shows_the_main_job_and_ends_well(tmp_path: Path) -> None:
+def test_the_demonstration_succeeds(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "lab.demo", "--state-dir", str(tmp_path / "none")],
         cwd=ROOT,
@@ -36,7 +36,7 @@ def test_the_demonstration_shows_the_main_job_and_ends_well(tmp_path: Path) -> N
     assert after.endswith("source embedding")
 
 
-def test_a_file_that_cannot_be_used_fails_the_demonstration_before_anything_starts(tmp_path: Path) -> None:
+def test_an_unusable_file_fails_before_anything_starts(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "lab.demo", "--state-dir", str(tmp_path), "--file", str(tmp_path / "none.csv")],
         cwd=ROOT,

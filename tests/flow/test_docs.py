@@ -36,7 +36,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def patch_environment(patch: pytest.MonkeyPatch, stack: Stack) -> None:
-    """Lead the commands of this process to a stack; they put its variables into the environment themselves too."""
+    """Point the commands of this process to a stack. They also set its variables themselves."""
     for name, value in {**stack.environment, "STATE_DIR": str(stack.state_dir)}.items():
         patch.setenv(name, value)
 
@@ -67,7 +67,7 @@ def studysmart(words: list[str]) -> int:
 
 
 def python(words: list[str]) -> int:
-    """``python -m MODULE``, of a module with a ``main`` that takes its arguments."""
+    """Run ``python -m MODULE``, for a module whose ``main`` takes its arguments."""
     assert words[1] == "-m"
     return int(importlib.import_module(words[2]).main(words[3:]))
 

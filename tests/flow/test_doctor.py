@@ -1,4 +1,4 @@
-"""``studysmart doctor`` on real PostgreSQL, S3 and SQS finds what is wrong, and nothing that is not."""
+"""``studysmart doctor`` on real PostgreSQL, S3 and SQS: it finds faults, and raises no false alarm."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LEVELS = list(Difficulty)
 
 
 class Clinic:
-    """A deployment, its doctor, and ways to use it and to break it."""
+    """A deployment and its doctor, with methods to use and to break it."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)

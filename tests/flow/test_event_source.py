@@ -1,4 +1,4 @@
-"""The one-machine stand-in for Lambda's event source keeps what fails and takes what is done out of the queue."""
+"""The local replacement of Lambda's event source deletes processed messages and keeps failed ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(("fails", "left"), [(True, 1), (False, 0)])
-def test_what_the_answer_names_stays_in_the_queue(aws: Mapping[str, str], fails: bool, left: int) -> None:
+def test_only_failed_messages_stay_in_the_queue(aws: Mapping[str, str], fails: bool, left: int) -> None:
     sqs = aws_client("sqs", aws["AWS_REGION"], read_timeout=30.0)
     queue = aws["TRAINING_QUEUE_URL"]
     sqs.send_message(QueueUrl=queue, MessageBody="{}", MessageGroupId="g", MessageDeduplicationId="d")

@@ -1,4 +1,4 @@
-"""Importing history into PostgreSQL: what is stored, and that it may be run again, killed, or raced."""
+"""The import of history into PostgreSQL: its result, repetition, interruption and concurrency."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def query(engine: Engine, sql: str) -> list[tuple[object, ...]]:
 
 
 def contents(engine: Engine) -> list[list[tuple[object, ...]]]:
-    """All that an import stores and that does not depend on when it ran."""
+    """Everything that an import stores, except what depends on the time of the import."""
     return [
         query(engine, "SELECT id, n_answers, email FROM users ORDER BY id"),
         query(engine, "SELECT id::text, user_id, answer_index, completed_at FROM practice_tasks ORDER BY 1"),
@@ -105,20 +105,20 @@ def test_answers_become_completed_tasks_users_and_samples(engine: Engine, tmp_pa
     ) == [(0.5, 60, "default", None, "fallback_default")]
 
 
-def test_importing_counts_in_the_total_and_not_towards_a_training(engine: Engine, tmp_path: Path) -> None:
+def test_imported_answers_do_not_count_towards_a_training(engine: Engine, tmp_path: Path) -> None:
     load_answers(engine, tmp_path, simulator.history(40))
     tracker = PostgresTracker(engine).read("default")
     assert (tracker.n_samples_total, tracker.n_samples_since_training) == (40, 0)
     assert tracker.training_request_id is None
 
 
-def test_the_state_is_that_of_the_answers_replayed(engine: Engine, tmp_path: Path) -> None:
+def test_the_state_equals_a_replay_of_the_answers(engine: Engine, tmp_path: Path) -> None:
     load_answers(engine, tmp_path, simulator.history(300, n_users=3))
     for (user,) in query(engine, "SELECT id FROM users"):
         assert_state_is_replayed_history(engine, str(user))
 
 
-def test_running_it_twice_adds_nothing(engine: Engine, tmp_path: Path) -> None:
+def test_a_repeated_import_adds_nothing(engine: Engine, tmp_path: Path) -> None:
     answers = simulator.history(200)
     load_answers(engine, tmp_path, answers)
     before = contents(engine)
@@ -127,7 +127,7 @@ def test_running_it_twice_adds_nothing(engine: Engine, tmp_path: Path) -> None:
     assert contents(engine) == before
 
 
-def test_the_rows_of_a_user_may_lie_anywhere_when_they_have_positions(engine: Engine, tmp_path: Path) -> None:
+def test_positions_order_the_rows_of_a_user(engine: Engine, tmp_path: Path) -> None:
     answers = simulator.history(120)
     random.Random(1).shuffle(answers)
     load_answers(engine, tmp_path, answers)
@@ -138,7 +138,7 @@ def test_the_rows_of_a_user_may_lie_anywhere_when_they_have_positions(engine: En
     ) == [(0,)]
 
 
-def test_without_positions_time_orders_and_without_time_the_file(engine: Engine, tmp_path: Path) -> None:
+def test_time_orders_rows_without_positions(engine: Engine, tmp_path: Path) -> None:
     load_text(
         engine,
         tmp_path,
@@ -152,14 +152,14 @@ def test_without_positions_time_orders_and_without_time_the_file(engine: Engine,
     ]
 
 
-def test_an_unknown_time_stays_unknown_and_lists_keep_the_order(engine: Engine, tmp_path: Path) -> None:
+def test_an_unknown_time_stays_unknown(engine: Engine, tmp_path: Path) -> None:
     load_text(engine, tmp_path, "user_id,topic,is_correct\n" + "".join(f"u,t{n},1\n" for n in range(9)))
     assert query(engine, "SELECT DISTINCT completed_at FROM practice_tasks") == [(None,)]
     assert query(engine, "SELECT DISTINCT last_at FROM practice_state") == [(None,)]
     assert query(engine, "SELECT topic FROM practice_tasks ORDER BY created_at") == [(f"t{n}",) for n in range(9)]
 
 
-def test_a_longer_version_of_a_file_adds_only_what_is_new(engine: Engine, tmp_path: Path) -> None:
+def test_a_longer_version_of_a_file_adds_only_new_answers(engine: Engine, tmp_path: Path) -> None:
     answers = simulator.history(150)
     load_answers(engine, tmp_path, answers[:100])
     report = load_answers(engine, tmp_path, answers)
@@ -168,13 +168,13 @@ def test_a_longer_version_of_a_file_adds_only_what_is_new(engine: Engine, tmp_pa
         assert_state_is_replayed_history(engine, str(user))
 
 
-def test_identical_rows_are_so_many_answers(engine: Engine, tmp_path: Path) -> None:
+def test_identical_rows_are_separate_answers(engine: Engine, tmp_path: Path) -> None:
     content = "user_id,topic,is_correct\n" + "u,t,1\n" * 3
     assert load_text(engine, tmp_path, content).added == 3
     assert load_text(engine, tmp_path, content + "u,t,1\n").added == 1
 
 
-def test_names_are_stored_as_they_are_written(engine: Engine, tmp_path: Path) -> None:
+def test_names_are_stored_as_written(engine: Engine, tmp_path: Path) -> None:
     names = ["back\\slash", "\\N", "\\.", "sharp \u00df", "e\u0301", "100%", "it's"]
     load_text(engine, tmp_path, "user_id,topic,is_correct\n" + "".join(f"{n},{n},1\n" for n in names))
     assert {row[0] for row in query(engine, "SELECT topic FROM practice_tasks")} == set(names)
@@ -184,7 +184,7 @@ def test_names_are_stored_as_they_are_written(engine: Engine, tmp_path: Path) ->
         assert_state_is_replayed_history(engine, name)
 
 
-def test_an_account_keeps_what_it_practised_before(engine: Engine, tmp_path: Path) -> None:
+def test_an_account_keeps_its_earlier_answers(engine: Engine, tmp_path: Path) -> None:
     PostgresUserStore(engine, "default").add("ada", "ada@example.com", "Ada")
     store = PostgresTaskStore(engine, "default")
     task = store.insert("ada", NewTask("Maths", "algebra", Difficulty.MEDIUM, "?"), DEFAULT_PREDICTION)
@@ -195,7 +195,7 @@ def test_an_account_keeps_what_it_practised_before(engine: Engine, tmp_path: Pat
     assert_state_is_replayed_history(engine, "ada")
 
 
-def test_an_import_keeps_when_a_topic_was_practised_first(engine: Engine, tmp_path: Path) -> None:
+def test_an_import_keeps_the_first_index_of_a_topic(engine: Engine, tmp_path: Path) -> None:
     content = "user_id,topic,is_correct\nada,algebra,1\nada,geometry,1\nada,algebra,0\n"
     load_text(engine, tmp_path, content)
     load_text(engine, tmp_path, content + "ada,geometry,0\nada,statistics,1\nada,algebra,1\n")
@@ -207,7 +207,7 @@ def test_an_import_keeps_when_a_topic_was_practised_first(engine: Engine, tmp_pa
     assert_state_is_replayed_history(engine, "ada")
 
 
-def test_an_import_says_if_the_last_answer_on_a_topic_was_right(engine: Engine, tmp_path: Path) -> None:
+def test_an_import_stores_the_last_outcome_of_a_topic(engine: Engine, tmp_path: Path) -> None:
     content = "user_id,topic,is_correct\nada,algebra,1\nada,geometry,0\nada,statistics,1\n"
     load_text(engine, tmp_path, content)
     load_text(engine, tmp_path, content + "ada,algebra,0\nada,geometry,1\n")
@@ -219,7 +219,7 @@ def test_an_import_says_if_the_last_answer_on_a_topic_was_right(engine: Engine, 
     assert_state_is_replayed_history(engine, "ada")
 
 
-def test_a_deleted_account_stays_empty_and_its_rows_are_named(engine: Engine, tmp_path: Path) -> None:
+def test_rows_of_a_deleted_account_are_refused(engine: Engine, tmp_path: Path) -> None:
     PostgresUserStore(engine, "default").add("gone", "gone@example.com", None)
     PostgresUserStore(engine, "default").erase("gone")
     report = load_text(engine, tmp_path, "user_id,topic,is_correct\ngone,t,1\nhere,t,1\n")
@@ -228,7 +228,7 @@ def test_a_deleted_account_stays_empty_and_its_rows_are_named(engine: Engine, tm
     assert query(engine, "SELECT count(*) FROM practice_tasks WHERE user_id = 'gone'") == [(0,)]
 
 
-def test_many_small_batches_store_what_one_large_one_does(
+def test_small_batches_store_the_same_as_a_large_one(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = simulator.history(200, n_users=9)
@@ -242,7 +242,7 @@ def test_many_small_batches_store_what_one_large_one_does(
         assert_state_is_replayed_history(engine, str(user))
 
 
-def test_an_import_that_stops_half_way_is_finished_by_the_next(engine: Engine, tmp_path: Path) -> None:
+def test_an_interrupted_import_can_be_repeated(engine: Engine, tmp_path: Path) -> None:
     answers = simulator.history(200, n_users=9)
     with history_import.history_import(engine, "default") as run:
         run.stage(_rows(tmp_path, answers))
@@ -258,7 +258,7 @@ def test_an_import_that_stops_half_way_is_finished_by_the_next(engine: Engine, t
         assert_state_is_replayed_history(engine, str(user))
 
 
-def test_two_imports_of_one_file_at_once_add_it_once(engine: Engine, tmp_path: Path) -> None:
+def test_concurrent_imports_of_a_file_add_it_once(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "answers.csv"
     simulator.write_csv(simulator.history(2_000, n_users=40), path)
     reports: list[ImportReport] = []
@@ -268,7 +268,7 @@ def test_two_imports_of_one_file_at_once_add_it_once(engine: Engine, tmp_path: P
     assert query(engine, "SELECT n_samples_total FROM embedding_model_tracker") == [(2_000,)]
 
 
-def test_completions_during_an_import_are_neither_lost_nor_out_of_order(engine: Engine, tmp_path: Path) -> None:
+def test_completions_during_an_import_are_not_lost(engine: Engine, tmp_path: Path) -> None:
     answers = simulator.history(3_000, n_users=2)
     user = answers[0].user_id
     load_answers(engine, tmp_path, answers[:2])
@@ -298,7 +298,7 @@ def _rows(tmp_path: Path, answers: Sequence[SimulatedAnswer]) -> list[history_im
 
 
 def _side_by_side(works: Sequence[object]) -> None:
-    """Run the works in threads; raises what one of them raised."""
+    """Run functions in threads, and raise the first exception of one."""
     errors: list[BaseException] = []
 
     def guarded(work: object) -> None:

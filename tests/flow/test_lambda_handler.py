@@ -1,4 +1,4 @@
-"""The worker as a Lambda: it does with an SQS event what the poll loop does with a message."""
+"""The worker as a Lambda: it treats an SQS event as the poll loop treats a message."""
 
 from __future__ import annotations
 

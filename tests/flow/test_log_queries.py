@@ -25,7 +25,7 @@ SUBJECT, TOPIC = "Math", "Fractions"
 
 @dataclass(frozen=True)
 class Run:
-    """What was done, to be found again in the log."""
+    """The facts of a run that the queries must find in the log."""
 
     state: Path
     version: str
@@ -38,7 +38,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
-    """Ten answers, the training that they ask for, predictions by the new version, and a message that is none."""
+    """Ten answers, the training that they trigger, predictions by the new version, and a malformed message."""
     with pytest.MonkeyPatch.context() as patch, temporary_stack() as stack:
         for name, value in stack.environment.items():
             patch.setenv(name, value)
@@ -102,7 +102,7 @@ def test_completions_and_triggers_agree(ask: Any, run: Run) -> None:
     assert sum(row["triggers"] for row in rows) == 1 == len(ask("triggers"))
 
 
-def test_a_training_is_found_from_its_trigger_to_its_version(ask: Any, run: Run) -> None:
+def test_a_training_is_traced_from_trigger_to_version(ask: Any, run: Run) -> None:
     (trigger,) = ask("triggers")
     (training,) = ask("trainings")
     (version,) = ask("versions")
@@ -124,7 +124,7 @@ def test_a_trace_leads_from_the_request_to_the_version(ask: Any, run: Run) -> No
     assert {row["version"] for row in rows if row["training"]} >= {run.version}
 
 
-def test_requests_are_counted_by_route_as_the_lines_have_them(ask: Any, run: Run) -> None:
+def test_requests_are_counted_by_route(ask: Any, run: Run) -> None:
     rows = {row["route"]: row["requests"] for row in ask("requests")}
     assert rows["POST /practice-tasks"] == 12
     assert rows["PATCH /practice-tasks/{task_id}"] == run.n_answers
@@ -137,17 +137,17 @@ def test_the_slowest_request_is_the_slowest_line(ask: Any, run: Run) -> None:
     assert ask("slowest")[0]["request_id"] == slowest["request_id"]
 
 
-def test_errors_say_what_went_wrong(ask: Any) -> None:
+def test_errors_are_listed_with_their_cause(ask: Any) -> None:
     assert any("the message is no training request" in row["what"] for row in ask("errors"))
 
 
-def test_the_watch_knows_the_newest_completions(ask: Any) -> None:
+def test_the_watch_measures_the_newest_completions(ask: Any) -> None:
     (hour, *_) = ask("calibration")
     assert hour["counter_over_threshold"] == 0
     assert 0 <= hour["fallbacks"] <= 1
 
 
-def test_what_people_read_is_as_it_was(run: Run) -> None:
+def test_the_text_log_has_the_lines_that_people_grep(run: Run) -> None:
     text = (run.state / "logs" / "backend.log").read_text()
     assert "INFO studysmart.tasks: counter: 10/5" in text
     assert "INFO studysmart.worker: Background training complete" in text

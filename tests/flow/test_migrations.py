@@ -1,4 +1,4 @@
-"""What the migrations make of a database that is in use."""
+"""Migrations of a database that contains data."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def parameters_before_0002(user: str, row: StateRow) -> dict[str, object]:
 
 
 def fill_before_0002(engine: Engine) -> None:
-    """What a program of before revision 0002 stored for two students."""
+    """The rows that a program before revision 0002 stored for two students."""
     for user, answers in (("ada", ADA), ("bob", BOB)):
         with engine.connect() as connection:
             connection.execute(
@@ -102,9 +102,7 @@ def firsts_and_lasts(engine: Engine) -> list[tuple[object, ...]]:
         return [tuple(row) for row in found]
 
 
-def test_states_of_before_learn_when_they_were_practised_first_and_if_the_last_answer_was_right(
-    empty_url: str, engine: Engine
-) -> None:
+def test_old_states_get_first_index_and_last_outcome(empty_url: str, engine: Engine) -> None:
     command.upgrade(alembic_config(empty_url), "0001")
     fill_before_0002(engine)
     add_task(engine, "bob", Answer("algebra", 1, True), None)  # open tasks are no answers
@@ -121,9 +119,7 @@ def test_states_of_before_learn_when_they_were_practised_first_and_if_the_last_a
         assert rows_by_key(store.prediction_context(user).state) == rows_by_key(replay(user, answers))
 
 
-def test_a_state_whose_tasks_are_not_there_counts_from_its_last_answer_and_takes_it_for_right_if_all_were(
-    empty_url: str, engine: Engine
-) -> None:
+def test_an_old_state_without_tasks_gets_estimates(empty_url: str, engine: Engine) -> None:
     command.upgrade(alembic_config(empty_url), "0001")
     right, wrong = Answer("algebra", 1, True), Answer("geometry", 1, False)
     mixed = advance(advance(None, Answer("statistics", 1, False), 4), Answer("statistics", 1, True), 6)
@@ -140,9 +136,7 @@ def test_a_state_whose_tasks_are_not_there_counts_from_its_last_answer_and_takes
 
 
 @pytest.mark.parametrize("column", NEW_COLUMNS)
-def test_after_the_migration_no_state_is_stored_without_its_first_index_and_last_outcome(
-    empty_url: str, engine: Engine, column: str
-) -> None:
+def test_new_states_need_first_index_and_last_outcome(empty_url: str, engine: Engine, column: str) -> None:
     upgrade(empty_url)
     row = state_parameters("eve", advance(None, Answer("algebra", 2, True), 0))
     with engine.connect() as connection:
@@ -152,7 +146,7 @@ def test_after_the_migration_no_state_is_stored_without_its_first_index_and_last
         connection.execute(practice_state.insert(), row)
 
 
-def test_the_way_back_and_forth_again_keeps_every_state(empty_url: str, engine: Engine) -> None:
+def test_downgrade_and_upgrade_keep_every_state(empty_url: str, engine: Engine) -> None:
     command.upgrade(alembic_config(empty_url), "0001")
     fill_before_0002(engine)
     upgrade(empty_url)
@@ -164,6 +158,6 @@ def test_the_way_back_and_forth_again_keeps_every_state(empty_url: str, engine: 
     assert firsts_and_lasts(engine) == before
 
 
-def test_the_tables_that_the_program_knows_are_those_that_the_migrations_make(empty_url: str) -> None:
+def test_the_migrations_create_the_tables_of_the_schema(empty_url: str) -> None:
     upgrade(empty_url)
     command.check(alembic_config(empty_url))

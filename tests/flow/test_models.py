@@ -41,7 +41,7 @@ def deployment(environment: Mapping[str, str], tmp_path: Path, monkeypatch: pyte
 
 @pytest.fixture
 def put(environment: Mapping[str, str], deployment: Container) -> Callable[[str, bytes], None]:
-    """Overwrites an object below ``models/default/`` behind everybody's back."""
+    """Overwrites an object below ``models/default/`` without the registry."""
     client = aws_client("s3", environment["AWS_REGION"])
 
     def write(name: str, content: bytes) -> None:
@@ -52,7 +52,7 @@ def put(environment: Mapping[str, str], deployment: Container) -> Callable[[str,
 
 @pytest.fixture
 def studysmart(deployment: Container, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, Any]]:
-    """Runs a command and returns its exit status and its output; with ``--json`` what it says."""
+    """Runs a command and returns its exit status and its output, which is decoded with ``--json``."""
 
     def run(*arguments: str) -> tuple[int, Any]:
         capsys.readouterr()
@@ -70,7 +70,7 @@ def write(deployment: Container, version: str, **metadata: Any) -> None:
 
 
 def train(deployment: Container, version: str, *, good: bool = True) -> str:
-    """What a training does at its end; returns the version that serves afterwards."""
+    """Do what a training does at its end, and return the version that serves afterwards."""
     files = version_files(version=version)
     del files["metadata.json"]
     verdict = Verdict(good, "as the test says", {})

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chalicelib.domain.history import HistoryRow
 from evaluation import selection, simulator
 from ops.imports.file import UnusableFileError, open_history
+from ops.imports.rows import HistoryRow
 
 
 def test_the_same_seed_gives_the_same_answers_and_another_seed_others() -> None:

@@ -58,7 +58,7 @@ def test_both_languages_give_the_same_columns(query: LogQuery) -> None:
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: str(query.name))
-def test_the_insights_text_uses_commands_functions_and_fields_that_there_are(query: LogQuery) -> None:
+def test_the_insights_text_uses_only_known_names(query: LogQuery) -> None:
     known = {*COLUMNS, "@timestamp", "@message"}
     for command, rest in stages(query):
         assert command in COMMANDS
@@ -70,7 +70,7 @@ def test_the_insights_text_uses_commands_functions_and_fields_that_there_are(que
         known |= made
 
 
-def test_every_query_has_a_question_and_a_name_of_its_own() -> None:
+def test_every_query_has_its_own_name_and_a_question() -> None:
     assert len(BY_NAME) == len(QUERIES)
     assert all(query.question.endswith("?") or "newest first" in query.question for query in QUERIES)
 
@@ -80,7 +80,7 @@ def test_an_id_cannot_change_a_query() -> None:
         text_of(BY_NAME["trace"], ['x"] or level in ["INFO'])
 
 
-def test_the_template_has_each_query_on_log_groups_that_it_makes() -> None:
+def test_the_template_has_each_query_on_its_log_groups() -> None:
     made = joined({name: read_part(ROOT / name) for name in PARTS})["Resources"]
     definitions = [resource["Properties"] for resource in saved_queries.resources()["Resources"].values()]
     assert [one["Name"]["Fn::Sub"] for one in definitions] == [f"${{AWS::StackName}}/{one.name}" for one in QUERIES]
@@ -89,7 +89,7 @@ def test_the_template_has_each_query_on_log_groups_that_it_makes() -> None:
         assert len(one["QueryString"]) <= 10_000
 
 
-def test_the_dashboard_shows_answers_below_its_other_widgets() -> None:
+def test_the_dashboard_has_room_for_the_log_widgets() -> None:
     template = joined({name: read_part(ROOT / name) for name in PARTS})
     saved_queries.add_widgets(template)
     text = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
@@ -105,7 +105,7 @@ def _span(widget: dict[str, Any], start: str, length: str) -> range:
     return range(widget[start], widget[start] + widget[length])
 
 
-def test_durations_are_read_and_others_refused() -> None:
+def test_durations_are_parsed() -> None:
     assert logs.duration("90m") == timedelta(minutes=90)
     assert logs.duration("2w") == timedelta(weeks=2)
     for wrong in ("", "1", "h", "1y", "-1h", "1.5h"):
@@ -132,14 +132,14 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-def test_lines_before_the_time_that_is_asked_for_are_left_out(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_older_lines_are_skipped(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log.write_text(line(90, route="GET /", duration_ms=5.0) + line(5, route="GET /docs", duration_ms=1.0))
     assert [row["route"] for row in answer(log.parents[1], capsys, "slowest")] == ["GET /docs"]
     rows = answer(log.parents[1], capsys, "slowest", "--since", "2h")
     assert [row["route"] for row in rows] == ["GET /", "GET /docs"]
 
 
-def test_a_line_that_is_just_being_written_is_left_out(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unfinished_line_is_skipped(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = line(1, route="GET /", duration_ms=5.0)
     log.write_text(whole + whole[:60])
     assert len(answer(log.parents[1], capsys, "slowest")) == 1
@@ -167,12 +167,12 @@ def test_a_trace_without_an_id_is_wrong_usage(log: Path, capsys: pytest.CaptureF
     assert "needs --id" in capsys.readouterr().err
 
 
-def test_where_there_is_no_log_one_line_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_log_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--state-dir", str(tmp_path), "logs", "errors"]) == 1
     assert capsys.readouterr().err.startswith(f"error: there is no log in {tmp_path}")
 
 
-def test_the_list_names_every_query_with_its_question(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_shows_every_query_with_its_question(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["logs", "--list"]) == 0
     listed = capsys.readouterr().out.splitlines()
     assert [tuple(entry.split("  ", 1)) for entry in listed] == [

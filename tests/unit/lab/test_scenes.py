@@ -1,4 +1,4 @@
-"""What the screenshots are taken of."""
+"""The scene of the screenshots."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from lab import scenes
 
 
-def test_answers_keep_each_students_order_and_end_yesterday() -> None:
+def test_answers_keep_their_order_and_end_yesterday() -> None:
     answers = scenes.answers_of(None)
     assert len(answers) == 679
     placed = scenes.over_the_last_days(answers)

@@ -1,4 +1,4 @@
-"""What a request leaves behind is done once its answer has left, whatever becomes of other work."""
+"""Work that requests defer is done after the answer, even when other work fails."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_work_waits_for_the_answer_and_is_done_in_order(later: AfterAnswer) -> N
     assert done == [0, 1, 2]
 
 
-def test_an_answer_starts_only_what_its_own_thread_left(later: AfterAnswer) -> None:
+def test_an_answer_starts_only_the_work_of_its_thread(later: AfterAnswer) -> None:
     done: list[str] = []
     other = threading.Thread(target=later, args=(lambda: done.append("of another request"),))
     other.start()
@@ -48,7 +48,7 @@ def test_work_is_done_once(later: AfterAnswer) -> None:
     assert done == [1]
 
 
-def test_work_that_fails_is_logged_and_the_next_is_done(later: AfterAnswer, caplog: pytest.LogCaptureFixture) -> None:
+def test_failed_work_is_logged_and_the_next_is_done(later: AfterAnswer, caplog: pytest.LogCaptureFixture) -> None:
     done: list[int] = []
     later(lambda: done.append(1 // 0))
     later(lambda: done.append(2))

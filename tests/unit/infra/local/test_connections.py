@@ -1,4 +1,4 @@
-"""What both local HTTP servers do with a connection."""
+"""The connection handling of both local HTTP servers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Echo(KeptConnection):
         pass
 
 
-def test_a_client_that_asks_before_it_sends_its_body_is_told_to_go_on() -> None:
+def test_expect_100_continue_is_answered_at_once() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -33,13 +33,13 @@ def rows(path: Path) -> list[tuple[str, str, bytes]]:
         connection.close()
 
 
-def test_what_was_saved_is_loaded_in_the_order_of_its_arrival(tmp_path: Path) -> None:
+def test_items_are_loaded_in_the_order_of_their_arrival(tmp_path: Path) -> None:
     State(tmp_path / "state").save("message", [item("b", b"1"), item("a", b"2")])
     loaded = State(tmp_path / "state").load("message")
     assert [(found.key, found.body()) for found in loaded] == [("b", b"1"), ("a", b"2")]
 
 
-def test_what_is_gone_is_forgotten(tmp_path: Path) -> None:
+def test_a_missing_item_is_deleted(tmp_path: Path) -> None:
     state = State(tmp_path / "state")
     state.save("object", [item("a"), item("b")])
     state.save("object", [item("b")])
@@ -69,7 +69,7 @@ def test_saving_one_kind_leaves_the_others(tmp_path: Path) -> None:
     assert [found.key for found in state.load("account")] == ["a"]
 
 
-def test_a_state_of_a_later_format_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_state_of_a_later_format_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "state")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
@@ -93,7 +93,7 @@ def test_a_state_of_a_later_format_is_refused_and_left_alone(tmp_path: Path) -> 
         ("", "HEAD", None),
     ],
 )
-def test_a_request_is_known_by_what_it_may_change(target: str, method: str, kind: str | None) -> None:
+def test_a_request_is_classified_by_what_it_may_change(target: str, method: str, kind: str | None) -> None:
     assert changed_kind({"HTTP_X_AMZ_TARGET": target, "REQUEST_METHOD": method}) == kind
 
 
@@ -109,17 +109,17 @@ def test_the_same_password_is_hashed_differently_each_time() -> None:
     assert HashedPassword.of("same").text != HashedPassword.of("same").text
 
 
-def test_no_credential_of_the_starter_reaches_the_stack() -> None:
+def test_no_credential_of_the_user_reaches_the_stack() -> None:
     environment = base_environment({"AWS_PROFILE": "work", "AWS_SECRET_ACCESS_KEY": "x", "PATH": "/bin"})
     assert not [name for name in environment if name.startswith("AWS_")]
     assert environment["PATH"] == "/bin"
 
 
-def test_a_proxy_is_not_asked_for_this_machine() -> None:
+def test_a_proxy_is_not_used_for_this_machine() -> None:
     assert base_environment({"NO_PROXY": "corp"})["NO_PROXY"] == "corp,127.0.0.1,localhost"
 
 
-def test_the_starter_may_choose_the_origins() -> None:
+def test_the_user_may_choose_the_cors_origins() -> None:
     settings = program_settings({"CORS_ORIGINS": "http://localhost:9"}, "postgresql+pg8000://", {})
     assert settings["CORS_ORIGINS"] == "http://localhost:9"
 
@@ -128,9 +128,7 @@ def child(tmp_path: Path, program: str) -> Child:
     return Child("test", [sys.executable, "-c", program], {}, Output(tmp_path / "log"), tmp_path / "ready")
 
 
-def test_a_child_that_dies_is_started_again_after_a_pause_that_grows(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_child_that_dies_is_restarted_after_a_growing_pause(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     mortal = child(tmp_path, "import sys; sys.exit(3)")
     with caplog.at_level(logging.ERROR):
         mortal.start()
@@ -139,7 +137,7 @@ def test_a_child_that_dies_is_started_again_after_a_pause_that_grows(
     assert "starting it again in 1.0 s" in caplog.text
 
 
-def test_a_child_that_does_not_end_when_asked_is_ended(tmp_path: Path) -> None:
+def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     program = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     )
@@ -150,13 +148,13 @@ def test_a_child_that_does_not_end_when_asked_is_ended(tmp_path: Path) -> None:
     assert deaf.exit_status() == -9
 
 
-def test_what_a_child_prints_is_in_the_log_even_when_it_is_no_utf_8(tmp_path: Path) -> None:
+def test_output_that_is_not_utf_8_is_logged(tmp_path: Path) -> None:
     talker = child(tmp_path, r"import sys; sys.stdout.buffer.write(b'caf\xe9 \xc3\xa9\n')")
     talker.start()
     wait_for(lambda: "caf� é\n" in (tmp_path / "log").read_text(encoding="utf-8"), what="the line")
 
 
-def test_a_command_has_the_lower_priority_that_was_asked_for() -> None:
+def test_a_command_runs_at_the_requested_priority() -> None:
     command = [sys.executable, "-c", "import os; print(os.nice(0))"]
     done = subprocess.run(child_command(command, nice=7), capture_output=True, text=True, check=True)
     assert int(done.stdout) == min(19, os.nice(0) + 7)

@@ -17,7 +17,7 @@ from infra.local.output import Output, as_text, parsed
 
 
 def json_lines(*messages: str, logger: str = "studysmart.api", error: Exception | None = None) -> str:
-    """What a process of the product writes."""
+    """The lines that a process of the product writes."""
     stream = io.StringIO()
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
@@ -42,7 +42,7 @@ def followed(tmp_path: Path, printed: str, as_json: bool = False) -> tuple[list[
     return logged.read_text().splitlines(), logged.with_suffix(".jsonl").read_text().splitlines()
 
 
-def test_json_lines_are_kept_as_they_are_and_shown_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_lines_are_kept_and_shown_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = json_lines("counter: 3/5")
     text, kept = followed(tmp_path, printed)
     assert kept == printed.splitlines()
@@ -50,7 +50,7 @@ def test_json_lines_are_kept_as_they_are_and_shown_as_text(tmp_path: Path, capsy
     assert capsys.readouterr().out == text[0] + "\n"
 
 
-def test_the_text_is_what_the_text_format_writes() -> None:
+def test_the_text_equals_the_text_format() -> None:
     record = logging.LogRecord("studysmart.api", logging.INFO, "", 0, "GET / - %d", (200,), None)
     line = {"timestamp": f"{record.created:.3f}", "level": "INFO", "logger": record.name, "message": "GET / - 200"}
     line["timestamp"] = json.loads(json_lines("x"))["timestamp"]
@@ -66,7 +66,7 @@ def test_a_traceback_is_shown_below_its_line(tmp_path: Path) -> None:
     assert text[-1].endswith("ValueError: broken")
 
 
-def test_what_is_no_line_of_the_product_is_shown_and_not_kept(tmp_path: Path) -> None:
+def test_other_lines_are_shown_and_not_kept(tmp_path: Path) -> None:
     printed = 'Traceback (most recent call last):\n{"level": "INFO"}\n{broken\n'
     text, kept = followed(tmp_path, printed)
     assert text == printed.splitlines()
@@ -74,13 +74,13 @@ def test_what_is_no_line_of_the_product_is_shown_and_not_kept(tmp_path: Path) ->
     assert parsed('["timestamp"]') is None
 
 
-def test_the_watch_is_for_queries_only(tmp_path: Path) -> None:
+def test_lines_of_the_watch_are_only_kept(tmp_path: Path) -> None:
     text, kept = followed(tmp_path, json_lines("counter over threshold: 0", logger=watch.LOGGER))
     assert text == []
     assert len(kept) == 1
 
 
-def test_whoever_asks_for_json_sees_the_lines_as_they_are(tmp_path: Path) -> None:
+def test_log_format_json_shows_the_lines_unchanged(tmp_path: Path) -> None:
     text, kept = followed(tmp_path, json_lines("one", "two"), as_json=True)
     assert text == kept
     assert [json.loads(line)["message"] for line in text] == ["one", "two"]

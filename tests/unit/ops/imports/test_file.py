@@ -1,4 +1,4 @@
-"""Reading a file of history: what is taken, and how faults are named."""
+"""Reading a file of history: its values, and the reports of faults."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.history import HistoryRow, identity, micros, task_id
 from ops.imports.file import UnusableFileError, open_history
+from ops.imports.rows import HistoryRow, identity, micros, task_id
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 HEADER = "user_id,topic,is_correct"
@@ -50,7 +50,7 @@ def test_the_three_columns_are_enough(tmp_path: Path) -> None:
     assert good == [HistoryRow(2, "u1", None, "General", "general", "Algebra", "algebra", 2, True, None, None)]
 
 
-def test_every_optional_column_is_taken_in_any_order_and_others_are_ignored(tmp_path: Path) -> None:
+def test_optional_columns_are_read_in_any_order(tmp_path: Path) -> None:
     good, _ = read(
         tmp_path,
         "completed_at,colour,position,is_correct,topic,difficulty,actual_time_seconds,subject,user_id\n"
@@ -67,7 +67,7 @@ def test_correctness_is_a_digit_or_a_word(tmp_path: Path, text: str, expected: b
 
 
 @pytest.mark.parametrize(("text", "level"), [("easy", 1), ("Medium", 2), ("HARD", 3), ("4", 4), ("", 2)])
-def test_difficulty_is_a_name_or_a_number_and_medium_where_it_is_missing(tmp_path: Path, text: str, level: int) -> None:
+def test_difficulty_is_a_name_or_a_number_or_missing(tmp_path: Path, text: str, level: int) -> None:
     assert row(tmp_path, "difficulty", text).difficulty == level
 
 
@@ -76,7 +76,7 @@ def test_seconds_may_be_missing_or_zero(tmp_path: Path, text: str, seconds: floa
     assert row(tmp_path, "actual_time_seconds", text).seconds == seconds
 
 
-def test_a_time_with_an_offset_is_the_same_moment_and_one_without_is_utc(tmp_path: Path) -> None:
+def test_a_time_without_an_offset_is_utc(tmp_path: Path) -> None:
     one = row(tmp_path, "completed_at", "2026-01-01T14:00:00+02:00").at_micros
     assert one == row(tmp_path, "completed_at", "2026-01-01 12:00:00").at_micros
 
@@ -91,17 +91,17 @@ def test_a_time_with_an_offset_is_the_same_moment_and_one_without_is_utc(tmp_pat
         ("actual_time_seconds", "1_0", "is not a number of seconds"),
         ("completed_at", "yesterday", "is not an ISO 8601 time"),
         ("completed_at", "0001-01-01T00:00:00+14:00", "is not an ISO 8601 time"),
-        ("completed_at", "2027-01-01", "lies in the future"),
+        ("completed_at", "2027-01-01", "is in the future"),
         ("position", "1.5", "is not a whole number"),
         ("subject", "x" * 201, "is longer than 200 characters"),
     ],
 )
-def test_a_bad_value_is_named_with_line_column_and_value(tmp_path: Path, column: str, value: str, problem: str) -> None:
+def test_a_bad_value_is_reported_with_line_and_column(tmp_path: Path, column: str, value: str, problem: str) -> None:
     shown = value if len(value) <= 60 else value[:57] + "..."
     assert fault(tmp_path, column, value) == f"line 2, {column}: {shown!r} {problem}"
 
 
-def test_all_faults_of_a_row_are_named(tmp_path: Path) -> None:
+def test_all_faults_of_a_row_are_reported(tmp_path: Path) -> None:
     good, faults = read(tmp_path, f"{HEADER}\n ,,maybe\n")
     assert good == []
     assert sorted(faults) == [
@@ -121,30 +121,30 @@ def test_good_rows_around_bad_ones_are_kept(tmp_path: Path) -> None:
     ]
 
 
-def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_the_values(tmp_path: Path) -> None:
+def test_a_byte_order_mark_and_windows_line_ends_are_removed(tmp_path: Path) -> None:
     good, faults = read(tmp_path, b"\xef\xbb\xbf" + f"{HEADER}\r\nu,t,1\r\n".encode())
     assert ([r.user_id for r in good], faults) == (["u"], [])
 
 
-def test_quoted_fields_may_hold_commas_and_quotes(tmp_path: Path) -> None:
+def test_quoted_fields_may_contain_commas_and_quotes(tmp_path: Path) -> None:
     good, _ = read(tmp_path, f'{HEADER}\nu,"Sums, ""easy"" ones",1\n')
     assert good[0].topic == 'Sums, "easy" ones'
 
 
-def test_an_ignored_column_may_hold_line_breaks_and_lines_are_counted_on(tmp_path: Path) -> None:
+def test_an_ignored_column_may_contain_line_breaks(tmp_path: Path) -> None:
     good, faults = read(tmp_path, f'{HEADER},note\nu,t,1,"two\nlines"\nv,t,x,\n')
     assert [r.line for r in good] == [2]
     assert faults == ["line 4, is_correct: 'x' must be 0, 1, true or false"]
 
 
-def test_an_unclosed_quote_costs_its_own_line_only(tmp_path: Path) -> None:
+def test_an_unclosed_quote_affects_only_its_own_line(tmp_path: Path) -> None:
     rest = "".join(f"u{n},t,1\n" for n in range(20_000))
     good, faults = read(tmp_path, f'{HEADER}\na,"t,1\n{rest}')
     assert len(good) == 20_000
     assert faults == ["line 2: 'a,\"t,1' has an unclosed quotation mark"]
 
 
-def test_bytes_that_are_no_utf8_are_a_fault_of_their_row(tmp_path: Path) -> None:
+def test_invalid_utf_8_is_a_fault_of_its_row(tmp_path: Path) -> None:
     good, faults = read(tmp_path, HEADER.encode() + b"\nu,caf\xe9,1\nv,caf\xc3\xa9,1\n")
     assert [r.topic for r in good] == ["caf\u00e9"]
     assert faults == ["line 2, topic: 'caf\\\\udce9' is not valid UTF-8"]
@@ -156,7 +156,7 @@ def test_a_null_byte_is_a_fault(tmp_path: Path) -> None:
     assert "line 2" in faults[0]
 
 
-def test_a_packed_file_is_read_whatever_its_name(tmp_path: Path) -> None:
+def test_a_gzip_file_is_read_under_any_name(tmp_path: Path) -> None:
     packed = gzip.compress(f"{HEADER}\nu,t,1\n".encode())
     assert read(tmp_path, packed, "a.csv.gz")[0] == read(tmp_path, packed, "a.csv")[0]
 
@@ -165,7 +165,7 @@ def test_a_packed_file_is_read_whatever_its_name(tmp_path: Path) -> None:
     ("content", "name", "problem"),
     [
         (b"user_id,topic\nu,t\n", "a.csv", "no column is_correct"),
-        (b"user_id,topic,topic,is_correct\n", "a.csv", "the column topic is there twice"),
+        (b"user_id,topic,topic,is_correct\n", "a.csv", "the column topic appears twice"),
         (b"", "a.csv", "is empty"),
         (b"user_id,topic,is_correct\n", "a.csv.gz", "is not a gzip archive"),
         (
@@ -189,14 +189,14 @@ def test_a_missing_file_and_a_directory_are_unusable(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_after_the_header_end_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_no_bytes_cause_a_traceback(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "history.csv"
     path.write_bytes(HEADER.encode() + b"\n" + content)
     with open_history(path, NOW) as rows:
         assert all(row for row in rows)
 
 
-def test_the_id_of_an_answer_does_not_depend_on_where_the_file_has_it(tmp_path: Path) -> None:
+def test_the_id_of_an_answer_does_not_depend_on_its_line(tmp_path: Path) -> None:
     first, _ = read(tmp_path, f"{HEADER}\nu,Algebra,1\nv,t,0\n")
     second, _ = read(tmp_path, f"{HEADER}\nv,t,0\nu, ALGEBRA,1\n")
     assert task_id(identity(first[0]), 0) == task_id(identity(second[1]), 0)
