@@ -1,8 +1,8 @@
-"""Work that requests leave behind, done once their answers have left.
+"""Work that requests defer until their answers have been sent.
 
-On Lambda the process sleeps from the answer to the next request, so there a request does all of its work before it
-answers. This server lives on: the client need not wait for what its answer does not depend on. What is lost when the
-process dies in between must be made good by somebody else; for training requests that is the sweeper.
+On Lambda the process is frozen between an answer and the next request, so a request does all of its work before it
+answers. This server keeps running, so the client need not wait for work that its answer does not depend on. If the
+process dies before the work is done, the work is lost; for training requests the sweeper sends the message.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ log = logging.getLogger("studysmart.local")
 
 
 class AfterAnswer:
-    """Takes work by being called, as :data:`chalicelib.services.training.Later`; one thread does it in order."""
+    """A queue of deferred work with one thread. It is a :data:`chalicelib.services.training.Later`."""
 
     def __init__(self) -> None:
         self._of_this_request = threading.local()
@@ -26,33 +26,33 @@ class AfterAnswer:
         self._thread.start()
 
     def __call__(self, work: Callable[[], None]) -> None:
-        """Keep work until the answer of the request on this thread was sent; its log lines stay the request's."""
+        """Defer work until the request on this thread was answered. Its log lines keep the request's id."""
         context = contextvars.copy_context()
-        self._left().append(lambda: context.run(work))
+        self._deferred().append(lambda: context.run(work))
 
     def answered(self) -> None:
-        """Start what the request on this thread left behind."""
-        left = self._left()
-        for work in left:
+        """Start the work that the request on this thread deferred."""
+        deferred = self._deferred()
+        for work in deferred:
             self._queue.put(work)
-        left.clear()
+        deferred.clear()
 
     def finish(self, seconds: float) -> None:
-        """Wait for the work that was started, at most so long; no more is done after it."""
+        """Wait up to ``seconds`` for the started work; later work is not done."""
         self._queue.put(None)
         self._thread.join(seconds)
 
-    def _left(self) -> list[Callable[[], None]]:
+    def _deferred(self) -> list[Callable[[], None]]:
         try:
-            left: list[Callable[[], None]] = self._of_this_request.work
+            deferred: list[Callable[[], None]] = self._of_this_request.work
         except AttributeError:
-            left = self._of_this_request.work = []
-        return left
+            deferred = self._of_this_request.work = []
+        return deferred
 
     def _work(self) -> None:
         while (work := self._queue.get()) is not None:
             try:
                 work()
             except Exception:
-                # The thread must live on for the next request's work.
-                log.exception("work left behind by a request failed")
+                # The thread must survive for the work of the next request.
+                log.exception("the deferred work of a request failed")

@@ -1,4 +1,4 @@
-"""What both local HTTP servers, the API's and moto's, do with a connection."""
+"""The connection handling of both local HTTP servers, that of the API and that of moto."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler
 
 
 class KeptConnection(BaseHTTPRequestHandler):
-    """Mixed into a handler: one write per answer, sent at once.
+    """A mixin for request handlers that sends each answer at once, in one write.
 
-    Nagle's algorithm together with delayed acknowledgements would cost 40 ms an answer. With buffered writes the
-    interim answer to ``Expect: 100-continue`` has to be flushed by hand, or the client waits a second for it.
+    Nagle's algorithm together with delayed acknowledgements would cost 40 ms for each answer. With buffered writes the
+    interim answer to ``Expect: 100-continue`` must be flushed here, or the client waits a second for it.
     """
 
     headers: Message
@@ -18,7 +18,7 @@ class KeptConnection(BaseHTTPRequestHandler):
     wbufsize = -1
 
     def handle_expect_100(self) -> bool:
-        """Let the client send its body now; further down nobody needs to be asked again."""
+        """Tell the client to send its body, and remove the header, so that nobody answers it again."""
         proceed = super().handle_expect_100()
         self.wfile.flush()
         del self.headers["Expect"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-# Settings that the person who starts the stack may give in their own environment.
+# Settings that the user may override in the environment of `make run`.
 _DEFAULTS = {
     "CORS_ORIGINS": "http://localhost:3000,http://localhost:4000",
-    # Short, as only this stack ends a worker: what a killed one was doing is taken up again soon.
+    # Short, because only this stack ends a worker: the training of a killed worker is soon taken up again.
     "LEASE_SECONDS": "20",
 }
 
@@ -22,31 +22,31 @@ _TENSORFLOW = {
 
 
 def base_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """What every process gets: the starter's environment, without what would lead to the starter's cloud account."""
+    """Return the user's environment without the variables that lead to the user's own AWS account."""
     environment = {name: value for name, value in own.items() if not name.startswith(("AWS_", "MOTO_"))}
     local = "127.0.0.1,localhost"
-    # A proxy that the starter uses must not be asked for addresses of this machine.
+    # A proxy of the user must not be used for addresses of this machine.
     for name in ("NO_PROXY", "no_proxy"):
         environment[name] = f"{environment[name]},{local}" if environment.get(name) else local
     environment["PYTHONUNBUFFERED"] = "1"
-    # Products of small matrices on several threads only take turns with each other.
+    # The matrices are small: more threads would only wait for each other.
     return environment | dict.fromkeys(_ONE_THREAD, "1")
 
 
 def program_settings(own: Mapping[str, str], database_url: str, aws: Mapping[str, str]) -> dict[str, str]:
-    """What the product reads, complete enough for a command of the operator to reach the same stack.
+    """Return the settings of the product. The commands of an operator reach the same stack with them.
 
-    Its lines are JSON as on AWS; the starter's ``LOG_FORMAT`` says how they are shown (:mod:`infra.local.output`).
+    The log is JSON, as on AWS. The user's ``LOG_FORMAT`` decides how it is shown (:mod:`infra.local.output`).
     """
     given = {name: own.get(name, default) for name, default in _DEFAULTS.items()}
     return {**given, "LOG_FORMAT": "json", **aws, "DATABASE_URL": database_url, "NO_PROXY": "127.0.0.1,localhost"}
 
 
 def worker_limits(own: Mapping[str, str]) -> dict[str, str]:
-    """Keeps TensorFlow to one thread, so that requests are answered while it trains."""
+    """Return settings that keep TensorFlow to one thread, so that requests are answered during a training."""
     return {name: own.get(name, value) for name, value in _TENSORFLOW.items()}
 
 
 def worker_module(own: Mapping[str, str]) -> str:
-    """The module that trains: the poll loop, or with ``TRAINING_COMPUTE=lambda`` the Lambda's handler."""
+    """Return the module that trains: the polling worker, or with ``TRAINING_COMPUTE=lambda`` the Lambda's handler."""
     return "infra.local.event_source" if own.get("TRAINING_COMPUTE") == "lambda" else "training_job"

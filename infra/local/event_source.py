@@ -1,8 +1,8 @@
-"""``python -m infra.local.event_source``: what Lambda's event source does, in front of the worker's Lambda handler.
+"""``python -m infra.local.event_source``: the event source of Lambda, for the worker's Lambda handler.
 
-It receives one message at a time, calls :func:`training_job.lambda_handler.handler` with the event that Lambda would
-make of it, and takes from the queue what the answer does not name. It stands in the place of ``python -m training_job``
-where a stack is to train as it does on AWS with ``TrainingCompute=lambda``.
+It receives one message at a time and calls :func:`training_job.lambda_handler.handler` with the event that Lambda would
+make of it. It deletes the message unless the answer names it as failed. The stack runs it instead of ``python -m
+training_job`` if it is to train as AWS does with ``TrainingCompute=lambda``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -24,34 +23,34 @@ from training_job.lambda_handler import handler
 log = logging.getLogger("studysmart.local")
 
 TIMEOUT_SECONDS = 900.0
-"""The longest run of a Lambda."""
+"""The maximum duration of a Lambda."""
 
 _OUTAGE_SECONDS = 2.0
 _KEYS = {"messageId": "MessageId", "receiptHandle": "ReceiptHandle", "body": "Body", "attributes": "Attributes"}
 
 
 class Context:
-    """Lambda's context of one invocation, as far as it is used."""
+    """The context of one invocation, as far as the handler uses it."""
 
     def __init__(self) -> None:
         self._end = time.monotonic() + TIMEOUT_SECONDS
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until Lambda would end the process."""
+        """Return the milliseconds until Lambda would end the process."""
         return int((self._end - time.monotonic()) * 1000)
 
 
 Invoke = Callable[[Mapping[str, Any], Context], Mapping[str, Sequence[Mapping[str, str]]]]
-"""A Lambda's handler that reports single messages as failed."""
+"""The handler of a Lambda that reports single messages as failed."""
 
 
 def event_of(messages: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """The event that Lambda makes of received messages."""
+    """Return the event that Lambda makes of received messages."""
     return {"Records": [{ours: message[theirs] for ours, theirs in _KEYS.items()} for message in messages]}
 
 
 def deliver(sqs: Any, queue_url: str, invoke: Invoke, wait_seconds: int = 20) -> bool:
-    """Bring at most one message to a handler; returns whether there was one."""
+    """Pass at most one message to a handler; return whether there was one."""
     answer = sqs.receive_message(
         QueueUrl=queue_url,
         MaxNumberOfMessages=1,
@@ -70,7 +69,7 @@ def deliver(sqs: Any, queue_url: str, invoke: Invoke, wait_seconds: int = 20) ->
 
 
 def main() -> int:
-    """Deliver until SIGTERM, which ends this process at once, as Lambda ends its own."""
+    """Deliver messages until SIGTERM, which ends this process at once, as Lambda does."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     sqs = aws_client("sqs", os.environ["AWS_REGION"], read_timeout=30.0)
     while True:
@@ -78,7 +77,7 @@ def main() -> int:
             deliver(sqs, os.environ["TRAINING_QUEUE_URL"], handler)
         except (ClientError, BotoCoreError) as error:
             log.error("the queue does not answer, trying again: %s", error)
-            threading.Event().wait(_OUTAGE_SECONDS)
+            time.sleep(_OUTAGE_SECONDS)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Chalice's local server made fit to be used: quick answers, kept connections, and JSON for whatever is wrong."""
+"""Chalice's local server with quick answers, persistent connections, compression, and JSON for every error."""
 
 from __future__ import annotations
 
 import functools
+import gzip
 import json
 import logging
 import socket
@@ -26,13 +27,19 @@ from chalice.local import (
 )
 
 from chalicelib.api import unmatched
-from infra.local.compression import compressed
 from infra.local.connections import KeptConnection
+from infra.local.processes import ROOT
 
 log = logging.getLogger("studysmart.http")
 
-# What API Gateway takes at most; the API's own limit is lower and answered by the API.
-_LARGEST_BODY = 10 * 1024 * 1024
+MINIMUM_COMPRESSED: int = json.loads((ROOT / ".chalice" / "config.json").read_text("utf-8"))["minimum_compression_size"]
+"""API Gateway, and so this server, sends smaller bodies uncompressed."""
+
+_GZIP_LEVEL = 5
+"""Two per cent larger than the best level, in half of the time."""
+
+# The limit of API Gateway. The API's own limit is lower.
+_MAXIMUM_BODY = 10 * 1024 * 1024
 _IDLE_SECONDS = 75
 
 
@@ -46,19 +53,19 @@ class Handler(KeptConnection, ChaliceRequestHandler):  # type: ignore[misc]
     error_message_format = '{"detail": "%(message)s"}'
 
     def answer(self) -> None:
-        """Hand the request to Chalice unless its length cannot be told or is beyond any limit."""
+        """Pass the request to Chalice, unless the length of its body is unknown or too large."""
         fault = self._fault()
-        # The base class reads the address as Latin-1; bytes that a client did not encode are encoded as they came.
+        # The base class reads the address as Latin-1. Bytes that the client did not encode are encoded unchanged.
         self.path = _no_deeper_than_routes(quote(self.path, safe=string.punctuation, encoding="latin-1"))
         if fault is None:
             try:
-                with self.server.request_in_hand():
+                with self.server.request_in_progress():
                     self._generic_handle()
                     self.wfile.flush()
             finally:
                 self.server.after_answer()
             return
-        # What follows on this connection cannot be told apart from the body.
+        # The end of the body is unknown, so the next request on this connection cannot be found.
         self.close_connection = True
         body = json.dumps({"detail": fault.phrase})
         self._send_http_response(fault.value, {"Connection": "close"}, body)
@@ -71,28 +78,26 @@ class Handler(KeptConnection, ChaliceRequestHandler):  # type: ignore[misc]
         length = self.headers.get("Content-Length", "0").strip()
         if not (length.isascii() and length.isdigit()):
             return HTTPStatus.BAD_REQUEST
-        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE if int(length) > _LARGEST_BODY else None
+        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE if int(length) > _MAXIMUM_BODY else None
 
     def _send_http_response_with_body(self, code: int, headers: dict[str, Any], body: str | bytes) -> None:
+        content = body if isinstance(body, bytes) else body.encode()
         if self.command != "HEAD":
-            packed = compressed(
-                body if isinstance(body, bytes) else body.encode(), self.headers["Accept-Encoding"] or ""
-            )
-            if packed is not None:
-                body = packed
+            if len(content) >= MINIMUM_COMPRESSED and _accepts_gzip(self.headers["Accept-Encoding"] or ""):
+                content = gzip.compress(content, _GZIP_LEVEL, mtime=0)
                 headers["Content-Encoding"] = "gzip"
-            super()._send_http_response_with_body(code, headers, body)
+            super()._send_http_response_with_body(code, headers, content)
             return
         self.send_response(code)
-        self.send_header("Content-Length", str(len(body if isinstance(body, bytes) else body.encode())))
+        self.send_header("Content-Length", str(len(content)))
         self._send_headers(headers)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Nothing: the API writes its own line for each request."""
+        """Write nothing: the API writes a line of its own for each request."""
 
 
 class Server(ThreadedHTTPServer):  # type: ignore[misc]
-    """Listens on a socket that was bound elsewhere, with room for a burst of clients."""
+    """A server on a socket that was bound elsewhere, with room for a burst of clients."""
 
     request_queue_size = 128
 
@@ -107,28 +112,28 @@ class Server(ThreadedHTTPServer):  # type: ignore[misc]
         self.server_activate()
         self.after_answer = after_answer
         self._idle = threading.Condition()
-        self._in_hand = 0
+        self._in_progress = 0
 
     @contextmanager
-    def request_in_hand(self) -> Iterator[None]:
-        """Counts a request as being worked on."""
+    def request_in_progress(self) -> Iterator[None]:
+        """Count a request as in progress during the block."""
         with self._idle:
-            self._in_hand += 1
+            self._in_progress += 1
         try:
             yield
         finally:
             with self._idle:
-                self._in_hand -= 1
+                self._in_progress -= 1
                 self._idle.notify_all()
 
     def finish(self, seconds: float) -> None:
-        """Stop taking requests and wait until those in hand are answered, at most so long."""
+        """Stop taking requests, and wait up to ``seconds`` until those in progress are answered."""
         self.shutdown()
         with self._idle:
-            self._idle.wait_for(lambda: self._in_hand == 0, seconds)
+            self._idle.wait_for(lambda: self._in_progress == 0, seconds)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's signature
-        """A client that went away is no error of the server's."""
+        """Log the error of a request. A lost client is not an error of the server."""
         error = sys.exception()
         if isinstance(error, ConnectionError | TimeoutError):
             log.debug("%s went away: %s", client_address, error)
@@ -136,8 +141,16 @@ class Server(ThreadedHTTPServer):  # type: ignore[misc]
         log.exception("request of %s failed", client_address)
 
 
+def _accepts_gzip(accepted: str) -> bool:
+    for coding in accepted.lower().split(","):
+        name, _, quality = coding.partition(";")
+        if name.strip() == "gzip":
+            return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
+
+
 def _no_deeper_than_routes(target: str) -> str:
-    """A request's target whose segments beyond the deepest route are one: Chalice answers none in its own way."""
+    """Join the segments of a target beyond the deepest route, because Chalice answers deeper paths in its own way."""
     path, mark, query = target.partition("?")
     segments = path.split("/")
     beyond = segments[unmatched.LOCAL_DEPTH :]
@@ -151,14 +164,14 @@ def _nothing() -> None:
 
 
 def chalice_server(app: Chalice, bound: socket.socket, after_answer: Callable[[], None] = _nothing) -> Server:
-    """Chalice's local server of an app on a bound socket; it listens at once and serves with ``serve_forever``.
+    """Return Chalice's local server of an app on a bound socket. It listens at once; call ``serve_forever``.
 
-    ``after_answer`` is called on a request's thread when its answer was sent.
+    ``after_answer`` is called on the thread of a request when its answer was sent.
     """
     host, port = bound.getsockname()
     unmatched.add_local_depths(app)
     if not isinstance(app, LocalChalice):
-        # Gives the app a request of its own for each thread; the server made on the way is not used.
+        # This gives the app a current request for each thread. The server that it creates is not used.
         create_local_server(app, Config.create(), host, 0).server.server_close()
     server_class = functools.partial(Server, bound=bound, after_answer=after_answer)
     local = LocalDevServer(app, Config.create(), host, port, handler_cls=Handler, server_cls=server_class)

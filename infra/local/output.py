@@ -1,7 +1,7 @@
-"""Where the lines of all processes go: the terminal and ``logs/backend.log``, as text, and ``logs/backend.jsonl``.
+"""The output of all processes: to the terminal and ``logs/backend.log`` as text, to ``logs/backend.jsonl`` as JSON.
 
-API and worker write the JSON lines that they write on AWS. These are kept as they are in ``backend.jsonl``, for
-``studysmart logs``; people read them as text. Both files are kept small by rotation.
+API and worker write the same JSON lines as on AWS. ``backend.jsonl`` keeps them unchanged for ``studysmart logs``;
+people read them as text. Rotation limits the size of both files.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any
 from chalicelib.logs import TEXT_FORMAT
 from chalicelib.services import watch
 
-_MAX_BYTES = 10 * 1024 * 1024
+_MAXIMUM_BYTES = 10 * 1024 * 1024
 _OLD_FILES = 3
 
 
 class Output(logging.Handler):
-    """Writes lines one after the other; as a logging handler it formats the supervisor's own records.
+    """Writes lines one after the other. As a logging handler it also formats the records of the supervisor.
 
-    With ``as_json`` the lines of the processes are shown as they are.
+    With ``as_json`` it shows the lines of the processes unchanged.
     """
 
     def __init__(self, log_file: Path, as_json: bool = False) -> None:
@@ -49,7 +49,7 @@ class Output(logging.Handler):
                 sys.stdout.write(text + "\n")
                 sys.stdout.flush()
         except OSError:
-            # A closed terminal or pipe must not end the stack: the file goes on.
+            # A closed terminal or pipe must not end the stack; the file is still written.
             self._terminal_is_gone = True
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -57,7 +57,7 @@ class Output(logging.Handler):
         self.line(self.format(record))
 
     def follow(self, process: subprocess.Popen[bytes]) -> threading.Thread:
-        """Copy what a process prints until it ends, on a thread of its own."""
+        """Start a thread that copies what a process prints until it ends."""
         thread = threading.Thread(target=self._copy, args=(process,), daemon=True, name=f"output-{process.pid}")
         thread.start()
         return thread
@@ -77,12 +77,12 @@ class Output(logging.Handler):
         if self._as_json:
             self.line(line)
         elif fields["logger"] != watch.LOGGER:
-            # The watch says the same again and again: for queries, not for people.
+            # The watch repeats its figures: they are for queries, not for people.
             self.line(as_text(fields))
 
 
 def parsed(line: str) -> dict[str, Any] | None:
-    """The fields of a JSON line of the product; None for whatever else a process prints."""
+    """Return the fields of a JSON line of the product, None for any other line."""
     if not line.startswith("{"):
         return None
     try:
@@ -93,7 +93,7 @@ def parsed(line: str) -> dict[str, Any] | None:
 
 
 def as_text(fields: dict[str, Any]) -> str:
-    """A JSON line as :data:`chalicelib.logs.TEXT_FORMAT` shows it, its time in this machine's zone."""
+    """Return a JSON line in the form of :data:`chalicelib.logs.TEXT_FORMAT`, with local time."""
     at = datetime.fromisoformat(fields["timestamp"]).astimezone()
     moment = f"{at:%Y-%m-%d %H:%M:%S},{at.microsecond // 1_000:03d}"
     text = f"{moment} {fields['level']} {fields['logger']}: {fields['message']}"
@@ -101,7 +101,7 @@ def as_text(fields: dict[str, Any]) -> str:
 
 
 def _rotating(path: Path) -> RotatingFileHandler:
-    return RotatingFileHandler(path, maxBytes=_MAX_BYTES, backupCount=_OLD_FILES, encoding="utf-8")
+    return RotatingFileHandler(path, maxBytes=_MAXIMUM_BYTES, backupCount=_OLD_FILES, encoding="utf-8")
 
 
 def _write(file: RotatingFileHandler, line: str) -> None:

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.serving import make_server
 
 from chalicelib import logs
 from infra.local.aws import bucket, cognito
@@ -25,11 +25,10 @@ log = logging.getLogger("studysmart.aws")
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m infra.local.aws", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (0: any free one)")
-    parser.add_argument("--socket", type=int, help="file descriptor of a socket that is bound already")
+    parser.add_argument("--socket", type=int, help="file descriptor of a bound socket (default: a free port)")
     parser.add_argument("--state", type=Path, help="file that keeps the state; without it nothing is kept")
-    parser.add_argument("--ready-file", type=Path, help="where to write the environment once everything is there")
-    parser.add_argument("--stack-name", default="studysmart-local")
+    parser.add_argument("--ready-file", type=Path, help="file to write when all is ready, with variables for clients")
+    parser.add_argument("--stack-name", default="studysmart-local", help="name of the stack in CloudFormation")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="of the stack")
     return parser.parse_args()
 
@@ -40,30 +39,26 @@ class _Handler(KeptConnection, MotoRequestHandler):  # type: ignore[misc]
     protocol_version = "HTTP/1.1"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Nothing: polling alone would fill the log."""
-
-
-def _server(listening: socket.socket, state_file: Path | None) -> tuple[BaseWSGIServer, WriteThrough]:
-    host, port = listening.getsockname()
-    app = WriteThrough(DomainDispatcherApplication(create_backend_app), State(state_file) if state_file else None)
-    listening.listen(128)
-    server = make_server(host, port, app, threaded=True, request_handler=_Handler, fd=listening.fileno())
-    return server, app
+        """Write nothing: polling alone would fill the log."""
 
 
 def main() -> int:
-    """Serve until SIGTERM; every answer to a change is given after the change is on disk."""
+    """Serve until SIGTERM. The answer to every change is sent after the change is on disk."""
     arguments = _arguments()
     logs.configure("text", "INFO")
     bucket.register()
     cognito.register()
-    listening = socket.socket(fileno=arguments.socket) if arguments.socket is not None else bound_socket(arguments.port)
-    server, app = _server(listening, arguments.state)
-    # At once: what was answered is committed, and there is nothing else to finish.
+    listening = socket.socket(fileno=arguments.socket) if arguments.socket is not None else bound_socket(0)
+    listening.listen(128)
+    host, port = listening.getsockname()
+    state = State(arguments.state) if arguments.state else None
+    app = WriteThrough(DomainDispatcherApplication(create_backend_app), state)
+    server = make_server(host, port, app, threaded=True, request_handler=_Handler, fd=listening.fileno())
+    # At once: every answered change is committed, and there is nothing else to finish.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     threading.Thread(target=server.serve_forever, daemon=True, name="moto").start()
 
-    endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    endpoint = f"http://127.0.0.1:{port}"
     parameters = dict(item.split("=", 1) for item in arguments.parameter)
     outputs = create_stack(endpoint, arguments.stack_name, parameters)
     kept = app.restore_and_keep()

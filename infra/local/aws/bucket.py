@@ -1,6 +1,7 @@
-"""A bucket's properties for moto's CloudFormation, which of all of them only heeds the encryption.
+"""The properties of a bucket for the CloudFormation of moto, which uses only the encryption.
 
-Without them the one-machine stack's registry would be another than the one that is deployed: not versioned, for one.
+Without them the registry of the one-machine stack would differ from the deployed one: it would not be versioned, for
+example.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Bucket(FakeBucket):  # type: ignore[misc]
 
 
 def configure(backend: S3Backend, name: str, properties: dict[str, Any]) -> None:
-    """Give a bucket what the template's properties say."""
+    """Apply the properties of the template to a bucket."""
     if versioning := properties.get("VersioningConfiguration"):
         backend.put_bucket_versioning(name, versioning["Status"])
     if block := properties.get("PublicAccessBlockConfiguration"):
@@ -35,12 +36,12 @@ def configure(backend: S3Backend, name: str, properties: dict[str, Any]) -> None
     if ownership := properties.get("OwnershipControls"):
         backend.put_bucket_ownership_controls(name, ownership["Rules"][0]["ObjectOwnership"])
     if lifecycle := properties.get("LifecycleConfiguration"):
-        backend.put_bucket_lifecycle_configuration(name, [_rule(rule) for rule in lifecycle["Rules"]])
-
-
-def _rule(rule: dict[str, Any]) -> dict[str, Any]:
-    """A rule in S3's own words, which differ from the template's."""
-    return {"ID": rule["Id"], "Filter": {"Prefix": ""}, **{key: rule[key] for key in rule if key != "Id"}}
+        rules = [dict(rule) for rule in lifecycle["Rules"]]
+        for rule in rules:
+            # The API of S3 uses another name than the template, and needs a filter.
+            rule["ID"] = rule.pop("Id")
+            rule.setdefault("Filter", {"Prefix": ""})
+        backend.put_bucket_lifecycle_configuration(name, rules)
 
 
 def register() -> None:

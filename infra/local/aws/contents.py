@@ -1,6 +1,6 @@
-"""What of moto's memory is kept, as items of plain facts, and how it is put back.
+"""The contents of moto's memory that are kept: how they become items, and how items are restored.
 
-``CURRENT`` and ``RESTORE`` hold, by kind, the function that lists the present items and the one that restores them.
+``CURRENT`` and ``RESTORE`` have a function for each kind of item: one lists the present items, one restores them.
 """
 
 from __future__ import annotations
@@ -25,24 +25,28 @@ from infra.local.aws.resources import REGION
 log = logging.getLogger("studysmart.aws")
 
 
+def _no_body() -> bytes:
+    return b""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing to keep: its key, its facts, and its body, fetched only when it is written."""
+    """One item to keep. Its body is only read when it is written."""
 
     key: str
     facts: dict[str, Any]
-    body: Callable[[], bytes]
+    body: Callable[[], bytes] = _no_body
 
 
 class HashedPassword:
-    """Stands in for the text that moto would compare a password with, so that no password lies on the disk."""
+    """Replaces the password that moto would compare with, so that no password is stored on the disk."""
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     @classmethod
     def of(cls, password: str) -> HashedPassword:
-        """A fresh salt and the scrypt digest of a password."""
+        """Return the scrypt digest of a password with a new salt."""
         salt = os.urandom(16)
         return cls(f"{salt.hex()}${cls._digest(password, salt).hex()}")
 
@@ -58,10 +62,6 @@ class HashedPassword:
 
     def __hash__(self) -> int:
         return hash(self.text)
-
-
-def _no_body() -> bytes:
-    return b""
 
 
 def _s3() -> S3Backend:
@@ -114,7 +114,7 @@ def _accounts() -> Iterator[Item]:
                 "created": user.create_date.isoformat(),
                 "modified": user.last_modified_date.isoformat(),
             }
-            yield Item(f"{pool.id}/{user.id}", facts, _no_body)
+            yield Item(f"{pool.id}/{user.id}", facts)
 
 
 def _restore_accounts(items: Iterable[Item]) -> None:
@@ -131,7 +131,7 @@ def _restore_accounts(items: Iterable[Item]) -> None:
         user.last_modified_date = datetime.fromisoformat(facts["modified"])
         for name in facts["groups"]:
             if name not in pool.groups:
-                log.error("account %s: the group %s is not in the template any more", user.id, name)
+                log.error("account %s: the template has no group %s any more", user.id, name)
                 continue
             pool.groups[name].users.add(user)
             user.groups.add(pool.groups[name])
@@ -158,11 +158,11 @@ def _messages() -> Iterator[Item]:
     for queue in _queues():
         for message in list(queue._messages):
             facts = {"queue": queue.name, **{name: getattr(message, name) for name in _MESSAGE_FACTS}}
-            yield Item(f"{queue.name}/{message.id}", facts, _no_body)
+            yield Item(f"{queue.name}/{message.id}", facts)
 
 
 def _restore_messages(items: Iterable[Item]) -> None:
-    """Put the messages back, visible: whoever had received one was ended together with the stack."""
+    """Put the messages back, visible: a worker that had received one has ended with the stack."""
     queues = {queue.name: queue for queue in _queues()}
     for item in items:
         queue = queues[item.facts["queue"]]

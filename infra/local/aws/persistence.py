@@ -1,9 +1,8 @@
-"""Keeps what matters of the moto server in one SQLite file: objects, accounts and messages.
+"""Keeps the objects, accounts and messages of the moto server in one SQLite file.
 
-The stack's resources are made anew from the template at each start, so a changed template takes effect; only their
-contents are kept, in a format of our own that no new version of moto can make unreadable. A change is committed
-before its request is answered: what a client was told survives a kill -9. Requests that change nothing, such as
-polling an empty queue, write nothing.
+At each start the resources are created from the template, so a changed template takes effect. Only their contents are
+kept, in a format of our own, which no new version of moto can make unreadable. A change is committed before its request
+is answered, so it survives a kill -9. Requests that change nothing, such as polling an empty queue, write nothing.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ class State:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        # A commit reaches the operating system, so it outlives any process; no wait for the disk itself.
+        # A commit reaches the operating system, so it survives any process. It does not wait for the disk.
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         found = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if found not in (0, _FORMAT):
-            raise StateError(f"{path} has format {found}, this program knows {_FORMAT}; it was left as it is")
+            raise StateError(f"{path} has format {found}, this program reads {_FORMAT}; the file was not changed")
         self._connection.execute(
             "CREATE TABLE IF NOT EXISTS items"
             " (kind TEXT, key TEXT, facts TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, key))"
@@ -51,14 +50,14 @@ class State:
         self._saved: dict[str, dict[str, str]] = {}
 
     def load(self, kind: str) -> list[Item]:
-        """All kept items of a kind, in the order in which they were first saved."""
+        """Return all kept items of a kind, in the order in which they were first saved."""
         rows = self._connection.execute("SELECT key, facts, body FROM items WHERE kind = ? ORDER BY rowid", [kind])
         items = [Item(key, json.loads(facts), partial(bytes, body)) for key, facts, body in rows]
         self._saved[kind] = {item.key: _text(item.facts) for item in items}
         return items
 
     def save(self, kind: str, items: Iterable[Item]) -> None:
-        """Make the file hold exactly these items of a kind, in one transaction; writes nothing when it does already."""
+        """Make the file hold exactly these items of a kind, in one transaction, if it does not do so already."""
         saved = self._saved.setdefault(kind, {})
         current = {item.key: (_text(item.facts), item) for item in items}
         gone = saved.keys() - current.keys()
@@ -79,7 +78,7 @@ class State:
 
 
 class WriteThrough:
-    """A WSGI layer around moto: holds requests back until the state is restored, then saves changes before answers."""
+    """A WSGI layer around moto. It answers when the state is restored, and saves changes before it answers."""
 
     def __init__(self, app: WsgiApp, state: State | None) -> None:
         self.app = app
@@ -88,20 +87,20 @@ class WriteThrough:
         self._lock = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """Answer a request, after what it changed is on disk."""
-        making_resources = "/cloudformation/" in environ.get("HTTP_AUTHORIZATION", "")
-        if not making_resources and not self._restored.wait(_READY_SECONDS):
+        """Answer a request after its changes are on disk."""
+        creating_resources = "/cloudformation/" in environ.get("HTTP_AUTHORIZATION", "")
+        if not creating_resources and not self._restored.wait(_READY_SECONDS):
             start_response("503 Service Unavailable", [("Content-Length", "0")])
             return []
         answer = self.app(environ, start_response)
         kind = changed_kind(environ)
-        if self.state is not None and kind is not None and not making_resources:
+        if self.state is not None and kind is not None and not creating_resources:
             with self._lock:
                 self.state.save(kind, contents.CURRENT[kind]())
         return answer
 
     def restore_and_keep(self) -> tuple[int, int, int]:
-        """Fill the fresh resources with what was kept, then let requests in; returns how many of each kind."""
+        """Restore the contents of the resources, then let requests in; return the numbers of items of each kind."""
         counts = dict.fromkeys(contents.RESTORE, 0)
         if self.state is not None:
             for kind, restore in contents.RESTORE.items():
@@ -113,10 +112,10 @@ class WriteThrough:
 
 
 def changed_kind(environ: dict[str, Any]) -> str | None:
-    """The kind of content that a request may have changed, None when it only reads."""
+    """Return the kind of content that a request may have changed, None if it only reads."""
     service, _, action = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
     if service == "AmazonSQS":
-        # A receive counts its tries and may move a message to the dead-letter queue.
+        # A receive counts its attempts and may move a message to the dead-letter queue.
         return None if action.startswith(_READING_ACTIONS) else "message"
     if service == "AWSCognitoIdentityProviderService":
         return None if action.startswith(_READING_ACTIONS) else "account"

@@ -1,20 +1,21 @@
-"""Makes the resources of ``infra/template.yaml`` through CloudFormation and says how the program finds them."""
+"""Creates the resources of ``infra/template.yaml`` by CloudFormation, and tells the programs where they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import boto3
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "template.yaml"
+from infra.local.processes import ROOT
+
+TEMPLATE = ROOT / "infra" / "template.yaml"
 REGION = "us-east-1"
-# moto checks no signature; these are no secrets, and the default of no other tool.
+# moto checks no signature, so these are not secrets. No other tool uses them as a default.
 _CREDENTIALS = {"AWS_ACCESS_KEY_ID": "studysmart-local", "AWS_SECRET_ACCESS_KEY": "studysmart-local"}
 
 
 def client_environment(endpoint: str) -> dict[str, str]:
-    """Environment variables with which boto3 talks to this endpoint, and to nothing else."""
+    """Return the environment variables with which boto3 uses this endpoint, and nothing else."""
     return {
         **_CREDENTIALS,
         "AWS_SESSION_TOKEN": "",
@@ -46,7 +47,7 @@ def create_stack(endpoint: str, stack_name: str, parameters: Mapping[str, str]) 
 
 
 def program_environment(endpoint: str, outputs: Mapping[str, str]) -> dict[str, str]:
-    """Environment variables that :func:`chalicelib.config.settings_from` reads, from the stack's outputs."""
+    """Return the variables that :func:`chalicelib.config.settings_from` reads, from the outputs of the stack."""
     pool = outputs["UserPoolId"]
     return {
         "REGISTRY_BUCKET": outputs["RegistryBucketName"],

@@ -55,7 +55,7 @@ def test_failed_work_is_logged_and_the_next_is_done(later: AfterAnswer, caplog: 
     later.answered()
     later.finish(10)
     assert done == [2]
-    assert "work left behind by a request failed" in caplog.text
+    assert "the deferred work of a request failed" in caplog.text
 
 
 def test_lines_of_the_work_carry_the_request(later: AfterAnswer) -> None:
