@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
 from chalicelib.storage.database import statement
-from chalicelib.storage.schema import metadata
+from migrations.schema import metadata
 
 _HERE = Path(__file__).parent
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import create_engine, pool, text
 
-from chalicelib.storage.schema import metadata
+from migrations.schema import metadata
 
 MIGRATION_LOCK = 4_008_001
 """Key of the advisory lock that lets only one migration run at a time."""

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from chalicelib.domain.errors import BackupError, ConflictError, DatabaseUnavailableError
-from chalicelib.storage.schema import metadata
+from migrations.schema import metadata
 
 TABLES = ("users", "practice_tasks", "practice_state", "embedding_model_tracker")
 """In an order in which their foreign keys allow to fill them."""

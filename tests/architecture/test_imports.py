@@ -79,6 +79,13 @@ def test_importing_the_app_loads_these_packages_and_no_others() -> None:
     assert {name for name in loaded - own - sys.stdlib_module_names if not name.startswith("_")} == LOADED
 
 
+def test_importing_the_app_loads_every_module_of_the_lambda() -> None:
+    """A module that the app does not need belongs to the worker, the commands or the migrations."""
+    files = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / "chalicelib").rglob("*.py"))
+    modules = {".".join(file.parts).removesuffix(".__init__") for file in files}
+    assert modules - set(imported()["modules"]) == set()
+
+
 def test_importing_the_app_loads_nothing_of_the_worker_or_the_tools() -> None:
     loaded = {name.partition(".")[0] for name in imported()["modules"]}
     assert loaded.isdisjoint(NEVER)

@@ -13,10 +13,10 @@ from sqlalchemy.exc import DBAPIError
 from chalicelib.features.state import Answer, StateRow, advance, replay
 from chalicelib.storage.database import connect
 from chalicelib.storage.rows import state_parameters
-from chalicelib.storage.schema import practice_state
 from chalicelib.storage.task_store import PostgresTaskStore
 from infra.local import postgres
 from migrations import alembic_config, upgrade
+from migrations.schema import practice_state
 from tests.support.histories import rows_by_key
 
 pytestmark = pytest.mark.slow

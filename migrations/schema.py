@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy Core sees them. Alembic (``migrations``) makes them; this file queries them."""
+"""The tables as the newest revision makes them: what a database is compared with, and what a backup copies."""
 
 from __future__ import annotations
 
