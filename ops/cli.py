@@ -38,6 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StudySmartError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        # Plain `pip install .` leaves them out, because the Lambda does not need them.
+        if error.name not in ("alembic", "duckdb"):
+            raise
+        print(f"error: this command needs {error.name}; install it with: pip install '.[ops]'", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
@@ -120,6 +126,12 @@ def _monitor(container: Container, options: argparse.Namespace) -> int:
     try:
         for line in monitor.follow(read, options.interval, options.until == "idle", options.json):
             print(line, flush=True)
+    except ModuleNotFoundError as error:
+        # Plain `pip install .` leaves them out, because the Lambda does not need them.
+        if error.name not in ("alembic", "duckdb"):
+            raise
+        print(f"error: this command needs {error.name}; install it with: pip install '.[ops]'", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 0  # the ordinary way to end it
     return 0

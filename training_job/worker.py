@@ -7,11 +7,9 @@ two of these: the message comes again, and finds either the live request or that
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from sqlalchemy import Engine
 
@@ -23,9 +21,9 @@ from chalicelib.services import training, versions
 from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.tracker import Lease, LeaseAnswer, PostgresTracker
 from chalicelib.storage.training_queue import Delivery, SqsTrainingQueue
+from training_job import pipeline
 from training_job.fit.train import TrainingSkipped
 from training_job.heartbeat import Heartbeat
-from training_job.pipeline import Trained
 
 _log = logging.getLogger("studysmart.worker")
 
@@ -40,21 +38,6 @@ class WorkerStopped(BaseException):
     """The process was asked to end: what it holds is given back at once."""
 
 
-class Train(Protocol):
-    """Trains and publishes for a request, as :meth:`training_job.process.TrainingProcess.train` does."""
-
-    def __call__(
-        self,
-        request: TrainingRequest,
-        *,
-        still_ours: Callable[[], object],
-        report: Callable[[Mapping[str, Any]], object],
-        seconds: float,
-    ) -> Trained:
-        """Raises TrainingSkipped when there is too little to learn from, and whatever else goes wrong."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Worker:
     """What a worker works with."""
@@ -65,7 +48,7 @@ class Worker:
     registry: S3ModelRegistry
     policy: TrainingPolicy
     lease_seconds: float
-    train: Train
+    train: pipeline.Train = pipeline.train_and_compare
 
 
 in_hand: TrainingRequest | None = None
@@ -79,11 +62,11 @@ def log_fields() -> dict[str, str | None]:
     return {"training_request_id": in_hand.request_id, "cohort": in_hand.cohort, "version": in_hand.version}
 
 
-def handle(worker: Worker, delivery: Delivery, seconds: float = math.inf) -> bool:
+def handle(worker: Worker, delivery: Delivery, limit: AbstractContextManager[None] | None = None) -> bool:
     """Deal with one delivery: train, skip, leave to another worker, or let it come again.
 
-    A training that does not end within ``seconds`` has failed. Returns whether the message is done with and deleted;
-    False: it comes again, or becomes a dead letter.
+    The training runs inside ``limit``, where what it raises is a failure like any other. Returns whether the message
+    is done with and deleted; False: it comes again, or becomes a dead letter.
     """
     request = delivery.request
     if request is None:
@@ -103,12 +86,14 @@ def handle(worker: Worker, delivery: Delivery, seconds: float = math.inf) -> boo
     global in_hand
     in_hand = request
     try:
-        return _train(worker, delivery, request, lease, seconds)
+        return _train(worker, delivery, request, lease, limit or nullcontext())
     finally:
         in_hand = None
 
 
-def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: Lease, limit: float) -> bool:
+def _train(
+    worker: Worker, delivery: Delivery, request: TrainingRequest, lease: Lease, limit: AbstractContextManager[None]
+) -> bool:
     started = time.monotonic()
     _log.info("Background training started")
 
@@ -118,8 +103,15 @@ def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: 
     heartbeat = Heartbeat(worker.tracker, lease, worker.lease_seconds, keep_hidden)
     try:
         keep_hidden(worker.lease_seconds)
-        with heartbeat:
-            trained = worker.train(request, still_ours=heartbeat.renew, report=heartbeat.report, seconds=limit)
+        with heartbeat, limit:
+            trained = pipeline.run(
+                request,
+                worker.engine,
+                worker.registry,
+                still_ours=heartbeat.renew,
+                report=heartbeat.report,
+                train=worker.train,
+            )
             lease = heartbeat.stop()
         following = worker.tracker.finish(
             lease,

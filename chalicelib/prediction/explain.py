@@ -15,6 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
 from chalicelib.domain.errors import ModelError
@@ -24,8 +25,7 @@ from chalicelib.features.columns import without_topic
 from chalicelib.features.sequences import ATTEMPTS
 from chalicelib.features.state import UserState
 from chalicelib.features.summary import Summary
-from chalicelib.prediction.chain import bounded_probability, bounded_seconds
-from chalicelib.prediction.predictor import Predictor
+from chalicelib.prediction.predictor import Predictor, bounded_probability, bounded_seconds
 
 NEWCOMER = ""
 """The user id of nobody: its embedding row is the one that unknown students share."""
@@ -121,7 +121,8 @@ def explain(
 def _values(predictor: Predictor, source: Source, known: _Known) -> tuple[float, float | None]:
     """Probability and seconds as they would be served, the seconds not yet rounded."""
     logit, log_seconds = predictor.values(source, known.state, known.past)
-    return bounded_probability(logit), None if log_seconds is None else bounded_seconds(log_seconds)
+    probability = float(bounded_probability(np.array([logit]))[0])
+    return probability, None if log_seconds is None else bounded_seconds(log_seconds)
 
 
 def _influence(group: Group, actual: tuple[float, float | None], other: tuple[float, float | None]) -> Influence:

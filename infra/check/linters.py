@@ -1,4 +1,4 @@
-"""The linters of ``.lint``, each as a number of findings and their lines."""
+"""The linters, each as a number of findings and their lines."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Linters:
         return Report([*found, *(_lines(unsafe, unsafe.stdout) if unsafe.returncode else [])])
 
     def _run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        path = self.root / ".lint" / "bin" / command
+        path = self.root / ".venv" / "bin" / command
         environment = {**os.environ, **_OFFLINE, "AWS_DEFAULT_REGION": "us-east-1"}
         return subprocess.run(
             [str(path), *arguments], cwd=self.root, env=environment, capture_output=True, text=True, check=False

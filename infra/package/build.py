@@ -35,7 +35,7 @@ def build(root: Path, output: Path, work: Path, python: str | None) -> Built:
     installed = work / "installed"
     pins = read_pins(_text(root / "requirements.txt"))
     install(pins, installed)
-    roots = needed.read_roots(_text(root / "requirements.in"))
+    roots = needed.read_roots(_text(root / "pyproject.toml"))
     shipped, left_out = needed.split(pins, roots, needed.read_dependencies(installed))
     services = contents.services_used(root / "chalicelib")
     dependencies = contents.dependency_files(installed, services, records.files_of(left_out, installed))

@@ -7,6 +7,7 @@ and a package installer is nothing to have in a server. So those are left out th
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from email.parser import BytesHeaderParser
 from pathlib import Path
@@ -34,10 +35,9 @@ def split(pins: Sequence[Pin], roots: Iterable[str], dependencies: Dependencies)
     return [pin for pin in pins if pin.name in needed], [pin for pin in pins if pin.name not in needed]
 
 
-def read_roots(requirements: str) -> list[str]:
-    """The names in the text of a ``requirements.in``."""
-    lines = (line.partition("#")[0].strip() for line in requirements.splitlines())
-    return [canonicalize_name(Requirement(line).name) for line in lines if line]
+def read_roots(project: str) -> list[str]:
+    """Return the names of the dependencies in the text of a ``pyproject.toml``."""
+    return [canonicalize_name(Requirement(line).name) for line in tomllib.loads(project)["project"]["dependencies"]]
 
 
 def read_dependencies(installed: Path) -> Dependencies:

@@ -100,7 +100,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy_checkout(root: Path) -> Path:
     without_caches = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "chalicelib", root / "chalicelib", ignore=without_caches)
-    for name in ("app.py", "requirements.in", "requirements.txt", ".chalice/config.json", *PARTS):
+    for name in ("app.py", "pyproject.toml", "requirements.txt", ".chalice/config.json", *PARTS):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, root / name)
     return root

@@ -79,8 +79,9 @@ def test_chalice_itself_is_shipped_even_if_it_is_locked_for_another_reason() -> 
     assert needed.split(pins("chalice", "click"), [], DEPENDENCIES)[0] == pins("chalice")
 
 
-def test_the_names_of_a_requirements_file_are_read_without_versions_and_comments() -> None:
-    assert needed.read_roots("# why\nsqlalchemy>=2.1\npyjwt[crypto]  # RS256\n\n") == ["sqlalchemy", "pyjwt"]
+def test_the_project_names_its_dependencies_with_extras() -> None:
+    project = '[project]\ndependencies = ["SQLAlchemy>=2.1", "pyjwt[crypto]"]\n'
+    assert needed.read_roots(project) == ["sqlalchemy", "pyjwt"]
 
 
 WANTED = [
