@@ -1,9 +1,9 @@
-"""The named queries over the log: each a question, and its answer in two languages side by side.
+"""The named queries over the log: each has a question, and a text in two languages.
 
 ``insights`` is for CloudWatch Logs Insights; :mod:`infra.package.saved_queries` makes a saved query of it. ``sql`` is
-for the log of the one-machine stack, whose lines are the same; a view ``lines`` has a column for each field of
-:data:`COLUMNS`. Both give columns of the same names: one test runs the SQL on the lines of a real run, another holds
-the Insights text to the same columns.
+for the log of the one-machine stack, which has the same lines. Its view ``lines`` has a column for each field of
+:data:`COLUMNS`. Both give columns of the same names: one test runs the SQL on the lines of a real run, and another
+compares the columns of the Insights text.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 API, SWEEPER, PRUNER, TRAINING = "Api", "Sweeper", "Pruner", "Training"
-"""Programs, as the log groups of the template name them: ``<program>LogGroup``."""
+"""The programs. The template names their log groups ``<program>LogGroup``."""
 
 EVERYWHERE: Final = (API, SWEEPER, PRUNER, TRAINING)
 
 IDS: Final = "__IDS__"
-"""Stands in a query's Insights text for quoted ids with commas between them; in its SQL ``$ids`` is the list."""
+"""The place of the ids in the Insights text of a query. In its SQL they are the list ``$ids``."""
 
 _TEXTS = (
     "level logger message request_id user_id cohort version route source fallback_reason reason training"
@@ -38,12 +38,12 @@ COLUMNS: Final = {
     **dict.fromkeys(_NUMBERS.split(), "DOUBLE"),
     **dict.fromkeys(_COUNTS.split(), "BIGINT"),
 }
-"""The fields of log lines that queries know, with DuckDB's types."""
+"""The fields of log lines that queries use, with DuckDB's types."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """A named query. ``programs`` are those whose lines it reads on AWS."""
+    """A named query. On AWS it reads the lines of ``programs``."""
 
     name: str
     question: str
@@ -53,14 +53,14 @@ class LogQuery:
 
     @property
     def needs_ids(self) -> bool:
-        """Whether it is about certain ids, which it has to be given."""
+        """True for a query about certain ids."""
         return IDS in self.insights
 
 
 QUERIES: Final = (
     LogQuery(
         "predictions",
-        "How many predictions came from where, and how long did their requests take?",
+        "How many predictions came from each source, and how long did their requests take?",
         (API,),
         insights="""
             filter ispresent(Predictions)
@@ -76,7 +76,7 @@ QUERIES: Final = (
     ),
     LogQuery(
         "fallbacks",
-        "What share of an hour's predictions did the networks not make, and why?",
+        "What share of an hour's predictions did not come from the networks, and why?",
         (API,),
         insights="""
             filter ispresent(Predictions)
@@ -100,7 +100,7 @@ QUERIES: Final = (
     ),
     LogQuery(
         "completions",
-        "How many completions were counted in an hour, how many asked for a training, how long did they take?",
+        "How many completions were counted in an hour, how many triggered a training, and how long did they take?",
         (API,),
         insights="""
             filter ispresent(Completions)
@@ -117,7 +117,7 @@ QUERIES: Final = (
     ),
     LogQuery(
         "triggers",
-        "Which trainings were asked for, when, and by which request?",
+        "Which trainings were requested, when, and by which request?",
         (API, TRAINING),
         insights="""
             filter ispresent(TrainingTriggers)
@@ -135,7 +135,7 @@ QUERIES: Final = (
     ),
     LogQuery(
         "trainings",
-        "How did each training end, and which version serves after it?",
+        "How did each training end, and which version served after it?",
         (TRAINING,),
         insights="""
             filter ispresent(outcome)
@@ -153,7 +153,7 @@ QUERIES: Final = (
     ),
     LogQuery(
         "training-durations",
-        "How long did a day's trainings take?",
+        "How long did the trainings of a day take?",
         (TRAINING,),
         insights="""
             filter ispresent(TrainingDuration)
@@ -170,7 +170,7 @@ QUERIES: Final = (
     ),
     LogQuery(
         "versions",
-        "How good was each version on held-out answers, and does it serve?",
+        "How good was each version on held-out answers, and was it promoted?",
         (TRAINING,),
         insights="""
             filter ispresent(promoted)
@@ -190,7 +190,7 @@ QUERIES: Final = (
     ),
     LogQuery(
         "calibration",
-        "How far were the newest 1,000 completions from what was predicted, and does a full counter wait?",
+        "How far were the newest 1,000 completions from their predictions, and is a training overdue?",
         (SWEEPER,),
         insights="""
             filter logger = "studysmart.watch"
@@ -207,7 +207,7 @@ QUERIES: Final = (
     ),
     LogQuery(
         "requests",
-        "How many requests came to each route, how many failed, how long did they take?",
+        "How many requests did each route get, how many failed, and how long did they take?",
         (API,),
         insights="""
             filter ispresent(duration_ms)
@@ -240,7 +240,7 @@ QUERIES: Final = (
     ),
     LogQuery(
         "errors",
-        "What went wrong, newest first?",
+        "Which errors happened, newest first?",
         EVERYWHERE,
         insights="""
             filter level = "ERROR" or status >= 500 or @message like /Task timed out|Runtime exited|ImportModuleError/
@@ -258,7 +258,7 @@ QUERIES: Final = (
     ),
     LogQuery(
         "trace",
-        "What was said of a request, and of the training that it asked for?",
+        "Which lines belong to a request and to the training that it triggered?",
         EVERYWHERE,
         insights=f"""
             filter request_id in [{IDS}] or training_request_id in [{IDS}]
@@ -279,7 +279,7 @@ BY_NAME: Final = {query.name: query for query in QUERIES}
 
 
 def text_of(query: LogQuery, ids: list[str]) -> str:
-    """The Insights text with ids in place. Raises ValueError for an id that is none."""
+    """Return the Insights text with the ids in place. Raises ValueError for a malformed id."""
     if not all(one.replace("-", "").replace(" ", "").isalnum() for one in ids):
         raise ValueError("an id consists of letters, digits and hyphens")
     lines = (line.strip() for line in query.insights.strip().splitlines())

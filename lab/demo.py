@@ -1,8 +1,8 @@
-"""The main job from end to end, over HTTP: ``make demo`` or ``python -m lab.demo``.
+"""The main job from end to end over HTTP: ``make demo`` or ``python -m lab.demo``.
 
-Imports some history, registers a student, completes tasks until a training is triggered, follows the training, and
-shows the prediction for a next task before and after. Uses the stack that runs on the state directory, else starts
-one of its own in a temporary directory and stops it at the end. Exit status 0 only if all of it happened.
+It imports some history, registers a student, completes tasks until a training is triggered, follows the training, and
+shows the prediction for a next task before and after. It uses the stack that runs on the state directory, or starts one
+in a temporary directory and stops it at the end. The exit status is 0 only if every step succeeded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,39 +24,35 @@ from benchmarks.local_stack import temporary_stack
 from chalicelib.domain.errors import StudySmartError
 from chalicelib.domain.tasks import Difficulty
 from evaluation import selection, simulator
+from lab.scenes import N_ANSWERS, N_TOPICS, N_USERS, SEED, SceneError, import_history
 from ops.imports.command import summary
-from ops.imports.file import UnusableFileError
-from ops.imports.importer import import_file
-from ops.stack import NoStackError, Stack, connect, running_stack, state_directory
-
-N_ANSWERS, N_USERS, N_TOPICS = 679, 4, 7
-SEED = 7
+from ops.stack import Stack, running_stack, state_directory
 
 _TRAINING_SECONDS = 300.0
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 class DemoError(Exception):
-    """Something that should have happened did not; the text says what."""
+    """A step did not have the expected effect; the text says which."""
 
 
 def main() -> int:
-    """Run the demonstration; returns the exit status."""
+    """Run the demonstration and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m lab.demo", description="Show the main job from end to end.")
     parser.add_argument("--file", type=Path, help="take the answers from this CSV file instead of simulating them")
-    parser.add_argument("--state-dir", help="use the stack that runs here (default: STATE_DIR, else .local)")
+    parser.add_argument("--state-dir", help="state directory of a running stack to use (default: STATE_DIR, or .local)")
     options = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory(prefix="studysmart-") as directory:
             history = _history(options.file, Path(directory) / "history.csv")
             with _stack(options.state_dir) as stack:
                 demonstrate(stack, history)
-    except (DemoError, ApiError, NoStackError, UnusableFileError, StudySmartError, OSError) as error:
+    except (DemoError, SceneError, ApiError, StudySmartError, OSError) as error:
         print(f"The demonstration failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    print("Everything happened as it should.")
+    print("Every step succeeded.")
     return 0
 
 
@@ -79,15 +74,15 @@ def _stack(state_dir: str | None) -> Iterator[Stack]:
         print(f"Using the stack at {stack.url}")
         yield stack
         return
-    print(f"No stack runs in {directory}: starting one in a temporary directory ...", flush=True)
+    print(f"No stack is running in {directory}: starting one in a temporary directory ...", flush=True)
     with temporary_stack() as stack:
         print(f"Started at {stack.url}")
         yield stack
 
 
 def demonstrate(stack: Stack, history: History) -> None:
-    """Run every step on a stack; DemoError when one does not come out as it should."""
-    _import(stack, history.path)
+    """Run every step on a stack. Raises DemoError when one does not have the expected effect."""
+    print(f"Import: {summary(import_history(stack, history.path, N_ANSWERS))}")
     subject, topic, difficulty = history.subject, history.topic, history.difficulty
     client = ApiClient(stack.url)
     print(f"Registered and logged in {client.register_and_login('Demo Student')}")
@@ -95,7 +90,7 @@ def demonstrate(stack: Stack, history: History) -> None:
     before = client.prediction(subject, topic, difficulty)
     print(f"Prediction for a next task before: {_shown(before)}", flush=True)
     if before["prediction_source"] not in ("default", "lnirt"):
-        raise DemoError(f"a newcomer's prediction came from {before['prediction_source']}")
+        raise DemoError(f"the prediction for a new student came from {before['prediction_source']}")
     trained_before = client.status()["last_trained_at"]
     _complete_until_triggered(client, subject, topic)
     _follow_training(client, trained_before)
@@ -120,48 +115,36 @@ def _history(file: Path | None, path: Path) -> History:
     return History(path, subject, topic, Difficulty.from_numeric(level).value)
 
 
-def _import(stack: Stack, path: Path) -> None:
-    container = connect(str(stack.state_dir))
-    try:
-        report = import_file(container.engine, container.settings.cohort, path, datetime.now(UTC), lambda _: None)
-    finally:
-        container.engine.dispose()
-    print(f"Import: {summary(report)}")
-    if report.bad or report.processed != N_ANSWERS:
-        raise DemoError(f"{report.processed} of {N_ANSWERS} answers were imported")
-
-
 def _wait_until_idle(client: ApiClient) -> None:
-    """A training that somebody else triggered must end first: while it lives, no completion triggers another."""
+    """Wait for the end of a training of others: during one, no completion triggers another."""
     deadline = time.monotonic() + _TRAINING_SECONDS
     status = client.status()
     if status["training"] != "idle":
-        print("A training is under way already, waiting for its end ...", flush=True)
+        print("A training is already running, waiting for its end ...", flush=True)
     while status["training"] != "idle":
         if time.monotonic() > deadline:
-            raise DemoError(f"the training that was under way did not end in {_TRAINING_SECONDS:.0f} s")
+            raise DemoError(f"the running training did not end in {_TRAINING_SECONDS:.0f} s")
         time.sleep(0.5)
         status = client.status()
     counter, threshold = status["counter"], status["threshold"]
     if counter:
         left = max(threshold - counter, 1)
-        print(f"The counter is at {counter}/{threshold} already: {left} completions are left to the next training.")
+        print(f"The counter is already at {counter}/{threshold}: {left} more completions trigger a training.")
 
 
 def _complete_until_triggered(client: ApiClient, subject: str, topic: str) -> None:
-    answers = simulator.endless(SEED)
-    most = int(client.status()["threshold"]) + 1
-    for _, difficulty, correct, seconds in islice(answers, most):
+    maximum = int(client.status()["threshold"]) + 1
+    for _, difficulty, correct, seconds in islice(simulator.endless(SEED), maximum):
         task = client.create(subject, topic, difficulty)
         training = client.complete(task["id"], correct, seconds)["training"]
         print(f"counter: {training['counter']}/{training['threshold']}", flush=True)
         if training["queued"]:
             return
-    raise DemoError(f"{most} completions triggered no training")
+    raise DemoError(f"{maximum} completions triggered no training")
 
 
 def _follow_training(client: ApiClient, trained_before: str | None) -> None:
-    """Print the training's start, epochs and end; DemoError when it fails, is skipped, or takes too long."""
+    """Print start, epochs and end of the training. Raises DemoError when it fails, is skipped, or takes too long."""
     deadline = time.monotonic() + _TRAINING_SECONDS
     started = False
     epoch = ""
@@ -180,7 +163,7 @@ def _follow_training(client: ApiClient, trained_before: str | None) -> None:
             break
         if status["training"] == "idle":
             raise DemoError("the training ended without a model")
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     else:
         raise DemoError(f"the training did not end in {_TRAINING_SECONDS:.0f} s")
     if not started:
@@ -188,7 +171,7 @@ def _follow_training(client: ApiClient, trained_before: str | None) -> None:
     print("Background training complete")
     print(f"counter: {status['counter']}/{status['threshold']}")
     if status["counter"]:
-        raise DemoError(f"the counter is at {status['counter']} after the training (somebody else is practising)")
+        raise DemoError(f"the counter is at {status['counter']} after the training (another student is practising)")
 
 
 def _epoch(progress: dict[str, Any] | None) -> str:

@@ -1,7 +1,7 @@
-"""A stack as it looks after some weeks of use: what the screenshots show.
+"""A stack as it looks after some weeks of use, for the screenshots.
 
-Of some answers, most become imported history that ends today. The rest is done over HTTP, each with the prediction of
-its moment, while trainings run as they always do. One account is an admin, one is new and has done nothing.
+Most of the answers become imported history that ends yesterday. The others are given over HTTP, each with the
+prediction of its moment, while trainings run as usual. One account is an admin, and one is new and empty.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from benchmarks.client import ApiClient
 from chalicelib.domain.tasks import Difficulty
 from evaluation import selection, simulator
 from evaluation.simulator import SimulatedAnswer
-from ops.imports.importer import import_file
+from ops.imports.importer import ImportReport, import_file
 from ops.stack import Stack, connect
 
 N_ANSWERS, N_USERS, N_TOPICS, SEED = 679, 4, 7, 7
 
 _DAYS = 27
-_ALL_TOPICS = 1_000_000  # of a file of history: few topics would leave few answers to each student
+_ALL_TOPICS = 1_000_000  # of a file of history: with few topics each student would have few answers
 _IMPORTED_SHARE = 0.6
 _OPEN = (("Fractions", "medium", "1/2 + 1/3 = ?"), ("Trigonometry", "hard", "Solve sin(2x) = cos(x) for 0 ≤ x < 2π."))
 _TRAINING_SECONDS = 300.0
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 class SceneError(Exception):
-    """The scene did not come about; the text says why."""
+    """The scene could not be made; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """An account that is signed in."""
+    """An account that is logged in."""
 
     user_id: str
     token: str
@@ -47,7 +47,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Who is on the stack."""
+    """A stack and its accounts."""
 
     stack: Stack
     student: Person
@@ -62,7 +62,7 @@ def people(stack: Stack) -> Scene:
 
 
 def answers_of(file: Path | None) -> list[SimulatedAnswer]:
-    """679 answers of a few students: simulated, or the most active ones of a file of history."""
+    """Return 679 answers of a few students: simulated, or the most active ones of a file of history."""
     if file is None:
         return simulator.history(N_ANSWERS, N_USERS, simulator.TOPICS[:N_TOPICS], SEED)
     return [
@@ -81,12 +81,16 @@ def answers_of(file: Path | None) -> list[SimulatedAnswer]:
 
 
 def fill(scene: Scene, answers: Sequence[SimulatedAnswer]) -> None:
-    """Give the most active of the students in ``answers`` to the scene's student, and let all of it happen."""
+    """Give the most active student's answers to the scene's student, and carry everything out."""
     (main, _), *_ = Counter(answer.user_id for answer in answers).most_common(1)
     own = [answer for answer in answers if answer.user_id == main]
     before, now = own[: round(len(own) * _IMPORTED_SHARE)], own[round(len(own) * _IMPORTED_SHARE) :]
     history = [answer._replace(user_id=scene.student.user_id) for answer in before]
-    _import(scene.stack, over_the_last_days([*history, *(each for each in answers if each.user_id != main)]))
+    placed = over_the_last_days([*history, *(each for each in answers if each.user_id != main)])
+    with tempfile.TemporaryDirectory(prefix="studysmart-") as directory:
+        path = Path(directory) / "history.csv"
+        simulator.write_csv(placed, path)
+        import_history(scene.stack, path, len(placed))
     scene.admin.client.request("POST", "/model/train")
     _wait_until_idle(scene.student.client)
     _practise(scene.student.client, now)
@@ -107,7 +111,7 @@ def _person(stack: Stack, name: str) -> Person:
 
 
 def over_the_last_days(answers: Sequence[SimulatedAnswer]) -> list[SimulatedAnswer]:
-    """The same answers at new times: each student's evenly over the last weeks until yesterday."""
+    """Return the answers with new times: each student's evenly over the last weeks until yesterday."""
     last = datetime.now(UTC) - timedelta(days=1)
     number_of = Counter(answer.user_id for answer in answers)
     seen: Counter[str] = Counter()
@@ -120,17 +124,16 @@ def over_the_last_days(answers: Sequence[SimulatedAnswer]) -> list[SimulatedAnsw
     return placed
 
 
-def _import(stack: Stack, answers: Sequence[SimulatedAnswer]) -> None:
+def import_history(stack: Stack, path: Path, n_answers: int) -> ImportReport:
+    """Import a file of history into a stack. Raises SceneError unless all ``n_answers`` are imported."""
     container = connect(str(stack.state_dir))
     try:
-        with tempfile.TemporaryDirectory(prefix="studysmart-") as directory:
-            path = Path(directory) / "history.csv"
-            simulator.write_csv(answers, path)
-            report = import_file(container.engine, container.settings.cohort, path, datetime.now(UTC), lambda _: None)
+        report = import_file(container.engine, container.settings.cohort, path, datetime.now(UTC), lambda _: None)
     finally:
         container.engine.dispose()
-    if report.bad or report.processed != len(answers):
-        raise SceneError(f"{report.processed} of {len(answers)} answers were imported")
+    if report.bad or report.processed != n_answers:
+        raise SceneError(f"{report.processed} of {n_answers} answers were imported")
+    return report
 
 
 def _practise(client: ApiClient, answers: Sequence[SimulatedAnswer]) -> None:
@@ -140,7 +143,7 @@ def _practise(client: ApiClient, answers: Sequence[SimulatedAnswer]) -> None:
 
 
 def _wait_until_idle(client: ApiClient) -> None:
-    """Until no training is under way and none is about to start."""
+    """Wait until a model serves and no training is running or about to start."""
     deadline = time.monotonic() + _TRAINING_SECONDS
     while time.monotonic() < deadline:
         status = client.status()
@@ -148,5 +151,5 @@ def _wait_until_idle(client: ApiClient) -> None:
             raise SceneError(f"the training failed: {status['last_error']}")
         if status["training"] == "idle" and status["model_version"]:
             return
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     raise SceneError(f"no training ended in {_TRAINING_SECONDS:.0f} s")

@@ -1,7 +1,7 @@
 """Pictures of every page: ``make screenshots`` or ``python -m lab.screenshots``.
 
-Starts a stack of its own, photographs the pages while they are empty, lets some weeks of practice happen
-(:mod:`lab.scenes`), and photographs them again: wide, on a phone, and in the dark. The PNGs go to
+It starts a stack of its own and takes pictures of the empty pages. Then it simulates some weeks of practice
+(:mod:`lab.scenes`) and takes pictures of all pages: wide, on a phone, and in the dark scheme. The PNGs go to
 ``build/screenshots``.
 """
 
@@ -19,10 +19,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from benchmarks.client import ApiError
 from benchmarks.local_stack import temporary_stack
+from chalicelib.domain.errors import StudySmartError
 from lab import scenes
 from lab.scenes import Person, Scene, SceneError
-from ops.imports.file import UnusableFileError
-from ops.stack import NoStackError
 
 OUTPUT = Path("build/screenshots")
 PAGES = ("dashboard", "dashboard/tasks", "dashboard/analytics")
@@ -39,7 +38,7 @@ class NoBrowserError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a page is looked at."""
+    """A window: its size and colour scheme."""
 
     name: str
     width: int
@@ -51,10 +50,10 @@ DESKTOP, PHONE, DARK = Look("desktop", 1200, 800), Look("phone", 390, 844), Look
 
 
 def main() -> int:
-    """Take all pictures; returns the exit status."""
+    """Take all pictures and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m lab.screenshots", description="Take pictures of every page.")
     parser.add_argument("--file", type=Path, help="take the answers from this CSV file instead of simulating them")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help=f"where the PNGs go (default: {OUTPUT})")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help=f"directory for the PNGs (default: {OUTPUT})")
     options = parser.parse_args()
     try:
         answers = scenes.answers_of(options.file)
@@ -65,7 +64,7 @@ def main() -> int:
             camera.take_empty()
             scenes.fill(people, answers)
             camera.take_full()
-    except (NoStackError, NoBrowserError, SceneError, UnusableFileError, ApiError) as error:
+    except (StudySmartError, NoBrowserError, SceneError, ApiError) as error:
         print(f"No screenshots: {error}", file=sys.stderr)
         return 1
     print(f"{camera.taken} pictures are in {options.output}")
@@ -91,14 +90,14 @@ class Camera:
         self.taken = 0
 
     def take_empty(self) -> None:
-        """The pages before anybody did anything."""
+        """Take the pages of a new student."""
         for page in PAGES:
             self._take(page, self._people.newcomer, DESKTOP, "empty")
         self._take("dashboard/analytics", self._people.newcomer, PHONE, "empty-phone")
         self._take(MODELS, self._people.admin, DESKTOP, "empty")
 
     def take_full(self) -> None:
-        """The pages after some weeks."""
+        """Take the pages after some weeks."""
         for look in (DESKTOP, PHONE, DARK):
             self._take("login", None, look)
             self._take("docs", self._people.student, look)
@@ -120,7 +119,7 @@ class Camera:
         page.goto(f"{self._people.stack.url.rstrip('/')}/{path}")
         _settle(page)
         file = f"{path.rpartition('/')[2]}-{name or look.name}.png"
-        # What is far below the window is not drawn at all, so the window becomes as high as the page.
+        # Chromium draws nothing far below the window, so the window becomes as high as the page.
         height = int(page.evaluate("document.documentElement.scrollHeight"))
         page.set_viewport_size({"width": look.width, "height": max(look.height, min(height, _HIGHEST))})
         _settle(page)
@@ -131,7 +130,7 @@ class Camera:
 
 
 def _settle(page: Page) -> None:
-    """Wait until nothing is being loaded and what was drawn is on the screen."""
+    """Wait until nothing is being loaded and everything is on the screen."""
     page.wait_for_load_state("networkidle")
     expect(page.locator("main [aria-busy=true], main .pending")).to_have_count(0, timeout=_PATIENCE_MS)
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")

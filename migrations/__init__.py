@@ -1,4 +1,4 @@
-"""Alembic migrations, run by the command line, the container and the one-machine stack: never by the Lambda."""
+"""Alembic migrations. The command line, the container and the one-machine stack run them, but never the Lambda."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HERE = Path(__file__).parent
 
 
 def alembic_config(database_url: str) -> Config:
-    """Alembic's configuration for a database, without an ini file."""
+    """Return Alembic's configuration for a database, without an ini file."""
     config = Config()
     config.set_main_option("script_location", str(_HERE))
     config.attributes["database_url"] = database_url
@@ -27,24 +27,24 @@ def alembic_config(database_url: str) -> Config:
 
 
 def upgrade(database_url: str) -> None:
-    """Bring the database to the newest revision; does nothing when it is there already."""
+    """Bring the database to the newest revision."""
     command.upgrade(alembic_config(database_url), "head")
 
 
 def newest_revision() -> str:
-    """The revision that this program needs."""
+    """Return the revision that this program needs."""
     head = ScriptDirectory(str(_HERE)).get_current_head()
     assert head is not None
     return head
 
 
 def revision(engine: Engine) -> str | None:
-    """The revision that the database is at, None for one without tables. Raises DatabaseUnavailableError."""
+    """Return the revision of the database, None for one without tables. Raises DatabaseUnavailableError."""
     return statement(engine, lambda c: MigrationContext.configure(c).get_current_revision())
 
 
 def missing(engine: Engine) -> list[str]:
-    """What of the program's tables is missing or different in the database; what is there besides does not matter."""
+    """Return a sentence for each table, column or index that is missing or different. Others are ignored."""
 
     def compare(connection: Connection) -> list[str]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})

@@ -1,4 +1,4 @@
-"""What Alembic runs for each command: it connects and applies the revisions in one transaction."""
+"""Alembic runs this module for each command: it connects and applies the revisions in one transaction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy import create_engine, pool, text
 from migrations.schema import metadata
 
 MIGRATION_LOCK = 4_008_001
-"""Key of the advisory lock that lets only one migration run at a time."""
+"""The key of the advisory lock that lets only one migration run at a time."""
 
 
 def run() -> None:

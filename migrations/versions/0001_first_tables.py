@@ -1,7 +1,4 @@
-"""The first tables: users, practice_tasks, practice_state, embedding_model_tracker.
-
-Revision: 0001, the first.
-"""
+"""The first tables: users, practice_tasks, practice_state, embedding_model_tracker."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
-"""Each row of the practice state also says which of the student's answers was its first, and if its last was right.
+"""Two columns of the practice state: the index of the first answer, and the outcome of the last one.
 
-Rows that are there get it from the completed tasks. A program of before this revision cannot complete tasks after
-it, nor a newer one before it: install the program together with the migration.
-
-Revision: 0002, after 0001.
+Existing rows get both from the completed tasks. An older program cannot complete tasks after this revision, and a newer
+program cannot do so before it: install the program together with the migration.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ FROM (SELECT user_id, topic_key, difficulty_numeric, min(answer_index) AS first_
 WHERE met.user_id = s.user_id AND met.topic_key = s.topic AND met.difficulty_numeric = s.difficulty"""
 
 _FIRST_WITHOUT_TASKS = "UPDATE practice_state SET first_index = last_index WHERE first_index IS NULL"
-"""No state is without its tasks; were one, its last answer is the only one that is known to have been."""
+"""A state without its tasks should not exist. If one does, only the index of its last answer is known."""
 
 _LAST_FROM_TASKS = """
 UPDATE practice_state s SET last_correct = t.is_correct FROM practice_tasks t
@@ -31,7 +29,7 @@ WHERE t.completed AND t.user_id = s.user_id AND t.answer_index = s.last_index"""
 
 _LAST_WITHOUT_TASKS = """
 UPDATE practice_state SET last_correct = (correct > 0 AND correct = attempts) WHERE last_correct IS NULL"""
-"""Without its task the last answer is known to have been right only where all were."""
+"""Without its task, the last answer is known to be correct only if all answers were."""
 
 
 def upgrade() -> None:

@@ -1,9 +1,7 @@
-"""Two more orders of a student's tasks: by topic, and the open ones.
+"""Two indexes on the tasks of a student: one by topic, one of the open tasks.
 
-Without them a list of one topic, or of what is still to do, read all that the student ever completed to find nothing.
-While the indices are made, nobody can write to the table.
-
-Revision: 0003, after 0002.
+Without them, a list of one topic or of the open tasks read everything that the student ever completed. Nobody can write
+to the table while the indexes are created.
 """
 
 from __future__ import annotations

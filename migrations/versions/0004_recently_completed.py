@@ -1,8 +1,7 @@
-"""The order in which everybody's tasks were completed, for the drift of predictions over the newest of them.
+"""An index on the completed tasks of all students by time, for the drift of the newest predictions.
 
-Imported history is not in it: nobody predicted those answers. While the index is made, nobody can write to the table.
-
-Revision: 0004, after 0003.
+It leaves out imported history, whose answers were never predicted. Nobody can write to the table while the index is
+created.
 """
 
 from __future__ import annotations
