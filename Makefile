@@ -34,9 +34,10 @@ test: .venv/.dev chromium ## Run the whole test suite and print the coverage of 
 	@$(py) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= $(ARGS)
 	@$(py) -m tests.support.coverage_by_area
 
-check: .venv/.dev ## Format, lint, types and the fast tests, the layer rule among them
+check: .venv/.dev ## Format, lint, spelling, types and the fast tests, the layer rule among them
 	@$(py) -m ruff format --check .
 	@$(py) -m ruff check .
+	@.venv/bin/codespell
 	@$(py) -m mypy
 	@infra/lock.sh --check
 	@$(py) -m pytest -q -m "not slow" $(ARGS)

@@ -22,11 +22,11 @@ class Durations:
         wanted = sizes or ("small", "large")
         return percentile([ms for size in wanted for ms in self._values[what, size]], share)
 
-    def figures(self, prefix: str, *whats: str) -> dict[str, float]:
+    def figures(self, prefix: str, *kinds: str) -> dict[str, float]:
         """p50 and p99 of each, named ``<prefix><what>_p50_ms``."""
         return {
             f"{prefix}{what}_p{round(share * 100)}_ms": rounded(self.p(share, what))
-            for what in whats
+            for what in kinds
             for share in (0.5, 0.99)
         }
 
