@@ -11,8 +11,7 @@ and 1,000 state rows in a PostgreSQL of its own, reads their states, and predict
 * ``networks_p50_ms`` and ``plain_networks_p50_ms``: the two networks alone, as served and layer by layer.
 * ``max_abs_diff_vs_keras``: between what is served (logits, log seconds) and Keras, over all of these inputs.
 * ``context_p50_ms_N``: the statement that reads a state, and the reading of its answer.
-* ``load_ms`` and ``loaded_mb``: parsing a version's files, and the memory that stays allocated; ``arrays_mb`` is what
-  the compiled networks hold of it.
+* ``load_ms`` and ``loaded_mb``: parsing a version's files, and the memory that stays allocated.
 
 Everything is a median over calls one after the other, with one thread for matrix products as app.py sets it, and
 measured before TensorFlow is imported.
@@ -48,7 +47,6 @@ from chalicelib.domain.tasks import Difficulty
 from chalicelib.features.inputs import success_priors, time_priors
 from chalicelib.features.state import UserState
 from chalicelib.features.summary import StateView
-from chalicelib.prediction.compiled import Compiled
 from chalicelib.prediction.predictor import Predictor, predict
 from training_job.history.answers import AnswerTable
 
@@ -231,7 +229,7 @@ def measure_parts(predictor: Predictor, asked: Sequence[Asked], state: UserState
 
     def plain(number: int) -> object:
         one = asked[number % len(asked)]
-        return networks.correctness(one.inputs), networks.time(one.of_time)
+        return networks.correctness.model(one.inputs), networks.time.model(one.of_time)
 
     def features(_number: int) -> object:
         past = StateView(state, predictor.constants).summary(topic_name(0), 2, NOW)
@@ -254,12 +252,9 @@ def measure_loading(files: Mapping[str, bytes]) -> tuple[Predictor, dict[str, fl
     gc.collect()
     loaded = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    program = predictor.networks.program
-    arrays = sum(part.nbytes for part in program.constants()) if isinstance(program, Compiled) else 0
     return predictor, {
         "load_ms": load_ms,
         "loaded_mb": loaded / 1e6,
-        "arrays_mb": arrays / 1e6,
         "artifact_mb": sum(map(len, files.values())) / 1e6,
     }
 

@@ -15,8 +15,9 @@ from chalicelib.features.inputs import dense_columns, standardise, success_prior
 from chalicelib.features.sequences import Keys
 from chalicelib.features.state import DECAY_ANSWERS
 from chalicelib.features.summary import Summary
+from chalicelib.prediction.chain import bounded_probabilities
 from chalicelib.prediction.network import network_inputs
-from chalicelib.prediction.predictor import Predictor, bounded_probability
+from chalicelib.prediction.predictor import Predictor
 from training_job.history.answers import AnswerTable
 from training_job.history.replay import POOLED_CHUNK, both_pooled
 from training_job.history.scan import exclusive_sums, group_starts
@@ -44,8 +45,8 @@ def predictions_after(predictor: Predictor, table: AnswerTable) -> tuple[FloatAr
                 success.logit, users[rows], topics[rows], past.level, past.last_outcome, dense, vectors
             )
             known = past.topic_row != lnirt.average_row
-            out[rows] = np.where(known, predictor.networks.correctness(values)[:, 0], success.logit)
-    return bounded_probability(after[0]), bounded_probability(after[1])
+            out[rows] = np.where(known, predictor.networks.correctness(values), success.logit)
+    return bounded_probabilities(after[0]), bounded_probabilities(after[1])
 
 
 def _advanced(

@@ -11,11 +11,13 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from types import FrameType
 
 from chalicelib import logs
 from chalicelib.config import settings_from
 from chalicelib.domain.errors import ConfigurationError, UnavailableError
+from training_job.process import Start, TrainingProcess, start_child
 from training_job.wiring import POLL_SECONDS, build
 from training_job.worker import Worker, WorkerStopped, handle, log_fields
 
@@ -40,8 +42,11 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise WorkerStopped
 
 
-def main() -> int:
-    """Run until a signal, or with ``--once`` until one message was dealt with. Exit status 2: wrong environment."""
+def main(start: Start | None = None) -> int:
+    """Run until a signal, or with ``--once`` until one message was dealt with; return the exit status.
+
+    2 means that the environment is wrong. ``start`` starts the process that trains.
+    """
     parser = argparse.ArgumentParser(prog="python -m training_job", description="StudySmart's training worker")
     parser.add_argument("--once", action="store_true", help="deal with one message, or none, and end")
     options = parser.parse_args()
@@ -53,7 +58,9 @@ def main() -> int:
     logs.configure(settings.log_format, settings.log_level, fields=log_fields)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
-    worker = build(settings)
+    process = TrainingProcess(start or partial(start_child, os.environ))
+    process.start()
+    worker = build(settings, process)
     _log.info("training worker ready, polling for cohort messages")
     try:
         while True:
@@ -68,6 +75,8 @@ def main() -> int:
     except WorkerStopped:
         _log.info("training worker stopped")
         return 0
+    finally:
+        process.stop()
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from chalicelib.domain.lnirt_json import from_json
 from chalicelib.prediction.archive import read_keras
-from chalicelib.prediction.compiled import compiled
-from chalicelib.prediction.predictor import Predictor, bounded_probability
+from chalicelib.prediction.chain import bounded_probabilities
+from chalicelib.prediction.network import Network
+from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import read_vocabulary
 from training_job.bootstrap import mean_difference
 from training_job.fit.samples import Samples, samples_of
@@ -39,7 +40,7 @@ def holdout_scores(predictor: Predictor, table: AnswerTable, holdout_mask: npt.N
     history = read_history(table, predictor.lnirt, predictor.vocabulary)
     rows = table.select(holdout_mask)
     logs, timed = rows.log_seconds, rows.timed
-    lnirt_correct = bounded_probability(history.logit[holdout_mask])
+    lnirt_correct = bounded_probabilities(history.logit[holdout_mask])
     lnirt_losses = log_losses(rows.is_correct, lnirt_correct)
     lnirt_errors = np.where(timed, logs - history.log_seconds[holdout_mask], np.nan)
     errors = np.where(timed, logs - served.log_seconds, np.nan)
@@ -81,7 +82,7 @@ def against_lnirt(scores: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 def parity(files: Mapping[str, bytes], table: AnswerTable) -> float:
     """The largest absolute difference between numpy and Keras over both models, on a probe batch of the table.
 
-    numpy runs each model layer by layer, as histories are predicted, and compiled, as it serves. Outputs are logits and
+    numpy runs each model layer by layer, and as it serves. Outputs are logits and
     log seconds; NaN where one of them is not finite. Raises ModelError when a file cannot be served at all.
     """
     lnirt, vocabulary = from_json(files["lnirt.json"]), read_vocabulary(files["vocabulary.json"])
@@ -97,7 +98,7 @@ def _difference(archive: bytes, samples: Samples) -> float:
 
     everything = np.ones(len(samples.target), dtype=np.bool_)
     plain = read_keras(archive)
-    served = compiled([plain])
+    served = Network(plain)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         path.write_bytes(archive)
@@ -106,8 +107,8 @@ def _difference(archive: bytes, samples: Samples) -> float:
     for rows, vectors in samples.blocks(everything):
         inputs = samples.inputs(rows[-PROBE_ANSWERS:], vectors[-PROBE_ANSWERS:])
         expected = np.asarray(trained(inputs, training=False))
-        for found in (plain(inputs), *served(inputs)):
-            worst = float(np.maximum(worst, np.abs(found - expected).max()))
+        for found in (plain(inputs)[:, 0], served(inputs)):
+            worst = float(np.maximum(worst, np.abs(found - expected[:, 0]).max()))
     return worst
 
 

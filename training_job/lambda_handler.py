@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import cache
-from types import FrameType
+from collections.abc import Mapping
+from functools import cache, partial
 from typing import Any, Protocol
 
 from chalicelib import logs
 from chalicelib.config import settings_from
-from chalicelib.domain.errors import LeaseLostError, UnavailableError
+from chalicelib.domain.errors import UnavailableError
 from chalicelib.storage.training_queue import Delivery, request_from_json
+from training_job.process import TrainingProcess, start_child
 from training_job.wiring import build
 from training_job.worker import Worker, handle, log_fields
 
@@ -33,10 +31,6 @@ class Context(Protocol):
 
     def get_remaining_time_in_millis(self) -> int:
         """Milliseconds until Lambda ends the process."""
-
-
-class OutOfTimeError(Exception):
-    """A training takes longer than a Lambda may run."""
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, list[dict[str, str]]]:
@@ -62,13 +56,14 @@ def _worker() -> Worker:
     """One for all events of the process."""
     settings = settings_from(os.environ)
     logs.configure(settings.log_format, settings.log_level, fields=log_fields)
-    return build(settings)
+    # Started by the first training: the time in which a Lambda may start is too short for TensorFlow.
+    return build(settings, TrainingProcess(partial(start_child, os.environ)))
 
 
 def _is_done(worker: Worker, record: Mapping[str, Any], context: Context) -> bool:
     try:
-        limit = _time_limit(context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
-        return handle(worker, delivery_of(record), limit)
+        seconds = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
+        return handle(worker, delivery_of(record), seconds)
     except UnavailableError as error:
         _log.error("a service does not answer, the message comes again: %s", error)
         return False
@@ -79,37 +74,3 @@ def delivery_of(record: Mapping[str, Any]) -> Delivery:
     body = str(record["body"])
     count = int(record["attributes"]["ApproximateReceiveCount"])
     return Delivery(str(record["receiptHandle"]), body, count, request_from_json(body))
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise OutOfTimeError in the block, which must be the main thread's, when it takes longer.
-
-    Again each second until the block is left: a library in which it was raised may take it for a fault of its own
-    (the database's driver does, and the statement is tried again), and then fail in another way: whatever the block
-    raises from then on, a lost lease aside, it raises for want of time.
-    """
-    out_of_time = OutOfTimeError(
-        f"the training did not end within the {seconds:.0f} s that a Lambda has for it:"
-        " give it more memory, which brings more processor, or deploy with TrainingCompute=ecs"
-    )
-    late = False
-
-    def give_up(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal late
-        late = True
-        raise out_of_time
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 1.0)
-    try:
-        yield
-    except (OutOfTimeError, LeaseLostError):
-        raise
-    except Exception as error:
-        if late:
-            raise out_of_time from error
-        raise
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

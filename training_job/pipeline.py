@@ -61,15 +61,16 @@ def run(
     engine: Engine,
     registry: S3ModelRegistry,
     *,
+    received_at: datetime,
     still_ours: Callable[[], object],
-    report: Callable[[Mapping[str, Any]], None],
+    report: Callable[[Mapping[str, Any]], object],
     train: Train = train_and_compare,
 ) -> Trained:
     """Train and publish for a request. Raises TrainingSkipped when there is too little to learn from.
 
-    ``still_ours`` raises LeaseLostError when another worker took over; ``report`` stores progress.
+    ``received_at`` is when its message was received. ``still_ours`` raises LeaseLostError when another worker took
+    over, ``report`` stores progress.
     """
-    received_at = datetime.now(UTC).isoformat()
     done = _published_before(request, registry)
     if done is not None:
         return done
@@ -82,7 +83,7 @@ def run(
         **trained.metadata,
         "request_id": request.request_id,
         "reason": request.reason,
-        "received_at": received_at,
+        "received_at": received_at.isoformat(),
         "trained_at": datetime.now(UTC).isoformat(),
         "counted": snapshot.counter,
         "n_samples": len(snapshot.table),
@@ -125,7 +126,7 @@ def _announce(counter: int, samples: int, users: int, topics: int) -> None:
     _log.info("Training sequences: %d", users)
 
 
-def _progress_to(report: Callable[[Mapping[str, Any]], None]) -> Callable[[Mapping[str, Any]], None]:
+def _progress_to(report: Callable[[Mapping[str, Any]], object]) -> Callable[[Mapping[str, Any]], None]:
     def on_progress(progress: Mapping[str, Any]) -> None:
         if "epoch" in progress:
             figures = ", ".join(f"{k} {v:.4f}" for k, v in progress.items() if isinstance(v, float))

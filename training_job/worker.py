@@ -7,9 +7,11 @@ two of these: the message comes again, and finds either the live request or that
 from __future__ import annotations
 
 import logging
+import math
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from sqlalchemy import Engine
 
@@ -21,9 +23,9 @@ from chalicelib.services import training, versions
 from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.tracker import Lease, LeaseAnswer, PostgresTracker
 from chalicelib.storage.training_queue import Delivery, SqsTrainingQueue
-from training_job import pipeline
 from training_job.fit.train import TrainingSkipped
 from training_job.heartbeat import Heartbeat
+from training_job.pipeline import Trained
 
 _log = logging.getLogger("studysmart.worker")
 
@@ -38,6 +40,21 @@ class WorkerStopped(BaseException):
     """The process was asked to end: what it holds is given back at once."""
 
 
+class Train(Protocol):
+    """Trains and publishes for a request, as :meth:`training_job.process.TrainingProcess.train` does."""
+
+    def __call__(
+        self,
+        request: TrainingRequest,
+        *,
+        still_ours: Callable[[], object],
+        report: Callable[[Mapping[str, Any]], object],
+        seconds: float,
+    ) -> Trained:
+        """Raises TrainingSkipped when there is too little to learn from, and whatever else goes wrong."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
     """What a worker works with."""
@@ -48,7 +65,7 @@ class Worker:
     registry: S3ModelRegistry
     policy: TrainingPolicy
     lease_seconds: float
-    train: pipeline.Train = pipeline.train_and_compare
+    train: Train
 
 
 in_hand: TrainingRequest | None = None
@@ -62,11 +79,11 @@ def log_fields() -> dict[str, str | None]:
     return {"training_request_id": in_hand.request_id, "cohort": in_hand.cohort, "version": in_hand.version}
 
 
-def handle(worker: Worker, delivery: Delivery, limit: AbstractContextManager[None] | None = None) -> bool:
+def handle(worker: Worker, delivery: Delivery, seconds: float = math.inf) -> bool:
     """Deal with one delivery: train, skip, leave to another worker, or let it come again.
 
-    The training runs inside ``limit``, where what it raises is a failure like any other. Returns whether the message
-    is done with and deleted; False: it comes again, or becomes a dead letter.
+    A training that does not end within ``seconds`` has failed. Returns whether the message is done with and deleted;
+    False: it comes again, or becomes a dead letter.
     """
     request = delivery.request
     if request is None:
@@ -86,14 +103,12 @@ def handle(worker: Worker, delivery: Delivery, limit: AbstractContextManager[Non
     global in_hand
     in_hand = request
     try:
-        return _train(worker, delivery, request, lease, limit or nullcontext())
+        return _train(worker, delivery, request, lease, seconds)
     finally:
         in_hand = None
 
 
-def _train(
-    worker: Worker, delivery: Delivery, request: TrainingRequest, lease: Lease, limit: AbstractContextManager[None]
-) -> bool:
+def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: Lease, limit: float) -> bool:
     started = time.monotonic()
     _log.info("Background training started")
 
@@ -103,15 +118,8 @@ def _train(
     heartbeat = Heartbeat(worker.tracker, lease, worker.lease_seconds, keep_hidden)
     try:
         keep_hidden(worker.lease_seconds)
-        with heartbeat, limit:
-            trained = pipeline.run(
-                request,
-                worker.engine,
-                worker.registry,
-                still_ours=heartbeat.renew,
-                report=heartbeat.report,
-                train=worker.train,
-            )
+        with heartbeat:
+            trained = worker.train(request, still_ours=heartbeat.renew, report=heartbeat.report, seconds=limit)
             lease = heartbeat.stop()
         following = worker.tracker.finish(
             lease,

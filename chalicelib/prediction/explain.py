@@ -15,7 +15,6 @@ from datetime import datetime
 from enum import StrEnum
 
 import msgspec
-import numpy as np
 from msgspec.structs import replace
 
 from chalicelib.domain.errors import ModelError
@@ -25,7 +24,8 @@ from chalicelib.features.columns import without_topic
 from chalicelib.features.sequences import ATTEMPTS
 from chalicelib.features.state import UserState
 from chalicelib.features.summary import Summary
-from chalicelib.prediction.predictor import Predictor, bounded_probability, bounded_seconds
+from chalicelib.prediction.chain import bounded_probability, bounded_seconds
+from chalicelib.prediction.predictor import Predictor
 
 NEWCOMER = ""
 """The user id of nobody: its embedding row is the one that unknown students share."""
@@ -121,8 +121,7 @@ def explain(
 def _values(predictor: Predictor, source: Source, known: _Known) -> tuple[float, float | None]:
     """Probability and seconds as they would be served, the seconds not yet rounded."""
     logit, log_seconds = predictor.values(source, known.state, known.past)
-    probability = float(bounded_probability(np.array([logit]))[0])
-    return probability, None if log_seconds is None else bounded_seconds(log_seconds)
+    return bounded_probability(logit), None if log_seconds is None else bounded_seconds(log_seconds)
 
 
 def _influence(group: Group, actual: tuple[float, float | None], other: tuple[float, float | None]) -> Influence:

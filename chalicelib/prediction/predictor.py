@@ -1,11 +1,6 @@
-"""Predictions from a published version, and the fallback chain around it.
+"""Predictions from a published version, for one task or for many of one student.
 
-Chain: embedding (the version knows the topic, the student has an answer) -> LNIRT (one of the two is unknown: the
-population's value for the topic and difficulty, or the student's own ability and speed on an average topic) ->
-default (no version yet, or neither is known).
-
-Bounds: probabilities lie in [0.01, 0.99], since nobody is surer than that of a practice task and a wrong certainty
-costs trust; seconds are whole, 1 to 86,400, the range a completion may claim.
+:mod:`chalicelib.prediction.chain` decides which of the networks, LNIRT and the default answers.
 """
 
 from __future__ import annotations
@@ -15,30 +10,28 @@ import logging
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 
 from chalicelib.domain.errors import ModelError
-from chalicelib.domain.lnirt import FloatArray, LnirtParameters, SuccessPrior, TimePrior, sigmoid
+from chalicelib.domain.lnirt import FloatArray, LnirtParameters, SuccessPrior, TimePrior
 from chalicelib.domain.lnirt_json import from_json
-from chalicelib.domain.numerics import OF_FLOATS, table_columns
+from chalicelib.domain.numerics import table_columns
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, DEFAULT_SECONDS, Prediction, Source
-from chalicelib.domain.tasks import MAX_SECONDS
 from chalicelib.features.inputs import dense_columns, standardise, success_priors, time_priors
 from chalicelib.features.pooled import Pooling
 from chalicelib.features.state import UserState
-from chalicelib.features.summary import StateView, Summary
+from chalicelib.features.summary import Requested, StateView, Summary
+from chalicelib.prediction import chain
 from chalicelib.prediction.archive import read_keras
 from chalicelib.prediction.network import Networks, check_fit, network_inputs
 from chalicelib.prediction.vocabulary import OUT_OF_VOCABULARY, Vocabulary, read_vocabulary
-
-LEAST_PROBABILITY, GREATEST_PROBABILITY = 0.01, 0.99
 
 MODEL_FILES = ("correctness_model.keras", "time_model.keras", "lnirt.json", "vocabulary.json")
 """What a version consists of, besides its ``metadata.json``."""
 
 _LOG = logging.getLogger("studysmart.prediction")
+_NETWORK_ERRORS = (ModelError, ArithmeticError, ValueError, IndexError)
 
 
 class Predictor:
@@ -76,22 +69,66 @@ class Predictor:
         return self.lnirt.topic_row(topic) != self.lnirt.average_row
 
     def predict(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Prediction:
-        """What the student is expected to do on a topic key and a difficulty of 1..4; see the module's chain."""
-        topic_known = self.knows(topic)
-        student_known = state.n_answers > 0
-        if not topic_known and not student_known:
+        """Return the prediction for a topic key and a difficulty of 1..4."""
+        source = chain.choose(self.knows(topic), state.n_answers)
+        if source is Source.DEFAULT:
             return DEFAULT_PREDICTION
         seen = StateView(state, self.constants)
         past = seen.summary(topic, difficulty, now)
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
-        if topic_known and student_known:
+        if source is Source.EMBEDDING:
             try:
                 logit, log_seconds = self._embedding(seen, past, success, time)
-                return self.served(Source.EMBEDDING, logit, log_seconds, _variance(time))
-            except (ModelError, ArithmeticError, ValueError, IndexError) as error:
+                return self.served(source, logit, log_seconds, _variance(time))
+            except _NETWORK_ERRORS as error:
                 _LOG.warning("Embedding model prediction failed, falling back to LNIRT: %s", error)
         log_seconds = None if time is None else time.log_seconds
         return self.served(Source.LNIRT, success.logit, log_seconds, _variance(time))
+
+    def predict_many(self, state: UserState, requested: Requested, now: datetime) -> list[Prediction]:
+        """Return what :meth:`predict` gives for each topic key and difficulty, reading the state once."""
+        if not requested:
+            return []
+        seen = StateView(state, self.constants)
+        past = seen.summaries(requested, now)
+        success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
+        topic_known = np.not_equal(past.topic_row, self.lnirt.average_row)
+        chosen = chain.choose_each(topic_known, np.full(len(requested), state.n_answers))
+        logit, embedded = success.logit, chosen[Source.EMBEDDING]
+        log_seconds = None if time is None else time.log_seconds
+        if embedded.any():
+            logits, seconds = self._networks_or_nan(seen, past, success, time)
+            embedded = embedded & np.isfinite(logits) & np.isfinite(seconds)
+            logit = np.where(embedded, logits, logit)
+            log_seconds = None if log_seconds is None else np.where(embedded, seconds, log_seconds)
+        return [
+            DEFAULT_PREDICTION
+            if chosen[Source.DEFAULT][i]
+            else self.served(
+                Source.EMBEDDING if embedded[i] else Source.LNIRT,
+                float(logit[i]),
+                None if log_seconds is None else float(log_seconds[i]),
+                None if time is None else float(time.variance[i]),
+            )
+            for i in range(len(requested))
+        ]
+
+    def _networks_or_nan(
+        self, seen: StateView, past: Summary, success: SuccessPrior, time: TimePrior | None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return :meth:`ask_networks`, or NaN for all when they fail."""
+        try:
+            logits, log_seconds = self.ask_networks(seen, past, success, time)
+        except _NETWORK_ERRORS as error:
+            _LOG.warning("Embedding model prediction failed, falling back to LNIRT: %s", error)
+            nothing = np.full(np.size(past.topic_row), np.nan)
+            return nothing, nothing
+        failed = int((~(np.isfinite(logits) & np.isfinite(log_seconds))).sum())
+        if failed:
+            _LOG.warning(
+                "Embedding model prediction failed, falling back to LNIRT: %d of %d not finite", failed, len(logits)
+            )
+        return logits, log_seconds
 
     def summarise(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Summary:
         """What this version's models see of a student's state."""
@@ -146,12 +183,12 @@ class Predictor:
 
         ``variance`` is that of LNIRT's log seconds; it and ``log_seconds`` are None for a version without times.
         """
-        correct = OF_FLOATS.bounded(OF_FLOATS.logistic(logit), LEAST_PROBABILITY, GREATEST_PROBABILITY)
+        correct = chain.bounded_probability(logit)
         if log_seconds is None or variance is None:
             return Prediction(correct, DEFAULT_SECONDS, None, None, source, self.version)
         low, high = self._quantiles(source)
         spread = math.sqrt(variance)
-        shortest, middle, longest = (whole_seconds(log_seconds + reach * spread) for reach in (low, 0.0, high))
+        shortest, middle, longest = (chain.whole_seconds(log_seconds + reach * spread) for reach in (low, 0.0, high))
         return Prediction(correct, middle, shortest, longest, source, self.version)
 
     def _quantiles(self, source: Source) -> tuple[float, float]:
@@ -162,28 +199,19 @@ class Predictor:
 
 
 def predict(predictor: Predictor | None, state: UserState, topic: str, difficulty: int, now: datetime) -> Prediction:
-    """The whole fallback chain; ``predictor`` is None while no version was published. Never raises for its inputs."""
+    """Return a prediction by the whole chain; ``predictor`` is None while no version was published."""
     if predictor is None:
         return DEFAULT_PREDICTION
     return predictor.predict(state, topic, difficulty, now)
 
 
-def bounded_probability(logit: np.ndarray[Any, np.dtype[np.floating[Any]]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Probabilities within [0.01, 0.99]."""
-    return np.clip(sigmoid(logit), LEAST_PROBABILITY, GREATEST_PROBABILITY)
-
-
-def whole_seconds(log_seconds: float) -> int:
-    """Seconds as a completion may claim them: whole, 1 to 86,400."""
-    return round(bounded_seconds(log_seconds))
-
-
-def bounded_seconds(log_seconds: float) -> float:
-    """Seconds within 1 to 86,400, not rounded."""
-    return math.exp(OF_FLOATS.bounded(log_seconds, 0.0, _LONGEST))
-
-
-_LONGEST = math.log(MAX_SECONDS)
+def predict_many(
+    predictor: Predictor | None, state: UserState, requested: Requested, now: datetime
+) -> list[Prediction]:
+    """Return what :func:`predict` gives for each topic key and difficulty, in that order."""
+    if predictor is None:
+        return [DEFAULT_PREDICTION] * len(requested)
+    return predictor.predict_many(state, requested, now)
 
 
 def _variance(time: TimePrior | None) -> float | None:

@@ -22,8 +22,7 @@ from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import Difficulty, name_key
 from chalicelib.features.state import StateRow, UserState
 from chalicelib.ports import RecommendationStore, TaskStore, TopicChoice
-from chalicelib.prediction.many import predict_many
-from chalicelib.prediction.predictor import Predictor
+from chalicelib.prediction.predictor import Predictor, predict_many
 from chalicelib.services.champion import ChampionCache
 
 MAX_TOPICS = 50

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from chalice.test import Client
@@ -21,9 +22,11 @@ from chalicelib.domain.training import TrainingRequest
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.tracker import Lease, PostgresTracker
 from infra.check.calls import Recorder
+from training_job import pipeline
 from training_job import wiring as training_wiring
 from training_job.__main__ import poll
 from training_job.lambda_handler import RESERVE_SECONDS, deal_with
+from training_job.process import TrainingProcess, start_child
 from training_job.worker import Worker
 
 _ACCOUNT = {"email": "ada@example.com", "password": "correct horse"}
@@ -46,7 +49,8 @@ class Scenario:
         self.container = wiring.build(self.settings)
         # Shortest retention, so that there is something to prune.
         wiring.install(wiring.build(settings_from({**environment, "RETAINED_VERSIONS": "1"})))
-        self.worker: Worker = training_wiring.build(self.settings)
+        worker = training_wiring.build(self.settings, TrainingProcess(partial(start_child, os.environ)))
+        self.worker: Worker = replace(worker, train=self._train)
         self.client = Client(app)
         self.token = ""
         self.topic = 0
@@ -59,6 +63,12 @@ class Scenario:
         self._schedules()
         self._commands()
         self._end_of_an_account()
+
+    def _train(self, request: TrainingRequest, *, seconds: float, **how: Any) -> pipeline.Trained:
+        """Train in this process, whose calls are recorded, without a limit of ``seconds``."""
+        del seconds
+        worker = self.worker
+        return pipeline.run(request, worker.engine, worker.registry, received_at=datetime.now(UTC), **how)
 
     def close(self) -> None:
         """Give back connections and the process's container."""

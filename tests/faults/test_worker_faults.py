@@ -104,13 +104,45 @@ def test_a_worker_killed_before_it_sends_the_next_request(world: World) -> None:
     world.check()
 
 
+def test_a_worker_that_is_killed_takes_its_training_along(world: World) -> None:
+    world.complete(10)
+    held = world.worker_aws.hold("PUT .*/lnirt.json")
+    worker = world.worker()
+    held.wait_until_met()
+    family = psutil.Process(worker.pid).children(recursive=True)
+    assert len(family) == 2, "the process that forks, and its fork"
+    worker.kill()
+    assert psutil.wait_procs(family, timeout=5)[1] == []
+    held.released.set()
+    world.work_until_idle()
+    world.check()
+
+
+def test_a_training_that_is_killed_has_failed_and_the_worker_goes_on(world: World) -> None:
+    world.complete(10)
+    held = world.worker_aws.hold("PUT .*/lnirt.json")
+    worker = world.worker()
+    held.wait_until_met()
+    psutil.Process(worker.pid).children(recursive=True)[-1].kill()
+    said = worker.wait()
+    held.released.set()
+    assert "Background training failed: the training process was killed by signal 9 (out of memory?)" in said
+    assert "killed by signal 9" in (world.status().last_error or "")
+    assert world.champion is None
+    world.work_until_idle()
+    assert world.status().last_error is None
+    world.check()
+
+
 def test_a_worker_that_is_asked_to_stop_gives_its_training_back(world: World) -> None:
     world.complete(10, seconds=0.0)
     held = world.worker_aws.hold("PUT .*/lnirt.json")
     worker = world.worker(keras=True)
     held.wait_until_met()
+    family = psutil.Process(worker.pid).children(recursive=True)
     worker.terminate()
     assert "training is given back" in worker.wait()
+    assert psutil.wait_procs(family, timeout=5)[1] == []
     world.wait_for_message()
     held.released.set()
     world.work_until_idle()

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.stacks import RunningStack, alive, end, start
+from training_job.process import TrainingProcess, start_child
+
+
+@pytest.fixture(scope="session")
+def training_process() -> Iterator[TrainingProcess]:
+    """The process in which workers of tests train: TensorFlow is imported once."""
+    process = TrainingProcess(partial(start_child, os.environ))
+    yield process
+    process.stop()
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from chalicelib.wiring import Container, build
 from infra.local.event_source import event_of
 from training_job import wiring
 from training_job.lambda_handler import RESERVE_SECONDS, deal_with
+from training_job.process import TrainingProcess
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +40,7 @@ class Cohort:
     """The API of one cohort that has ten answers, and an event source on its queue."""
 
     environment: Mapping[str, str]
+    process: TrainingProcess
     api: Container
 
     def event(self) -> dict[str, Any]:
@@ -51,7 +53,7 @@ class Cohort:
 
     def train(self, event: Mapping[str, Any], remaining: Remaining, **changed: str) -> list[str]:
         """Handles an event; returns the ids of the messages that must come again."""
-        worker = wiring.build(settings_from({**self.environment, **changed}))
+        worker = wiring.build(settings_from({**self.environment, **changed}), self.process)
         try:
             return [failure["itemIdentifier"] for failure in deal_with(worker, event, remaining)["batchItemFailures"]]
         finally:
@@ -62,7 +64,7 @@ class Cohort:
 
 
 @pytest.fixture
-def cohort(environment: dict[str, str]) -> Iterator[Cohort]:
+def cohort(environment: dict[str, str], training_process: TrainingProcess) -> Iterator[Cohort]:
     environment = {**environment, "COHORT": f"c{uuid.uuid4().hex[:8]}"}
     api = build(settings_from(environment))
     for i in range(10):
@@ -70,7 +72,7 @@ def cohort(environment: dict[str, str]) -> Iterator[Cohort]:
         task = task_service.create_task(api.tasks, api.models, "ada", new)
         change = TaskChange(is_correct=i % 3 != 0, actual_time_seconds=20.0 + i)
         task_service.update_task(api.tasks, api.tracker, api.queue, api.policy, "ada", task.id, change)
-    yield Cohort(environment, api)
+    yield Cohort(environment, training_process, api)
     api.engine.dispose()
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psutil
 import pytest
 
 from chalicelib import logs
@@ -31,10 +33,10 @@ from chalicelib.storage.aws import aws_client
 from chalicelib.storage.tracker import Lease, PostgresTracker
 from chalicelib.wiring import Container, build
 from tests.support.archives import version_files
-from training_job.__main__ import build as build_worker
 from training_job.__main__ import poll
-from training_job.pipeline import run
+from training_job.process import TrainingProcess
 from training_job.publish import Verdict, publish
+from training_job.wiring import build as build_worker
 from training_job.worker import Worker, handle, log_fields
 
 pytestmark = pytest.mark.slow
@@ -43,18 +45,23 @@ pytestmark = pytest.mark.slow
 class Stack:
     """The API's container and a worker on the same services."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], process: TrainingProcess) -> None:
         settings = settings_from(environment)
         self.api: Container = build(settings)
-        self.worker: Worker = build_worker(settings)
+        self.worker: Worker = build_worker(settings, process)
+        self.process = process
 
-    def complete(self, n: int, user: str = "ada", correct: bool | None = None) -> list[bool]:
-        """Create and complete ``n`` tasks through the services; returns which of them queued a training."""
+    def complete(self, n: int, user: str = "ada", correct: bool | None = None, timed: bool = True) -> list[bool]:
+        """Create and complete ``n`` tasks through the services; returns which of them queued a training.
+
+        Answers that are not ``timed`` train one network only.
+        """
         queued = []
         for i in range(n):
             new = NewTask("Math", f"topic {i % 3}", Difficulty.MEDIUM, "?")
             task = task_service.create_task(self.api.tasks, self.api.models, user, new)
-            change = TaskChange(is_correct=i % 3 != 0 if correct is None else correct, actual_time_seconds=20.0 + i)
+            right = i % 3 != 0 if correct is None else correct
+            change = TaskChange(is_correct=right, actual_time_seconds=timed * (20.0 + i))
             _, note = task_service.update_task(
                 self.api.tasks, self.api.tracker, self.api.queue, self.api.policy, user, task.id, change
             )
@@ -77,8 +84,8 @@ class Stack:
 
 
 @pytest.fixture
-def stack(environment: dict[str, str]) -> Iterator[Stack]:
-    stack = Stack({**environment, "COHORT": f"c{uuid.uuid4().hex[:8]}", "LEASE_SECONDS": "30"})
+def stack(environment: dict[str, str], training_process: TrainingProcess) -> Iterator[Stack]:
+    stack = Stack({**environment, "COHORT": f"c{uuid.uuid4().hex[:8]}", "LEASE_SECONDS": "30"}, training_process)
     yield stack
     stack.api.engine.dispose()
     stack.worker.engine.dispose()
@@ -127,10 +134,17 @@ def test_five_completions_lead_to_an_embedding_prediction(stack: Stack) -> None:
     assert not poll(stack.worker, 1)
 
 
+def publish_without_finishing(
+    stack: Stack, request: TrainingRequest, still_ours: Callable[[], object] = lambda: None
+) -> None:
+    """Do what a worker does that dies after its publish."""
+    stack.process.train(stack.api.settings, request, still_ours=still_ours, report=lambda _: None)
+
+
 def test_a_message_delivered_again_after_the_publish_publishes_nothing_more(stack: Stack) -> None:
     stack.complete(10)
     request = stack.live_request()
-    run(request, stack.worker.engine, stack.worker.registry, still_ours=lambda: None, report=lambda _: None)
+    publish_without_finishing(stack, request)
     pointer = stack.worker.registry.read_champion(request.cohort)
     assert stack.status().counter == 10
     assert poll(stack.worker, 1)
@@ -163,12 +177,27 @@ def test_a_message_delivered_again_does_not_undo_a_rollback_that_came_meanwhile(
     write_servable(stack, "v0")
     stack.complete(10)
     request = stack.live_request()
-    run(request, stack.worker.engine, stack.worker.registry, still_ours=lambda: None, report=lambda _: None)
+    publish_without_finishing(stack, request)
     assert stack.champion() == request.version
     rollback(stack.api.registry, stack.api.tracker, request.cohort, "v0")
     assert poll(stack.worker, 1)
     assert (stack.champion(), stack.status().model_version) == ("v0", "v0")
     assert (stack.status().counter, stack.status().n_samples_last_training) == (0, 10)
+
+
+def test_twenty_trainings_in_one_worker_leave_no_memory_behind(stack: Stack) -> None:
+    assert stack.complete(10, timed=False)[-1]
+    cohort, sizes = stack.api.settings.cohort, []
+    while len(sizes) < 20:
+        assert poll(stack.worker, 1)
+        request = stack.api.tracker.request_training(cohort, "forced")
+        assert request is not None
+        training.send_request(stack.api.tracker, stack.api.queue, request)
+        assert stack.process.pid is not None
+        sizes.append([psutil.Process(pid).memory_info().rss for pid in (os.getpid(), stack.process.pid)])
+    assert len(stack.worker.registry.list_versions(cohort)) == 20
+    grown = [after - before for before, after in zip(sizes[1], sizes[-1], strict=True)]
+    assert sum(grown) <= 50e6, grown
 
 
 def test_a_malformed_pointer_is_mended_by_a_training(stack: Stack, environment: dict[str, str]) -> None:
@@ -233,7 +262,7 @@ def test_a_champion_of_an_older_state_is_not_served_and_loses_to_the_next_traini
     registry.write_version(cohort, old, {**files, "vocabulary.json": json.dumps(older).encode()}, metadata)
 
     def predicted_by_a_new_process() -> tuple[Source, str | None]:
-        api = Stack({**environment, "COHORT": cohort}).api
+        api = Stack({**environment, "COHORT": cohort}, stack.process).api
         prediction = predict_for(api.tasks, api.models, "ada", "topic 1", Difficulty.MEDIUM)
         api.engine.dispose()
         return prediction.source, prediction.model_version
@@ -262,13 +291,7 @@ def test_a_worker_that_lost_its_lease_does_not_publish(stack: Stack) -> None:
     quick = stack.worker.tracker.take_lease(request, 30.0)
     assert isinstance(quick, Lease)
     with pytest.raises(LeaseLostError):
-        run(
-            request,
-            stack.worker.engine,
-            stack.worker.registry,
-            still_ours=lambda: stack.worker.tracker.renew_lease(slow, 30.0),
-            report=lambda _: None,
-        )
+        publish_without_finishing(stack, request, lambda: stack.worker.tracker.renew_lease(slow, 30.0))
     assert stack.champion() is None
     assert stack.worker.registry.list_versions(request.cohort) == []
 
@@ -300,7 +323,9 @@ def test_a_training_that_fails_three_times_is_dead_says_why_and_can_be_triggered
     stack: Stack, environment: dict[str, str]
 ) -> None:
     stack.complete(10)
-    broken = Stack({**environment, "COHORT": stack.api.settings.cohort, "REGISTRY_BUCKET": "no-such-bucket"})
+    broken = Stack(
+        {**environment, "COHORT": stack.api.settings.cohort, "REGISTRY_BUCKET": "no-such-bucket"}, stack.process
+    )
     request = stack.live_request()
     for attempt in range(1, 4):
         delivery = broken.worker.queue.receive(20)
@@ -324,7 +349,7 @@ def test_a_request_whose_message_was_never_sent_is_sent_by_the_sweeper(
 ) -> None:
     stack.complete(9)
     queue_url = environment["TRAINING_QUEUE_URL"] + "-that-is-not-there"
-    deaf = Stack({**environment, "COHORT": stack.api.settings.cohort, "TRAINING_QUEUE_URL": queue_url})
+    deaf = Stack({**environment, "COHORT": stack.api.settings.cohort, "TRAINING_QUEUE_URL": queue_url}, stack.process)
     assert deaf.complete(1) == [True]
     assert stack.status().training is TrainingState.QUEUED
     request = stack.live_request()

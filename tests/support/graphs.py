@@ -1,4 +1,4 @@
-"""Random graphs of all served layers, as archives in the layout that Keras writes."""
+"""Random graphs of all layers that are served, as archives in the layout that Keras writes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from chalicelib.prediction.archive import KerasModel, read_keras
-from chalicelib.prediction.layers import ACTIVATIONS
+from chalicelib.prediction.archive import ACTIVATIONS, KerasModel, read_keras
 from tests.support.archives import Layer, archive, input_layer
 
 WIDTHS = st.sampled_from([1, 2, 3, 5])
@@ -20,7 +19,7 @@ ROWS = 6
 INPUTS = {"x": 3, "y": 1, "z": 5}
 CODES = {"code": 1, "codes": 2}
 
-MERGES = ("Add", "Multiply", "Average", "Subtract")
+MERGES = ("Add", "Multiply", "Average")
 Shape = tuple[int, ...]
 
 
@@ -53,7 +52,7 @@ def layered(draw: st.DrawFn, most_layers: int = 12) -> list[Layer]:
     for _ in range(draw(st.integers(1, most_layers))):
         _draw_layer(draw, graph)
     if graph.layers[-1].kind == "InputLayer":
-        _draw_one_input(draw, graph, "Activation", draw(st.sampled_from(sorted(graph.shapes))))
+        _draw_one_input(draw, graph, "Dropout", draw(st.sampled_from(sorted(graph.shapes))))
     return graph.layers
 
 
@@ -70,7 +69,7 @@ def _draw_layer(draw: st.DrawFn, graph: _Graph) -> None:
         graph.add("Concatenate", [source, *others], (*shape[:-1], width), axis=-1)
     else:
         fitting = [name for name, other in graph.shapes.items() if _broadcast(shape, other) is not None]
-        others = draw(st.lists(st.sampled_from(sorted(fitting)), min_size=1, max_size=1 if kind == "Subtract" else 2))
+        others = draw(st.lists(st.sampled_from(sorted(fitting)), min_size=1, max_size=2))
         merged: Shape | None = shape
         for name in others:
             merged = None if merged is None else _broadcast(merged, graph.shapes[name])
@@ -87,31 +86,22 @@ def _broadcast(one: Shape, other: Shape) -> Shape | None:
         return None
 
 
-_ONE_INPUT = ("Dense", "Dense", "Activation", "LayerNormalization", "Rescaling", "Dropout", "GaussianNoise", "Flatten")
+_ONE_INPUT = ("Dense", "Dense", "Rescaling", "Dropout", "Flatten")
 
 
 def _draw_one_input(draw: st.DrawFn, graph: _Graph, kind: str, source: str) -> None:
     shape = graph.shapes[source]
     width = shape[-1]
     if kind == "Dense":
-        units, use_bias = draw(WIDTHS), draw(st.booleans())
-        weights: tuple[Shape, ...] = ((width, units), (units,)) if use_bias else ((width, units),)
-        settings = {"units": units, "use_bias": use_bias, "activation": draw(st.sampled_from(sorted(ACTIVATIONS)))}
-        graph.add(kind, [source], (*shape[:-1], units), weights, **settings)
-    elif kind == "Activation":
-        graph.add(kind, [source], shape, activation=draw(st.sampled_from(sorted(ACTIVATIONS))))
-    elif kind == "LayerNormalization":
-        flags = draw(st.sampled_from([(True, True), (True, False), (False, True)]))
-        # Rows of one number, or of equal ones, are divided by the root of epsilon: a small one would magnify rounding.
-        graph.add(
-            kind, [source], shape, ((width,),) * sum(flags), axis=-1, epsilon=0.1, center=flags[0], scale=flags[1]
-        )
+        units, activation = draw(WIDTHS), draw(st.sampled_from(sorted(ACTIVATIONS)))
+        shapes = ((width, units), (units,))
+        graph.add(kind, [source], (*shape[:-1], units), shapes, units=units, activation=activation)
     elif kind == "Rescaling":
         graph.add(kind, [source], shape, scale=draw(st.floats(-2, 2)), offset=draw(st.floats(-2, 2)))
     elif kind == "Flatten":
         graph.add(kind, [source], (math.prod(shape),))
     else:
-        graph.add(kind, [source], shape, **({"rate": 0.5} if kind == "Dropout" else {"stddev": 0.5}))
+        graph.add(kind, [source], shape, rate=0.5)
 
 
 def model_of_layers(layers: list[Layer]) -> KerasModel:

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters
-from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS
+from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS, Source
 from chalicelib.features.inputs import Float32Array, dense_columns, standardise, success_priors, time_priors
+from chalicelib.prediction import chain
 from chalicelib.prediction.network import network_inputs
-from chalicelib.prediction.predictor import Predictor, bounded_probability
+from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import Vocabulary
 from training_job.history.answers import AnswerTable
 from training_job.history.pooled import PooledSteps, pooled_steps
@@ -106,9 +107,10 @@ def predict_history(predictor: Predictor, table: AnswerTable, wanted: npt.NDArra
     """Served predictions for the ``wanted`` (N,) rows, in the table's order; the other rows only give history."""
     lnirt, vocabulary = predictor.lnirt, predictor.vocabulary
     history = read_history(table, lnirt, vocabulary)
-    embedded = wanted & history.topic_known & (history.n_answers > 0)
+    chosen = chain.choose_each(history.topic_known, history.n_answers)
+    embedded, unknown = wanted & chosen[Source.EMBEDDING], chosen[Source.DEFAULT]
     logit, log_seconds = history.logit.copy(), history.log_seconds.copy()
-    for pooled, prior, model, out in zip(
+    for pooled, prior, network, out in zip(
         both_pooled(table, lnirt, vocabulary),
         (history.logit, history.log_seconds),
         (predictor.networks.correctness, predictor.networks.time),
@@ -126,20 +128,20 @@ def predict_history(predictor: Predictor, table: AnswerTable, wanted: npt.NDArra
                 values = network_inputs(
                     prior[at], history.user[at], history.topic[at], history.level[at], history.last[at], state, vectors
                 )
-                out[at] = model(values)[:, 0]
-    return _served(predictor, history, embedded, logit, log_seconds, wanted)
+                out[at] = network(values)
+    return _served(predictor, history, embedded, unknown, logit, log_seconds, wanted)
 
 
 def _served(
     predictor: Predictor,
     history: History,
     embedded: npt.NDArray[np.bool_],
+    unknown: npt.NDArray[np.bool_],
     logit: FloatArray,
     log_seconds: FloatArray,
     wanted: npt.NDArray[np.bool_],
 ) -> HistoryPredictions:
-    unknown = ~history.topic_known & (history.n_answers == 0)
-    correct = np.where(unknown, DEFAULT_CORRECT, bounded_probability(logit))
+    correct = np.where(unknown, DEFAULT_CORRECT, chain.bounded_probabilities(logit))
     time = predictor.lnirt.time
     if time is None:
         nothing = np.full(int(wanted.sum()), np.nan)

@@ -14,23 +14,23 @@ import os
 import resource
 import signal
 import sys
-import time
 import traceback
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from chalicelib import logs
-from chalicelib.config import settings_from
-from chalicelib.domain.errors import UnavailableError
 from chalicelib.prediction.predictor import Predictor
 from tests.support.archives import version_files
-from training_job.__main__ import build, poll
+from training_job.__main__ import main as work
+from training_job.child import serve
 from training_job.fit.passes import Progress
 from training_job.fit.train import TrainedVersion
 from training_job.history.answers import AnswerTable
+from training_job.pipeline import Train, train_and_compare
 
 
 def main() -> int:
@@ -70,7 +70,11 @@ def _become(wanted: dict[str, Any]) -> None:
 
                 moment = timedelta(seconds=wanted["skew_seconds"])
                 stack.enter_context(time_machine.travel(moment))
-            status = _request(wanted) if "request" in wanted else _work() if wanted["keras"] else _work_quickly()
+            status = (
+                _request(wanted)
+                if "request" in wanted
+                else _work(train_and_compare if wanted["keras"] else quickly_trained)
+            )
     except BaseException:  # noqa: BLE001 - the process must not go on as a copy of the nursery
         traceback.print_exc()
     finally:
@@ -79,26 +83,23 @@ def _become(wanted: dict[str, Any]) -> None:
         os._exit(status)
 
 
-def _work() -> int:
-    from training_job.__main__ import main as work
-
+def _work(train: Train) -> int:
+    """Run the worker's own ``main``; its training process is forked too, and has imported everything already."""
     sys.argv = ["training_job", "--once"]
-    return work()
+    return work(partial(_fork_child, train))
 
 
-def _work_quickly() -> int:
-    """Deal with one message as ``main`` does, with a trainer that takes no time."""
-    settings = settings_from(os.environ)
-    logs.configure(settings.log_format, settings.log_level)
-    worker = replace(build(settings), train=quickly_trained)
-    while True:
-        try:
-            poll(worker, 1)
-        except UnavailableError as error:
-            print("a service does not answer:", error, flush=True)
-            time.sleep(0.2)
-            continue
-        return 0
+def _fork_child(train: Train) -> tuple[Connection, int]:
+    ours, theirs = Pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setpgid(0, 0)
+        ours.close()
+        serve(theirs, train)
+        os._exit(0)
+    os.setpgid(pid, pid)
+    theirs.close()
+    return ours, pid
 
 
 def quickly_trained(table: AnswerTable, *, version: str, on_progress: Progress) -> TrainedVersion:

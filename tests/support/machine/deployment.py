@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import text
 
@@ -24,10 +24,12 @@ from chalicelib.storage.training_queue import Delivery, SqsTrainingQueue
 from chalicelib.wiring import Container, build
 from ops.doctor.checks import Doctor
 from tests.support.archives import network, version_files
+from tests.support.trainings import in_process
 from training_job.fit.passes import Progress
 from training_job.fit.train import TrainedVersion, check_samples
 from training_job.history.answers import AnswerTable
 from training_job.pipeline import Train
+from training_job.process import TrainingProcess
 from training_job.wiring import build as build_worker
 from training_job.worker import Worker, handle
 
@@ -132,7 +134,7 @@ class Deployment:
     def start(self) -> None:
         """Fresh processes: nothing is in memory, no connection is open."""
         self.api: Container = build(self._settings)
-        self.worker: Worker = replace(build_worker(self._settings), train=self._train)
+        self.worker: Worker = build_worker(self._settings, TrainingProcess(_never))
         self.doctor = Doctor(self.api, second_look_seconds=0.0)
         self._s3 = aws_client("s3", self._settings.aws_region)
         self._sqs = aws_client("sqs", self._settings.aws_region)
@@ -143,7 +145,7 @@ class Deployment:
 
     def work(self, delivery: Delivery, train: Train | None, death: str | None) -> bool:
         """A worker deals with a delivery, up to its ``death``; returns whether it came to that."""
-        worker = replace(self.worker, train=train or self._train)
+        worker, train = self.worker, train or self._train
         if death == "at receive":
             return True
         if death == "at lease":
@@ -151,7 +153,7 @@ class Deployment:
             worker.tracker.take_lease(delivery.request, LEASE_SECONDS)
             return True
         if death == "in training":
-            worker = replace(worker, train=QuickTraining(meanwhile=_die))
+            train = QuickTraining(meanwhile=_die)
         elif death == "before finish":
             worker = replace(worker, tracker=DyingTracker(worker.engine))
         elif death is not None:
@@ -160,7 +162,7 @@ class Deployment:
             queue = DyingQueue(self._sqs, self._settings.training_queue_url, death)
             worker = replace(worker, registry=registry, queue=queue)
         try:
-            handle(worker, delivery)
+            handle(in_process(worker, train), delivery)
         except Killed:
             return True
         if isinstance(train, QuickTraining) and train.trouble is not None:
@@ -185,3 +187,7 @@ class Deployment:
 
 def _die() -> None:
     raise Killed
+
+
+def _never() -> NoReturn:
+    raise AssertionError("a training of this deployment needs no process of its own")

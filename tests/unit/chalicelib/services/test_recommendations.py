@@ -14,8 +14,7 @@ from chalicelib.domain.tasks import Difficulty
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.features.summary import StateView
 from chalicelib.ports import TopicChoice
-from chalicelib.prediction.many import predict_many
-from chalicelib.prediction.predictor import Predictor, predict
+from chalicelib.prediction.predictor import Predictor, predict, predict_many
 from chalicelib.services.recommendations import (
     FORGETTING_BONUS,
     Candidate,

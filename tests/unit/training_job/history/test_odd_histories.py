@@ -12,8 +12,7 @@ import pytest
 from chalicelib.domain.predictions import DEFAULT_SECONDS, Prediction, Source
 from chalicelib.domain.tasks import MAX_SECONDS, Difficulty, name_key
 from chalicelib.features.state import Answer, UserState, replay
-from chalicelib.prediction.many import predict_many
-from chalicelib.prediction.predictor import Predictor, predict
+from chalicelib.prediction.predictor import Predictor, predict, predict_many
 from tests.support.histories import answers_of, rebuilt, simulate, state_before
 from training_job.evaluate import parity
 from training_job.fit.split import validation_rows
