@@ -6,14 +6,23 @@ with TensorFlow and predicts once. Nothing is imported at the top but what the i
 counts.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is an import that counts
+    from collections.abc import Callable
+    from typing import Any
+
+    Outcome = tuple[dict[str, Any], dict[str, float]]
+
 CAME_UP = time.monotonic()
 
 
-def answer_event(directory):
+def answer_event(directory: str) -> Outcome:
     """Answer the event on standard input through the Lambda's handler; returns (answer, seconds of each stage)."""
     import json
 
@@ -29,7 +38,7 @@ def answer_event(directory):
     return {"status": answer["statusCode"], "source": body.get("prediction_source"), "body": body}, clock.laps
 
 
-def answer_in_stages(directory):
+def answer_in_stages(directory: str) -> Outcome:
     """The same, with the first request's parts asked for beforehand, so that each can be timed."""
     import json
 
@@ -64,17 +73,17 @@ class Context:
 class Clock:
     """Seconds from one lap to the next, by name."""
 
-    def __init__(self):
-        self.laps = {}
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
         self._last = time.monotonic()
 
-    def lap(self, name):
+    def lap(self, name: str) -> None:
         """End a lap."""
         now = time.monotonic()
         self.laps[name], self._last = now - self._last, now
 
 
-def predict_with_tensorflow(directory):
+def predict_with_tensorflow(directory: str) -> Outcome:
     """Import TensorFlow, load both models, predict once; returns (answer, seconds of each stage)."""
     clock = Clock()
     import keras
@@ -92,17 +101,21 @@ def predict_with_tensorflow(directory):
     return {"version": tf.__version__}, clock.laps
 
 
-def peak_bytes():
+def peak_bytes() -> int:
     """The most memory that the process ever had resident; not ``ru_maxrss``, which remembers the parent's."""
     with open("/proc/self/status") as status:  # noqa: PTH123 - pathlib is an import that counts
         line = next(line for line in status if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 
-TASKS = {"lambda": answer_event, "stages": answer_in_stages, "tensorflow": predict_with_tensorflow}
+TASKS: dict[str, Callable[[str], Outcome]] = {
+    "lambda": answer_event,
+    "stages": answer_in_stages,
+    "tensorflow": predict_with_tensorflow,
+}
 
 
-def main():
+def main() -> None:
     """Do one of the three and print what it cost up to the answer."""
     what, directory = sys.argv[1:]
     answer, stages = TASKS[what](directory)

@@ -206,7 +206,11 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="only the JSON line, no progress")
     parser.add_argument("--runs", type=int, default=RUNS, help="cold starts to measure (%(default)s)")
     options = parser.parse_args()
-    say = (lambda _: None) if options.json else (lambda line: print(line, file=sys.stderr, flush=True))
+
+    def say(line: str) -> None:
+        if not options.json:
+            print(line, file=sys.stderr, flush=True)
+
     with tempfile.TemporaryDirectory(prefix="studysmart-") as directory:
         work = Path(directory)
         say("building the package ...")

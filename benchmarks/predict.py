@@ -305,7 +305,7 @@ def measure(seed: int, say: Callable[[str], None]) -> dict[str, float | int]:
         for size, state in states.items():
             if len(state.rows) != size:
                 raise RuntimeError(f"the state of {size} rows has {len(state.rows)}")
-            durations = timed_ms(CONTEXT_CALLS, lambda _, size=size: read(f"student {size}"))
+            durations = timed_ms(CONTEXT_CALLS, lambda _, user=f"student {size}": read(user))  # type: ignore[misc]
             figures[f"context_p50_ms_{size}"] = statistics.median(durations)
     say("predicting")
     figures |= measure_predictions(predictor, states)
@@ -330,7 +330,7 @@ def measure(seed: int, say: Callable[[str], None]) -> dict[str, float | int]:
 
 def members_of(predictor: Predictor) -> int:
     """Of how many networks the correctness model is the mean."""
-    return sum(node.name.startswith("head_") for node in predictor.networks.correctness.nodes)
+    return sum(node.name.startswith("head_") for node in predictor.networks.correctness.model.nodes)
 
 
 def main() -> int:

@@ -58,9 +58,11 @@ def _advanced(
 ) -> Summary:
     """The summaries as of the next question on the same topic and level, asked at once, with the outcome forced."""
     n, model = rows.stop - rows.start, constants.lnirt
+    # The summaries of a history are arrays.
+    topic_row, level = np.asarray(before.topic_row), np.asarray(before.level)
     outcome = np.full(n, float(correct))
     timed, logs = table.timed[rows].astype(np.float64), table.log_seconds[rows]
-    steps = answer_steps(before.topic_row, before.level, outcome, timed, logs, model)
+    steps = answer_steps(topic_row, level, outcome, timed, logs, model)
     fade = np.exp(-1.0 / DECAY_ANSWERS)
     ability, ability_sd = _ability_after(before, table, rows, model, correct)
     precision, weighted = before.speed_precision, before.speed_weighted
@@ -74,10 +76,10 @@ def _advanced(
         topic_row=before.topic_row,
         level=before.level,
         n_answers=before.n_answers + 1.0,
-        attempts=_plus(before.attempts, before.level, np.ones(n)),
-        correct=_plus(before.correct, before.level, outcome),
-        timed=_plus(before.timed, before.level, timed),
-        log_seconds=_plus(before.log_seconds, before.level, timed * logs),
+        attempts=_plus(before.attempts, level, np.ones(n)),
+        correct=_plus(before.correct, level, outcome),
+        timed=_plus(before.timed, level, timed),
+        log_seconds=_plus(before.log_seconds, level, timed * logs),
         ability=ability,
         ability_sd=ability_sd,
         speed_precision=precision,
@@ -105,23 +107,24 @@ def _plus(by_level: FloatArray, level: IntArray, step: FloatArray) -> FloatArray
 def _sequences_after(before: Summary, table: AnswerTable, rows: slice) -> Keys:
     user, topic = table.user[rows].astype(np.int64), table.topic[rows].astype(np.int64)
     attempts, right = (counts.sum(axis=1).astype(np.int64) for counts in (before.attempts, before.correct))
-    return keys_of_history(user, topic, before.topic_row, attempts, right, after=True)
+    return keys_of_history(user, topic, np.asarray(before.topic_row), attempts, right, after=True)
 
 
 def _traits_after(
     before: Summary, table: AnswerTable, rows: slice, constants: VersionConstants
 ) -> tuple[FloatArray, FloatArray]:
     """Return what the traits predict on the same topic after each answer, counted as incorrect."""
-    model, traits, timed = constants.lnirt, constants.traits, np.zeros(len(before.topic_row))
+    model, traits, topic_row = constants.lnirt, constants.traits, np.asarray(before.topic_row)
+    timed = np.zeros(len(topic_row))
     expected, slow = model.expected_success[before.topic_row, before.level], timed
     if model.time is not None:
         timed = table.timed[rows].astype(np.float64)
         slow = timed * (table.log_seconds[rows] - model.time.intensity[before.topic_row, before.level])
     ones, actual = np.ones(len(timed)), table.is_correct[rows].astype(np.float64)
-    told = traits.evidence(before.topic_row, ones, actual - expected, timed, slow)
-    wrong = traits.evidence(before.topic_row, ones, -expected, timed, slow)
+    told = traits.evidence(topic_row, ones, actual - expected, timed, slow)
+    wrong = traits.evidence(topic_row, ones, -expected, timed, slow)
     scores = traits.scores(exclusive_sums(told, group_starts(table.user[rows])) + wrong)
-    return traits.expected(before.topic_row, scores)
+    return traits.expected(topic_row, scores)
 
 
 def _ability_after(

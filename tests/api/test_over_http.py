@@ -15,6 +15,7 @@ import pytest
 
 from chalicelib import wiring
 from chalicelib.config import settings_from
+from chalicelib.storage.aws import aws_client
 from chalicelib.wiring import Container
 from tests.support.api import ORIGINS, PASSWORD, TASK, World, serving
 
@@ -37,7 +38,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     settings = settings_from({**request.getfixturevalue("environment"), "CORS_ORIGINS": ",".join(ORIGINS)})
     container = Container(settings)
     wiring.install(container)
-    cognito = wiring.aws_client("cognito-idp", settings.aws_region)
+    cognito = aws_client("cognito-idp", settings.aws_region)
 
     def make_admin(user_id: str) -> None:
         cognito.admin_add_user_to_group(UserPoolId=settings.user_pool_id, Username=user_id, GroupName="admins")

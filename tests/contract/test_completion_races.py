@@ -127,7 +127,7 @@ def test_a_completion_whose_answer_was_lost_on_the_way_counts_once(
     store: PostgresTaskStore, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = create(store)
-    read, lost = PreparingConnection.handle_messages, []
+    read, lost = PreparingConnection.handle_messages, list[object]()
 
     def lose_the_answer(connection: PreparingConnection, context: object) -> None:
         read(connection, context)

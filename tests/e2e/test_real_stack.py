@@ -20,7 +20,7 @@ ANSWERS_BEFORE = 9
 @pytest.fixture
 def stack_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     stack = stacks.start(tmp_path_factory.mktemp("stack"))
-    yield stack.url.rstrip("/")
+    yield stack.api.url.rstrip("/")
     stacks.end(stack)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from playwright.sync_api import Route, expect
 
@@ -127,7 +129,7 @@ def test_task_errors_are_shown_next_to_their_fields(at_tasks: Visit) -> None:
 
 def test_a_repeated_completion_counts_once(at_tasks: Visit) -> None:
     at_tasks.failures_expected = True
-    page, lost = at_tasks.page, []
+    page, lost = at_tasks.page, list[Any]()
 
     def lose_first_response(route: Route) -> None:
         if route.request.method == "PATCH" and not lost:

@@ -123,7 +123,7 @@ def test_the_image_migrates_trains_as_a_lambda_and_says_so(
 def ten_answers(environment: Mapping[str, str]) -> None:
     api = build(settings_from(environment))
     for i in range(10):
-        task = task_service.create_task(api.tasks, api.models, "ada", NewTask("Math", "t", Difficulty.MEDIUM, "?"))
+        task = task_service.create_task(api.tasks, api.champion, "ada", NewTask("Math", "t", Difficulty.MEDIUM, "?"))
         change = TaskChange(is_correct=i % 3 != 0, actual_time_seconds=20.0 + i)
         task_service.update_task(api.tasks, api.tracker, api.queue, api.policy, "ada", task.id, change)
     api.engine.dispose()

@@ -23,6 +23,7 @@ from evaluation import simulator
 from evaluation.simulator import SimulatedAnswer
 from ops.imports import store as history_import
 from ops.imports.importer import ImportReport, import_file
+from ops.imports.rows import HistoryRow
 from tests.support.histories import rows_by_key
 
 pytestmark = pytest.mark.slow
@@ -288,13 +289,13 @@ def test_completions_during_an_import_are_not_lost(engine: Engine, tmp_path: Pat
     assert_state_is_replayed_history(engine, user)
 
 
-def _rows(tmp_path: Path, answers: Sequence[SimulatedAnswer]) -> list[history_import.HistoryRow]:
+def _rows(tmp_path: Path, answers: Sequence[SimulatedAnswer]) -> list[HistoryRow]:
     from ops.imports.file import open_history
 
     path = tmp_path / "rows.csv"
     simulator.write_csv(answers, path)
     with open_history(path, NOW) as rows:
-        return [row for row in rows if isinstance(row, history_import.HistoryRow)]
+        return [row for row in rows if isinstance(row, HistoryRow)]
 
 
 def _side_by_side(works: Sequence[object]) -> None:

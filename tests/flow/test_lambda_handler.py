@@ -16,6 +16,7 @@ from chalicelib.services import tasks as task_service
 from chalicelib.services import training
 from chalicelib.services.tasks import TaskChange
 from chalicelib.storage.aws import aws_client
+from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.wiring import Container, build
 from infra.local.event_source import event_of
 from training_job import wiring
@@ -69,7 +70,7 @@ def cohort(environment: dict[str, str], training_process: TrainingProcess) -> It
     api = build(settings_from(environment))
     for i in range(10):
         new = NewTask("Math", f"topic {i % 3}", Difficulty.MEDIUM, "?")
-        task = task_service.create_task(api.tasks, api.models, "ada", new)
+        task = task_service.create_task(api.tasks, api.champion, "ada", new)
         change = TaskChange(is_correct=i % 3 != 0, actual_time_seconds=20.0 + i)
         task_service.update_task(api.tasks, api.tracker, api.queue, api.policy, "ada", task.id, change)
     yield Cohort(environment, training_process, api)
@@ -83,7 +84,9 @@ def test_an_event_trains_and_its_message_is_gone(cohort: Cohort) -> None:
     champion = cohort.api.registry.read_champion(cohort.api.settings.cohort)
     assert champion is not None
     assert champion[0].version == status.model_version
-    assert cohort.api.queue.depth() == (0, 0)
+    queue = cohort.api.queue
+    assert isinstance(queue, SqsTrainingQueue)
+    assert queue.depth() == (0, 0)
 
 
 def test_what_fails_comes_again_and_what_is_behind_it_is_not_begun(cohort: Cohort) -> None:

@@ -96,7 +96,7 @@ def champion(deployment: Container) -> Champion:
 def serving(deployment: Container, environment: Mapping[str, str]) -> str | None:
     """The version by which a fresh process predicts."""
     api = build(settings_from(environment))
-    prediction = predict_for(api.tasks, api.models, "ada", "topic 1", Difficulty.MEDIUM)
+    prediction = predict_for(api.tasks, api.champion, "ada", "topic 1", Difficulty.MEDIUM)
     api.engine.dispose()
     return prediction.model_version
 
@@ -185,9 +185,9 @@ def test_a_training_repairs_a_malformed_pointer(deployment: Container, put: Call
 
 
 def test_after_concurrent_rollbacks_the_tracker_is_right(deployment: Container) -> None:
-    versions = [f"v{i}" for i in range(4)]
-    for version in versions:
-        write(deployment, version)
+    names = [f"v{i}" for i in range(4)]
+    for name in names:
+        write(deployment, name)
 
     def move(version: str) -> None:
         for _ in range(5):
@@ -198,7 +198,7 @@ def test_after_concurrent_rollbacks_the_tracker_is_right(deployment: Container) 
                 continue
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(move, versions * 3))
+        list(pool.map(move, names * 3))
     assert deployment.tracker.read("default").model_version == champion(deployment).version
 
 
@@ -382,10 +382,10 @@ def test_predictions_follow_every_move(deployment: Container) -> None:
     task = deployment.tasks.insert(
         "ada",
         NewTask("Math", "topic 1", Difficulty.MEDIUM, "?"),
-        predict_for(deployment.tasks, deployment.models, "ada", "topic 1", Difficulty.MEDIUM),
+        predict_for(deployment.tasks, deployment.champion, "ada", "topic 1", Difficulty.MEDIUM),
     )
     deployment.tasks.complete("ada", task.id, Result(True, 10.0), None, deployment.policy)
     for version in (V1, V2, V1):
         versions.rollback(deployment.registry, deployment.tracker, "default", version)
-        prediction = predict_for(deployment.tasks, deployment.models, "ada", "topic 1", Difficulty.MEDIUM)
+        prediction = predict_for(deployment.tasks, deployment.champion, "ada", "topic 1", Difficulty.MEDIUM)
         assert (prediction.source, prediction.model_version) == (Source.EMBEDDING, version)

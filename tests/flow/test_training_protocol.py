@@ -59,7 +59,7 @@ class Stack:
         queued = []
         for i in range(n):
             new = NewTask("Math", f"topic {i % 3}", Difficulty.MEDIUM, "?")
-            task = task_service.create_task(self.api.tasks, self.api.models, user, new)
+            task = task_service.create_task(self.api.tasks, self.api.champion, user, new)
             right = i % 3 != 0 if correct is None else correct
             change = TaskChange(is_correct=right, actual_time_seconds=timed * (20.0 + i))
             _, note = task_service.update_task(
@@ -118,7 +118,7 @@ def test_a_trainings_lines_carry_its_request_cohort_and_version(stack: Stack, lo
 def test_five_completions_lead_to_an_embedding_prediction(stack: Stack) -> None:
     assert stack.complete(9) == [False] * 9
     stack.api.tracker.set_counter(stack.api.settings.cohort, 4)
-    before = predict_for(stack.api.tasks, stack.api.models, "ada", "Topic 1", Difficulty.MEDIUM)
+    before = predict_for(stack.api.tasks, stack.api.champion, "ada", "Topic 1", Difficulty.MEDIUM)
     assert before.source is Source.DEFAULT
     assert stack.complete(1) == [True]
     assert stack.status().training is TrainingState.QUEUED
@@ -127,9 +127,9 @@ def test_five_completions_lead_to_an_embedding_prediction(stack: Stack) -> None:
     assert (status.counter, status.training, status.last_error) == (0, TrainingState.IDLE, None)
     assert (status.n_samples_last_training, status.n_samples_total) == (10, 10)
     assert status.model_version == stack.champion()
-    after = predict_for(stack.api.tasks, stack.api.models, "ada", "TOPIC 1", Difficulty.MEDIUM)
+    after = predict_for(stack.api.tasks, stack.api.champion, "ada", "TOPIC 1", Difficulty.MEDIUM)
     assert (after.source, after.model_version) == (Source.EMBEDDING, stack.champion())
-    newcomer = predict_for(stack.api.tasks, stack.api.models, "bob", "topic 1", Difficulty.MEDIUM)
+    newcomer = predict_for(stack.api.tasks, stack.api.champion, "bob", "topic 1", Difficulty.MEDIUM)
     assert newcomer.source is Source.LNIRT
     assert not poll(stack.worker, 1)
 
@@ -158,7 +158,10 @@ class RolledBack(PostgresTracker):
 
     def __init__(self, stack: Stack, version: str) -> None:
         super().__init__(stack.worker.engine)
-        self._roll_back = lambda: rollback(stack.api.registry, stack.api.tracker, stack.api.settings.cohort, version)
+        api = stack.api
+        self._roll_back: Callable[[], object] = lambda: rollback(
+            api.registry, api.tracker, api.settings.cohort, version
+        )
 
     def finish(self, lease: Lease, **how: Any) -> TrainingRequest | None:
         self._roll_back()
@@ -187,7 +190,7 @@ def test_a_message_delivered_again_does_not_undo_a_rollback_that_came_meanwhile(
 
 def test_twenty_trainings_in_one_worker_leave_no_memory_behind(stack: Stack) -> None:
     assert stack.complete(10, timed=False)[-1]
-    cohort, sizes = stack.api.settings.cohort, []
+    cohort, sizes = stack.api.settings.cohort, list[list[int]]()
     while len(sizes) < 20:
         assert poll(stack.worker, 1)
         request = stack.api.tracker.request_training(cohort, "forced")
@@ -263,7 +266,7 @@ def test_a_champion_of_an_older_state_is_not_served_and_loses_to_the_next_traini
 
     def predicted_by_a_new_process() -> tuple[Source, str | None]:
         api = Stack({**environment, "COHORT": cohort}, stack.process).api
-        prediction = predict_for(api.tasks, api.models, "ada", "topic 1", Difficulty.MEDIUM)
+        prediction = predict_for(api.tasks, api.champion, "ada", "topic 1", Difficulty.MEDIUM)
         api.engine.dispose()
         return prediction.source, prediction.model_version
 
@@ -378,7 +381,7 @@ def test_a_zero_second_completion_is_learnt_as_correctness_only(stack: Stack) ->
     task = stack.api.tasks.insert(
         "ada",
         NewTask("Math", "t", Difficulty.EASY, "?"),
-        predict_for(stack.api.tasks, stack.api.models, "ada", "t", Difficulty.EASY),
+        predict_for(stack.api.tasks, stack.api.champion, "ada", "t", Difficulty.EASY),
     )
     stack.api.tasks.complete("ada", task.id, Result(True, 0.0), None, stack.api.policy)
     (row,) = stack.api.tasks.prediction_context("ada").state.rows

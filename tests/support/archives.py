@@ -25,7 +25,7 @@ from tests.support.models import constants_of, model_of
 def _n_dense() -> int:
     model = model_of(1)
     past = StateView(UserState("", 0, ()), VersionConstants.of_lnirt(model)).summary("topic 0", 1, None)
-    return dense_columns(past, model, time_priors(past, model)).shape[1]
+    return int(dense_columns(past, model, time_priors(past, model)).shape[1])
 
 
 N_DENSE = _n_dense()
@@ -63,7 +63,7 @@ def archive(layers: Sequence[Layer], output: str, *, kind: str = "Functional") -
                 {
                     "class_name": layer.kind,
                     "name": layer.name,
-                    "config": {"name": layer.name, **layer.config},
+                    "config": dict[str, Any](name=layer.name) | dict(layer.config),
                     "inbound_nodes": [_call(layer.inputs)] if layer.inputs else [],
                 }
                 for layer in layers

@@ -29,7 +29,8 @@ class RunningStack:
     members: list[psutil.Process] = field(default_factory=list)
 
     def client(self, service: str) -> Any:
-        return boto3.client(
+        make: Any = boto3.client  # the stubs accept only literal names
+        return make(
             service,
             endpoint_url=self.environment["AWS_ENDPOINT_URL"],
             region_name=self.environment["AWS_REGION"],

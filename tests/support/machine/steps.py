@@ -66,7 +66,7 @@ def always(_machine: Machine) -> bool:
     return True
 
 
-def step(possible: Callable[[Machine], object], **drawn: Any) -> Callable[[Callable[..., None]], Any]:
+def step(possible: Callable[[Any], object], **drawn: Any) -> Callable[[Callable[..., None]], Any]:
     """A rule that is possible under a condition, and not again within some steps.
 
     Few runs are drawn, and the first ones that Hypothesis draws would do the simplest thing over and over.
@@ -81,7 +81,8 @@ def step(possible: Callable[[Machine], object], **drawn: Any) -> Callable[[Calla
         def fresh(self: Machine) -> bool:
             return function.__name__ not in self.recent and bool(possible(self))
 
-        return precondition(fresh)(rule(**drawn)(noted))
+        as_rule: Any = rule(**drawn)
+        return precondition(fresh)(as_rule(noted))
 
     return decorate
 

@@ -27,7 +27,7 @@ class Students(Machine):
     def _create(self, slot: int, topic: int, level: int) -> str:
         api, user = self.deployment.api, self.student(slot)
         new = NewTask("Math", nth(TOPICS, topic).upper(), LEVELS[level], "?")
-        task = task_service.create_task(api.tasks, api.models, user, new)
+        task = task_service.create_task(api.tasks, api.champion, user, new)
         self.world.tasks[task.id] = Task(user, nth(TOPICS, topic), level + 1)
         if self.world.named == self.world.champion:
             assert task.model_version == self.world.champion

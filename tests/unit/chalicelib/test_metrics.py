@@ -54,8 +54,8 @@ def test_a_metric_is_declared_as_powertools_declares_it() -> None:
     provider = AmazonCloudWatchEMFProvider(namespace=NAMESPACE)
     provider.add_metric(PREDICTIONS.name, PREDICTIONS.unit, 1)
     provider.add_dimension("source", "lnirt")
-    theirs = dict(provider.serialize_metric_set())
-    ours = {**metrics.fields({PREDICTIONS: 1}), "source": "lnirt"}
+    theirs: dict[str, Any] = dict(provider.serialize_metric_set())
+    ours: dict[str, Any] = {**metrics.fields({PREDICTIONS: 1}), "source": "lnirt"}
     assert ours["_aws"]["CloudWatchMetrics"] == theirs["_aws"]["CloudWatchMetrics"]
     assert (ours["source"], ours["Predictions"]) == (theirs["source"], theirs["Predictions"][0])
     assert abs(ours["_aws"]["Timestamp"] - theirs["_aws"]["Timestamp"]) < 60_000

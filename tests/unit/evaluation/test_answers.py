@@ -110,7 +110,7 @@ def test_a_draw_has_few_users_on_seven_topics_and_is_the_same_again() -> None:
 
 
 def test_small_data_reports_the_worst_ratio_and_nothing_where_there_are_no_times() -> None:
-    job = {"log_loss": 0.5, "lnirt_log_loss": 0.5, "mean_log_loss": 1.0, "job_s": 3.0}
+    job: dict[str, float | None] = {"log_loss": 0.5, "lnirt_log_loss": 0.5, "mean_log_loss": 1.0, "job_s": 3.0}
     job |= dict.fromkeys(("log_time_rmse", "lnirt_log_time_rmse", "mean_log_time_rmse"))
     figures = summary([job, {**job, "log_loss": 0.6}])
     assert figures["worst_log_loss_ratio_to_lnirt"] == pytest.approx(1.2)

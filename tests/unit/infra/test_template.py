@@ -126,6 +126,6 @@ def test_every_skipped_check_says_why(rendered: dict[str, Any]) -> None:
 
 
 def test_two_parts_that_define_the_same_are_refused() -> None:
-    part = {"Resources": {"A": {}}}
+    part: dict[str, Any] = {"Resources": {"A": {}}}
     with pytest.raises(PackageError, match="two: Resources A"):
         template.joined({"one": part, "two": {"Resources": {"A": {"Type": "T"}}}})

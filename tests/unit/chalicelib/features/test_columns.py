@@ -6,6 +6,7 @@ import json
 import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,7 +120,7 @@ def test_a_formula_on_floats_and_on_arrays_gives_the_same(n: int, seed: int) -> 
     values, rows = rng.normal(size=(n, 3)), rng.integers(0, 5, n)
     table = rng.normal(size=(5, 2))
 
-    def formula(values: Columns, row: Row) -> object:
+    def formula(values: Columns, row: Row) -> Any:
         f = functions_for(row)
         a, b, c = columns_of(values)
         d, e = table_columns(table, row)

@@ -171,7 +171,7 @@ def test_weights_that_were_damaged_before_they_were_packed_are_refused_or_run(
     assert_refused_or_runs(rewritten(archive(layers, layers[-1].name), "model.weights.h5", damaged))
 
 
-ODD = st.sampled_from(
+ODD: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, -1, 0, 2, 1e39, 10**400, float("nan"), "", "float64", "x", "Dense", [], [[]], {}, [0, 0]]
 )
 

@@ -122,6 +122,7 @@ def test_a_dropout_that_is_on_when_serving_is_refused() -> None:
         read_keras(archive_bytes(model))
 
 
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict:UserWarning")
 def test_an_input_that_keras_knows_by_another_name_is_refused() -> None:
     import keras
 

@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.results import CalibrationRow, DayRow, TopicRow, Totals
 from chalicelib.services import analytics
+from tests.support.fakes.analytics import MemoryAnalyticsStore
+from tests.support.fakes.database import MemoryDatabase
 
 
-class Figures:
+class Figures(MemoryAnalyticsStore):
     """A store with the given rows."""
 
     def __init__(self, days: list[DayRow] | None = None, calibration: list[CalibrationRow] | None = None) -> None:
+        super().__init__(MemoryDatabase())
         self._days, self._calibration = days or [], calibration or []
         self.since: datetime | None = None
 

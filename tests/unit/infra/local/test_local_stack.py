@@ -132,7 +132,12 @@ def test_a_child_that_dies_is_restarted_after_a_growing_pause(tmp_path: Path, ca
     mortal = child(tmp_path, "import sys; sys.exit(3)")
     with caplog.at_level(logging.ERROR):
         mortal.start()
-        wait_for(lambda: mortal.restart_if_ended() or mortal.deaths == 2, what="the second death")
+
+        def second_death() -> bool:
+            mortal.restart_if_ended()
+            return mortal.deaths == 2
+
+        wait_for(second_death, what="the second death")
     assert "the test ended (exit status 3), starting it again in 0.5 s" in caplog.text
     assert "starting it again in 1.0 s" in caplog.text
 

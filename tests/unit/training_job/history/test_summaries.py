@@ -30,7 +30,10 @@ OTHER_LAYOUT = PooledLayout(((3, 1), (4, 3)), 3)
 @st.composite
 def histories(draw: st.DrawFn) -> AnswerTable:
     n = draw(st.integers(1, 25))
-    column = lambda values: draw(st.lists(values, min_size=n, max_size=n))  # noqa: E731
+
+    def column(values: st.SearchStrategy[Any]) -> list[Any]:
+        return draw(st.lists(values, min_size=n, max_size=n))
+
     start = draw(st.one_of(st.none(), st.floats(1e9, 2e9)))
     gaps = column(st.floats(0, 1e6))
     return AnswerTable.from_columns(
