@@ -46,11 +46,11 @@ def findings(text: str, name: str) -> Iterator[str]:
 
 def checked_files() -> list[Path]:
     files = (path.relative_to(ROOT) for path in written_files() if path.suffix in SUFFIXES)
-    return [path for path in files if not any(path.is_relative_to(exempt) for exempt in [*EXEMPT, THIS])]
+    return [path for path in files if not any(path.is_relative_to(str(exempt)) for exempt in [*EXEMPT, THIS])]
 
 
 def test_texts_avoid_the_words_of_the_table() -> None:
-    found = []
+    found: list[str] = []
     for path in checked_files():
         text = (ROOT / path).read_text(encoding="utf-8")
         if path.name == CONTRIBUTING.name:
