@@ -34,7 +34,7 @@ from chalicelib.domain.tasks import Difficulty, NewTask
 from chalicelib.services import tasks
 from chalicelib.wiring import Container
 from evaluation import simulator
-from infra.package import archive, build, bytecode
+from infra.package import archive, build, install
 from ops.imports.importer import import_file
 from ops.stack import Stack, connect
 
@@ -187,7 +187,7 @@ def _event(token: str) -> dict[str, Any]:
 
 def _package(work: Path) -> tuple[str, Path, dict[str, float]]:
     """(the Python that runs it, the unpacked package, its sizes), built from this checkout."""
-    python = bytecode.find_python()
+    python = install.find_python()
     if python is None:
         raise RuntimeError("the package is for Python 3.13, which was not found")
     target = work / "package.zip"

@@ -1,6 +1,6 @@
 """The named queries over the log: each has a question, and a text in two languages.
 
-``insights`` is for CloudWatch Logs Insights; :mod:`infra.package.saved_queries` makes a saved query of it. ``sql`` is
+``insights`` is for CloudWatch Logs Insights; :mod:`infra.package.template` saves it there. ``sql`` is
 for the log of the one-machine stack, which has the same lines. Its view ``lines`` has a column for each field of
 :data:`COLUMNS`. Both give columns of the same names: one test runs the SQL on the lines of a real run, and another
 compares the columns of the Insights text.

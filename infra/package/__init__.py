@@ -1,9 +1,18 @@
-"""Builds the Lambda's zip: ``python -m infra.package``, or ``make package``.
+"""Builds the Lambda's zip and its CloudFormation template: ``python -m infra.package``, or ``make package``.
 
-In this order: the pins of ``requirements.txt`` that hold on the Lambda (:mod:`.pins`) are installed as wheels for its
-Python and its Linux, whatever runs here (:mod:`.install`); what a Lambda never reads is left out (:mod:`.needed`,
-:mod:`.contents`, :mod:`.service_data`); the sources are compiled by a Python of the Lambda's version
-(:mod:`.bytecode`); everything is written in a fixed order with fixed times, so that the same inputs give the same bytes
-(:mod:`.archive`); the finished zip is checked (:mod:`.check`), and imported where this machine can (:mod:`.trial`).
-Decision 8 says why Chalice's own packager does not do it.
+:mod:`.build` has the steps in their order. Decision 8 says why Chalice's own packager is not used.
 """
+
+from __future__ import annotations
+
+from typing import Final
+
+PYTHON: Final = "3.13"
+"""Version of the Lambda's Python. The zip's wheels and bytecode and the template's ``Runtime`` follow it."""
+
+BYTECODE_TAG: Final = "cpython-313"
+"""Name of this Python's implementation in the names of bytecode and extension modules."""
+
+
+class PackageError(Exception):
+    """The zip or the template cannot be built, or must not be deployed."""

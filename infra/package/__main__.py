@@ -1,4 +1,4 @@
-"""``python -m infra.package``: build, check and describe the Lambda's zip, and render the template that deploys it."""
+"""Build, check and describe the Lambda's zip, and render the template that deploys it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from infra.package import archive, build, bytecode, template, trial
-from infra.package.errors import PackageError
-from infra.package.target import runs_here
+from infra.package import PYTHON, PackageError, archive, build, check, install, template
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build the zip; returns the exit status."""
+    """Build zip and template; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m infra.package", description=__doc__)
-    parser.add_argument("--output", type=Path, default=ROOT / build.ZIP, help="where the zip goes (%(default)s)")
-    parser.add_argument("--checkout", type=Path, default=ROOT, help="what to package (%(default)s)")
+    parser.add_argument("--output", type=Path, default=ROOT / build.ZIP, help="path of the zip (%(default)s)")
+    parser.add_argument("--checkout", type=Path, default=ROOT, help="checkout to package (%(default)s)")
     options = parser.parse_args(arguments)
     try:
         _build(options.checkout, options.output)
@@ -31,33 +29,35 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _build(checkout: Path, output: Path) -> None:
-    python = bytecode.find_python()
+    python = install.find_python()
     if python is None:
-        print(
-            "package: WARNING: no Python 3.13 was found, so the zip holds sources without bytecode:"
-            " every cold start compiles them anew. Install Python 3.13 and run this again.",
-            file=sys.stderr,
+        _warn(
+            f"WARNING: Python {PYTHON} was not found, so the zip holds no bytecode and every cold start compiles its"
+            f" sources. Install Python {PYTHON} and run this again."
         )
+    if python is None or not check.runs_here():
+        _warn("the zip was not imported on trial, because this machine cannot run it")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="package-", dir=output.parent) as directory:
-        built = build.build(checkout, output, Path(directory), python)
-        if python is not None and runs_here():
-            trial.run(output, built.services, Path(directory) / "trial", python)
-        else:
-            print("package: not imported on trial, because this machine cannot run it", file=sys.stderr)
-        rendered = template.render(checkout, Path(directory) / "template")
+        work = Path(directory)
+        built = build.build(checkout, output, work, python)
+        rendered = template.render(checkout, work / "template")
     _describe(output, built)
     path = output.parent / Path(template.TEMPLATE).name
     path.write_text(json.dumps(rendered, indent=1) + "\n", encoding="utf-8")
     print(f"{path}\n{len(rendered['Resources'])} resources, {len(rendered['Parameters'])} parameters")
 
 
+def _warn(text: str) -> None:
+    print(f"package: {text}", file=sys.stderr)
+
+
 def _describe(output: Path, built: build.Built) -> None:
     print(output)
-    print(f"{len(built.shipped)} distributions; for Chalice's command line only, so left out: ", end="")
-    print(", ".join(pin.name for pin in built.left_out))
+    print(f"{len(built.shipped)} distributions; left out, for Chalice's command line or another platform: ", end="")
+    print(", ".join(built.left_out))
     with zipfile.ZipFile(output) as written:
-        print(f"zip {_mb(output.stat().st_size)}, unpacked {_mb(archive.unpacked_bytes(written))}, the largest in it:")
+        print(f"zip {_mb(output.stat().st_size)}, unpacked {_mb(archive.unpacked_bytes(written))}; largest entries:")
         for name, unpacked, packed in archive.largest(written):
             print(f"  {name:<28} {_mb(unpacked):>9}  (packed {_mb(packed)})")
 

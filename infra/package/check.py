@@ -1,151 +1,99 @@
-"""What must be true of the zip before anybody deploys it. Each check gives a list of faults in words."""
+"""Checks of a finished zip: its contents, and a trial import."""
 
 from __future__ import annotations
 
+import platform
 import re
+import subprocess
+import sys
 import zipfile
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from email.parser import BytesHeaderParser
-from pathlib import PurePosixPath
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
+from typing import Final
 
-from packaging.utils import canonicalize_name
+from infra.package import BYTECODE_TAG, PackageError, archive
 
-from infra.package import records
-from infra.package.bytecode import bytecode_path
-from infra.package.pins import Pin
-from infra.package.target import BYTECODE_MAGIC, BYTECODE_TAG, ELF_MACHINE
-
-REQUIRED = ("numpy", "h5py")
-"""What answers predictions: the lock itself must have it."""
-
-FORBIDDEN = frozenset(
+FORBIDDEN: Final = frozenset(
     {
         *("tensorflow", "tensorflow_cpu", "tensorflow_intel", "keras"),
-        *("training_job", "ops", "infra", "tests", "benchmarks"),
+        *("training_job", "ops", "infra", "lab", "migrations", "tests", "benchmarks", "evaluation"),
         *("alembic", "moto", "pytest"),
     }
 )
-"""Folders, modules and distributions that have no place in a Lambda."""
+"""Folders, modules and distributions that do not belong in a Lambda."""
 
-_UNCHECKED_HASH = (1).to_bytes(4, "little")
-_MODULE = (".py", ".so")
+LIMIT_BYTES: Final = 250 * 2**20
+"""Lambda refuses a zip with more than this, unpacked."""
+
+ELF_MACHINE: Final = (62).to_bytes(2, "little")
+"""The field ``e_machine`` of an extension module for x86-64."""
+
+_MACHINE = "x86_64"
 _EXTENSION_TAG = re.compile(r"\.(cpython-\d+|cp\d+)[^.]*\.so$")
 
+_TRIAL = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import app, h5py, numpy, jwt.algorithms
+from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
+from chalicelib.storage.aws import aws_client
+from chalicelib.storage.database import connect
+connect("postgresql+pg8000://nobody@/nothing?unix_sock=/nowhere")
+for service in sys.argv[2:]:
+    aws_client(service, "us-east-1")
+own = (sys.argv[1], sys.base_prefix, sys.base_exec_prefix)
+foreign = sorted(
+    file for module in list(sys.modules.values())
+    if (file := getattr(module, "__file__", None)) and not file.startswith(own)
+)
+sys.exit(f"loaded from outside: {foreign}" if foreign else 0)
+"""
 
-def faults(
-    archive: zipfile.ZipFile,
-    pins: Sequence[Pin],
-    program: Mapping[str, bytes],
-    services: Collection[str],
-    *,
-    compiled: bool = True,
-) -> list[str]:
-    """All faults of a zip; empty for a good one.
 
-    ``program`` holds the checkout's files by their path in the zip, ``services`` the AWS services that must be known;
-    ``compiled`` says whether bytecode is expected.
-    """
-    names = set(archive.namelist())
+def faults(zip_file: zipfile.ZipFile) -> list[str]:
+    """Return a sentence for each fault of the zip."""
+    names = sorted(zip_file.namelist())
+    size = archive.unpacked_bytes(zip_file)
     return [
-        *_repeated(archive),
-        *_program(archive, names, program),
-        *_distributions(archive, names, pins),
-        *_foreign(names),
-        *_services(names, services),
-        *_extensions(archive, names),
-        *(_bytecode(archive, names) if compiled else ()),
+        *([f"{size / 1e6:.0f} MB unpacked are more than Lambda takes"] if size > LIMIT_BYTES else ()),
+        *_forbidden(names),
+        *_extensions(zip_file, names),
     ]
 
 
-def _repeated(archive: zipfile.ZipFile) -> list[str]:
-    times = Counter(archive.namelist())
-    return [f"{name} is in the zip {n} times" for name, n in sorted(times.items()) if n > 1]
-
-
-def _program(archive: zipfile.ZipFile, names: Collection[str], program: Mapping[str, bytes]) -> list[str]:
-    found = [f"{path} is missing" for path in sorted(program) if path not in names]
-    same = (path for path in sorted(program) if path in names)
-    return found + [f"{path} differs from the checkout" for path in same if archive.read(path) != program[path]]
-
-
-def _distributions(archive: zipfile.ZipFile, names: Collection[str], pins: Sequence[Pin]) -> list[str]:
-    pinned = {pin.name for pin in pins}
-    found = [f"the lock pins no {name}" for name in REQUIRED if name not in pinned]
-    present = _present(archive, names)
-    for pin in pins:
-        version, folder = present.get(pin.name, ("", ""))
-        if not version:
-            found.append(f"{pin.name} {pin.version} is missing")
-        elif version != pin.version:
-            found.append(f"{pin.name} is there at {version}, and the lock pins {pin.version}")
-        else:
-            found += _incomplete(archive, names, pin, folder)
-    return found + [f"{name} is there, and should not be" for name in sorted(present) if name not in pinned]
-
-
-def _present(archive: zipfile.ZipFile, names: Collection[str]) -> dict[str, tuple[str, str]]:
-    """(version, name of the .dist-info) of the distributions in the zip, by name."""
-    found = {}
-    for path in sorted(name for name in names if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)):
-        metadata = BytesHeaderParser().parsebytes(archive.read(path))
-        name: str = canonicalize_name(str(metadata["Name"]))
-        found[name] = (str(metadata["Version"]), path.partition("/")[0])
-    return found
-
-
-def _incomplete(archive: zipfile.ZipFile, names: Collection[str], pin: Pin, folder: str) -> list[str]:
-    record = f"{folder}/{records.NAME}"
-    if record not in names:
-        return [f"{pin.name} {pin.version} has no {records.NAME}"]
-    recorded = records.paths(archive.read(record).decode())
-    missing = [path for path in recorded if path not in names]
-    found = [f"{pin.name} {pin.version} lacks {path}" for path in missing[:3]]
-    if not any(path.endswith(_MODULE) for path in recorded):
-        found.append(f"{pin.name} {pin.version} has no module")
-    return found
-
-
-def _foreign(names: Collection[str]) -> list[str]:
+def _forbidden(names: Collection[str]) -> list[str]:
     tops = sorted({name.partition("/")[0] for name in names})
     return [f"{top} must not be in it" for top in tops if re.split(r"[-.]", top.lower())[0] in FORBIDDEN]
 
 
-def _services(names: Collection[str], services: Collection[str]) -> list[str]:
-    def known(service: str) -> bool:
-        prefix = f"botocore/data/{service}/"
-        return any(name.startswith(prefix) and "/service-2.json" in name for name in names)
-
-    needed = [
-        f"botocore/data/{name}.json" for name in ("endpoints", "partitions", "_retry", "sdk-default-configuration")
-    ]
-    absent = [f"{path} is missing" for path in needed if path not in names]
-    return absent + [f"the AWS service {name} is missing" for name in sorted(services) if not known(name)]
-
-
-def _extensions(archive: zipfile.ZipFile, names: Collection[str]) -> list[str]:
-    """Extension modules of another Python or another machine would fail at the first import, in production."""
+def _extensions(zip_file: zipfile.ZipFile, names: Collection[str]) -> list[str]:
+    """Find extension modules for another Python or machine, which would fail at their first import on the Lambda."""
     found = []
-    for name in sorted(name for name in names if name.endswith(".so") or ".so." in PurePosixPath(name).name):
+    for name in (name for name in names if name.endswith(".so") or ".so." in PurePosixPath(name).name):
         tag = _EXTENSION_TAG.search(name)
         if tag is not None and tag[1] != BYTECODE_TAG:
             found.append(f"{name} is for another Python")
-        with archive.open(name) as file:
+        with zip_file.open(name) as file:
             head = file.read(20)
         if head[:4] != b"\x7fELF" or head[18:20] != ELF_MACHINE:
             found.append(f"{name} is for another machine")
     return found
 
 
-def _bytecode(archive: zipfile.ZipFile, names: Collection[str]) -> list[str]:
-    found = []
-    for source in sorted(name for name in names if name.endswith(".py")):
-        compiled = bytecode_path(source)
-        if compiled not in names:
-            found.append(f"{source} is not compiled")
-            continue
-        with archive.open(compiled) as file:
-            head = file.read(8)
-        if head != BYTECODE_MAGIC + _UNCHECKED_HASH:
-            found.append(f"{compiled} is not bytecode of {BYTECODE_TAG} with an unchecked hash")
-    return found
+def runs_here() -> bool:
+    """Return whether this machine can load the packaged extension modules."""
+    return sys.platform == "linux" and platform.machine() == _MACHINE
+
+
+def try_imports(zip_path: Path, services: Collection[str], directory: Path, python: str) -> None:
+    """Unpack the zip into ``directory`` and import it in an interpreter that has no other packages.
+
+    The trial makes an engine and a client of each service, which connect to nothing. Raises PackageError.
+    """
+    with zipfile.ZipFile(zip_path) as opened:
+        opened.extractall(directory)
+    # -I and -S leave out the environment's and the virtual environment's packages.
+    command = [python, "-I", "-S", "-c", _TRIAL, str(directory), *sorted(services)]
+    done = subprocess.run(command, cwd=directory, env={}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PackageError(f"the packaged program cannot be imported:\n{done.stderr.strip()}")

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from infra.log_queries import BY_NAME, COLUMNS, QUERIES, LogQuery, text_of
-from infra.package import saved_queries
+from infra.package import template
 from infra.package.template import PARTS, joined, read_part
 from ops import cli, logs
 
@@ -82,7 +82,7 @@ def test_an_id_cannot_change_a_query() -> None:
 
 def test_the_template_has_each_query_on_its_log_groups() -> None:
     made = joined({name: read_part(ROOT / name) for name in PARTS})["Resources"]
-    definitions = [resource["Properties"] for resource in saved_queries.resources()["Resources"].values()]
+    definitions = [resource["Properties"] for resource in template.saved_queries()["Resources"].values()]
     assert [one["Name"]["Fn::Sub"] for one in definitions] == [f"${{AWS::StackName}}/{one.name}" for one in QUERIES]
     for one in definitions:
         assert all(made[group["Ref"]]["Type"] == "AWS::Logs::LogGroup" for group in one["LogGroupNames"])
@@ -90,13 +90,13 @@ def test_the_template_has_each_query_on_its_log_groups() -> None:
 
 
 def test_the_dashboard_has_room_for_the_log_widgets() -> None:
-    template = joined({name: read_part(ROOT / name) for name in PARTS})
-    saved_queries.add_widgets(template)
-    text = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    assert set(re.findall(r"\$\{(\w+LogGroup)\}", text)) <= set(template["Resources"])
+    whole = joined({name: read_part(ROOT / name) for name in PARTS})
+    template.add_widgets(whole)
+    text = whole["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    assert set(re.findall(r"\$\{(\w+LogGroup)\}", text)) <= set(whole["Resources"])
     widgets = json.loads(text)["widgets"]
     added = [widget for widget in widgets if widget["type"] == "log"]
-    assert len(added) == len(saved_queries.WIDGETS)
+    assert len(added) == len(template.WIDGETS)
     places = {(x, y) for one in widgets for x in _span(one, "x", "width") for y in _span(one, "y", "height")}
     assert len(places) == sum(one["width"] * one["height"] for one in widgets)
 

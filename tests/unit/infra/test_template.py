@@ -11,8 +11,7 @@ import pytest
 
 from chalicelib import metrics
 from chalicelib.config import settings_from
-from infra.package import template
-from infra.package.errors import PackageError
+from infra.package import PYTHON, PackageError, template
 from training_job.worker import MAX_RECEIVES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -52,6 +51,12 @@ def test_each_function_of_chalice_has_our_zip_and_a_role_of_its_own(rendered: di
     assert {function["CodeUri"] for function in functions.values()} == {"./studysmart-lambda.zip"}
     roles = {function["Role"]["Fn::GetAtt"][0] for function in functions.values()}
     assert roles == {"ApiRole", "SweeperRole", "PrunerRole"}
+
+
+def test_the_runtime_of_each_function_is_that_of_the_zip(rendered: dict[str, Any]) -> None:
+    """Whichever Python renders the template."""
+    functions = [r["Properties"] for r in rendered["Resources"].values() if r["Type"] == "AWS::Serverless::Function"]
+    assert {function["Runtime"] for function in functions} == {f"python{PYTHON}"}
 
 
 def test_a_task_in_ecs_gets_the_settings_of_the_lambdas(rendered: dict[str, Any]) -> None:
