@@ -8,15 +8,13 @@ It starts a stack of its own and takes pictures of the empty pages. Then it simu
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from benchmarks._browser import NoBrowserError, chromium
 from benchmarks.client import ApiError
 from benchmarks.local_stack import temporary_stack
 from chalicelib.domain.errors import StudySmartError
@@ -26,14 +24,9 @@ from lab.scenes import Person, Scene, SceneError
 OUTPUT = Path("build/screenshots")
 PAGES = ("dashboard", "dashboard/tasks", "dashboard/analytics")
 MODELS = "dashboard/models"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 _HIGHEST = 4_200
 _PATIENCE_MS = 30_000
-
-
-class NoBrowserError(Exception):
-    """There is no Chromium on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +51,7 @@ def main() -> int:
     try:
         answers = scenes.answers_of(options.file)
         options.output.mkdir(parents=True, exist_ok=True)
-        with temporary_stack() as stack, _chromium() as browser:
+        with temporary_stack() as stack, chromium() as browser:
             people = scenes.people(stack)
             camera = Camera(browser, people, options.output)
             camera.take_empty()
@@ -69,17 +62,6 @@ def main() -> int:
         return 1
     print(f"{camera.taken} pictures are in {options.output}")
     return 0
-
-
-@contextmanager
-def _chromium() -> Iterator[Browser]:
-    path = next((found for found in map(shutil.which, BROWSERS) if found), None)
-    if path is None:
-        raise NoBrowserError("install Chromium first (`make chromium`)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Camera:
