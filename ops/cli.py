@@ -18,6 +18,7 @@ from chalicelib.domain.errors import QueueUnavailableError, StudySmartError
 from chalicelib.services import training
 from chalicelib.wiring import Container
 from ops import env, logs, models, monitor, sql, status, tables
+from ops.arguments import number, whole_number
 from ops.backup import command as backup
 from ops.backup import restore
 from ops.doctor import command as doctor
@@ -75,11 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     follow = add_with("monitor", _monitor, "follow counter, training and epochs until Ctrl-C")
     follow.add_argument("--json", action="store_true", help="print one JSON object per line")
-    follow.add_argument("--interval", type=_seconds, default=0.5, metavar="SECONDS", help="polling interval (0.5)")
+    follow.add_argument(
+        "--interval", type=number(0.05, 3600), default=0.5, metavar="SECONDS", help="polling interval (default: 0.5)"
+    )
     follow.add_argument("--until", choices=["idle"], help="end when no training is queued or running")
     add_with("train", _train, "request a training now, whatever the counter is")
     reset = add_with("reset-counter", _reset_counter, "set the number of completions since the last training")
-    reset.add_argument("value", type=_count, metavar="N", help="0 or more")
+    reset.add_argument("value", type=whole_number(0), metavar="N", help="0 or more")
     import_command.add_arguments(add_with("import", import_command.run, "import a history of answers from CSV"))
     models.add_arguments(add_with("models", models.run, "list, compare, check, roll back, pin and prune the models"))
     doctor.add_arguments(add_with("doctor", doctor.run, "check the data, and repair what can be repaired"))
@@ -92,20 +95,6 @@ def _parser() -> argparse.ArgumentParser:
     admin.add_argument("email", metavar="EMAIL")
     add_with("migrate", _migrate, "bring the tables of the database up to date")
     return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**31:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.05 <= value <= 3600:
-        raise argparse.ArgumentTypeError("must be 0.05 to 3600")
-    return value
 
 
 def _status(container: Container, options: argparse.Namespace) -> int:

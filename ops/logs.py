@@ -121,7 +121,7 @@ def of_cloudwatch(insights: LogInsights, stack: str, since: datetime) -> Ask:
 def as_lines(rows: Sequence[Row]) -> list[str]:
     """Return rows as a table for a terminal."""
     if not rows:
-        return ["no lines"]
+        return ["The log has no such lines in this period."]
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[_shown(row.get(name)) for name in names] for row in rows]
     return tables.table(names, cells, right=[name for name in names if isinstance(rows[0].get(name), int | float)])

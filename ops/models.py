@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from chalicelib.domain.errors import NotFoundError
 from chalicelib.domain.training import Champion
 from chalicelib.services import versions
 from chalicelib.services.versions import CHAMPION, OTHER
 from chalicelib.wiring import Container
 from ops import model_check, tables
+from ops.arguments import whole_number
 from ops.model_check import VersionFault
 
 Action = Callable[[Container, argparse.Namespace], int]
@@ -45,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("unpin", _unpin, "let trainings replace the champion again")
     add("verify", _verify, "check every file of every version, and that the champions can be served")
     prune = add("prune", _prune, "delete old versions that neither serve nor may be needed for a rollback")
-    prune.add_argument("--keep", type=_count, metavar="N", help="keep the N newest (default: RETAINED_VERSIONS)")
+    prune.add_argument(
+        "--keep", type=whole_number(1), metavar="N", help="keep the N newest (default: RETAINED_VERSIONS)"
+    )
     prune.add_argument("--dry-run", action="store_true", help="only show what would be deleted")
 
 
@@ -53,13 +57,6 @@ def run(container: Container, options: argparse.Namespace) -> int:
     """Run the action that the arguments name."""
     action: Action = options.action
     return action(container, options)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
 
 
 def _list(container: Container, options: argparse.Namespace) -> int:
@@ -93,7 +90,7 @@ def _role(role: str, pinned: bool) -> str:
 
 
 def _show(container: Container, options: argparse.Namespace) -> int:
-    metadata = container.registry.read_metadata(container.settings.cohort, options.v)
+    metadata = _metadata(container, options.v)
     if options.json:
         tables.print_json(metadata)
         return 0
@@ -104,11 +101,16 @@ def _show(container: Container, options: argparse.Namespace) -> int:
     return 0
 
 
+def _metadata(container: Container, version: str) -> Mapping[str, Any]:
+    try:
+        return container.registry.read_metadata(container.settings.cohort, version)
+    except NotFoundError as error:
+        raise NotFoundError(f"version {version} is not in the registry") from error
+
+
 def _diff(container: Container, options: argparse.Namespace) -> int:
     versions = (options.v, options.w)
-    first, second = (
-        tables.flat(container.registry.read_metadata(container.settings.cohort, version)) for version in versions
-    )
+    first, second = (tables.flat(_metadata(container, version)) for version in versions)
     names = [name for name in {**first, **second} if name not in _UNCOMPARED and first.get(name) != second.get(name)]
     if options.json:
         tables.print_json({name: [first.get(name), second.get(name)] for name in names})

@@ -104,7 +104,7 @@ def _disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BackupError(f"{path} cannot be written: {error}") from error
+        raise BackupError(f"{path} cannot be written: {error.strerror}") from error
 
 
 class BackupWriter:
@@ -118,7 +118,7 @@ class BackupWriter:
             if any(directory.iterdir()):
                 raise BackupError(f"{directory} is not empty: a backup needs a directory of its own")
         except OSError as error:
-            raise BackupError(f"{directory} cannot be used: {error}") from error
+            raise BackupError(f"{directory} cannot be used: {error.strerror}") from error
 
     @contextmanager
     def compressed(self, name: str) -> Iterator[gzip.GzipFile]:
@@ -169,7 +169,7 @@ class Backup:
         except FileNotFoundError as error:
             raise BackupError(f"{directory} holds no finished backup: it has no {MANIFEST}") from error
         except OSError as error:
-            raise BackupError(f"{path} cannot be read: {error}") from error
+            raise BackupError(f"{path} cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BackupError(f"{path} is damaged: {error!r}") from error
         if expected != _digest_of(fields):

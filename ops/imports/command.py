@@ -14,6 +14,7 @@ from pathlib import Path
 
 from chalicelib.wiring import Container
 from ops import tables
+from ops.arguments import whole_number
 from ops.imports.file import UnusableFileError
 from ops.imports.importer import ImportReport, import_file
 
@@ -24,7 +25,9 @@ _QUIET_SECONDS = 5.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("file", type=Path, metavar="FILE.csv[.gz]", help="with columns user_id, topic, is_correct")
-    parser.add_argument("--max-faults", type=int, default=20, metavar="N", help="print at most N faults (default: 20)")
+    parser.add_argument(
+        "--max-faults", type=whole_number(0), default=20, metavar="N", help="print at most N faults (default: 20)"
+    )
     parser.epilog = (
         "Optional columns: subject, difficulty (easy to expert, or 1 to 4), actual_time_seconds, completed_at "
         "(ISO 8601), position (order within the user). Answers from an earlier import are not added again."

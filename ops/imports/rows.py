@@ -192,7 +192,7 @@ class RowReader:
     def read(self, line: int, fields: Sequence[str]) -> HistoryRow | list[RowFault]:
         """Return the answer in ``fields``, or all faults of the row."""
         if len(fields) != self._width:
-            return [RowFault(line, None, ",".join(fields), f"has {len(fields)} fields instead of {self._width}")]
+            return [RowFault(line, None, ",".join(fields), f"has {len(fields)} instead of {self._width} fields")]
         faults: list[RowFault] = []
 
         def take(column: str, parse: Callable[[str], T], absent: T) -> T:

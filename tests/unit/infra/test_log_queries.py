@@ -188,4 +188,4 @@ def test_rows_are_a_table_for_people(log: Path, capsys: pytest.CaptureFixture[st
     assert header.split() == ["route", "requests", "failed", "p50_ms", "p99_ms"]
     assert row.split() == ["GET", "/", "1", "0", "5.25", "5.25"]
     assert cli.main(["--state-dir", str(log.parents[1]), "logs", "errors"]) == 0
-    assert capsys.readouterr().out == "no lines\n"
+    assert capsys.readouterr().out == "The log has no such lines in this period.\n"

@@ -116,8 +116,8 @@ def test_good_rows_around_bad_ones_are_kept(tmp_path: Path) -> None:
     assert [(r.line, r.user_id) for r in good] == [(2, "a"), (7, "e")]
     assert faults == [
         "line 3, is_correct: '2' must be 0, 1, true or false",
-        "line 4: 'c,t' has 2 fields instead of 3",
-        "line 5: 'd,t,0,x' has 4 fields instead of 3",
+        "line 4: 'c,t' has 2 instead of 3 fields",
+        "line 5: 'd,t,0,x' has 4 instead of 3 fields",
     ]
 
 
