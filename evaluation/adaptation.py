@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.lnirt import FloatArray, sigmoid
-from chalicelib.prediction.chain import bounded_probabilities
+from chalicelib.prediction.chain import bounded_probability
 from chalicelib.prediction.predictor import Predictor
 from evaluation.answers import short
 from training_job.history.answers import AnswerTable
@@ -157,7 +157,7 @@ def measure(seed: int, verbose: bool) -> dict[str, float | int | None]:
     n_taught = len(taught.step)
     wanted = np.arange(len(table)) >= n_taught
     first = _train(table.select(~wanted), seed)
-    lnirt = bounded_probabilities(read_history(table, first.lnirt, first.vocabulary).logit[wanted])
+    lnirt = bounded_probability(read_history(table, first.lnirt, first.vocabulary).logit[wanted])
     served = predict_history(first, table, wanted).correct
     retrained = served.copy()
     for begin, version in _versions(taught, tested, table, seed):

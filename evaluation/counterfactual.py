@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.lnirt import N_LEVELS, FloatArray, IntArray, LnirtParameters, ability_from, grid_log_likelihoods
+from chalicelib.domain.predictions import Source
 from chalicelib.features.constants import VersionConstants
 from chalicelib.features.inputs import dense_columns, standardise, success_priors, time_priors
 from chalicelib.features.sequences import Keys
 from chalicelib.features.state import DECAY_ANSWERS
 from chalicelib.features.summary import Summary
-from chalicelib.prediction.chain import bounded_probabilities
+from chalicelib.prediction.chain import bounded_probability, choose_each
 from chalicelib.prediction.network import network_inputs
 from chalicelib.prediction.predictor import Predictor
 from training_job.history.answers import AnswerTable
@@ -44,9 +45,9 @@ def predictions_after(predictor: Predictor, table: AnswerTable) -> tuple[FloatAr
             values = network_inputs(
                 success.logit, users[rows], topics[rows], past.level, past.last_outcome, dense, vectors
             )
-            known = past.topic_row != lnirt.average_row
-            out[rows] = np.where(known, predictor.networks.correctness(values), success.logit)
-    return bounded_probabilities(after[0]), bounded_probabilities(after[1])
+            chosen = choose_each(past.topic_row != lnirt.average_row, past.n_answers)
+            out[rows] = np.where(chosen[Source.EMBEDDING], predictor.networks.correctness(values), success.logit)
+    return bounded_probability(after[0]), bounded_probability(after[1])
 
 
 def _advanced(

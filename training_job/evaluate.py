@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from chalicelib.domain.lnirt_json import from_json
 from chalicelib.prediction.archive import read_keras
-from chalicelib.prediction.chain import bounded_probabilities
+from chalicelib.prediction.chain import bounded_probability
 from chalicelib.prediction.network import Network
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import read_vocabulary
@@ -40,7 +40,7 @@ def holdout_scores(predictor: Predictor, table: AnswerTable, holdout_mask: npt.N
     history = read_history(table, predictor.lnirt, predictor.vocabulary)
     rows = table.select(holdout_mask)
     logs, timed = rows.log_seconds, rows.timed
-    lnirt_correct = bounded_probabilities(history.logit[holdout_mask])
+    lnirt_correct = bounded_probability(history.logit[holdout_mask])
     lnirt_losses = log_losses(rows.is_correct, lnirt_correct)
     lnirt_errors = np.where(timed, logs - history.log_seconds[holdout_mask], np.nan)
     errors = np.where(timed, logs - served.log_seconds, np.nan)

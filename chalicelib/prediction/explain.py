@@ -1,9 +1,9 @@
-"""Why a prediction is what it is: how far each group of inputs moved it, asked of the model itself.
+"""Explains a prediction: how much each group of inputs moved it, measured by predicting again without the group.
 
-A group's influence is the prediction as it stands less the prediction with that group replaced by what a newcomer
-has: no answers, no times, the embedding shared by all whom the model does not know; for the course, how students fare
-on average; for the difficulty, medium. Groups overlap in what they know of a student, so influences do not add up
-to the prediction. This costs two predictions per group, so it is done only where somebody asks for it.
+The influence of a group is the prediction less the prediction with the group replaced by the values of a newcomer: no
+answers, no times, and the embedding that unknown students share. The course is replaced by that of an average student,
+and the difficulty by medium. Groups share information about a student, so influences do not add up to the prediction.
+An explanation costs a dozen predictions, so it is made on request only.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from chalicelib.prediction.chain import bounded_probability, bounded_seconds
 from chalicelib.prediction.predictor import Predictor
 
 NEWCOMER = ""
-"""The user id of nobody: its embedding row is the one that unknown students share."""
+"""A user id that no user has: its embedding row is the one that unknown students share."""
 
-SMALLEST_PROBABILITY, SMALLEST_SECONDS = 0.001, 0.1
-"""A group that moves both by less than this is left out: it did not count."""
+MIN_PROBABILITY, MIN_SECONDS = 0.001, 0.1
+"""A group that moves both by less than this is left out."""
 
 _LOG = logging.getLogger("studysmart.prediction")
 
 
 class Group(StrEnum):
-    """Inputs that belong together in a student's eyes."""
+    """A group of inputs that means one thing to a student. The values are part of the HTTP contract."""
 
     TOPIC_RECORD = "topic_record"
     OVERALL_RECORD = "overall_record"
@@ -52,7 +52,7 @@ _NAMES: Mapping[Group, str] = {
     Group.TOPIC_RECORD: "Your record on this topic",
     Group.OVERALL_RECORD: "Your record over all topics",
     Group.RECENT_ANSWERS: "Your recent work on other topics",
-    Group.COURSE: "How students of your course fared",
+    Group.COURSE: "The performance of students in your course",
     Group.PAUSE: "The time since you last practised",
     Group.STUDENT: "What the last training learnt about you",
     Group.DIFFICULTY: "The difficulty, compared with medium,",
@@ -60,9 +60,9 @@ _NAMES: Mapping[Group, str] = {
 
 
 class Influence(msgspec.Struct, frozen=True):
-    """How one group moved a prediction: ``probability`` and ``seconds`` are signed, positive where it raised them.
+    """The influence of one group: ``probability`` and ``seconds`` are positive if the group raised them.
 
-    ``seconds`` is null where the model knows nothing of times. ``text`` says the same in a sentence.
+    ``seconds`` is None for a version without times. ``text`` is the same as a sentence.
     """
 
     group: Group
@@ -71,56 +71,54 @@ class Influence(msgspec.Struct, frozen=True):
     seconds: float | None
 
 
-class _Known(msgspec.Struct, frozen=True):
-    """What one prediction is made from."""
+class _Input(msgspec.Struct, frozen=True):
+    """The input of one prediction: the summary, and the state that the pooled vector and the embedding come from."""
 
     past: Summary
     state: UserState
 
 
-class _Others(msgspec.Struct, frozen=True):
-    """What is put in a group's place: a newcomer's, or the student's own had they never met the topic."""
+class _Replacements(msgspec.Struct, frozen=True):
+    """What replaces a group: a newcomer's input, or the student's summary had they never met the topic."""
 
-    newcomer: _Known
-    elsewhere: Summary
+    newcomer: _Input
+    without_topic: Summary
 
 
 def explain(
     predictor: Predictor | None, prediction: Prediction, state: UserState, topic: str, difficulty: int, now: datetime
 ) -> list[Influence]:
-    """The groups that moved ``prediction``, the strongest first; none for a default, which knows nothing.
+    """Return the groups that moved a prediction, the strongest first; none for a default prediction.
 
-    ``prediction`` is what ``predictor`` gave for the other arguments: a topic key, a difficulty of 1..4. Never raises
-    for its inputs.
+    ``prediction`` is that of ``predictor`` for the other arguments: a topic key and a difficulty of 1..4.
     """
     if predictor is None or prediction.source is Source.DEFAULT:
         return []
-    known = _Known(predictor.summarise(state, topic, difficulty, now), state)
+    given = _Input(predictor.summarise(state, topic, difficulty, now), state)
     nobody = UserState(NEWCOMER, 0, ())
-    instead = _Others(
-        newcomer=_Known(predictor.summarise(nobody, topic, difficulty, now), nobody),
-        elsewhere=predictor.summarise(without_topic(state, topic), topic, difficulty, now),
+    replacements = _Replacements(
+        newcomer=_Input(predictor.summarise(nobody, topic, difficulty, now), nobody),
+        without_topic=predictor.summarise(without_topic(state, topic), topic, difficulty, now),
     )
     try:
-        actual = _values(predictor, prediction.source, known)
+        actual = _values(predictor, prediction.source, given)
         others = {
-            group: _values(predictor, prediction.source, change(known, instead)) for group, change in _REPLACED.items()
+            group: _values(predictor, prediction.source, replaced(given, replacements))
+            for group, replaced in _REPLACED.items()
         }
     except (ModelError, ArithmeticError, ValueError, IndexError) as error:
         _LOG.warning("prediction of %s could not be explained: %s", prediction.lnirt_model_version, error)
         return []
     influences = [_influence(group, actual, other) for group, other in others.items()]
-    moved = [
-        one
-        for one in influences
-        if abs(one.probability) >= SMALLEST_PROBABILITY or abs(one.seconds or 0.0) >= SMALLEST_SECONDS
+    notable = [
+        one for one in influences if abs(one.probability) >= MIN_PROBABILITY or abs(one.seconds or 0.0) >= MIN_SECONDS
     ]
-    return sorted(moved, key=lambda one: (-abs(one.probability), -abs(one.seconds or 0.0)))
+    return sorted(notable, key=lambda one: (-abs(one.probability), -abs(one.seconds or 0.0)))
 
 
-def _values(predictor: Predictor, source: Source, known: _Known) -> tuple[float, float | None]:
-    """Probability and seconds as they would be served, the seconds not yet rounded."""
-    logit, log_seconds = predictor.values(source, known.state, known.past)
+def _values(predictor: Predictor, source: Source, given: _Input) -> tuple[float, float | None]:
+    """Return the probability and the seconds as they would be served, but with the seconds not rounded."""
+    logit, log_seconds = predictor.values(source, given.state, given.past)
     return bounded_probability(logit), None if log_seconds is None else bounded_seconds(log_seconds)
 
 
@@ -132,17 +130,17 @@ def _influence(group: Group, actual: tuple[float, float | None], other: tuple[fl
 
 def _sentence(group: Group, probability: float, seconds: float | None) -> str:
     effects = []
-    if abs(probability) >= SMALLEST_PROBABILITY:
+    if abs(probability) >= MIN_PROBABILITY:
         verb = "raises" if probability > 0 else "lowers"
         effects.append(f"{verb} the chance of success by {100 * abs(probability):.1f} points")
-    if seconds is not None and abs(seconds) >= SMALLEST_SECONDS:
+    if seconds is not None and abs(seconds) >= MIN_SECONDS:
         verb = "lengthens" if seconds > 0 else "shortens"
         effects.append(f"{verb} the expected time by {abs(seconds):.1f} s")
     return f"{_NAMES[group]} {' and '.join(effects) or 'changes nothing'}."
 
 
-def _without_topic_record(known: _Known, instead: _Others) -> _Known:
-    past, empty = known.past, instead.newcomer.past
+def _without_topic_record(given: _Input, replacements: _Replacements) -> _Input:
+    past, empty, elsewhere = given.past, replacements.newcomer.past, replacements.without_topic
     changed = replace(
         past,
         sequences=[*past.sequences[:ATTEMPTS], *empty.sequences[ATTEMPTS:]],
@@ -159,16 +157,16 @@ def _without_topic_record(known: _Known, instead: _Others) -> _Known:
         last_outcome=empty.last_outcome,
         ability_if_incorrect=past.ability,
         answers_since_topic=empty.answers_since_topic,
-        trait_success=instead.elsewhere.trait_success,
-        trait_log_seconds=instead.elsewhere.trait_log_seconds,
+        trait_success=elsewhere.trait_success,
+        trait_log_seconds=elsewhere.trait_log_seconds,
     )
-    return replace(known, past=changed)
+    return replace(given, past=changed)
 
 
-def _without_overall_record(known: _Known, instead: _Others) -> _Known:
-    empty = instead.newcomer.past
+def _without_overall_record(given: _Input, replacements: _Replacements) -> _Input:
+    empty = replacements.newcomer.past
     changed = replace(
-        known.past,
+        given.past,
         n_answers=empty.n_answers,
         n_topics=empty.n_topics,
         ability=empty.ability,
@@ -179,40 +177,35 @@ def _without_overall_record(known: _Known, instead: _Others) -> _Known:
         speed_precision=empty.speed_precision,
         speed_weighted=empty.speed_weighted,
     )
-    return replace(known, past=changed)
+    return replace(given, past=changed)
 
 
-def _without_recent_answers(known: _Known, _instead: _Others) -> _Known:
-    """The user-wide decayed sums, and the pooled vector of all topics, keep the asked topic's answers only."""
-    return _Known(
-        replace(known.past, overall_decayed=known.past.topic_decayed), dataclasses.replace(known.state, rows=())
-    )
+def _without_recent_answers(given: _Input, _replacements: _Replacements) -> _Input:
+    """Remove the answers on other topics from the overall decayed sums and from the pooled vector."""
+    past = replace(given.past, overall_decayed=given.past.topic_decayed)
+    return _Input(past, dataclasses.replace(given.state, rows=()))
 
 
-def _without_course(known: _Known, _instead: _Others) -> _Known:
-    sequences = known.past.sequences
-    return replace(known, past=replace(known.past, sequences=[*[0.0] * ATTEMPTS, *sequences[ATTEMPTS:]]))
+def _without_course(given: _Input, _replacements: _Replacements) -> _Input:
+    sequences = [*[0.0] * ATTEMPTS, *given.past.sequences[ATTEMPTS:]]
+    return replace(given, past=replace(given.past, sequences=sequences))
 
 
-def _without_pause(known: _Known, instead: _Others) -> _Known:
-    empty = instead.newcomer.past
-    return replace(
-        known,
-        past=replace(known.past, hours_since_topic=empty.hours_since_topic, hours_since_any=empty.hours_since_any),
-    )
+def _without_pause(given: _Input, replacements: _Replacements) -> _Input:
+    empty = replacements.newcomer.past
+    past = replace(given.past, hours_since_topic=empty.hours_since_topic, hours_since_any=empty.hours_since_any)
+    return replace(given, past=past)
 
 
-def _without_student(known: _Known, instead: _Others) -> _Known:
-    return replace(known, state=dataclasses.replace(known.state, user_id=instead.newcomer.state.user_id))
+def _without_student(given: _Input, _replacements: _Replacements) -> _Input:
+    return replace(given, state=dataclasses.replace(given.state, user_id=NEWCOMER))
 
 
-def _at_medium_difficulty(known: _Known, _instead: _Others) -> _Known:
-    return replace(known, past=replace(known.past, level=_MEDIUM))
+def _at_medium_difficulty(given: _Input, _replacements: _Replacements) -> _Input:
+    return replace(given, past=replace(given.past, level=Difficulty.MEDIUM.numeric - 1))
 
 
-_MEDIUM = Difficulty.MEDIUM.numeric - 1
-
-_REPLACED: Mapping[Group, Callable[[_Known, _Others], _Known]] = {
+_REPLACED: Mapping[Group, Callable[[_Input, _Replacements], _Input]] = {
     Group.TOPIC_RECORD: _without_topic_record,
     Group.OVERALL_RECORD: _without_overall_record,
     Group.RECENT_ANSWERS: _without_recent_answers,

@@ -1,17 +1,17 @@
-"""The forward pass of the networks that are trained, written out in numpy.
+"""The forward pass of the trained networks in numpy.
 
-``training_job/fit/networks.py`` builds the graph with Keras; :class:`ForwardPass` is the same arithmetic, in the order
-in which the data flow. M members lie along the first axis of every weight, so more members are larger arrays and not
-more calls, which matters because a numpy call costs more than the arithmetic of one prediction.
+``training_job/fit/networks.py`` builds the graph with Keras. :class:`ForwardPass` is the same arithmetic; its fields
+have the names of the layers. The members of a network lie along the first axis of every weight, so three members are
+larger arrays but no more numpy calls, which cost more than the arithmetic of one prediction.
 
-A forward pass serves only what it computes exactly: when a version is loaded, it is compared with the archive, run
-layer by layer, on random inputs. An archive of another graph is served layer by layer.
+A forward pass only serves what it reproduces: when a version is loaded, it is compared with the archive, run layer by
+layer. An archive of another graph is served layer by layer.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -26,19 +26,19 @@ from chalicelib.prediction.archive import KerasModel
 from chalicelib.prediction.vocabulary import Vocabulary
 
 Inputs = Mapping[str, npt.NDArray[Any]]
-"""The named inputs of a network, (N, width) each; :func:`network_inputs` makes them."""
+"""The named inputs of a network, (N, width) each, from :func:`network_inputs`."""
 
-BLOCK_ROWS = 512
-"""Rows that run at once, which bounds the memory of intermediate results."""
+BLOCK_ROWS = 256
+"""Predictions that run at once, so that intermediate results stay in the processor's cache."""
 
-_TOLERANCE = 1e-4
-_PROBE_ROWS = 8
+PROBE_ROWS, PROBE_TOLERANCE = 8, 1e-4
+"""Rows on which a forward pass is compared with its archive, and the difference that rounding may cause."""
 
-_log = logging.getLogger("studysmart.prediction")
+_LOG = logging.getLogger("studysmart.prediction")
 
 
 class Dense(msgspec.Struct, frozen=True):
-    """The weights of a fully connected layer: ``kernel`` (M, n, m) and ``bias`` (M, 1, m)."""
+    """A fully connected layer of M members: ``kernel`` (M, n, m) and ``bias`` (M, 1, m)."""
 
     kernel: Float32Array
     bias: Float32Array
@@ -47,97 +47,76 @@ class Dense(msgspec.Struct, frozen=True):
         """Return (M, N, m) for inputs (N, n) or (M, N, n)."""
         return x @ self.kernel + self.bias
 
-    def halved(self) -> Dense:
-        """Return the layer that gives half of the output: what :func:`_silu_of_double` expects."""
-        return Dense(self.kernel * np.float32(0.5), self.bias * np.float32(0.5))
-
 
 class ForwardPass(msgspec.Struct, frozen=True):
-    """The weights of one network with M members. Immutable, so threads may share it.
-
-    ``by_topic`` (M, rows, 57) holds the query of the history, the embedding and the bias of each topic side by side;
-    ``head`` gives the residual and, for the correctness network, the slope in the last outcome.
-    """
+    """One network of M members. Embeddings are tables (M, rows, width). Immutable, so threads may share it."""
 
     history: Dense
-    by_topic: Float32Array
-    by_user: Float32Array
-    by_difficulty: Float32Array
-    hidden_learnt: Float32Array
-    """The rows of the first hidden layer's kernel that read learnt vectors."""
-    hidden_numbers: Dense
-    """Its rows that read the state, and for the time network the last outcome; with its bias."""
-    hidden: Dense
+    topic_query: Float32Array
+    topic_embedding: Float32Array
+    user_embedding: Float32Array
+    difficulty_embedding: Float32Array
+    hidden_1: Dense
+    hidden_2: Dense
     head: Dense
-    has_slope: bool
+    topic_bias: Float32Array
+    last_slope: Dense | None
+    """The effect of the last outcome; None for the time network, which reads that outcome as one more number."""
     scale: np.float32
+    """The scale of the residual, divided by M: the mean over members becomes a sum."""
     inverse_temperature: np.float32
 
     def __call__(self, x: Inputs) -> Float32Array:
-        """Return the output (N, 1). Raises IndexError for codes outside of the tables."""
+        """Return the outputs (N, 1). Raises IndexError for codes outside of the tables."""
         # Unsigned, because take() would count negative codes from the end.
         user, topic, level = (x[name][:, 0].astype(np.uint32) for name in ("user", "topic", "difficulty"))
-        history = _silu_of_double(self.history(x["pooled"]))
-        units = history.shape[-1]
-        of_topic = self.by_topic.take(topic, axis=1)
-        learnt = np.concatenate(
-            (
-                history * of_topic[..., :units],
-                of_topic[..., units:-1],
-                self.by_user.take(user, axis=1),
-                self.by_difficulty.take(level, axis=1),
-            ),
-            axis=-1,
+        numbers = x["state"] if self.last_slope else np.concatenate((x["state"], x["last"]), axis=-1)
+        history = _silu(self.history(x["pooled"])) * self.topic_query.take(topic, axis=1)
+        everything = (
+            history,
+            self.topic_embedding.take(topic, axis=1),
+            self.user_embedding.take(user, axis=1),
+            self.difficulty_embedding.take(level, axis=1),
+            numbers[None].repeat(len(history), axis=0),
         )
-        numbers = x["state"] if self.has_slope else np.concatenate((x["state"], x["last"]), axis=-1)
-        hidden = _silu_of_double(learnt @ self.hidden_learnt + self.hidden_numbers(numbers))
-        heads = self.head(_silu_of_double(self.hidden(hidden)))
-        residual = heads[..., :1] + of_topic[..., -1:]
-        if self.has_slope:
-            residual += np.logaddexp(np.float32(0), heads[..., 1:]) * x["last"]
-        mean = np.add.reduce(residual) / np.float32(len(residual))
-        output: Float32Array = (x["prior"] + self.scale * mean) * self.inverse_temperature
+        hidden = _silu(self.hidden_2(_silu(self.hidden_1(np.concatenate(everything, axis=-1)))))
+        residual = self.head(hidden) + self.topic_bias.take(topic, axis=1)
+        if self.last_slope:
+            # The softplus makes the slope positive, so a success never lowers the prediction.
+            residual += np.logaddexp(np.float32(0), self.last_slope(hidden)) * x["last"]
+        output: Float32Array = (x["prior"] + self.scale * np.add.reduce(residual)) * self.inverse_temperature
         return output
 
     @classmethod
     def of(cls, model: KerasModel) -> ForwardPass:
-        """Take the weights of an archive by the names of its layers; LookupError or ValueError for another graph."""
-        weights = model.weights
-        numbers = range(1, sum(name.startswith("head_") for name in weights) + 1)
+        """Take the weights from an archive by the names of its layers. Raises LookupError for another graph."""
+        members = range(1, 1 + sum(name.startswith("head_") for name in model.weights))
 
-        def stacked(layer: str, position: int) -> Float32Array:
-            return np.stack([weights[f"{layer}_{number}"][position] for number in numbers])
+        def stacked(layer: str, position: int = 0) -> Float32Array:
+            return np.stack([model.weights[f"{layer}_{member}"][position] for member in members])
 
         def dense(layer: str) -> Dense:
             return Dense(stacked(layer, 0), stacked(layer, 1)[:, None])
 
-        has_slope = "last_slope_1" in weights
-        first, head = dense("hidden_1"), dense("head")
-        if has_slope:
-            slope = dense("last_slope")
-            head = Dense(
-                np.concatenate((head.kernel, slope.kernel), axis=-1), np.concatenate((head.bias, slope.bias), axis=-1)
-            )
-        topics = [stacked(name, 0) for name in ("topic_query", "topic_embedding", "topic_bias")]
-        users, difficulties = stacked("user_embedding", 0), stacked("difficulty_embedding", 0)
-        learnt = sum(table.shape[-1] for table in (*topics[:2], users, difficulties))
         return cls(
-            history=dense("history").halved(),
-            by_topic=np.concatenate(topics, axis=-1),
-            by_user=users,
-            by_difficulty=difficulties,
-            hidden_learnt=first.kernel[:, :learnt] * np.float32(0.5),
-            hidden_numbers=Dense(first.kernel[:, learnt:], first.bias).halved(),
-            hidden=dense("hidden_2").halved(),
-            head=head,
-            has_slope=has_slope,
-            scale=np.float32(model.scales["residual_scale"]),
+            history=dense("history"),
+            topic_query=stacked("topic_query"),
+            topic_embedding=stacked("topic_embedding"),
+            user_embedding=stacked("user_embedding"),
+            difficulty_embedding=stacked("difficulty_embedding"),
+            hidden_1=dense("hidden_1"),
+            hidden_2=dense("hidden_2"),
+            head=dense("head"),
+            topic_bias=stacked("topic_bias"),
+            last_slope=dense("last_slope") if "last_slope_1" in model.weights else None,
+            scale=np.float32(model.scales["residual_scale"] / len(members)),
             inverse_temperature=np.float32(model.scales["temperature"]),
         )
 
 
-def _silu_of_double(half: Float32Array) -> Float32Array:
-    """Return silu(2 x) = x + x tanh(x) for x. Halving the weights before is exact and saves a call."""
+def _silu(x: Float32Array) -> Float32Array:
+    """Return x * sigmoid(x), by the hyperbolic tangent, which does not overflow."""
+    half = x * np.float32(0.5)
     activated = np.tanh(half)
     activated *= half
     activated += half
@@ -145,55 +124,54 @@ def _silu_of_double(half: Float32Array) -> Float32Array:
 
 
 class Network:
-    """One network of a version, as the fastest arithmetic that gives what the archive gives."""
+    """One network of a version, run by its forward pass or layer by layer."""
 
     def __init__(self, model: KerasModel) -> None:
         self.model = model
-        self._run: Callable[[Inputs], Float32Array] = _forward_pass(model) or model
-
-    @property
-    def is_written_out(self) -> bool:
-        """True when the forward pass serves, False when the archive runs layer by layer."""
-        return isinstance(self._run, ForwardPass)
+        self.forward_pass = _forward_pass(model)
 
     def __call__(self, inputs: Inputs) -> FloatArray:
-        """Return the outputs (N,), which are not finite where the network overflows. ModelError for wrong inputs."""
+        """Return the outputs (N,), not finite where the network overflows. Raises ModelError for wrong inputs."""
+        run, n = self.forward_pass or self.model, len(inputs["prior"])
         try:
             with np.errstate(over="ignore", invalid="ignore"):
-                n = len(inputs["prior"])
                 if n <= BLOCK_ROWS:
-                    return self._run(inputs)[:, 0].astype(np.float64)
+                    return run(inputs)[:, 0].astype(np.float64)
                 blocks = [slice(begin, begin + BLOCK_ROWS) for begin in range(0, n, BLOCK_ROWS)]
-                parts = [self._run({name: x[rows] for name, x in inputs.items()}) for rows in blocks]
+                parts = [run({name: x[rows] for name, x in inputs.items()}) for rows in blocks]
                 return np.concatenate(parts)[:, 0].astype(np.float64)
         except (ValueError, LookupError) as error:
             raise ModelError(f"the network failed: {error}") from error
 
 
 def _forward_pass(model: KerasModel) -> ForwardPass | None:
-    """Return the forward pass of an archive, None where it does not give what the archive gives."""
+    """Return the forward pass of an archive; None if it does not give the archive's outputs."""
     try:
-        forward = ForwardPass.of(model)
-        inputs = _probe(model, forward)
+        forward_pass = ForwardPass.of(model)
+        inputs = _probe(model, forward_pass)
         with np.errstate(over="ignore", invalid="ignore"):
-            found, expected = forward(inputs), model(inputs)
+            found, expected = forward_pass(inputs), model(inputs)
     except (ModelError, ValueError, LookupError) as error:
-        _log.info("the archive does not hold the trained graph, it runs layer by layer: %r", error)
+        _LOG.info("the archive does not hold the trained graph and runs layer by layer: %r", error)
         return None
-    if np.allclose(found, expected, rtol=_TOLERANCE, atol=_TOLERANCE):
-        return forward
-    _log.warning("the forward pass does not give what the archive gives, it runs layer by layer")
-    return None
+    if not np.allclose(found, expected, rtol=PROBE_TOLERANCE, atol=PROBE_TOLERANCE):
+        _LOG.info("the forward pass does not give the archive's outputs, which runs layer by layer")
+        return None
+    return forward_pass
 
 
-def _probe(model: KerasModel, forward: ForwardPass) -> Inputs:
-    """Return random inputs that every table of the network has rows for."""
-    rng = np.random.default_rng(0)
-    rows = {"user": forward.by_user, "topic": forward.by_topic, "difficulty": forward.by_difficulty}
+def _probe(model: KerasModel, forward_pass: ForwardPass) -> Inputs:
+    """Return inputs of varied numbers, and codes that the tables have."""
+    tables = {
+        "user": forward_pass.user_embedding,
+        "topic": forward_pass.topic_query,
+        "difficulty": forward_pass.difficulty_embedding,
+    }
+    rows = np.arange(PROBE_ROWS)[:, None]
     return {
-        item.name: rng.integers(0, rows[item.name].shape[1], (_PROBE_ROWS, item.width))
+        item.name: rows % tables[item.name].shape[1]
         if item.holds_codes
-        else rng.normal(size=(_PROBE_ROWS, item.width)).astype(np.float32)
+        else np.cos(rows * item.width + np.arange(item.width)).astype(np.float32)
         for item in model.inputs
     }
 
@@ -220,17 +198,17 @@ def network_inputs(
     user: Row,
     topic: Row,
     level: Row,
-    last: Column,
+    last_outcome: Column,
     dense: Float32Array,
     pooled: Float32Array,
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return a network's named inputs from the columns of one prediction or of N.
+    """Return the named inputs of a network for one prediction or for N.
 
-    ``user`` and ``topic`` are rows of the vocabulary, ``level`` is 0..3, ``last`` is 1 (correct), -1 (incorrect) or 0
-    (no answer yet); ``dense`` (N, D) is standardised.
+    ``user`` and ``topic`` are embedding rows of the vocabulary, ``level`` is 0..3, ``last_outcome`` is 1 (correct), -1
+    (incorrect) or 0 (no answer yet). ``dense`` (N, D) is standardised.
     """
     codes = np.array((user, topic, level), dtype=np.int32).reshape(3, -1, 1)
-    numbers = np.array((prior, last), dtype=np.float32).reshape(2, -1, 1)
+    numbers = np.array((prior, last_outcome), dtype=np.float32).reshape(2, -1, 1)
     return {
         "prior": numbers[0],
         "user": codes[0],
@@ -243,7 +221,7 @@ def network_inputs(
 
 
 def check_fit(networks: Networks, vocabulary: Vocabulary, lnirt: LnirtParameters) -> None:
-    """Raise ModelError when the files of a version do not belong together."""
+    """Raise ModelError if the files of a version do not belong together."""
     expected = {"prior": 1, "user": 1, "topic": 1, "difficulty": 1, "last": 1, "state": len(vocabulary.mean)}
     layouts = {"correctness": vocabulary.correctness_pooled, "time": vocabulary.time_pooled}
     for name, network in (("correctness", networks.correctness), ("time", networks.time)):
@@ -252,10 +230,6 @@ def check_fit(networks: Networks, vocabulary: Vocabulary, lnirt: LnirtParameters
             raise ModelError(f"the {name} model has inputs {widths}, the vocabulary does not fit")
         if network.model.output_shape != (1,):
             raise ModelError(f"the {name} model gives {network.model.output_shape}, expected one number")
-    _check_same(vocabulary, lnirt)
-
-
-def _check_same(vocabulary: Vocabulary, lnirt: LnirtParameters) -> None:
     if not set(vocabulary.topics) <= set(lnirt.topics):
         raise ModelError("vocabulary.json has topics that lnirt.json lacks")
     if len(vocabulary.traits.success) != len(lnirt.topics) + 1:

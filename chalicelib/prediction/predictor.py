@@ -1,6 +1,6 @@
-"""Predictions from a published version, for one task or for many of one student.
+"""Predictions of a published version, for one task or for many tasks of one student.
 
-:mod:`chalicelib.prediction.chain` decides which of the networks, LNIRT and the default answers.
+:mod:`chalicelib.prediction.chain` decides if the networks, LNIRT or the default predict.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from chalicelib.features.inputs import dense_columns, standardise, success_prior
 from chalicelib.features.pooled import Pooling
 from chalicelib.features.state import UserState
 from chalicelib.features.summary import Requested, StateView, Summary
-from chalicelib.prediction import chain
 from chalicelib.prediction.archive import read_keras
+from chalicelib.prediction.chain import bounded_probability, choose, choose_each, whole_seconds
 from chalicelib.prediction.network import Networks, check_fit, network_inputs
 from chalicelib.prediction.vocabulary import OUT_OF_VOCABULARY, Vocabulary, read_vocabulary
 
 MODEL_FILES = ("correctness_model.keras", "time_model.keras", "lnirt.json", "vocabulary.json")
-"""What a version consists of, besides its ``metadata.json``."""
+"""The files of a version, in addition to its ``metadata.json``."""
 
 _LOG = logging.getLogger("studysmart.prediction")
 _NETWORK_ERRORS = (ModelError, ArithmeticError, ValueError, IndexError)
 
 
 class Predictor:
-    """One published version, ready to predict. Immutable, so that threads may share it."""
+    """One published version, ready to predict. Immutable, so threads may share it."""
 
     def __init__(self, version: str, lnirt: LnirtParameters, vocabulary: Vocabulary, networks: Networks) -> None:
         check_fit(networks, vocabulary, lnirt)
@@ -44,14 +44,14 @@ class Predictor:
         self.vocabulary = vocabulary
         self.networks = networks
         self.constants = vocabulary.constants(lnirt)
-        # What the vocabulary says of each row of the LNIRT parameters.
-        self._topic_rows = np.array([*map(vocabulary.topic_embedding, lnirt.topics), OUT_OF_VOCABULARY])
+        # The embedding row and the pooled column of each row of the LNIRT parameters.
+        self._topic_embeddings = np.array([*map(vocabulary.topic_embedding, lnirt.topics), OUT_OF_VOCABULARY])
         self._pooled_columns = np.array([*map(vocabulary.pooled_column, lnirt.topics), vocabulary.shared_column])
         self._pooling = Pooling((vocabulary.correctness_pooled, vocabulary.time_pooled))
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Predictor:
-        """Parse a version's files, ``metadata.json`` among them. Raises ModelError for anything damaged."""
+        """Read the files of a version, with ``metadata.json``. Raises ModelError if one is missing or damaged."""
         missing = [name for name in (*MODEL_FILES, "metadata.json") if name not in files]
         if missing:
             raise ModelError(f"the version lacks {', '.join(missing)}")
@@ -65,64 +65,112 @@ class Predictor:
         )
 
     def knows(self, topic: str) -> bool:
-        """Whether the version has learnt from answers on a topic key."""
+        """Return True if the version was trained on answers on this topic key."""
         return self.lnirt.topic_row(topic) != self.lnirt.average_row
 
     def predict(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Prediction:
         """Return the prediction for a topic key and a difficulty of 1..4."""
-        source = chain.choose(self.knows(topic), state.n_answers)
+        source = choose(self.knows(topic), state.n_answers)
         if source is Source.DEFAULT:
             return DEFAULT_PREDICTION
-        seen = StateView(state, self.constants)
-        past = seen.summary(topic, difficulty, now)
+        view = StateView(state, self.constants)
+        past = view.summary(topic, difficulty, now)
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
+        variance = None if time is None else time.variance
         if source is Source.EMBEDDING:
             try:
-                logit, log_seconds = self._embedding(seen, past, success, time)
-                return self.served(source, logit, log_seconds, _variance(time))
+                return self._prediction(source, *self._network_output(view, past, success, time), variance)
             except _NETWORK_ERRORS as error:
                 _LOG.warning("Embedding model prediction failed, falling back to LNIRT: %s", error)
-        log_seconds = None if time is None else time.log_seconds
-        return self.served(Source.LNIRT, success.logit, log_seconds, _variance(time))
+        return self._prediction(Source.LNIRT, success.logit, None if time is None else time.log_seconds, variance)
 
     def predict_many(self, state: UserState, requested: Requested, now: datetime) -> list[Prediction]:
-        """Return what :meth:`predict` gives for each topic key and difficulty, reading the state once."""
+        """Return what :meth:`predict` returns for each topic key and difficulty, with the state read once."""
         if not requested:
             return []
-        seen = StateView(state, self.constants)
-        past = seen.summaries(requested, now)
+        view = StateView(state, self.constants)
+        past = view.summaries(requested, now)
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
         topic_known = np.not_equal(past.topic_row, self.lnirt.average_row)
-        chosen = chain.choose_each(topic_known, np.full(len(requested), state.n_answers))
-        logit, embedded = success.logit, chosen[Source.EMBEDDING]
+        chosen = choose_each(topic_known, np.full(len(requested), state.n_answers))
+        by_networks, logits = chosen[Source.EMBEDDING], success.logit
         log_seconds = None if time is None else time.log_seconds
-        if embedded.any():
-            logits, seconds = self._networks_or_nan(seen, past, success, time)
-            embedded = embedded & np.isfinite(logits) & np.isfinite(seconds)
-            logit = np.where(embedded, logits, logit)
-            log_seconds = None if log_seconds is None else np.where(embedded, seconds, log_seconds)
+        if by_networks.any():
+            from_networks, seconds_from_networks = self._network_outputs_or_nan(view, past, success, time)
+            by_networks = by_networks & np.isfinite(from_networks) & np.isfinite(seconds_from_networks)
+            logits = np.where(by_networks, from_networks, logits)
+            log_seconds = None if log_seconds is None else np.where(by_networks, seconds_from_networks, log_seconds)
         return [
             DEFAULT_PREDICTION
             if chosen[Source.DEFAULT][i]
-            else self.served(
-                Source.EMBEDDING if embedded[i] else Source.LNIRT,
-                float(logit[i]),
+            else self._prediction(
+                Source.EMBEDDING if by_networks[i] else Source.LNIRT,
+                float(logits[i]),
                 None if log_seconds is None else float(log_seconds[i]),
                 None if time is None else float(time.variance[i]),
             )
             for i in range(len(requested))
         ]
 
-    def _networks_or_nan(
-        self, seen: StateView, past: Summary, success: SuccessPrior, time: TimePrior | None
+    def summarise(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Summary:
+        """Return the summary from which :meth:`predict` predicts."""
+        return StateView(state, self.constants).summary(topic, difficulty, now)
+
+    def values(self, source: Source, state: UserState, past: Summary) -> tuple[float, float | None]:
+        """Return the logit and the log seconds that a source predicts from a summary, before any bounds.
+
+        ``past`` may differ from the summary of ``state``: an explanation replaces some of its fields. The log seconds
+        are None for a version without times. Raises ModelError if the networks overflow.
+        """
+        success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
+        if source is Source.EMBEDDING:
+            return self._network_output(StateView(state, self.constants), past, success, time)
+        return success.logit, None if time is None else time.log_seconds
+
+    def _network_outputs(
+        self, view: StateView, past: Summary, success: SuccessPrior, time: TimePrior | None
     ) -> tuple[FloatArray, FloatArray]:
-        """Return :meth:`ask_networks`, or NaN for all when they fail."""
+        """Return the networks' logits and log seconds after N summaries, (N,) each; zeros without times.
+
+        They are not finite where the networks overflow. ``success`` and ``time`` are the priors of ``past``. Raises
+        ModelError if the networks cannot be run.
+        """
+        vocabulary, topic_rows = self.vocabulary, np.array(past.topic_row, ndmin=1)
+        columns, target = self._pooled_columns.take(view.topic_rows), self._pooled_columns.take(topic_rows)
+        correctness_pooled, time_pooled = self._pooling.vectors(view.decayed, columns, target)
+        inputs = network_inputs(
+            success.logit,
+            vocabulary.user_embedding(view.state.user_id) + 0 * past.topic_row,  # one code, or N of them
+            table_columns(self._topic_embeddings, past.topic_row),
+            past.level,
+            past.last_outcome,
+            standardise(dense_columns(past, self.lnirt, time), vocabulary.mean, vocabulary.scale),
+            correctness_pooled,
+        )
+        zeros = np.zeros(len(topic_rows))
+        time_prior = np.array(zeros if time is None else time.log_seconds, dtype=np.float32).reshape(-1, 1)
+        logits, log_seconds = self.networks(inputs, time_prior, time_pooled)
+        return logits, zeros if time is None else log_seconds
+
+    def _network_output(
+        self, view: StateView, past: Summary, success: SuccessPrior, time: TimePrior | None
+    ) -> tuple[float, float | None]:
+        """Return the networks' logit and log seconds after one summary. Raises ModelError if they are not finite."""
+        (logit,), (log_seconds,) = (part.tolist() for part in self._network_outputs(view, past, success, time))
+        if not (math.isfinite(logit) and math.isfinite(log_seconds)):
+            raise ModelError(f"the networks gave {logit} and {log_seconds}")
+        return logit, None if time is None else log_seconds
+
+    def _network_outputs_or_nan(
+        self, view: StateView, past: Summary, success: SuccessPrior, time: TimePrior | None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return :meth:`_network_outputs`, or NaN for all N summaries if the networks cannot be run."""
         try:
-            logits, log_seconds = self.ask_networks(seen, past, success, time)
+            logits, log_seconds = self._network_outputs(view, past, success, time)
         except _NETWORK_ERRORS as error:
             _LOG.warning("Embedding model prediction failed, falling back to LNIRT: %s", error)
-            nothing = np.full(np.size(past.topic_row), np.nan)
-            return nothing, nothing
+            nan = np.full(np.size(past.topic_row), np.nan)
+            return nan, nan
         failed = int((~(np.isfinite(logits) & np.isfinite(log_seconds))).sum())
         if failed:
             _LOG.warning(
@@ -130,93 +178,38 @@ class Predictor:
             )
         return logits, log_seconds
 
-    def summarise(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Summary:
-        """What this version's models see of a student's state."""
-        return StateView(state, self.constants).summary(topic, difficulty, now)
-
-    def values(self, source: Source, state: UserState, past: Summary) -> tuple[float, float | None]:
-        """The logit and, where the version knows times, the log seconds that ``source`` gives, before any bounds.
-
-        ``past`` summarises ``state`` on a topic (or what an explanation puts in its place). Raises ModelError when
-        the networks overflow.
-        """
-        success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
-        if source is Source.EMBEDDING:
-            return self._embedding(StateView(state, self.constants), past, success, time)
-        return success.logit, None if time is None else time.log_seconds
-
-    def ask_networks(
-        self, seen: StateView, past: Summary, success: SuccessPrior, time: TimePrior | None
-    ) -> tuple[FloatArray, FloatArray]:
-        """Logits and log seconds that the networks give after N summaries, (N,) each; zeros for seconds without times.
-
-        They are not finite where the networks overflow. ``success`` and ``time`` are the priors of ``past``, which are
-        on topics that the version knows. Raises ModelError when the networks cannot be run.
-        """
-        vocabulary, asked = self.vocabulary, np.array(past.topic_row, ndmin=1)
-        columns, own = self._pooled_columns.take(seen.topic_rows), self._pooled_columns.take(asked)
-        correctness, timing = self._pooling.vectors(seen.decayed, columns, own)
-        inputs = network_inputs(
-            success.logit,
-            vocabulary.user_embedding(seen.state.user_id) + 0 * past.topic_row,  # as often as there are topics
-            table_columns(self._topic_rows, past.topic_row),
-            past.level,
-            past.last_outcome,
-            standardise(dense_columns(past, self.lnirt, time), vocabulary.mean, vocabulary.scale),
-            correctness,
-        )
-        nothing = np.zeros(len(asked))
-        prior = np.array(nothing if time is None else time.log_seconds, dtype=np.float32).reshape(-1, 1)
-        logits, log_seconds = self.networks(inputs, prior, timing)
-        return logits, nothing if time is None else log_seconds
-
-    def _embedding(
-        self, seen: StateView, past: Summary, success: SuccessPrior, time: TimePrior | None
-    ) -> tuple[float, float | None]:
-        (logit,), (log_seconds,) = (part.tolist() for part in self.ask_networks(seen, past, success, time))
-        if not (math.isfinite(logit) and math.isfinite(log_seconds)):
-            raise ModelError(f"the networks gave {logit} and {log_seconds}")
-        return logit, None if time is None else log_seconds
-
-    def served(self, source: Source, logit: float, log_seconds: float | None, variance: float | None) -> Prediction:
-        """The prediction that these numbers make, bounded and with its interval.
+    def _prediction(
+        self, source: Source, logit: float, log_seconds: float | None, variance: float | None
+    ) -> Prediction:
+        """Return the bounded prediction with its interval of time.
 
         ``variance`` is that of LNIRT's log seconds; it and ``log_seconds`` are None for a version without times.
         """
-        correct = chain.bounded_probability(logit)
-        if log_seconds is None or variance is None:
+        correct = bounded_probability(logit)
+        if log_seconds is None or variance is None or self.lnirt.time is None:
             return Prediction(correct, DEFAULT_SECONDS, None, None, source, self.version)
-        low, high = self._quantiles(source)
+        low, high = (
+            (self.vocabulary.time_low, self.vocabulary.time_high)
+            if source is Source.EMBEDDING
+            else (self.lnirt.time.low, self.lnirt.time.high)
+        )
         spread = math.sqrt(variance)
-        shortest, middle, longest = (chain.whole_seconds(log_seconds + reach * spread) for reach in (low, 0.0, high))
-        return Prediction(correct, middle, shortest, longest, source, self.version)
-
-    def _quantiles(self, source: Source) -> tuple[float, float]:
-        if source is Source.EMBEDDING:
-            return self.vocabulary.time_low, self.vocabulary.time_high
-        model = self.lnirt.time
-        return (model.low, model.high) if model is not None else (0.0, 0.0)
+        shortest, median, longest = (whole_seconds(log_seconds + sds * spread) for sds in (low, 0.0, high))
+        return Prediction(correct, median, shortest, longest, source, self.version)
 
 
 def predict(predictor: Predictor | None, state: UserState, topic: str, difficulty: int, now: datetime) -> Prediction:
-    """Return a prediction by the whole chain; ``predictor`` is None while no version was published."""
-    if predictor is None:
-        return DEFAULT_PREDICTION
-    return predictor.predict(state, topic, difficulty, now)
+    """Return a prediction; the default if ``predictor`` is None because no version is published."""
+    return DEFAULT_PREDICTION if predictor is None else predictor.predict(state, topic, difficulty, now)
 
 
 def predict_many(
     predictor: Predictor | None, state: UserState, requested: Requested, now: datetime
 ) -> list[Prediction]:
-    """Return what :func:`predict` gives for each topic key and difficulty, in that order."""
+    """Return what :func:`predict` returns for each topic key and difficulty, in that order."""
     if predictor is None:
         return [DEFAULT_PREDICTION] * len(requested)
     return predictor.predict_many(state, requested, now)
-
-
-def _variance(time: TimePrior | None) -> float | None:
-    """LNIRT's variance of one prediction's log seconds."""
-    return None if time is None else time.variance
 
 
 def _version(raw: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,15 @@ def archive(layers: Sequence[Layer], output: str, *, kind: str = "Functional") -
         file.writestr("metadata.json", "{}")
         file.writestr("config.json", json.dumps(graph))
         file.writestr("model.weights.h5", raw.getvalue())
+    return packed.getvalue()
+
+
+def rewritten(raw: bytes, member: str, change: Callable[[bytes], bytes]) -> bytes:
+    """The archive with one member changed, and checksums that fit."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(raw)) as before, zipfile.ZipFile(packed, "w") as after:
+        for name in before.namelist():
+            after.writestr(name, change(before.read(name)) if name == member else before.read(name))
     return packed.getvalue()
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters
 from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS, Source
 from chalicelib.features.inputs import Float32Array, dense_columns, standardise, success_priors, time_priors
-from chalicelib.prediction import chain
+from chalicelib.prediction.chain import bounded_probability, choose_each
 from chalicelib.prediction.network import network_inputs
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import Vocabulary
@@ -107,7 +107,7 @@ def predict_history(predictor: Predictor, table: AnswerTable, wanted: npt.NDArra
     """Served predictions for the ``wanted`` (N,) rows, in the table's order; the other rows only give history."""
     lnirt, vocabulary = predictor.lnirt, predictor.vocabulary
     history = read_history(table, lnirt, vocabulary)
-    chosen = chain.choose_each(history.topic_known, history.n_answers)
+    chosen = choose_each(history.topic_known, history.n_answers)
     embedded, unknown = wanted & chosen[Source.EMBEDDING], chosen[Source.DEFAULT]
     logit, log_seconds = history.logit.copy(), history.log_seconds.copy()
     for pooled, prior, network, out in zip(
@@ -141,7 +141,7 @@ def _served(
     log_seconds: FloatArray,
     wanted: npt.NDArray[np.bool_],
 ) -> HistoryPredictions:
-    correct = np.where(unknown, DEFAULT_CORRECT, chain.bounded_probabilities(logit))
+    correct = np.where(unknown, DEFAULT_CORRECT, bounded_probability(logit))
     time = predictor.lnirt.time
     if time is None:
         nothing = np.full(int(wanted.sum()), np.nan)

@@ -185,7 +185,7 @@ def test_a_course_whose_students_fared_better_raises_the_chance_and_one_that_far
     )
     course = why(predictor, MIXED, "topic 0")[Group.COURSE]
     assert course.probability * beyond > 0
-    assert course.text.startswith(f"How students of your course fared {verb} the chance of success by")
+    assert course.text.startswith(f"The performance of students in your course {verb} the chance of success by")
 
 
 def test_where_no_path_is_known_the_course_is_not_mentioned() -> None:
