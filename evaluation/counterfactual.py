@@ -45,7 +45,7 @@ def predictions_after(predictor: Predictor, table: AnswerTable) -> tuple[FloatAr
             values = network_inputs(
                 success.logit, users[rows], topics[rows], past.level, past.last_outcome, dense, vectors
             )
-            chosen = choose_each(past.topic_row != lnirt.average_row, past.n_answers)
+            chosen = choose_each(np.not_equal(past.topic_row, lnirt.average_row), past.n_answers)
             out[rows] = np.where(chosen[Source.EMBEDDING], predictor.networks.correctness(values), success.logit)
     return bounded_probability(after[0]), bounded_probability(after[1])
 
