@@ -19,7 +19,7 @@ else ifneq ($(if $(PYTHON),$(call identity,$(PYTHON))),$(if $(PYTHON),$(call ide
 moved := moved
 endif
 
-.PHONY: help run services test check demo screenshots package infra-check lock clean chromium venv moved
+.PHONY: help run services test check demo screenshots package infra-check lock clean chromium docs venv moved
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,9 +69,13 @@ $(installed): uv.lock pyproject.toml infra/uv.txt infra/venv.sh $(moved)
 chromium: $(installed) ## Install Chromium for the browser tests where that is possible (as root, by apt)
 	@infra/chromium.sh
 
+docs: .venv/.docs ## Build the documentation site into site/
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	@echo "The site is in site/: $(py) -m http.server --bind 127.0.0.1 --directory site 8000 serves it."
+
 lock: $(installed) ## Resolve uv.lock from pyproject.toml and export it (needs the network; UPGRADE=--upgrade for newer versions)
 	@infra/lock.sh $(UPGRADE)
 
 clean: ## Remove the virtual environment, caches and build results (STATE_DIR stays)
-	rm -rf .venv .uv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* htmlcov
+	rm -rf .venv .uv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* htmlcov
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

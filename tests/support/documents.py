@@ -14,6 +14,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOT_HERE = frozenset({"aws", "chalice", "docker", "git", "make"})
 """Programs that need an account, a daemon or too much time. A block with one of them is checked, not run."""
 
+_ASSIGNMENT = re.compile(r"""^\w+=(\$\(.*\)|('[^']*'|"[^"]*"|\S*)(\s+|$))""")
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -31,7 +32,7 @@ class Block:
         text = re.sub(r"\\\n\s*", " ", self.text)
         text = "\n".join(re.sub(r"(^|\s)#.*", "", line) for line in text.splitlines())
         inner = [found.rstrip(")") for found in re.findall(r"\$\(([^()]*(?:\([^()]*\)[^()]*)*)\)", text)]
-        lines = [re.sub(r"^(\w+=\$\(.*\)|(\w+=\S*\s+))", "", line.strip()) for line in text.splitlines()]
+        lines = [_ASSIGNMENT.sub("", line.strip()) for line in text.splitlines()]
         apart = [part for line in [*lines, *inner] for part in re.split(r"\s\|\s", line)]
         return [words for words in (shlex.split(part) for part in apart if part.strip()) if words]
 
