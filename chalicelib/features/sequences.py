@@ -16,12 +16,13 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.lnirt import N_LEVELS, FloatArray, IntArray, LnirtParameters
+from chalicelib.domain.lnirt import N_LEVELS, FloatArray, IntArray
 from chalicelib.features.columns import StateColumns
 
 N_FIRST, N_LATEST = 3, 2
@@ -119,12 +120,13 @@ def sequence_keys(target: IntArray, first: IntArray, latest: IntArray, attempts:
 class StudentSequence:
     """The topics with which a student began, and the topics that they practised last."""
 
-    def __init__(self, columns: StateColumns, lnirt: LnirtParameters) -> None:
-        first = _distinct(columns.topics, columns.first_index.argsort(), N_FIRST)
-        self._first = _padded([lnirt.topic_row(topic) + 1 for topic in first], N_FIRST)
+    def __init__(self, columns: StateColumns, topic_rows: IntArray) -> None:
+        """Take a state of R rows and the rows of their topics in the LNIRT parameters, (R,)."""
+        numbers = topic_rows + 1
+        first = _distinct(columns.topics, numbers, columns.first_index.argsort(), N_FIRST)
+        self._first = _padded(list(first.values()), N_FIRST)
         # One topic more than needed, because the target topic is left out.
-        latest = _distinct(columns.topics, columns.last_index.argsort()[::-1], N_LATEST + 1)
-        self._latest = {topic: lnirt.topic_row(topic) + 1 for topic in latest}
+        self._latest = _distinct(columns.topics, numbers, columns.last_index.argsort()[::-1], N_LATEST + 1)
 
     def keys(self, topic_row: int, topic: str, attempts: int, correct: int) -> list[int]:
         """Return the N_SEQUENCES keys for a target topic, given by its row and its key.
@@ -172,6 +174,9 @@ def _padded(numbers: list[int], length: int) -> list[int]:
     return [*numbers, *[NO_TOPIC] * length][:length]
 
 
-def _distinct(topics: Sequence[str], order: IntArray, count: int) -> list[str]:
-    """Return the first ``count`` distinct topics in the order of the rows; a topic has at most one row per level."""
-    return list(dict.fromkeys([topics[row] for row in order[: count * N_LEVELS].tolist()]))[:count]
+def _distinct(topics: Sequence[str], numbers: IntArray, order: IntArray, count: int) -> dict[str, int]:
+    """Return the first ``count`` distinct topics in an order of the rows, each with its number."""
+    # A topic has at most one row per level.
+    rows = order[: count * N_LEVELS].tolist()
+    found = dict(zip([topics[row] for row in rows], numbers.take(rows).tolist(), strict=True))
+    return dict(islice(found.items(), count))

@@ -122,7 +122,7 @@ class StateView:
         from_traits = traits.expected_if_incorrect(
             evidence.traits, [record.row for record in records], [record.last_outcome > 0.0 for record in records]
         )
-        sequence = StudentSequence(self.columns, lnirt)
+        sequence = StudentSequence(self.columns, self.topic_rows)
         overall = self.decayed.sum(axis=2).tolist()
         hours_since_any, n_topics = self._hours_since_any(now), len(set(self.columns.topics))
         return [

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.lnirt import IntArray
-from chalicelib.domain.numerics import OF_FLOATS, Column, functions_for
+from chalicelib.domain.numerics import Column, functions_for
 from chalicelib.domain.predictions import Source
 from chalicelib.domain.tasks import MAX_SECONDS
 
@@ -49,7 +49,7 @@ def bounded_probability(logit: Column) -> Column:
 
 def bounded_seconds(log_seconds: float) -> float:
     """Return seconds limited to 1..86,400, the range that a completion may claim."""
-    return math.exp(OF_FLOATS.bounded(log_seconds, 0.0, _MAX_LOG_SECONDS))
+    return math.exp(min(max(log_seconds, 0.0), _MAX_LOG_SECONDS))
 
 
 def whole_seconds(log_seconds: float) -> int:

@@ -200,7 +200,7 @@ def test_the_paths_of_a_history_are_those_of_each_stored_state(topics: list[int]
         for keys, n in ((before, row), (after, row + 1)):
             earlier = correct[:n][topic[:n] == asked]
             columns = StateColumns.of_rows(replay("a", answers[:n]).rows)
-            one = StudentSequence(columns, model).keys(
+            one = StudentSequence(columns, model.topic_rows(columns.topics)).keys(
                 int(codes[asked]), f"topic {asked}", len(earlier), int(earlier[:-1].sum())
             )
             np.testing.assert_array_equal(keys[row], one)
