@@ -22,7 +22,7 @@ def number(minimum: float, maximum: float) -> Callable[[str], float]:
 
 
 def whole_number(minimum: int) -> Callable[[str], int]:
-    """Return a type of arguments that are whole numbers of at least ``minimum``, and fit into a database column."""
+    """Return a type of arguments that are whole numbers of at least ``minimum``, below 2**31."""
 
     def parse(text: str) -> int:
         if not text.isdecimal() or not minimum <= int(text) < 2**31:

@@ -64,7 +64,10 @@ def verify(registry: ModelRegistry, cohort: str) -> Verification:
 
 
 def _faults(registry: ModelRegistry, cohort: str, version: str) -> tuple[list[str], str | None]:
-    """Return the damaged or missing files; for an intact version, also why it cannot be served, or None."""
+    """Return the faults of a version's files, and the reason why it cannot be served.
+
+    The reason is None if the version can be served, or if its files have faults.
+    """
     try:
         names = list(registry.read_metadata(cohort, version)["files"])
     except NotFoundError:

@@ -68,7 +68,7 @@ def _list(container: Container, options: argparse.Namespace) -> int:
         [
             summary.version,
             _role(summary.role, found.pinned),
-            tables.when(summary.trained_at),
+            tables.utc_time(summary.trained_at),
             tables.shown(summary.n_samples),
             tables.size(summary.size_bytes),
             summary.fault or summary.reason or "",

@@ -175,6 +175,7 @@ class Session:
 
 
 def _engine() -> Engine:
+    """Return an engine for the database of DATABASE_URL. Raises NoStackError."""
     try:
         url = make_url(os.environ["DATABASE_URL"])
     except ArgumentError as error:

@@ -49,7 +49,7 @@ def state_directory(state_dir: str | None) -> Path:
 
 
 def running_stack(state_dir: Path) -> Stack | None:
-    """Return the stack that runs on a state directory, None when no stack was started or it was stopped.
+    """Return the stack that runs on a state directory, or None.
 
     Raises NoStackError when the stack was killed: its ``stack.json`` is still there, and its process is gone.
     """

@@ -65,7 +65,7 @@ def as_lines(report: Report) -> list[str]:
     lines = [
         counter_line(model),
         f"Samples: {model.n_samples_total:,} ({model.n_samples_last_training:,} at the last training)",
-        f"Last training: {'never' if trained is None else f'{tables.when(trained.isoformat())} UTC'}",
+        f"Last training: {'never' if trained is None else f'{tables.utc_time(trained.isoformat())} UTC'}",
         f"Training: {training_line(model)}",
         f"Model: {report.champion or 'none yet'}",
     ]

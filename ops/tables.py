@@ -37,8 +37,8 @@ def size(n_bytes: int | None) -> str:
     return f"{n_bytes} B" if n_bytes < 1_000 else f"{n_bytes / 1_000:,.1f} kB"
 
 
-def when(text: str | None) -> str:
-    """Return an ISO 8601 time in UTC for a person; any other text stays as it is."""
+def utc_time(text: str | None) -> str:
+    """Return an ISO 8601 time as ``2026-01-31 12:00:00`` in UTC, and any other text unchanged."""
     if text is None:
         return ""
     try:

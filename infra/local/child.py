@@ -1,11 +1,11 @@
-"""Starts a command of the one-machine stack so that it cannot outlive the process that started it.
+"""Runs a command of the one-machine stack so that it cannot outlive the process that started it.
 
-Run as ``python -I -S child.py [options] -- COMMAND ...``; only the standard library, so that it costs a few
-milliseconds. On Linux the kernel kills the command with its parent (PR_SET_PDEATHSIG) and this process becomes the
-command; elsewhere this process stays, watches its parent and stops the command when it is gone.
+It is called as ``python -I -S child.py [options] -- COMMAND ...`` and uses only the standard library, so that it takes
+a few milliseconds. On Linux the kernel kills the command with its parent (PR_SET_PDEATHSIG), and this process becomes
+the command. Elsewhere this process stays, watches its parent, and stops the command when the parent is gone.
 
-A Ctrl-C of the terminal reaches every process of the foreground group. The command ignores it: only the supervisor
-decides in which order things stop.
+Ctrl-C in the terminal reaches every process of the foreground group. The command ignores it, because the supervisor
+stops all processes in order.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _POLL_SECONDS = 0.5
 
 
 def _become(user: str) -> None:
-    """Give up root for another user, but keep the right to pass directories that only root may enter.
+    """Change from root to another user, but keep the right to enter directories that only root may enter.
 
-    PostgreSQL refuses to run as root, and a checkout or state directory below ``/root`` could not be reached
-    otherwise without changing the permissions of directories that are not ours.
+    PostgreSQL refuses to run as root. The other user could not reach a checkout or state directory below ``/root``, and
+    the permissions of these directories are not ours to change.
     """
     account = pwd.getpwnam(user)
     libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -49,15 +49,15 @@ def _become(user: str) -> None:
     if libc is not None:
         mask = 1 << _CAP_DAC_OVERRIDE
         header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-        wanted = (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)
-        # Refused where root has no such right (some containers): then the directories have to be open to others.
-        if libc.capset(header, wanted) == 0:
+        rights = (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)
+        # Some containers refuse it, because their root has no such right. Then the directories must be open to others.
+        if libc.capset(header, rights) == 0:
             libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0)
 
 
 def _exec_bound_to(parent: int, command: list[str], stop_signal: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    # After the change of user, which clears the setting.
+    # Here, because the change of user clears the setting.
     libc.prctl(_PR_SET_PDEATHSIG, stop_signal, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit(1)
@@ -76,12 +76,12 @@ def _watch(parent: int, command: list[str], stop_signal: int) -> int:
 
 
 def main() -> int:
-    """Set up the process as asked and turn into the command."""
+    """Set up the process and run the command."""
     parser = argparse.ArgumentParser(prog="child.py")
-    parser.add_argument("--parent", type=int, required=True, help="process id of the process that must live")
+    parser.add_argument("--parent", type=int, required=True, help="id of the process with which the command ends")
     parser.add_argument("--user", help="when root: the user to run as")
-    parser.add_argument("--nice", type=int, default=0, help="how much lower the priority should be")
-    parser.add_argument("--stop-signal", default="SIGKILL", help="what the command gets when the parent is gone")
+    parser.add_argument("--nice", type=int, default=0, help="number by which to lower the priority")
+    parser.add_argument("--stop-signal", default="SIGKILL", help="signal for the command when the parent is gone")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command

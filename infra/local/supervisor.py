@@ -113,7 +113,10 @@ class Supervisor:
     def _child(
         self, name: str, module: str, environment: dict[str, str], bound: socket.socket | None = None, nice: int = 0
     ) -> Child:
-        """Add a process that is not started yet; one with a socket serves there and writes a file when it is ready."""
+        """Add a process without starting it.
+
+        A process with a socket serves there, and writes the file ``ready`` when it does.
+        """
         ready = self.state / "run" / f"{module}.json"
         ready.unlink(missing_ok=True)
         child = Child(name, [sys.executable, "-m", module], environment, self.output, ready, nice)

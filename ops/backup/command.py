@@ -87,7 +87,10 @@ def back_up(
 
 @contextmanager
 def _agreed_moment(container: Container, files: RegistryFiles, agreement_seconds: float) -> Iterator[_Moment]:
-    """Give a snapshot of the tables with the pointers that belong to it, or the last one when the time is up."""
+    """Give a snapshot of the tables with the pointers that belong to it.
+
+    When the time is up without agreement, it gives the last snapshot with its disagreements.
+    """
     deadline = time.monotonic() + agreement_seconds
     while True:
         with snapshot(container.engine) as tables:

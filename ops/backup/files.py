@@ -151,7 +151,7 @@ class BackupWriter:
 
 
 def file_name(key: str) -> str:
-    """Return the name of the file for an object of the registry: its key, each part made safe for any disk."""
+    """Return the name of the file for a key of the registry, each part made safe for any disk."""
     parts = [quote(part, safe="") for part in key.split("/")]
     return "/".join(f"%2E{part[1:]}" if part.startswith(".") else part for part in parts)
 

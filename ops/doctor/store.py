@@ -156,7 +156,10 @@ class PostgresDoctorStore:
     def _inspect_batch(
         self, connection: Connection, after: str, look: Callable[[StudentRecord], Sequence[T]]
     ) -> tuple[list[str], int, list[T]]:
-        """Pass the next students after an id to ``look``; return their ids, the number of answers, and the findings."""
+        """Pass the next students after an id to ``look``.
+
+        Returns their ids, the number of their answers, and the findings.
+        """
         connection.exec_driver_sql(_SNAPSHOT)
         students = connection.execute(_STUDENTS, {"after": after, "limit": self._students_at_once}).all()
         if not students:

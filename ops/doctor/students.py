@@ -24,6 +24,7 @@ def examine(student: StudentRecord) -> list[Finding]:
     misplaced: list[tuple[int, int]] = []
 
     def in_order() -> Iterator[Answer]:
+        """Yield the answers, and note the first one whose index is not its place."""
         for place, (index, answer) in enumerate(student.answers):
             if index != place and not misplaced:
                 misplaced.append((place, index))

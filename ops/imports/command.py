@@ -62,7 +62,10 @@ def summary(report: ImportReport) -> str:
 
 
 def _progress() -> Callable[[ImportReport], None]:
-    """Return a function that shows progress: on one line of a terminal, elsewhere on a new line every few seconds."""
+    """Return a function that shows the progress on standard error.
+
+    On a terminal it rewrites one line, elsewhere it prints a line every few seconds.
+    """
     terminal = sys.stderr.isatty()
     shown = time.monotonic()
 

@@ -286,7 +286,7 @@ def _in_chunks(lines: Iterator[str]) -> Iterator[str]:
 
 @contextmanager
 def history_import(engine: Engine, cohort: str) -> Iterator[HistoryImport]:
-    """Give an import with a connection of its own, which is closed at the end with its temporary tables.
+    """Give an import with a connection of its own, closed at the end.
 
     Raises DatabaseUnavailableError when the connection is lost. The batches committed before stay.
     """

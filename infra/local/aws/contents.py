@@ -65,6 +65,7 @@ class HashedPassword:
 
 
 def _s3() -> S3Backend:
+    """Return moto's memory of S3."""
     return s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
 
 

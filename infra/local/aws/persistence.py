@@ -57,7 +57,7 @@ class State:
         return items
 
     def save(self, kind: str, items: Iterable[Item]) -> None:
-        """Make the file hold exactly these items of a kind, in one transaction, if it does not do so already."""
+        """Make the file hold exactly these items of a kind, in one transaction."""
         saved = self._saved.setdefault(kind, {})
         current = {item.key: (_text(item.facts), item) for item in items}
         gone = saved.keys() - current.keys()
