@@ -35,6 +35,8 @@ def test_the_page_stays_usable_during_a_training(browser: Browser, stack_url: st
         expect(page.locator(".task").first).to_contain_text("Default")
         visit.answer_first("Correct", 30)
         expect(page.locator("#training-state")).to_have_text("Training", timeout=TRAINING_MS)
+        # From the first epoch on, the training has read its answers: the next one is not among them.
+        expect(page.locator("#training-detail")).to_contain_text("epoch", timeout=TRAINING_MS)
         visit.create_task("during the training")
         visit.answer_first("Incorrect", 50)
         expect(page.locator(".task").first.locator(".verdict")).to_contain_text("Incorrect in 50 s")
