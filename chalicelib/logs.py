@@ -23,6 +23,7 @@ ROOT = "studysmart"
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _user_id: ContextVar[str | None] = ContextVar("user_id", default=None)
+_fields: ContextVar[Mapping[str, str] | None] = ContextVar("fields", default=None)
 _noted: ContextVar[dict[str, Any] | None] = ContextVar("noted", default=None)
 
 
@@ -42,7 +43,8 @@ class _RequestContext(logging.Filter):
         self._fields = fields
 
     def filter(self, record: logging.LogRecord) -> bool:
-        values = {"logger": record.name, "request_id": _request_id.get(), "user_id": _user_id.get(), **self._fields()}
+        values = {"logger": record.name, "request_id": _request_id.get(), "user_id": _user_id.get()}
+        values |= {**self._fields(), **(_fields.get() or {})}
         for name, value in values.items():
             if value is not None:
                 setattr(record, name, value)
@@ -78,6 +80,16 @@ def request(request_id: str) -> Iterator[dict[str, Any]]:
         _request_id.reset(request_token)
         _user_id.reset(user_token)
         _noted.reset(noted_token)
+
+
+@contextmanager
+def fields(**values: str) -> Iterator[None]:
+    """Add the values to every line logged inside. A thread started inside needs a copy of the context."""
+    token = _fields.set(values)
+    try:
+        yield
+    finally:
+        _fields.reset(token)
 
 
 def note(**values: Any) -> None:

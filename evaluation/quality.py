@@ -22,11 +22,10 @@ from chalicelib.domain.lnirt import FloatArray
 from chalicelib.prediction.predictor import Predictor
 from evaluation.answers import read_answers, rows_to_test, short
 from evaluation.counterfactual import predictions_after
-from training_job.evaluate import holdout_scores
 from training_job.fit.train import TrainedVersion, train_version
 from training_job.history.answers import AnswerTable
 from training_job.history.replay import predict_history
-from training_job.scores import auc, log_losses
+from training_job.scores import auc, holdout_scores, log_losses
 
 Rows = npt.NDArray[np.bool_]
 

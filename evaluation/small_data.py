@@ -76,9 +76,8 @@ def _few_topics(
 def judge(table: AnswerTable) -> dict[str, float | None]:
     """Train on the older 80 % of a draw and score the newest 20 %: served, LNIRT alone, the mean."""
     from evaluation.quality import predictor_of
-    from training_job.evaluate import holdout_scores
     from training_job.fit.train import train_version
-    from training_job.scores import log_losses, root_mean_square
+    from training_job.scores import holdout_scores, log_losses, root_mean_square
 
     newest = np.zeros(len(table), dtype=np.bool_)
     newest[np.argsort(table.order, kind="stable")[round(TRAINED_SHARE * len(table)) :]] = True

@@ -1,6 +1,6 @@
-"""The training worker: ``python -m training_job`` polls the queue, ``--once`` deals with one message and ends.
+"""The training worker: ``python -m training_job`` polls the queue, with ``--once`` until it has handled one message.
 
-The container runs exactly this, unless it is a Lambda, to which SQS brings the messages (:mod:`.lambda_handler`).
+The container runs this command, unless it is a Lambda, to which SQS brings the messages (:mod:`.lambda_handler`).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from chalicelib.config import settings_from
 from chalicelib.domain.errors import ConfigurationError, UnavailableError
 from training_job.process import Start, TrainingProcess, start_child
 from training_job.wiring import POLL_SECONDS, build
-from training_job.worker import Worker, WorkerStopped, handle, log_fields
+from training_job.worker import Worker, WorkerStopped, handle
 
 _log = logging.getLogger("studysmart.worker")
 
 OUTAGE_SECONDS = 2.0
-"""Pause after a service did not answer."""
+"""How long the worker waits after a service did not answer."""
 
 
 def poll(worker: Worker, wait_seconds: int = POLL_SECONDS) -> bool:
-    """Receive and handle at most one message; returns whether there was one."""
+    """Receive and handle at most one message, and return whether there was one."""
     delivery = worker.queue.receive(wait_seconds)
     if delivery is None:
         return False
@@ -43,19 +43,19 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 
 def main(start: Start | None = None) -> int:
-    """Run until a signal, or with ``--once`` until one message was dealt with; return the exit status.
+    """Run until a signal comes and return the exit status, which is 2 for a wrong environment.
 
-    2 means that the environment is wrong. ``start`` starts the process that trains.
+    ``start`` starts the process that trains.
     """
     parser = argparse.ArgumentParser(prog="python -m training_job", description="StudySmart's training worker")
-    parser.add_argument("--once", action="store_true", help="deal with one message, or none, and end")
+    parser.add_argument("--once", action="store_true", help="handle one message, or none, and end")
     options = parser.parse_args()
     try:
         settings = settings_from(os.environ)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    logs.configure(settings.log_format, settings.log_level, fields=log_fields)
+    logs.configure(settings.log_format, settings.log_level)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     process = TrainingProcess(start or partial(start_child, os.environ))

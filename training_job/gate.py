@@ -1,23 +1,23 @@
-"""The gate: whether a challenger takes the champion's place, judged on the time-ordered hold-out.
+"""The gate: decides on the time-ordered hold-out whether a challenger replaces the champion.
 
-Both are scored answer by answer, by log-loss and by squared error of log seconds, and the challenger loses when it is
-worse in one of the two with 95 % confidence (paired bootstrap) and by more than a tolerance. A version that is
-published has learnt from every answer of its snapshot, so two comparisons are possible (docs/decisions/0006):
+Both versions are scored answer by answer, by log-loss and by squared error of log seconds. The challenger loses when it
+is worse in one of the two by more than a tolerance, with 95 % confidence (paired bootstrap). A published version has
+learnt from every answer of its snapshot, so there are two comparisons (docs/decisions/0006):
 
-* on hold-out answers that came after the champion's snapshot. For the challenger stand the networks that were
-  validated, which have not learnt from the hold-out either; answers on topics that they cannot know are left out,
-  since the published version does know them.
-* on hold-out answers that both versions have learnt from, while fewer than ``MIN_UNSEEN`` came later. What a version
-  remembers flatters it, so this one finds only what is clearly worse.
+* on hold-out answers that came after the champion's snapshot. The challenger is represented by the networks that were
+  validated, because they have not learnt from the hold-out either. Answers on topics that these do not know are
+  skipped, since the published version does know them.
+* on hold-out answers that both versions have learnt from, while fewer than ``MIN_UNSEEN`` came later. A version
+  remembers such answers, which makes it look good, so this comparison finds only what is clearly worse.
 
-Whether the networks beat LNIRT alone was decided before, on the hold-out, while training
-(:func:`training_job.fit.calibrate.calibrated`): where they do not, the challenger *is* LNIRT.
+Networks that do not beat LNIRT on the hold-out were given up before, in training
+(:func:`training_job.fit.calibrate.calibrated`). Then the challenger predicts exactly as LNIRT does.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,40 +26,59 @@ import numpy.typing as npt
 
 from chalicelib.domain.lnirt import FloatArray
 from chalicelib.prediction.predictor import Predictor
-from training_job.bootstrap import mean_difference, short
 from training_job.fit.calibrate import MIN_VALIDATION
 from training_job.fit.lnirt import clipped_times
 from training_job.fit.split import validation_rows
 from training_job.history.answers import AnswerTable
 from training_job.history.replay import predict_history
 from training_job.history.summaries import topic_codes
-from training_job.publish import Incumbent, Judge, Verdict
-from training_job.scores import log_losses
+from training_job.scores import log_losses, mean_difference, short
 
 MIN_UNSEEN = 50
-"""Hold-out answers after the champion's snapshot from which they alone decide."""
+"""Number of hold-out answers after the champion's snapshot from which they alone decide."""
 
 MIN_COMPARED = MIN_VALIDATION
-"""Answers below which nothing is concluded. A version with a smaller hold-out is LNIRT in any case."""
+"""Number of answers below which nothing is concluded. A version with a smaller hold-out is LNIRT in any case."""
 
 UNSEEN_TOLERANCE = 0.005
-"""By how much of the champion's loss a challenger may be worse on answers that neither has learnt from."""
+"""Share of the champion's loss by which a challenger may be worse on answers that neither has learnt from."""
 
 SEEN_TOLERANCE = 0.05
 """The same on answers that both have learnt from: a network that was trained longer remembers more of them."""
 
 NEWEST_ANSWER = "newest_answer_at"
-"""In ``metadata.json``: how far the snapshot reached, in seconds since the epoch, null where no answer has a time."""
+"""Field of ``metadata.json``: time of the snapshot's newest answer in seconds since the epoch, null without times."""
 
 MEASURES = {"log_loss": "log-loss", "log_time_mse": "squared log-time error"}
-"""What is compared, and how a reason calls it."""
+"""The two losses, with their names in a verdict's reason."""
 
 Rows = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision on a challenger, with the reason and the figures that ``metadata.json`` keeps."""
+
+    promoted: bool
+    reason: str
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbent:
+    """The champion as it serves, and its ``metadata.json``."""
+
+    predictor: Predictor
+    metadata: Mapping[str, Any]
+
+
+Judge = Callable[[Incumbent | None, Predictor], Verdict]
+"""Compares the champion (None where none can be read) with a challenger on the same hold-out."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Contest:
-    """Who stands for the challenger, on which answers, and by what share of the champion's loss it may be worse."""
+    """The answers on which a challenger is compared, by which predictor, and with which tolerance."""
 
     entrant: Predictor
     rows: Rows
@@ -68,16 +87,19 @@ class _Contest:
 
 
 def reach(table: AnswerTable) -> float | None:
-    """The time of the newest answer of a snapshot: every answer with a later one is not in it. None without times."""
+    """Return the time of the newest answer in seconds since the epoch, None without times.
+
+    An answer with a later time is not in the snapshot.
+    """
     known = table.at[~np.isnan(table.at)]
     return float(known.max()) if len(known) else None
 
 
 def unseen_rows(table: AnswerTable, metadata: Mapping[str, Any]) -> Rows:
-    """Which answers a version's snapshot surely lacked, (N,), by what its metadata say of its reach.
+    """Return the answers that came after a version's snapshot, by its metadata, as a mask (N,).
 
-    Answers without a time, and imported ones with an old time, count as seen; so does everything where the metadata
-    of an older version say nothing.
+    An answer without a time, or an imported one with an old time, counts as seen. So does every answer where the
+    metadata of an older version do not say how far its snapshot reached.
     """
     reached = metadata.get(NEWEST_ANSWER)
     if isinstance(reached, bool) or not isinstance(reached, int | float) or not math.isfinite(reached):
@@ -86,12 +108,12 @@ def unseen_rows(table: AnswerTable, metadata: Mapping[str, Any]) -> Rows:
 
 
 def judge_on(table: AnswerTable, validated: Predictor) -> Judge:
-    """A judge over the hold-out of ``table``, the challenger's snapshot.
+    """Return a judge over the hold-out of ``table``, the challenger's snapshot.
 
-    ``validated`` has the challenger's networks as they were when the hold-out was still unknown to them.
+    ``validated`` has the challenger's networks from before they learnt from the hold-out.
     """
     holdout = validation_rows(table)
-    # Times are pulled in as for training, so that one of 20 hours does not decide.
+    # Times are clipped as in training, so that one answer of 20 hours does not decide.
     log_seconds = (clipped_times(table) if table.timed.any() else table).log_seconds
     concerned = np.isin(table.user, table.user[holdout])
     table, holdout, log_seconds = table.select(concerned), holdout[concerned], log_seconds[concerned]
@@ -143,7 +165,7 @@ def _decide(
 
 
 def _losses(version: Predictor, table: AnswerTable, rows: Rows, log_seconds: FloatArray) -> dict[str, FloatArray]:
-    """Losses of what a version would have served, (n,) each, against ``log_seconds`` (N,)."""
+    """Return the losses of what a version would have served for ``rows``, (n,) each, against ``log_seconds`` (N,)."""
     served = predict_history(version, table, rows)
     return {
         "log_loss": log_losses(table.is_correct[rows], served.correct),

@@ -1,4 +1,4 @@
-"""Keeps a running training ours: renews the lease and the message's visibility while the main thread trains."""
+"""Renews the lease of a training and the visibility timeout of its message while the training runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +16,7 @@ from chalicelib.storage.tracker import Lease, PostgresTracker
 _log = logging.getLogger("studysmart.worker")
 
 PROGRESS_SECONDS = 0.5
-"""Progress is stored at most this often: epochs on little data are shorter than a write is worth."""
+"""Shortest time between two writes of progress: with little data an epoch is shorter than a write is worth."""
 
 
 class Heartbeat:
@@ -35,7 +36,9 @@ class Heartbeat:
         self._stop = threading.Event()
         self._lost: LeaseLostError | None = None
         self._reported = 0.0
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        # The context carries the fields of the training's log lines.
+        beat = (self._beat,)
+        self._thread = threading.Thread(target=copy_context().run, args=beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
         self._thread.start()
@@ -59,7 +62,7 @@ class Heartbeat:
                 _log.warning("heartbeat failed, trying again: %s", error)
 
     def renew(self) -> Lease:
-        """Prolong the lease now; LeaseLostError when it is lost, from then on always.
+        """Prolong the lease now. Once the lease is lost, every call raises LeaseLostError.
 
         After :meth:`stop` the lease stays as it was returned: a beat that was due at that moment must not change it.
         """
@@ -75,14 +78,14 @@ class Heartbeat:
             return self._lease
 
     def stop(self) -> Lease:
-        """End the renewing and return the lease as it is now."""
+        """End the renewing and return the lease as it is now. Raises LeaseLostError."""
         with self._lock:
             self._stop.set()
             self._raise_if_lost()
             return self._lease
 
     def report(self, progress: Mapping[str, Any]) -> None:
-        """Store how far the training is; LeaseLostError stops a training that is no longer ours."""
+        """Store the progress of the training. Raises LeaseLostError, which ends a training that was taken over."""
         with self._lock:
             self._raise_if_lost()
             now = time.monotonic()

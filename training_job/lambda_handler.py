@@ -1,7 +1,8 @@
-"""The training worker as a Lambda: SQS brings the messages, each is dealt with as ``python -m training_job`` does it.
+"""The training worker as a Lambda: SQS brings the messages, and each is handled as ``python -m training_job`` does it.
 
-The event source takes what is not named in ``batchItemFailures`` out of the queue. A message that must come again is
-named there, so its number of receives, the wait before it comes and the dead-letter queue are those of the poll loop.
+The event source deletes every message that the answer does not name in ``batchItemFailures``. A message that must come
+again is named there. So its number of receives, its visibility timeout and the dead-letter queue are those of the
+poll loop.
 """
 
 from __future__ import annotations
@@ -18,31 +19,31 @@ from chalicelib.domain.errors import UnavailableError
 from chalicelib.storage.training_queue import Delivery, request_from_json
 from training_job.process import TrainingProcess, start_child
 from training_job.wiring import build
-from training_job.worker import Worker, handle, log_fields
+from training_job.worker import Worker, handle
 
 _log = logging.getLogger("studysmart.worker")
 
 RESERVE_SECONDS = 20.0
-"""Before Lambda ends the process a training is given up this early: time enough to say so and to return its lease."""
+"""How long before the end of the Lambda a training is given up: enough to record it and to give the lease back."""
 
 
 class Context(Protocol):
-    """What of Lambda's context object is used."""
+    """The part of Lambda's context object that is used."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until Lambda ends the process."""
+        """Return the milliseconds until Lambda ends the process."""
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, list[dict[str, str]]]:
-    """The Lambda's entry. Raises ConfigurationError."""
-    return deal_with(_worker(), event, context)
+    """Handle an SQS event: the entry point of the Lambda. Raises ConfigurationError."""
+    return handle_event(_worker(), event, context)
 
 
-def deal_with(worker: Worker, event: Mapping[str, Any], context: Context) -> dict[str, list[dict[str, str]]]:
-    """Deal with the messages of an SQS event in their order.
+def handle_event(worker: Worker, event: Mapping[str, Any], context: Context) -> dict[str, list[dict[str, str]]]:
+    """Handle the messages of an SQS event in their order.
 
-    Returns ``{"batchItemFailures": [{"itemIdentifier": …}]}`` with the messages that must come again. Those behind one
-    of them are not begun: a FIFO queue keeps the order of a cohort's requests.
+    Returns ``{"batchItemFailures": [{"itemIdentifier": …}]}`` with the messages that must come again. The messages
+    after one of these are not begun, because a FIFO queue keeps the order of a cohort's requests.
     """
     records = list(event["Records"])
     done = 0
@@ -53,10 +54,10 @@ def deal_with(worker: Worker, event: Mapping[str, Any], context: Context) -> dic
 
 @cache
 def _worker() -> Worker:
-    """One for all events of the process."""
+    """Return the worker that all events of the process share."""
     settings = settings_from(os.environ)
-    logs.configure(settings.log_format, settings.log_level, fields=log_fields)
-    # Started by the first training: the time in which a Lambda may start is too short for TensorFlow.
+    logs.configure(settings.log_format, settings.log_level)
+    # The first training starts the process: a Lambda has too little time to import TensorFlow while it starts.
     return build(settings, TrainingProcess(partial(start_child, os.environ)))
 
 
@@ -70,7 +71,7 @@ def _is_done(worker: Worker, record: Mapping[str, Any], context: Context) -> boo
 
 
 def delivery_of(record: Mapping[str, Any]) -> Delivery:
-    """A delivery from a record of an SQS event."""
+    """Return the delivery that a record of an SQS event describes."""
     body = str(record["body"])
     count = int(record["attributes"]["ApproximateReceiveCount"])
     return Delivery(str(record["receiptHandle"]), body, count, request_from_json(body))

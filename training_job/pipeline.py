@@ -1,7 +1,7 @@
-"""One training from snapshot to champion: dataset, train, check, publish. Knows no queue and no lease.
+"""One training from snapshot to champion: read the answers, train, check, publish. It knows no queue and no lease.
 
-The version is named after the request, so a request that is delivered again finds what an earlier delivery did: a
-version that serves already is not trained again.
+The version is named after the request. So a delivery that comes again finds what an earlier one published, and does
+not train again for a version that serves already.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from chalicelib.domain.errors import ModelError, NotFoundError
 from chalicelib.domain.training import TrainingRequest
 from chalicelib.services.versions import read_pointer, roles
 from chalicelib.storage.model_registry import S3ModelRegistry
-from training_job import evaluate, gate, publish
+from training_job import gate
 from training_job.fit.passes import Progress
 from training_job.fit.train import TrainedVersion, train_version
 from training_job.history.answers import AnswerTable
-from training_job.history.snapshot import read_snapshot
+from training_job.history.snapshot import Snapshot, read_snapshot
+from training_job.parity import parity
+from training_job.publish import publish
 
 _log = logging.getLogger("studysmart.worker")
 
 PARITY_TOLERANCE = 1e-5
-"""How far numpy's and Keras's predictions may be apart on the probe batch."""
+"""Largest difference between the predictions of numpy and Keras on the probe answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training covered, and which version serves after it."""
+    """The answers that a training covered, and the version that serves after it."""
 
     champion: str
     counted: int
@@ -43,14 +45,17 @@ class Train(Protocol):
     """Makes a version that numpy serves as it was trained."""
 
     def __call__(self, table: AnswerTable, *, version: str, on_progress: Progress) -> TrainedVersion:
-        """Raises TrainingSkipped when there is too little to learn from, ModelError when the version is no good."""
+        """Raise TrainingSkipped when there is too little to learn from, ModelError when the version is not usable."""
         ...
 
 
 def train_and_compare(table: AnswerTable, *, version: str, on_progress: Progress) -> TrainedVersion:
-    """Train with Keras; ModelError unless numpy predicts the same (``parity`` in the metadata says how near)."""
+    """Train with Keras, and raise ModelError unless numpy predicts the same.
+
+    The metadata keep the largest difference as ``parity``.
+    """
     trained = train_version(table, version=version, on_progress=on_progress)
-    difference = evaluate.parity(trained.files, table)
+    difference = parity(trained.files, table)
     if not difference <= PARITY_TOLERANCE:
         raise ModelError(f"numpy and Keras differ by {difference:.2g} on the probe batch")
     return replace(trained, metadata={**trained.metadata, "parity": difference})
@@ -76,8 +81,9 @@ def run(
         return done
     report({"phase": "dataset"})
     snapshot = read_snapshot(engine, request.cohort)
-    _announce(snapshot.counter, len(snapshot.table), len(snapshot.table.user_ids), len(snapshot.table.topics))
-    trained = train(snapshot.table, version=request.version, on_progress=_progress_to(report))
+    table = snapshot.table
+    _announce(snapshot)
+    trained = train(table, version=request.version, on_progress=_progress_to(report))
     report({"phase": "publish"})
     metadata = {
         **trained.metadata,
@@ -86,25 +92,18 @@ def run(
         "received_at": received_at.isoformat(),
         "trained_at": datetime.now(UTC).isoformat(),
         "counted": snapshot.counter,
-        "n_samples": len(snapshot.table),
-        gate.NEWEST_ANSWER: gate.reach(snapshot.table),
+        "n_samples": len(table),
+        gate.NEWEST_ANSWER: gate.reach(table),
     }
-    champion = publish.publish(
-        registry,
-        request.cohort,
-        request.version,
-        trained.files,
-        metadata,
-        gate.judge_on(snapshot.table, trained.validated),
-        still_ours,
-    )
-    return Trained(champion, snapshot.counter, len(snapshot.table))
+    judge = gate.judge_on(table, trained.validated)
+    champion = publish(registry, request.cohort, request.version, trained.files, metadata, judge, still_ours)
+    return Trained(champion, snapshot.counter, len(table))
 
 
 def _published_before(request: TrainingRequest, registry: S3ModelRegistry) -> Trained | None:
-    """What an earlier delivery of the request published, if its version became the champion.
+    """Return the outcome of an earlier delivery of the request that made its version the champion.
 
-    Also when another is the champion by now: whoever moved the pointer since then is not overruled.
+    Another version may be the champion by now. Whoever moved the pointer since then is not overruled.
     """
     champion, _ = read_pointer(registry, request.cohort)
     if champion is None or request.version not in roles(champion):
@@ -118,15 +117,18 @@ def _published_before(request: TrainingRequest, registry: S3ModelRegistry) -> Tr
     return Trained(champion.version, int(metadata["counted"]), int(metadata["n_samples"]))
 
 
-def _announce(counter: int, samples: int, users: int, topics: int) -> None:
-    _log.info("New samples since last training: %d", counter)
-    _log.info("Total samples: %d", samples)
+def _announce(snapshot: Snapshot) -> None:
+    users, topics = len(snapshot.table.user_ids), len(snapshot.table.topics)
+    _log.info("New samples since last training: %d", snapshot.counter)
+    _log.info("Total samples: %d", len(snapshot.table))
     _log.info("Users: %d (embedding: 32)", users)
     _log.info("Topics: %d (embedding: 20)", topics)
     _log.info("Training sequences: %d", users)
 
 
-def _progress_to(report: Callable[[Mapping[str, Any]], object]) -> Callable[[Mapping[str, Any]], None]:
+def _progress_to(report: Callable[[Mapping[str, Any]], object]) -> Progress:
+    """Return a function that logs each epoch and passes all progress on to ``report``."""
+
     def on_progress(progress: Mapping[str, Any]) -> None:
         if "epoch" in progress:
             figures = ", ".join(f"{k} {v:.4f}" for k, v in progress.items() if isinstance(v, float))

@@ -1,7 +1,7 @@
-"""Publishing a version: write, read back, compare with the champion, move the pointer.
+"""Publishes a version: writes it, reads it back, compares it with the champion and moves the pointer.
 
-Everything before the pointer's move changes nothing that serves. The move itself is a conditional PUT on the pointer
-as it was when champion and challenger were compared, made only while the lease is held.
+Nothing that serves changes before the pointer moves. The move is a conditional PUT on the pointer as it was when
+champion and challenger were compared, and it is made only while the lease is held.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from chalicelib.domain.errors import ModelError, NotFoundError, PointerConflictError
@@ -17,29 +17,9 @@ from chalicelib.domain.training import Champion
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.services.versions import POINTER_ATTEMPTS, check_name, read_pointer, successor
 from chalicelib.storage.model_registry import S3ModelRegistry
+from training_job.gate import Incumbent, Judge, Verdict
 
 _log = logging.getLogger("studysmart.worker")
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a challenger becomes the champion, and why."""
-
-    promoted: bool
-    reason: str
-    figures: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Incumbent:
-    """The champion as it serves, and its ``metadata.json``."""
-
-    predictor: Predictor
-    metadata: Mapping[str, Any]
-
-
-Judge = Callable[[Incumbent | None, Predictor], Verdict]
-"""Compares a champion (None: there is none that can be read) with a challenger on the same hold-out."""
 
 
 def publish(
@@ -51,17 +31,18 @@ def publish(
     judge: Judge,
     still_ours: Callable[[], object],
 ) -> str:
-    """Write the version and promote it if the judge says so; returns the version that serves afterwards.
+    """Write a version, promote it if the judge says so, and return the version that serves afterwards.
 
-    ``still_ours`` raises LeaseLostError when another worker took the training over. Raises ModelError when what
-    was written does not read back, PointerConflictError when version or pointer would not hold still.
+    ``still_ours`` raises LeaseLostError when another worker took the training over. Raises ModelError when the written
+    files cannot be read back, PointerConflictError when version or pointer were changed again and again meanwhile.
     """
     registry.write_version(cohort, version, files, metadata, still_ours)
     challenger = Predictor.from_files(registry.read_version(cohort, version))
     for _attempt in range(POINTER_ATTEMPTS):
         champion, etag = read_pointer(registry, cohort)
         if champion is not None and champion.version == version:
-            return version  # it was moved, and the answer got lost
+            # An earlier PUT succeeded, and its answer was lost.
+            return version
         verdict = _judge(registry, cohort, champion, challenger, judge)
         still_ours()
         registry.annotate_version(
@@ -95,15 +76,12 @@ def _judge(
         serving = Incumbent(Predictor.from_files(files), json.loads(files["metadata.json"]))
         check_name(serving.predictor, champion.version)
     except (ModelError, NotFoundError) as error:
-        _log.error("champion %s cannot be read, it loses%s: %s", champion.version, _and_its_pin(champion), error)
+        # A pin keeps a version that serves. One that cannot would leave every student with the defaults.
+        despite = ", despite its pin" if champion.pinned else ""
+        replaced = f"champion {champion.version} cannot be read and is replaced{despite}: {error}"
+        _log.error(replaced)
         verdict = judge(None, challenger)
-        unread = f"champion {champion.version} cannot be read and loses{_and_its_pin(champion)} ({error})"
-        return replace(verdict, reason=f"{unread}; {verdict.reason}")
+        return replace(verdict, reason=f"{replaced}; {verdict.reason}")
     if champion.pinned:
         return Verdict(False, f"champion {champion.version} is pinned", {})
     return judge(serving, challenger)
-
-
-def _and_its_pin(champion: Champion) -> str:
-    """A pin keeps a version that serves; one that cannot serve would leave every student with the defaults."""
-    return ", its pin too" if champion.pinned else ""

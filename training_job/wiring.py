@@ -1,4 +1,4 @@
-"""The composition root of the training job: settings -> clients -> a worker, the same for both ways to run it."""
+"""The composition root of the worker, for the poll loop and for the Lambda."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training_job.process import TrainingProcess
 from training_job.worker import Worker
 
 POLL_SECONDS = 20
-"""How long one receive waits for a message: SQS's longest."""
+"""How long one receive waits for a message: the longest time that SQS allows."""
 
 
 def build(settings: Settings, process: TrainingProcess) -> Worker:

@@ -1,7 +1,7 @@
-"""One delivery of the training queue, from lease to deletion (DESIGN section 4).
+"""Handles one delivery of the training queue, from the lease to the deletion of the message.
 
-receive -> take the lease -> heartbeat -> pipeline -> tracker's transaction -> delete. A process may die between any
-two of these: the message comes again, and finds either the live request or that it is over.
+receive -> take the lease -> heartbeat -> train and publish -> finish in the tracker -> delete. The process may die
+between any two of these. Then the message comes again, and the next worker finds the request either live or over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Engine
 
-from chalicelib import metrics
+from chalicelib import logs, metrics
 from chalicelib.domain.errors import LeaseLostError, UnavailableError
 from chalicelib.domain.training import TrainingPolicy, TrainingRequest
 from chalicelib.metrics import TRAINING_DURATION, TRAINING_FAILURES, TRAINING_TRIGGERS
@@ -30,14 +30,14 @@ from training_job.pipeline import Trained
 _log = logging.getLogger("studysmart.worker")
 
 MAX_RECEIVES = 3
-"""After this many failed deliveries the queue's redrive policy moves the message to the dead-letter queue."""
+"""Number of failed deliveries after which the queue's redrive policy moves the message to the dead-letter queue."""
 
 RETRY_SECONDS = 5
-"""How long a failed message stays hidden before it is tried again."""
+"""How long a failed message stays hidden before it comes again."""
 
 
 class WorkerStopped(BaseException):
-    """The process was asked to end: what it holds is given back at once."""
+    """The process was asked to end. It gives back at once what it holds."""
 
 
 class Train(Protocol):
@@ -51,13 +51,13 @@ class Train(Protocol):
         report: Callable[[Mapping[str, Any]], object],
         seconds: float,
     ) -> Trained:
-        """Raises TrainingSkipped when there is too little to learn from, and whatever else goes wrong."""
+        """Raise TrainingSkipped when there is too little to learn from, any other error when the training failed."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What a worker works with."""
+    """The services of a worker, and its way to train."""
 
     engine: Engine
     tracker: PostgresTracker
@@ -68,22 +68,11 @@ class Worker:
     train: Train
 
 
-in_hand: TrainingRequest | None = None
-"""The request that this process trains for now, for its log lines: a worker trains for one at a time."""
-
-
-def log_fields() -> dict[str, str | None]:
-    """What each log line says while a training is in hand, on every thread: request, cohort and version."""
-    if in_hand is None:
-        return {}
-    return {"training_request_id": in_hand.request_id, "cohort": in_hand.cohort, "version": in_hand.version}
-
-
 def handle(worker: Worker, delivery: Delivery, seconds: float = math.inf) -> bool:
-    """Deal with one delivery: train, skip, leave to another worker, or let it come again.
+    """Handle one delivery and return whether its message is deleted.
 
-    A training that does not end within ``seconds`` has failed. Returns whether the message is done with and deleted;
-    False: it comes again, or becomes a dead letter.
+    A message that is not deleted comes again or becomes a dead letter. A training that takes longer than ``seconds``
+    has failed.
     """
     request = delivery.request
     if request is None:
@@ -100,12 +89,8 @@ def handle(worker: Worker, delivery: Delivery, seconds: float = math.inf) -> boo
         worker.queue.extend(delivery, int(worker.lease_seconds) + 1)
         return False
     assert isinstance(lease, Lease)
-    global in_hand
-    in_hand = request
-    try:
+    with logs.fields(training_request_id=request.request_id, cohort=request.cohort, version=request.version):
         return _train(worker, delivery, request, lease, seconds)
-    finally:
-        in_hand = None
 
 
 def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: Lease, limit: float) -> bool:
@@ -130,15 +115,18 @@ def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: 
         )
     except TrainingSkipped as reason:
         _log.info("Background training skipped: %s", reason, extra={"outcome": "skipped"})
-        return _skip(worker, delivery, heartbeat, str(reason))
+        skipped = str(reason)
+        if _ended(heartbeat, lambda lease: worker.tracker.skip_request(lease, skipped)):
+            worker.queue.delete(delivery)
+            return True
     except LeaseLostError as error:
-        # Not counted as a failure: another worker goes on with it.
+        # This is not counted as a failure: another worker continues the training.
         _log.error("Background training failed: %s", error, extra={"outcome": "lost"})
     except WorkerStopped:
         _log.info("the worker was asked to stop, its training is given back")
         _give_back(worker, delivery, heartbeat, "the worker was stopped")
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded and the message comes again
+    except Exception as error:  # noqa: BLE001 - every error is recorded, and the message comes again
         failed = {"outcome": "failed", **metrics.fields({TRAINING_FAILURES: 1})}
         _log.error("Background training failed: %s", error, exc_info=error, extra=failed)
         _fail(worker, delivery, heartbeat, f"{type(error).__name__}: {error}")
@@ -156,46 +144,38 @@ def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: 
 
 
 def _send_next(worker: Worker, following: TrainingRequest | None) -> None:
+    """Send the request that became due while the training ran."""
     if following is None:
         return
-    # Its own id is another than that of the request in hand, which every line here carries.
+    # The field training_request_id of each line here is that of the request before.
     triggered = {"next_request_id": following.request_id, "reason": following.reason}
     triggered |= metrics.fields({TRAINING_TRIGGERS: 1})
     _log.info("EMBEDDING MODEL AUTO-TRAINING TRIGGERED", extra=triggered)
     try:
         training.send_request(worker.tracker, worker.queue, following)
     except UnavailableError as error:
-        _log.error("training request was not sent and stamped, the sweeper will see to it: %s", error)
-
-
-def _skip(worker: Worker, delivery: Delivery, heartbeat: Heartbeat, reason: str) -> bool:
-    try:
-        worker.tracker.skip_request(heartbeat.stop(), reason)
-    except LeaseLostError as error:
-        _log.warning("nothing to skip: %s", error)
-        return False
-    worker.queue.delete(delivery)
-    return True
+        _log.error("the training request was not sent and stamped, the sweeper will send it: %s", error)
 
 
 def _fail(worker: Worker, delivery: Delivery, heartbeat: Heartbeat, reason: str) -> None:
-    """Give the training back, or after the last delivery give it up: its message then is a dead letter."""
+    """Give the training back, or give it up after the last delivery, when its message becomes a dead letter."""
     if delivery.receive_count < MAX_RECEIVES:
         _give_back(worker, delivery, heartbeat, reason, RETRY_SECONDS)
-        return
-    try:
-        worker.tracker.fail_request(heartbeat.stop(), reason)
-    except LeaseLostError as error:
-        _log.warning("nothing to give up: %s", error)
-        return
-    worker.queue.extend(delivery, 0)
+    elif _ended(heartbeat, lambda lease: worker.tracker.fail_request(lease, reason)):
+        worker.queue.extend(delivery, 0)
 
 
 def _give_back(worker: Worker, delivery: Delivery, heartbeat: Heartbeat, reason: str, hidden_seconds: int = 0) -> None:
     """Release the lease and let the message come again."""
+    if _ended(heartbeat, lambda lease: worker.tracker.release_lease(lease, reason)):
+        worker.queue.extend(delivery, hidden_seconds)
+
+
+def _ended(heartbeat: Heartbeat, end: Callable[[Lease], object]) -> bool:
+    """End the training by its lease, and return whether the lease was still ours."""
     try:
-        worker.tracker.release_lease(heartbeat.stop(), reason)
+        end(heartbeat.stop())
     except LeaseLostError as error:
-        _log.warning("nothing to give back: %s", error)
-        return
-    worker.queue.extend(delivery, hidden_seconds)
+        _log.warning("the training belongs to another worker now: %s", error)
+        return False
+    return True

@@ -14,11 +14,9 @@ from datetime import date, datetime, timedelta, timezone
 
 from msgspec import Struct
 
+from chalicelib.domain.calibration import N_BINS, expected_calibration_error
 from chalicelib.domain.results import CalibrationRow, DayRow, PredictedAnswer, TopicRow
 from chalicelib.ports import AnalyticsStore
-
-N_BINS = 10
-"""Bins of the calibration table, equally wide over 0..1."""
 
 N_DAYS = 30
 """Days of the trend, today among them."""
@@ -241,7 +239,9 @@ def _calibration(rows: Sequence[CalibrationRow]) -> Calibration:
         accuracy=_share(correct, n),
         predicted_accuracy=_share(predicted, n),
         brier_score=_share(sum(row.sum_squared_error for row in rows), n),
-        expected_calibration_error=_share(sum(one.n * abs(one.predicted - one.actual) for one in bins), n),
+        expected_calibration_error=expected_calibration_error(
+            (one.n, one.n * one.actual, one.n * one.predicted) for one in bins
+        ),
         n_timed=timed,
         time_ratio=None if mean_log is None else math.exp(mean_log),
         time_log_rmse=None if mean_square is None else math.sqrt(mean_square),

@@ -14,10 +14,10 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from chalicelib.domain.calibration import N_BINS, expected_calibration_error
 from chalicelib.domain.predictions import Source
 from chalicelib.domain.results import DriftRow
 from chalicelib.ports import AnalyticsStore
-from chalicelib.services.analytics import N_BINS
 
 
 class Sources(Struct, frozen=True):
@@ -104,17 +104,17 @@ def _calibration_errors(rows: Sequence[DriftRow]) -> tuple[float | None, float |
     The share of correct answers among n with chance p is off by sqrt(2 p (1 - p) / (pi n)) on average: the mean
     absolute deviation of a normal distribution.
     """
-    n = sum(row.n for row in rows)
     by_bin: dict[int, list[DriftRow]] = defaultdict(list)
     for row in rows:
         by_bin[row.bin].append(row)
-    error = by_chance = 0.0
-    for group in by_bin.values():
-        size = sum(row.n for row in group)
-        predicted = sum(row.sum_predicted for row in group) / size
-        error += abs(sum(row.correct for row in group) / size - predicted) * size
-        by_chance += math.sqrt(2 * predicted * (1 - predicted) / (math.pi * size)) * size
-    return _share(error, n), _share(by_chance, n)
+    bins = [
+        (sum(row.n for row in group), sum(row.correct for row in group), sum(row.sum_predicted for row in group))
+        for group in by_bin.values()
+    ]
+    n, by_chance = sum(row.n for row in rows), 0.0
+    for size, _, predicted in bins:
+        by_chance += math.sqrt(2 * predicted * (size - predicted) / (math.pi * size))
+    return expected_calibration_error(bins), _share(by_chance, n)
 
 
 def _share(part: float, whole: float) -> float | None:

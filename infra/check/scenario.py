@@ -25,7 +25,7 @@ from infra.check.calls import Recorder
 from training_job import pipeline
 from training_job import wiring as training_wiring
 from training_job.__main__ import poll
-from training_job.lambda_handler import RESERVE_SECONDS, deal_with
+from training_job.lambda_handler import RESERVE_SECONDS, handle_event
 from training_job.process import TrainingProcess, start_child
 from training_job.worker import Worker
 
@@ -121,7 +121,7 @@ class Scenario:
         self.practise(5)
         event = self._event()
         with self.recorder.acting("TrainingRole"):
-            failed = deal_with(self.worker, event, _Context())["batchItemFailures"]
+            failed = handle_event(self.worker, event, _Context())["batchItemFailures"]
         _expect(not failed, "the training in the Lambda failed")
         status = self.request("GET", "/model/status")
         _expect(status["last_error"] is None and status["model_version"], f"the trainings ended with {status}")

@@ -20,7 +20,7 @@ from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.wiring import Container, build
 from infra.local.event_source import event_of
 from training_job import wiring
-from training_job.lambda_handler import RESERVE_SECONDS, deal_with
+from training_job.lambda_handler import RESERVE_SECONDS, handle_event
 from training_job.process import TrainingProcess
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,9 @@ class Cohort:
         """Handles an event; returns the ids of the messages that must come again."""
         worker = wiring.build(settings_from({**self.environment, **changed}), self.process)
         try:
-            return [failure["itemIdentifier"] for failure in deal_with(worker, event, remaining)["batchItemFailures"]]
+            return [
+                failure["itemIdentifier"] for failure in handle_event(worker, event, remaining)["batchItemFailures"]
+            ]
         finally:
             worker.engine.dispose()
 

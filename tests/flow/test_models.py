@@ -23,7 +23,8 @@ from chalicelib.storage.aws import aws_client
 from chalicelib.wiring import Container, build
 from ops import cli
 from tests.support.archives import version_files
-from training_job.publish import Verdict, publish
+from training_job.gate import Verdict
+from training_job.publish import publish
 
 pytestmark = pytest.mark.slow
 
@@ -252,9 +253,9 @@ def test_a_pin_on_an_unreadable_champion_is_removed(
     assert serving(deployment, environment) is None
     with caplog.at_level(logging.ERROR, logger="studysmart.worker"):
         assert train(deployment, V2) == V2
-    assert f"champion {V1} cannot be read, it loses, its pin too" in caplog.text
+    assert f"champion {V1} cannot be read and is replaced, despite its pin" in caplog.text
     reason = deployment.registry.read_metadata("default", V2)["promotion"]["reason"]
-    assert f"champion {V1} cannot be read and loses, its pin too" in reason
+    assert f"champion {V1} cannot be read and is replaced, despite its pin" in reason
     assert serving(deployment, environment) == V2
     assert (champion(deployment).pinned, champion(deployment).previous) == (False, V1)
 

@@ -34,10 +34,11 @@ from chalicelib.storage.tracker import Lease, PostgresTracker
 from chalicelib.wiring import Container, build
 from tests.support.archives import version_files
 from training_job.__main__ import poll
+from training_job.gate import Verdict
 from training_job.process import TrainingProcess
-from training_job.publish import Verdict, publish
+from training_job.publish import publish
 from training_job.wiring import build as build_worker
-from training_job.worker import Worker, handle, log_fields
+from training_job.worker import Worker, handle
 
 pytestmark = pytest.mark.slow
 
@@ -96,7 +97,7 @@ def log_lines() -> Iterator[io.StringIO]:
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     stream = io.StringIO()
-    logs.configure("json", "INFO", stream, log_fields)
+    logs.configure("json", "INFO", stream)
     yield stream
     root.handlers[:] = before
     root.setLevel(level)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.lnirt import MAX_ABS_LOGIT, FloatArray, sigmoid
-from training_job.fit.fitting import losses_of
+from training_job.fit.optimise import losses_of
 
 SCALES = np.linspace(0.0, 1.0, 11)
 MIN_VALIDATION = 30

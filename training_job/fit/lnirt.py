@@ -1,7 +1,7 @@
 """Fits LNIRT to a history of answers: marginal likelihood by EM for success, alternating means for time.
 
 Stages: sums per student x topic x difficulty; EM (Bock & Aitkin 1981) with the ability on a grid; normal means for
-time with outliers clipped; then practice effects and student x topic offsets (:mod:`training_job.fit.lnirt_practice`),
+time with outliers clipped; then practice effects and student x topic offsets (:mod:`training_job.fit.practice`),
 fitted to one-step-ahead predictions. Every parameter has a prior, so that ten answers give a sane model and nothing
 needs a special case for little data.
 """
@@ -23,8 +23,8 @@ from chalicelib.domain.lnirt import (
     grid_log_likelihoods,
     sigmoid,
 )
-from training_job.fit.lnirt_levels import SUCCESS_LEVELS, TIME_LEVELS, fit_levels
-from training_job.fit.lnirt_practice import fit_success_practice, fit_time_practice
+from training_job.fit.levels import SUCCESS_LEVELS, TIME_LEVELS, fit_levels
+from training_job.fit.practice import fit_success_practice, fit_time_practice
 from training_job.history.answers import AnswerTable
 
 MIN_TIMED = 5

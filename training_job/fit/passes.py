@@ -14,10 +14,10 @@ from chalicelib.domain.lnirt import LnirtParameters
 from chalicelib.domain.lnirt_json import rounded
 from chalicelib.prediction.vocabulary import Vocabulary
 from training_job.fit.calibrate import PRIOR_ONLY, Calibration, beats_prior, calibrated
-from training_job.fit.fitting import FittedNetwork, fit_members, fit_network, predict_rows
 from training_job.fit.lnirt import clipped_times, fit_lnirt
-from training_job.fit.lnirt_practice import interval_quantiles
 from training_job.fit.networks import NetworkShape, build_network
+from training_job.fit.optimise import FittedNetwork, fit_members, fit_network, predict_rows
+from training_job.fit.practice import interval_quantiles
 from training_job.fit.samples import Samples, build_vocabulary, read_history_by_others, samples_of, spread_of
 from training_job.history.answers import AnswerTable
 

@@ -23,11 +23,11 @@ from chalicelib.features.state import DECAY_ANSWERS, STATE_SCHEMA
 from chalicelib.prediction.archive import read_keras
 from chalicelib.prediction.network import Networks
 from chalicelib.prediction.predictor import Predictor
-from training_job.evaluate import against_lnirt, holdout_scores
 from training_job.fit.networks import archive_bytes, rescaled
 from training_job.fit.passes import Progress, Stage, TrainedNetwork, final_networks, stage_of, validated_networks
 from training_job.fit.split import validation_rows
 from training_job.history.answers import AnswerTable
+from training_job.scores import against_lnirt, holdout_scores
 
 MIN_SAMPLES = 10
 

@@ -17,12 +17,11 @@ from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import read_vocabulary
 from tests.support.archives import network, version_files
 from tests.support.histories import rebuilt, simulate
-from training_job.bootstrap import MIN_STUDENTS, mean_difference
 from training_job.fit.lnirt import fit_lnirt
 from training_job.fit.split import validation_rows
-from training_job.gate import MIN_COMPARED, MIN_UNSEEN, NEWEST_ANSWER, judge_on, reach, unseen_rows
+from training_job.gate import MIN_COMPARED, MIN_UNSEEN, NEWEST_ANSWER, Incumbent, Verdict, judge_on, reach, unseen_rows
 from training_job.history.answers import AnswerTable
-from training_job.publish import Incumbent, Verdict
+from training_job.scores import MIN_STUDENTS, mean_difference
 
 
 def version(table: AnswerTable, *, logit: float = 0.0, log_seconds: float = 0.0) -> Predictor:

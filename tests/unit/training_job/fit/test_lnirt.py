@@ -18,9 +18,9 @@ from chalicelib.domain.lnirt import (
 from chalicelib.domain.lnirt_json import from_json, rounded, to_json
 from chalicelib.domain.numerics import OF_FLOATS
 from tests.support.histories import Truth, simulate
+from training_job.fit.levels import SUCCESS_LEVELS, TIME_LEVELS, fit_levels
 from training_job.fit.lnirt import clipped_times, fit_lnirt
-from training_job.fit.lnirt_levels import SUCCESS_LEVELS, TIME_LEVELS, fit_levels
-from training_job.fit.lnirt_practice import interval_quantiles
+from training_job.fit.practice import interval_quantiles
 from training_job.history.answers import AnswerTable
 
 

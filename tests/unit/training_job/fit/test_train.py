@@ -20,7 +20,6 @@ from chalicelib.features.state import UserState, advance
 from chalicelib.prediction.predictor import Predictor, predict
 from tests.support.archives import version_files
 from tests.support.histories import answers_of, rebuilt, rows_by_key, simulate, state_before, time_of
-from training_job.evaluate import holdout_scores, parity
 from training_job.fit.calibrate import (
     PRIOR_ONLY,
     Calibration,
@@ -29,16 +28,17 @@ from training_job.fit.calibrate import (
     choose_scale,
     choose_temperature,
 )
-from training_job.fit.fitting import FittedNetwork, fit_members, losses_of, predict_rows
 from training_job.fit.lnirt import fit_lnirt
 from training_job.fit.networks import NetworkShape, rescaled, shortened
+from training_job.fit.optimise import FittedNetwork, fit_members, losses_of, predict_rows
 from training_job.fit.passes import TrainedNetwork, final_networks, stage_of
 from training_job.fit.samples import build_vocabulary, read_history_by_others, samples_of, spread_of
 from training_job.fit.split import validation_rows
 from training_job.fit.train import TrainedVersion, TrainingSkipped, train_version
 from training_job.history.answers import AnswerTable
 from training_job.history.replay import predict_history, read_history
-from training_job.scores import auc, expected_calibration_error
+from training_job.parity import parity
+from training_job.scores import auc, expected_calibration_error, holdout_scores
 
 
 def predictor_of(trained: TrainedVersion) -> Predictor:

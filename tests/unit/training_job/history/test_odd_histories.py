@@ -14,11 +14,11 @@ from chalicelib.domain.tasks import MAX_SECONDS, Difficulty, name_key
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.prediction.predictor import Predictor, predict, predict_many
 from tests.support.histories import answers_of, rebuilt, simulate, state_before
-from training_job.evaluate import parity
 from training_job.fit.split import validation_rows
 from training_job.fit.train import TrainedVersion, train_version
 from training_job.history.answers import AnswerTable
 from training_job.history.replay import predict_history
+from training_job.parity import parity
 
 pytestmark = pytest.mark.slow
 
