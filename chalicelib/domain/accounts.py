@@ -8,19 +8,19 @@ ADMIN_GROUP = "admins"
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who makes a request, as the verified access token says."""
+    """The user who makes a request, from the verified access token."""
 
     user_id: str
     groups: frozenset[str]
 
     @property
     def is_admin(self) -> bool:
-        """Whether the caller is in the Cognito group ``admins``."""
+        """True if the caller is in the Cognito group ``admins``."""
         return ADMIN_GROUP in self.groups
 
 
 class User(msgspec.Struct, frozen=True):
-    """A student's account, field for field as the HTTP contract shows it."""
+    """A student's account, with the fields of the HTTP contract."""
 
     id: str
     email: str | None

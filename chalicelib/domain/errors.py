@@ -1,4 +1,4 @@
-"""Every error that StudySmart raises on purpose, under one root.
+"""The errors that StudySmart raises on purpose, with one common base class.
 
 Layers below the API raise these; one table in :mod:`chalicelib.api.errors` maps them to HTTP statuses.
 """
@@ -9,11 +9,11 @@ import msgspec
 
 
 class StudySmartError(Exception):
-    """Root of all errors that the product raises on purpose."""
+    """Base class of all errors that the product raises on purpose."""
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One fault in an input: where it is, what is wrong with it, and a stable code for it."""
+    """One fault in an input: its location, a message, and a stable code."""
 
     loc: tuple[str | int, ...]
     msg: str
@@ -29,11 +29,11 @@ class InvalidInputError(StudySmartError):
 
 
 class BadRequestError(StudySmartError):
-    """The request cannot be carried out as it stands, for a reason that is not one field's."""
+    """The request is valid field by field but cannot be carried out."""
 
 
 class UnauthenticatedError(StudySmartError):
-    """No valid token, or a wrong e-mail or password."""
+    """The token is missing or invalid, or the e-mail or password is wrong."""
 
 
 class ForbiddenError(StudySmartError):
@@ -41,27 +41,27 @@ class ForbiddenError(StudySmartError):
 
 
 class NotFoundError(StudySmartError):
-    """There is no such thing, or it belongs to somebody else: the caller cannot tell which."""
+    """The object does not exist or belongs to another user; the caller cannot distinguish the two."""
 
 
 class ConflictError(StudySmartError):
-    """The thing changed meanwhile, or its present state does not allow this."""
+    """The object has changed meanwhile, or its state does not allow the request."""
 
 
 class PayloadTooLargeError(StudySmartError):
-    """The request's body is over the limit."""
+    """The body of the request exceeds the limit."""
 
 
 class TooManyRequestsError(StudySmartError):
-    """An outside service limits the rate; trying again later may work."""
+    """An outside service limits the rate; a later attempt may succeed."""
 
 
 class UnavailableError(StudySmartError):
-    """An outside service (database, registry, queue, identity) did not answer as it should."""
+    """An outside service (database, registry, queue, identity provider) failed or did not answer."""
 
 
 class DatabaseUnavailableError(UnavailableError):
-    """PostgreSQL could not be reached, or broke the connection."""
+    """PostgreSQL could not be reached, or the connection broke."""
 
 
 class RegistryUnavailableError(UnavailableError):
@@ -81,20 +81,20 @@ class LogsUnavailableError(UnavailableError):
 
 
 class ModelError(StudySmartError):
-    """A model artifact is damaged, incomplete, or of a kind that this version cannot run."""
+    """A file of a model is damaged or missing, or this program cannot run it."""
 
 
 class PointerConflictError(ConflictError):
-    """The champion pointer was moved by somebody else between reading and writing it."""
+    """The champion pointer changed between reading and writing it."""
 
 
 class LeaseLostError(StudySmartError):
-    """Another worker holds the lease of this training now; this one must not publish."""
+    """Another worker now holds the lease of this training; this worker must not publish."""
 
 
 class BackupError(StudySmartError):
-    """A backup cannot be written, is incomplete or damaged, or does not fit what it should be restored into."""
+    """A backup cannot be written, is incomplete or damaged, or does not fit its target."""
 
 
 class ConfigurationError(StudySmartError):
-    """The environment is incomplete or wrong; the message names every fault with its value."""
+    """The settings are incomplete or wrong; the message names every fault with its value."""

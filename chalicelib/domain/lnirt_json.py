@@ -1,4 +1,4 @@
-"""LNIRT parameters as the published file ``lnirt.json``."""
+"""Writes and reads ``lnirt.json``, the published file of the LNIRT parameters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LNIRT_SCHEMA = 1
 
 
 def to_json(model: LnirtParameters) -> bytes:
-    """The file's bytes: one JSON object, numbers to six significant digits."""
+    """Return the bytes of the file: one JSON object, numbers with six significant digits."""
     document: dict[str, Any] = {
         "schema": LNIRT_SCHEMA,
         "topics": list(model.topics),
@@ -42,7 +42,7 @@ def to_json(model: LnirtParameters) -> bytes:
 
 
 def from_json(raw: bytes) -> LnirtParameters:
-    """The inverse of :func:`to_json`; raises ModelError for a damaged file or an unknown schema."""
+    """Return the parameters in a file. Raises ModelError if it is damaged or of another schema."""
     try:
         document = json.loads(raw)
         if document["schema"] != LNIRT_SCHEMA:
@@ -62,7 +62,7 @@ def from_json(raw: bytes) -> LnirtParameters:
 
 
 def rounded(model: LnirtParameters) -> LnirtParameters:
-    """The model as it will be read back, so that training and serving compute with the same numbers."""
+    """Return the parameters as they will be read back, so that training and serving use the same numbers."""
     return from_json(to_json(model))
 
 

@@ -1,4 +1,4 @@
-"""A prediction and where it came from."""
+"""A prediction and its source."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from enum import StrEnum
 import msgspec
 
 DEFAULT_CORRECT = 0.5
-"""Predicted probability of a correct answer while nothing is known."""
+"""Predicted probability of a correct answer of the default prediction."""
 
 DEFAULT_SECONDS = 60
-"""Predicted seconds while nothing is known."""
+"""Predicted seconds of the default prediction."""
 
 
 class Source(StrEnum):
-    """The step of the fallback chain that answered."""
+    """The step of the fallback chain that made a prediction."""
 
     EMBEDDING = "embedding"
     LNIRT = "lnirt"
@@ -22,7 +22,7 @@ class Source(StrEnum):
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """What a student is expected to do on a task.
+    """The expected result of a student on a task.
 
     ``correct`` is a probability in 0..1; ``seconds`` the median time in whole seconds, with an 80 % interval
     from ``seconds_low`` to ``seconds_high`` where the model gives one.
