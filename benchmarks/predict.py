@@ -1,20 +1,20 @@
-"""A warm prediction: the whole fallback chain, with both networks and all features, from a state read before.
+"""Measures a warm prediction: the fallback chain with both networks and all features, from a state read before.
 
-``python -m benchmarks.predict --json`` trains a version on simulated students in a process of its own (more than 50,000
-answers with times on 300 topics, so that the mean of three members is published), stores three students with 10, 100
-and 1,000 state rows in a PostgreSQL of its own, reads their states, and predicts on topics in turn.
+``python -m benchmarks.predict --json`` trains a version on simulated students in a separate process. More than 50,000
+answers with times on 300 topics make it publish the mean of three members. It stores three students with 10, 100 and
+1,000 state rows in its own PostgreSQL, reads their states, and predicts on topics in turn.
 
-* ``p50_ms_N``, ``p99_ms_N``: of one prediction by the version, for the student with N state rows.
-* ``speedup_vs_keras_call``, ``speedup_vs_keras_predict``: what Keras takes for the two models' outputs alone, on the
-  inputs of the same predictions, by ``model(inputs, training=False)`` and by ``model.predict(inputs, verbose=0)``, over
-  ``p50_ms_10``, which is the time of the whole chain.
+* ``p50_ms_N``, ``p99_ms_N``: one prediction for the student with N state rows.
+* ``speedup_vs_keras_call``, ``speedup_vs_keras_predict``: the time of Keras for the outputs of the two models alone, by
+  ``model(inputs, training=False)`` and by ``model.predict(inputs, verbose=0)``, divided by ``p50_ms_10``, the time of
+  the whole chain.
 * ``networks_p50_ms`` and ``plain_networks_p50_ms``: the two networks alone, as served and layer by layer.
-* ``max_abs_diff_vs_keras``: between what is served (logits, log seconds) and Keras, over all of these inputs.
-* ``context_p50_ms_N``: the statement that reads a state, and the reading of its answer.
-* ``load_ms`` and ``loaded_mb``: parsing a version's files, and the memory that stays allocated.
+* ``max_abs_diff_vs_keras``: the largest difference between served and Keras outputs (logits, log seconds).
+* ``context_p50_ms_N``: the statement that reads a state, with the decoding of its answer.
+* ``load_ms`` and ``loaded_mb``: reading the files of a version, and the memory that stays allocated.
 
-Everything is a median over calls one after the other, with one thread for matrix products as app.py sets it, and
-measured before TensorFlow is imported.
+Times are medians over calls one after the other, with one thread for matrix products as in app.py, and are measured
+before TensorFlow is imported.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ Inputs = dict[str, npt.NDArray[Any]]
 
 
 def population(seed: int) -> AnswerTable:
-    """Answers of students with four abilities and paces, one for each kind of topic: networks learn more than LNIRT."""
+    """Return answers of students with four abilities and paces, which networks learn better than LNIRT."""
     rng = np.random.default_rng(seed)
     n = STUDENTS * ANSWERS_EACH
     student = np.tile(np.arange(STUDENTS), ANSWERS_EACH)
@@ -79,12 +79,12 @@ def population(seed: int) -> AnswerTable:
 
 
 def topic_name(number: int) -> str:
-    """The key of a topic."""
+    """Return the key of a topic."""
     return f"topic {number}"
 
 
 def train(folder: Path, seed: int) -> None:
-    """Train a version and write its files, ``metadata.json`` among them."""
+    """Train a version and write its files, with ``metadata.json``."""
     from training_job.fit.train import train_version
 
     trained = train_version(population(seed), version="benchmark", seed=seed)
@@ -94,7 +94,7 @@ def train(folder: Path, seed: int) -> None:
 
 
 def trained_files(seed: int) -> tuple[dict[str, bytes], float]:
-    """A version's files from a fresh process, and the seconds that it took."""
+    """Return the files of a version that a fresh process trained, and the seconds that it took."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
         command = [sys.executable, "-m", "benchmarks.predict", "--train", folder, "--seed", str(seed)]
@@ -103,7 +103,7 @@ def trained_files(seed: int) -> tuple[dict[str, bytes], float]:
 
 
 def history_of(n_rows: int, seed: int) -> Iterator[dict[str, object]]:
-    """Rows of an importable file: twice as many answers as topics x difficulties, each of which is met."""
+    """Yield rows of a file to import: each of ``n_rows`` topics and difficulties once, then as many at random."""
     rng = np.random.default_rng(seed)
     cells = rng.permutation(TOPICS * len(Difficulty))[:n_rows]
     for number, cell in enumerate(np.concatenate([cells, rng.choice(cells, n_rows)])):
@@ -120,7 +120,7 @@ def history_of(n_rows: int, seed: int) -> Iterator[dict[str, object]]:
 
 @contextmanager
 def stored_students(seed: int) -> Iterator[Callable[[str], UserState]]:
-    """A PostgreSQL that holds the students; gives the reader of a student's state."""
+    """Run a PostgreSQL that holds the students, and yield the function that reads a student's state."""
     import csv
 
     from chalicelib.storage.database import connect
@@ -153,7 +153,7 @@ def stored_students(seed: int) -> Iterator[Callable[[str], UserState]]:
 
 
 def timed_ms(calls: int, run: Callable[[int], object]) -> list[float]:
-    """Milliseconds of each of ``calls``, after some that are not counted; each is told its number."""
+    """Return the milliseconds of each call, after some that are not counted; ``run`` gets the number of the call."""
     for number in range(max(3, calls // 20)):
         run(number)
     durations = []
@@ -166,7 +166,7 @@ def timed_ms(calls: int, run: Callable[[int], object]) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The networks' inputs of one prediction: those of the correctness model, and the time model's own."""
+    """The inputs of the correctness network for one prediction, and the other inputs of the time network."""
 
     inputs: Inputs
     time_prior: npt.NDArray[np.float32]
@@ -179,20 +179,20 @@ class Asked:
 
 
 class Recorder:
-    """Stands in for a version's networks and remembers what they are asked."""
+    """The networks of a version, with a record of their inputs."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.asked: list[Asked] = []
         self._networks = predictor.networks
 
     def __call__(self, inputs: Inputs, time_prior: Any, time_pooled: Any) -> Any:
-        """What the networks give."""
+        """Return the outputs of the networks."""
         self.asked.append(Asked(inputs, time_prior, time_pooled))
         return self._networks(inputs, time_prior, time_pooled)
 
 
 def asked_of(predictor: Predictor, files: Mapping[str, bytes], states: Sequence[UserState]) -> list[Asked]:
-    """What the networks are asked for each student on some topics, at every difficulty."""
+    """Return the inputs of the networks for each student on some topics, at every difficulty."""
     recorder = Recorder(predictor)
     observed = Predictor.from_files(files)
     observed.networks = recorder  # type: ignore[assignment]
@@ -203,7 +203,7 @@ def asked_of(predictor: Predictor, files: Mapping[str, bytes], states: Sequence[
 
 
 def measure_predictions(predictor: Predictor, states: Mapping[int, UserState]) -> dict[str, float]:
-    """Times of warm predictions by number of state rows."""
+    """Measure warm predictions by number of state rows."""
     figures = {}
     for size, state in states.items():
         topics = [topic_name(number) for number in range(0, TOPICS, 7)]
@@ -220,7 +220,7 @@ def measure_predictions(predictor: Predictor, states: Mapping[int, UserState]) -
 
 
 def measure_parts(predictor: Predictor, asked: Sequence[Asked], state: UserState) -> dict[str, float]:
-    """Times of the networks alone, as served and layer by layer, and of everything before them."""
+    """Measure the networks alone, as served and layer by layer, and the features alone."""
     networks = predictor.networks
 
     def served(number: int) -> object:
@@ -243,7 +243,7 @@ def measure_parts(predictor: Predictor, asked: Sequence[Asked], state: UserState
 
 
 def measure_loading(files: Mapping[str, bytes]) -> tuple[Predictor, dict[str, float]]:
-    """A version, how long its files take to parse, and what stays in memory."""
+    """Return a version, and the figures of reading its files."""
     load_ms = statistics.median(timed_ms(3, lambda _: Predictor.from_files(files)))
     gc.collect()
     tracemalloc.start()
@@ -260,7 +260,7 @@ def measure_loading(files: Mapping[str, bytes]) -> tuple[Predictor, dict[str, fl
 
 
 def measure_keras(predictor: Predictor, files: Mapping[str, bytes], asked: Sequence[Asked]) -> dict[str, float]:
-    """Keras on the same inputs: times of both models, and the greatest difference to what is served."""
+    """Measure Keras on the same inputs, and the largest difference to the served outputs."""
     import keras
 
     with tempfile.TemporaryDirectory() as folder:
@@ -294,7 +294,7 @@ def measure_keras(predictor: Predictor, files: Mapping[str, bytes], asked: Seque
 
 
 def measure(seed: int, say: Callable[[str], None]) -> dict[str, float | int]:
-    """All figures."""
+    """Return all figures."""
     say("training")
     files, train_s = trained_files(seed)
     predictor, loading = measure_loading(files)
@@ -329,7 +329,7 @@ def measure(seed: int, say: Callable[[str], None]) -> dict[str, float | int]:
 
 
 def members_of(predictor: Predictor) -> int:
-    """Of how many networks the correctness model is the mean."""
+    """Return the number of members of the correctness network."""
     return sum(node.name.startswith("head_") for node in predictor.networks.correctness.model.nodes)
 
 

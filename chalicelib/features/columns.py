@@ -38,10 +38,10 @@ class StateColumns:
     numbers: FloatArray
     """:data:`NUMBERS` side by side; ``last_at`` in seconds since the epoch, NaN for None. Shape (R, 10)."""
     decayed: FloatArray
-    """Shape (R, 4, K)."""
+    """The decayed sums of each row (:attr:`StateRow.decayed`). Shape (R, 4, K)."""
 
     def __len__(self) -> int:
-        """R."""
+        """Return R."""
         return len(self.topics)
 
     @property
@@ -56,17 +56,17 @@ class StateColumns:
 
     @property
     def first_index(self) -> FloatArray:
-        """Shape (R,)."""
+        """Indices of the first answers, over all topics. Shape (R,)."""
         return self.numbers[:, 6]
 
     @property
     def last_index(self) -> FloatArray:
-        """Shape (R,)."""
+        """Indices of the last answers, over all topics. Shape (R,)."""
         return self.numbers[:, 7]
 
     @property
     def last_at(self) -> FloatArray:
-        """Seconds since the epoch, NaN where the time is unknown. Shape (R,)."""
+        """Times of the last answers in seconds since the epoch, NaN if unknown. Shape (R,)."""
         return self.numbers[:, 9]
 
     @classmethod

@@ -50,7 +50,7 @@ class VersionConstants:
         return cls(lnirt, no_traits(len(lnirt.topics)), no_sequences())
 
     def cells(self, topic_row: IntArray, level: IntArray) -> FloatArray:
-        """Return the constants of R topics and levels. Shape (R, F)."""
+        """Return the F constants of each cell, a topic and a level. Two (R,) give (R, F)."""
         return self._table.take(topic_row * N_LEVELS + level, axis=0)
 
     @staticmethod

@@ -39,8 +39,8 @@ MAX_STANDARDISED = 5.0
 def success_priors(past: Summary, lnirt: LnirtParameters) -> SuccessPrior:
     """Return LNIRT's prediction of correctness for each summary.
 
-    A student without any answer gets the success of students who began with the target topic, where that is known:
-    first answers are worse than LNIRT expects from the same students' ability.
+    For a student without any answer it is the success of students who began with the target topic, if that is known,
+    because first answers are worse than LNIRT expects from the same students' ability.
     """
     prior = success_prior(lnirt, past.topic_row, past.level, past.ability, past.ability_sd, past.attempts, past.correct)
     f, beginners = functions_for(past.topic_row), columns_of(past.sequences)[FIRST_TOPIC]

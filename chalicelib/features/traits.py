@@ -58,7 +58,7 @@ class TraitModel:
 
     @property
     def n_traits(self) -> int:
-        """K; 0 for a population too small to distinguish traits."""
+        """Number of traits, K; 0 for a population too small to distinguish any."""
         return int(self.success.shape[1])
 
     def evidence(

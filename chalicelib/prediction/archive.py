@@ -167,6 +167,7 @@ def _read_weights(raw: bytes) -> dict[str, list[Float32Array]]:
 
 
 def _build(graph: Config, weights: Mapping[str, Weights]) -> KerasModel:
+    """Return the model of a graph. Keras lists the layers in an order in which each comes after its sources."""
     if graph["class_name"] != "Functional":
         raise ModelError(f"the archive holds a {graph['class_name']}, only Functional models are served")
     inputs, nodes, scales = [], [], {}
@@ -223,6 +224,7 @@ def _sources(name: str, calls: Sequence[Config]) -> tuple[str, ...]:
 
 
 def _tensors(argument: Any) -> list[str]:
+    """Return the names of the layers whose outputs an argument of a call contains."""
     if isinstance(argument, list):
         return [name for item in argument for name in _tensors(item)]
     if not isinstance(argument, Mapping) or argument.get("class_name") != "__keras_tensor__":

@@ -48,10 +48,10 @@ def bounded_probability(logit: Column) -> Column:
 
 
 def bounded_seconds(log_seconds: float) -> float:
-    """Return seconds limited to 1..86,400, the range that a completion may claim."""
+    """Return the seconds of log seconds, limited to 1..86,400, the range that a completion may claim."""
     return math.exp(min(max(log_seconds, 0.0), _MAX_LOG_SECONDS))
 
 
 def whole_seconds(log_seconds: float) -> int:
-    """Return whole seconds limited to 1..86,400."""
+    """Return the whole seconds of log seconds, limited to 1..86,400."""
     return round(bounded_seconds(log_seconds))

@@ -93,6 +93,7 @@ class ForwardPass(msgspec.Struct, frozen=True):
         members = range(1, 1 + sum(name.startswith("head_") for name in model.weights))
 
         def stacked(layer: str, position: int = 0) -> Float32Array:
+            """Return one weight of a layer for all members. Shape (M, ...)."""
             return np.stack([model.weights[f"{layer}_{member}"][position] for member in members])
 
         def dense(layer: str) -> Dense:
