@@ -1,11 +1,12 @@
-"""The Lambda's entry: Chalice with its blueprints, and the event handlers.
+"""The Lambda's entry point: the Chalice app with its blueprints, and the event handlers.
 
-Importing this needs no environment: :mod:`chalicelib.wiring` reads it at the first request. Event handlers stay in
-this file, because Chalice would deploy a blueprint's handler by its own module's path, past what is set up here.
+Importing it needs no environment, because :mod:`chalicelib.wiring` reads the environment at the first request. Event
+handlers stay in this file: Chalice would deploy a blueprint's handler by the path of its module, and the set-up here
+would not run.
 
-Two things come before the imports, because they make a cold start shorter by a fifth. Hardly anything that an import
-makes is ever garbage, so the collector rests meanwhile, and never looks at it again. And OpenBLAS gets one thread:
-products of small matrices gain nothing from more, and starting them takes a third of NumPy's import.
+Two lines before the imports shorten a cold start by a fifth. Almost no object of an import is ever garbage, so the
+collector is off during the imports, and the objects are frozen afterwards. OpenBLAS gets one thread: products of small
+matrices gain nothing from more, and starting threads takes a third of NumPy's import.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ for area in (root, auth, tasks, predictions, recommendations, analytics, model, 
     app.register_blueprint(area.routes.blueprint)
     root.documented.extend(area.routes.operations)
 unmatched.complete(app)
+if "CHALICE_LOCAL" in os.environ:  # set for `chalice local` by the stage `dev` in .chalice/config.json
+    unmatched.add_local_depths(app)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))  # type: ignore[untyped-decorator]  # Chalice has no types
 def sweep_training_requests(_event: Any) -> None:
-    """Send again what was never sent, free requests whose worker is gone, and say what an operator must hear of."""
+    """Send training requests that were not sent, free abandoned ones, and log metrics for the operator."""
     container = wiring.current()
     training.sweep(container.tracker, container.queue)
     watch.watch(container.tracker, container.analytics, container.policy, container.settings.cohort)
@@ -43,7 +46,7 @@ def sweep_training_requests(_event: Any) -> None:
 
 @app.schedule(Rate(1, unit=Rate.HOURS))  # type: ignore[untyped-decorator]  # Chalice has no types
 def prune_models(_event: Any) -> None:
-    """Delete the versions beyond the retention: with a role of its own, as neither API nor training may delete."""
+    """Delete old versions. The handler has a role of its own, because API and training may not delete."""
     container = wiring.current()
     versions.prune(container.registry, container.settings.cohort, container.settings.retained_versions)
 

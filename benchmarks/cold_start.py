@@ -30,7 +30,7 @@ from typing import Any
 
 from benchmarks._percentiles import rounded
 from benchmarks.local_stack import temporary_stack
-from chalicelib.domain.tasks import Difficulty, NewTask
+from chalicelib.domain.tasks import Difficulty, NewTask, TaskChange
 from chalicelib.services import tasks
 from chalicelib.wiring import Container
 from evaluation import simulator
@@ -133,7 +133,7 @@ def _publish(container: Container, token: str, work: Path) -> dict[str, bytes]:
     for topic in TOPICS[:N_OWN]:
         new = NewTask(simulator.SUBJECT, topic, Difficulty.MEDIUM, "1/2 + 1/3 = ?")
         task = tasks.create_task(container.tasks, container.champion, user_id, new)
-        change = tasks.TaskChange(is_correct=True, actual_time_seconds=30.0)
+        change = TaskChange(is_correct=True, actual_time_seconds=30.0)
         tasks.update_task(
             container.tasks, container.tracker, container.queue, container.policy, user_id, task.id, change
         )

@@ -1,138 +1,90 @@
-"""Frozen settings from the environment, checked at once: a wrong environment names every fault with its value."""
+"""Settings from the environment. A wrong environment is reported with all its faults at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import msgspec
+from msgspec import Meta
 
 from chalicelib.domain.errors import ConfigurationError
 
-
-class Settings(msgspec.Struct, frozen=True):
-    """What the Lambda, the worker and the command line need to know of where they run."""
-
-    database_url: str
-    registry_bucket: str
-    training_queue_url: str
-    user_pool_id: str
-    user_pool_client_id: str
-    aws_region: str
-    jwks_url: str | None
-    cohort: str
-    training_threshold: int
-    minimum_samples: int
-    model_refresh_seconds: float
-    lease_seconds: float
-    retained_versions: int
-    cors_origins: tuple[str, ...]
-    log_format: str
-    log_level: str
+Text = Annotated[str, Meta(min_length=1)]
+DatabaseUrl = Annotated[str, Meta(pattern=r"^postgresql\+pg8000://")]
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=1e9)]
 
 
-def _text(value: str) -> str:
-    if not value.strip():
-        raise ValueError("is empty")
-    return value.strip()
+def _variable(field: str) -> str:
+    return "COGNITO_JWKS_URL" if field == "jwks_url" else field.upper()
 
 
-def _database_url(value: str) -> str:
-    value = _text(value)
-    if not value.startswith("postgresql+pg8000://"):
-        raise ValueError("must start with postgresql+pg8000://")
-    return value
+class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
+    """Settings of the Lambda, the worker and the command line. A field's variable is its name in upper case."""
+
+    database_url: DatabaseUrl
+    registry_bucket: Text
+    training_queue_url: Text
+    user_pool_id: Text
+    user_pool_client_id: Text
+    aws_region: Text
+    jwks_url: Text | None = None
+    cohort: Text = "default"
+    training_threshold: Count = 5
+    minimum_samples: Count = 10
+    model_refresh_seconds: Seconds = 30.0
+    lease_seconds: Seconds = 60.0
+    retained_versions: Count = 10
+    cors_origins: tuple[str, ...] = ()
+    log_format: Literal["json", "text"] = "json"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 
-def _positive_int(value: str) -> int:
-    number = int(value)
-    if number < 1:
-        raise ValueError("must be 1 or more")
-    return number
+def settings_from(environment: Mapping[str, str]) -> Settings:
+    """Return the settings of a mapping such as ``os.environ``. Raises ConfigurationError."""
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for field in msgspec.structs.fields(Settings):
+        name, text = field.encode_name, environment.get(field.encode_name)
+        if text is None:
+            if field.required:
+                faults.append(f"{name} is not set")
+            continue
+        raw: Any = _origins(text) if field.name == "cors_origins" else text.strip()
+        try:
+            # Field by field, because msgspec stops at the first fault.
+            values[field.name] = msgspec.convert(raw, field.type, strict=False)
+        except msgspec.ValidationError as error:
+            faults.append(f"{name}={'(hidden)' if name == 'DATABASE_URL' else repr(text)}: {error}")
+    faults += _login_faults(environment)
+    if faults:
+        raise ConfigurationError("The environment is incomplete or wrong: " + "; ".join(faults))
+    values["database_url"] = _with_login(values["database_url"], environment)
+    return Settings(**values)
 
 
-def _positive_seconds(value: str) -> float:
-    number = float(value)
-    if not 0 < number < float("inf"):
-        raise ValueError("must be a positive number of seconds")
-    return number
-
-
-def _origins(value: str) -> tuple[str, ...]:
-    return tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
-
-
-def _one_of(*allowed: str) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        if value not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}")
-        return value
-
-    return check
-
-
-_REQUIRED = object()
-
-_FIELDS: dict[str, tuple[str, Callable[[str], Any], Any]] = {
-    "database_url": ("DATABASE_URL", _database_url, _REQUIRED),
-    "registry_bucket": ("REGISTRY_BUCKET", _text, _REQUIRED),
-    "training_queue_url": ("TRAINING_QUEUE_URL", _text, _REQUIRED),
-    "user_pool_id": ("USER_POOL_ID", _text, _REQUIRED),
-    "user_pool_client_id": ("USER_POOL_CLIENT_ID", _text, _REQUIRED),
-    "aws_region": ("AWS_REGION", _text, _REQUIRED),
-    "jwks_url": ("COGNITO_JWKS_URL", _text, None),
-    "cohort": ("COHORT", _text, "default"),
-    "training_threshold": ("TRAINING_THRESHOLD", _positive_int, 5),
-    "minimum_samples": ("MINIMUM_SAMPLES", _positive_int, 10),
-    "model_refresh_seconds": ("MODEL_REFRESH_SECONDS", _positive_seconds, 30.0),
-    "lease_seconds": ("LEASE_SECONDS", _positive_seconds, 60.0),
-    "retained_versions": ("RETAINED_VERSIONS", _positive_int, 10),
-    "cors_origins": ("CORS_ORIGINS", _origins, ()),
-    "log_format": ("LOG_FORMAT", _one_of("json", "text"), "json"),
-    "log_level": ("LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
-}
+def _origins(text: str) -> list[str]:
+    return [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
 
 
 def _login_faults(environment: Mapping[str, str]) -> list[str]:
     given = [name for name in ("DATABASE_USER", "DATABASE_PASSWORD") if environment.get(name)]
     if len(given) == 1:
-        return [f"{given[0]} is given alone: DATABASE_USER and DATABASE_PASSWORD belong together"]
+        return [f"{given[0]} is set alone: DATABASE_USER and DATABASE_PASSWORD belong together"]
     if given and "@" in environment.get("DATABASE_URL", ""):
-        return ["DATABASE_URL has a login already, and DATABASE_USER is given too"]
+        return ["DATABASE_URL already has a login, and DATABASE_USER is set too"]
     return []
 
 
 def _with_login(url: str, environment: Mapping[str, str]) -> str:
-    """The URL with ``DATABASE_USER`` and ``DATABASE_PASSWORD`` in it, where they are given.
+    """Return the URL with ``DATABASE_USER`` and ``DATABASE_PASSWORD`` in it, if they are set.
 
-    A secret holds them as they are; in a URL a password's characters have to be escaped, and no template can do that.
+    A secret holds both as plain text. In a URL the characters have to be escaped, which a template cannot do.
     """
     user, password = environment.get("DATABASE_USER"), environment.get("DATABASE_PASSWORD")
     if not user or not password:
         return url
     scheme, _, place = url.partition("://")
     return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{place}"
-
-
-def settings_from(environment: Mapping[str, str]) -> Settings:
-    """Settings from a mapping such as ``os.environ``; ConfigurationError names every fault at once."""
-    values: dict[str, Any] = {}
-    faults: list[str] = []
-    for field, (name, parse, default) in _FIELDS.items():
-        raw = environment.get(name)
-        if raw is None:
-            if default is _REQUIRED:
-                faults.append(f"{name} is not set")
-            values[field] = default
-            continue
-        try:
-            values[field] = parse(raw)
-        except ValueError as error:
-            shown = "(hidden)" if name == "DATABASE_URL" else repr(raw)
-            faults.append(f"{name}={shown}: {error}")
-    faults += _login_faults(environment)
-    if faults:
-        raise ConfigurationError("wrong environment: " + "; ".join(faults))
-    values["database_url"] = _with_login(values["database_url"], environment)
-    return Settings(**values)

@@ -1,15 +1,17 @@
-"""What the use cases need of the outside, as protocols.
+"""The protocols of everything outside the process, and the records that they exchange.
 
-The adapters in :mod:`chalicelib.storage` implement these against PostgreSQL, S3, SQS and Cognito; the fakes of the
-tests implement them in memory, and one suite holds both to the same behaviour.
+The adapters in :mod:`chalicelib.storage` implement them for PostgreSQL, S3, SQS and Cognito. The tests' fakes
+implement them in memory, and the same contract tests run on both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+from uuid import UUID
+
+from msgspec import Struct
 
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.predictions import Prediction
@@ -19,19 +21,17 @@ from chalicelib.domain.training import Champion, Counted, TrackerRow, TrainingPo
 from chalicelib.features.state import UserState
 
 
-@dataclass(frozen=True, slots=True)
-class PredictionContext:
-    """What one statement reads for a prediction: the student's state and the version that should serve."""
+class PredictionContext(Struct, frozen=True):
+    """The stored inputs of a prediction: the student's state and the version that should serve."""
 
     state: UserState
     model_version: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class TaskFilter:
-    """Which of a student's tasks to list; subject and topic are keys.
+class TaskFilter(Struct, frozen=True):
+    """The tasks of a student to list. None means all.
 
-    ``search`` is found in the subject, the topic or the task's content, whatever its case.
+    ``search`` is a text to find in the subject, the topic or the content, in any case.
     """
 
     subject: str | None = None
@@ -40,16 +40,15 @@ class TaskFilter:
     search: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What a completing PATCH did. ``counted`` is None for a repeat or a correction: those never count."""
+class Completion(Struct, frozen=True):
+    """The outcome of a completion. ``counted`` is None for a repeat or a correction, which do not count."""
 
     task: PracticeTask
     counted: Counted | None
 
 
 class TaskStore(Protocol):
-    """Practice tasks and practice state of one cohort, each method one transaction."""
+    """Practice tasks and practice state of one cohort. Each method is atomic."""
 
     @property
     def cohort(self) -> str:
@@ -57,47 +56,53 @@ class TaskStore(Protocol):
         ...
 
     def prediction_context(self, user_id: str) -> PredictionContext:
-        """The student's state and the tracker's model version, by one statement."""
+        """Return the student's state and the tracker's model version. Raises UnauthenticatedError."""
         ...
 
     def insert(self, user_id: str, new: NewTask, prediction: Prediction) -> PracticeTask:
-        """Store a new task. Raises UnauthenticatedError when the account was deleted."""
+        """Store a new task. Raises UnauthenticatedError if the account was deleted."""
         ...
 
     def get(self, user_id: str, task_id: str) -> PracticeTask:
-        """One task of the student; NotFoundError for unknown, foreign and malformed ids alike."""
+        """Return a task of the student. Raises NotFoundError, also for foreign and malformed ids."""
         ...
 
     def newest_of_subject(self, user_id: str, subject_key: str) -> PracticeTask:
-        """The newest task of a subject; NotFoundError where there is none."""
+        """Return the newest task of a subject. Raises NotFoundError."""
         ...
 
     def page(
         self, user_id: str, wanted: TaskFilter, limit: int, before: tuple[datetime, str] | None
     ) -> list[PracticeTask]:
-        """Up to ``limit`` tasks, newest first, strictly before the (created_at, id) of ``before``."""
+        """Return up to ``limit`` tasks, newest first, older than the (created_at, id) in ``before``.
+
+        Subject and topic of the filter are keys.
+        """
         ...
 
     def complete(
-        self, user_id: str, task_id: str, result: Result, session_id: str | None, policy: TrainingPolicy
+        self, user_id: str, task_id: str, result: Result, session_id: UUID | None, policy: TrainingPolicy
     ) -> Completion:
-        """Complete a task once, count it, and request a training when it is due (DESIGN section 4)."""
+        """Complete a task, count it once, and request a training if one is due. Raises NotFoundError.
+
+        A repeat changes nothing. Another result for a completed task is stored as a correction.
+        """
         ...
 
-    def set_session(self, user_id: str, task_id: str, session_id: str) -> PracticeTask:
-        """Store the front end's study session id of a task."""
+    def set_session(self, user_id: str, task_id: str, session_id: UUID) -> PracticeTask:
+        """Store the study session of a task. Raises NotFoundError."""
         ...
 
     def delete(self, user_id: str, task_id: str) -> None:
-        """Delete a task; a completed one takes its effect on the state and the totals with it."""
+        """Delete a task, and remove a completed one from the state and the total. Raises NotFoundError."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class TopicChoice:
-    """One topic that may be recommended. ``subject`` and ``topic`` are as last written, ``topic_key`` is normalised.
+class TopicChoice(Struct, frozen=True):
+    """A topic that may be recommended.
 
-    ``own`` is True where the student has tasks on it, False where it is only known from others.
+    ``subject`` and ``topic`` are as last written, ``topic_key`` is normalised. ``own`` is True if the student has tasks
+    on the topic, False if only others have.
     """
 
     subject: str
@@ -107,41 +112,41 @@ class TopicChoice:
 
 
 class RecommendationStore(Protocol):
-    """Where the candidates come from."""
+    """The source of the topics that may be recommended."""
 
     def topics(self, user_id: str, subject_key: str | None, own: int, others: int) -> list[TopicChoice]:
-        """Up to ``own`` topics of the student, most recent first, then up to ``others`` that others practise.
+        """Return up to ``own`` topics of the student, newest first, then up to ``others`` of other students.
 
-        The latter are those of the most students in a bounded sample. No topic comes twice; the cost is bounded.
+        The latter are practised by the most students in a sample of bounded size. No topic is returned twice.
         """
         ...
 
 
 class AnalyticsStore(Protocol):
-    """Aggregates over practice tasks, each method one statement."""
+    """Aggregates over practice tasks. Each method is one statement."""
 
     def totals(self, user_id: str) -> Totals:
-        """Sums over all tasks of the student."""
+        """Return sums over all tasks of the student."""
         ...
 
     def days(self, user_id: str, since: datetime, utc_offset_minutes: int) -> list[DayRow]:
-        """Days with completions at or after ``since``, newest first."""
+        """Return the days with completions at or after ``since``, newest first."""
         ...
 
     def topics(self, user_id: str, decay_answers: float, limit: int) -> list[TopicRow]:
-        """Topics with completions, most recently practised first."""
+        """Return the topics with completions, most recently practised first."""
         ...
 
     def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
-        """Completed predictions by version and bin; of everybody when ``user_id`` is None."""
+        """Return sums of completed predictions by version and bin. None means all students."""
         ...
 
     def latest_predicted(self, user_id: str, limit: int) -> list[PredictedAnswer]:
-        """Those of the student's ``limit`` newest answers that a model had predicted, newest first."""
+        """Return those of the student's ``limit`` newest answers that a model predicted, newest first."""
         ...
 
     def drift(self, limit: int, window: int, n_bins: int) -> list[DriftRow]:
-        """Everybody's ``limit`` newest completions in windows of ``window`` each, window 0 the newest."""
+        """Return the ``limit`` newest completions of all students, in windows of ``window``; 0 is the newest."""
         ...
 
 
@@ -149,27 +154,27 @@ class UserStore(Protocol):
     """The rows of ``users``."""
 
     def add(self, user_id: str, email: str, full_name: str | None) -> None:
-        """Store a new account's row."""
+        """Store the row of a new account, or complete an existing one that is not deleted."""
         ...
 
     def get(self, user_id: str) -> tuple[str | None, str | None]:
-        """(email, full_name) of an account that is not deleted, else UnauthenticatedError."""
+        """Return (email, full_name). Raises UnauthenticatedError if the account was deleted or does not exist."""
         ...
 
     def set_full_name(self, user_id: str, full_name: str | None) -> None:
-        """Change the name."""
+        """Change the name. Raises UnauthenticatedError."""
         ...
 
     def erase(self, user_id: str) -> None:
-        """Delete the student's tasks and state, and blank the row, keeping its id as deleted."""
+        """Delete the student's tasks and state, and blank the row. The id stays, marked as deleted."""
         ...
 
 
 class Tracker(Protocol):
-    """The row of a cohort in ``embedding_model_tracker``. All times are judged by the database's clock."""
+    """The rows of ``embedding_model_tracker``, one per cohort. Times are compared with the database's clock."""
 
     def read(self, cohort: str) -> TrackerRow:
-        """The cohort's row, made if it is not there."""
+        """Return the cohort's row. A missing row is created."""
         ...
 
     def set_counter(self, cohort: str, value: int) -> TrackerRow:
@@ -177,30 +182,34 @@ class Tracker(Protocol):
         ...
 
     def set_model_version(self, cohort: str, version: str | None) -> None:
-        """Say which version serves, so that the next creation notices."""
+        """Store the version that serves. Warm processes read it with every creation."""
         ...
 
     def request_training(self, cohort: str, reason: str) -> TrainingRequest | None:
-        """Make a request by force; None when one is live already."""
+        """Request a training, whatever the counter is. Return None if a request is live already."""
         ...
 
     def mark_enqueued(self, request: TrainingRequest) -> None:
-        """Stamp that the request's message was sent."""
+        """Store the time at which the request's message was sent."""
         ...
 
     def unsent_requests(self, grace_seconds: float, resend_seconds: float) -> list[TrainingRequest]:
-        """Requests never stamped as sent for ``grace_seconds``, or sent and not taken up for ``resend_seconds``."""
+        """Return the requests whose message must be sent (again).
+
+        These were not sent for ``grace_seconds``, or they were sent and no worker took them for ``resend_seconds``.
+        """
         ...
 
     def free_abandoned(self, after_seconds: float, resend_seconds: float) -> list[str]:
-        """Clear requests that no worker holds, sent again after ``after_seconds`` and in vain for ``resend_seconds``.
+        """Clear requests that no worker will finish, and return their cohorts.
 
-        Returns their cohorts.
+        No worker holds them, and their message was sent again ``after_seconds`` after the request, without success for
+        ``resend_seconds``.
         """
         ...
 
     def ping(self) -> None:
-        """Raise DatabaseUnavailableError when the database does not answer."""
+        """Raise DatabaseUnavailableError if the database does not answer."""
         ...
 
 
@@ -208,11 +217,11 @@ class TrainingQueue(Protocol):
     """The FIFO queue of training requests."""
 
     def send(self, request: TrainingRequest) -> None:
-        """Send the message; group = cohort, de-duplication id = request id. QueueUnavailableError on failure."""
+        """Send the message: group = cohort, de-duplication id = request id. Raises QueueUnavailableError."""
         ...
 
     def check(self) -> None:
-        """Raise QueueUnavailableError when the queue does not answer."""
+        """Raise QueueUnavailableError if the queue does not answer."""
         ...
 
 
@@ -220,30 +229,36 @@ class ModelRegistry(Protocol):
     """Published models: ``models/<cohort>/<version>/…`` and the pointer ``models/<cohort>/champion.json``."""
 
     def read_champion(self, cohort: str, etag: str | None = None) -> tuple[Champion, str] | None:
-        """The pointer and its ETag; None when there is none, or when it still has the given ``etag``.
+        """Return the pointer and its ETag, or None if there is no pointer or it still has the given ``etag``.
 
-        Raises RegistryUnavailableError, or ModelError for a malformed pointer.
+        Raises RegistryUnavailableError, ModelError for a malformed pointer.
         """
         ...
 
     def champion_exists(self, cohort: str) -> bool:
-        """Whether there is a pointer."""
+        """Return whether there is a pointer."""
         ...
 
     def champion_etag(self, cohort: str) -> str | None:
-        """The pointer's ETag, whatever its content; None when there is none."""
+        """Return the pointer's ETag, whatever its content. None means that there is no pointer."""
         ...
 
     def write_champion(self, cohort: str, champion: Champion, expected_etag: str | None) -> str:
-        """Move the pointer by conditional PUT (None: there must be none yet); PointerConflictError when lost."""
+        """Replace the pointer if it has the expected ETag (None: if there is none), and return the new ETag.
+
+        Raises PointerConflictError.
+        """
         ...
 
     def read_version(self, cohort: str, version: str, names: Sequence[str] | None = None) -> dict[str, bytes]:
-        """The files of a version by name, checked against the sizes and digests in its ``metadata.json``."""
+        """Return files of a version by name, checked against the sizes and digests in ``metadata.json``.
+
+        Raises NotFoundError, ModelError for damaged or missing files.
+        """
         ...
 
     def read_metadata(self, cohort: str, version: str) -> Mapping[str, Any]:
-        """The version's ``metadata.json``; NotFoundError where there is none."""
+        """Return the version's ``metadata.json``. Raises NotFoundError, ModelError."""
         ...
 
     def write_version(
@@ -254,23 +269,23 @@ class ModelRegistry(Protocol):
         metadata: Mapping[str, Any],
         still_ours: Callable[[], object] = ...,
     ) -> Mapping[str, Any]:
-        """Write the files, then ``metadata.json`` with their sizes and sha256, last; returns the metadata.
+        """Write the files, then ``metadata.json`` with their sizes and digests; return the metadata.
 
-        ``still_ours`` raises LeaseLostError for a worker that was overtaken; nothing is written over what another wrote
-        since it was asked.
+        ``still_ours`` raises LeaseLostError in a worker that was overtaken. A file that another worker wrote after
+        that check is not overwritten.
         """
         ...
 
     def annotate_version(self, cohort: str, version: str, notes: Mapping[str, Any]) -> None:
-        """Add to a version's ``metadata.json``, such as why it was promoted or not; the files stay as they are."""
+        """Add fields to a version's ``metadata.json``, such as the decision of the gate."""
         ...
 
     def list_versions(self, cohort: str) -> list[str]:
-        """Versions that have a ``metadata.json``, newest first."""
+        """Return the versions that have a ``metadata.json``, newest first."""
         ...
 
     def delete_version(self, cohort: str, version: str) -> None:
-        """Delete a version's files, ``metadata.json`` first, so that a half-deleted version is no version."""
+        """Delete a version. ``metadata.json`` goes first, so a half-deleted version is not a version."""
         ...
 
 
@@ -278,19 +293,19 @@ class Identity(Protocol):
     """Accounts and tokens (Cognito)."""
 
     def register(self, email: str, password: str, full_name: str | None) -> str:
-        """Make a confirmed account and return its id (``sub``); BadRequestError when the e-mail is taken."""
+        """Create a confirmed account and return its id (``sub``). Raises BadRequestError if the e-mail is taken."""
         ...
 
     def login(self, email: str, password: str) -> str:
-        """An access token; UnauthenticatedError for whatever is wrong."""
+        """Return an access token. Raises UnauthenticatedError."""
         ...
 
     def verify(self, token: str) -> Caller:
-        """The caller of a valid access token; UnauthenticatedError otherwise."""
+        """Return the caller of an access token. Raises UnauthenticatedError."""
         ...
 
     def email_verified(self, user_id: str) -> bool:
-        """Whether the account's e-mail address was verified."""
+        """Return whether the account's e-mail address is verified."""
         ...
 
     def check_password(self, email: str, password: str) -> None:
@@ -298,13 +313,13 @@ class Identity(Protocol):
         ...
 
     def change_password(self, email: str, old: str, new: str) -> None:
-        """Change the password; BadRequestError when the old one is wrong."""
+        """Change the password. Raises BadRequestError if the old one is wrong."""
         ...
 
     def delete(self, user_id: str) -> None:
-        """Delete the account; one that is gone already is no error."""
+        """Delete the account. A missing account is not an error."""
         ...
 
     def add_to_admins(self, email: str) -> None:
-        """Put an account into the group of administrators; NotFoundError when no account has the e-mail."""
+        """Put an account into the group of administrators. Raises NotFoundError."""
         ...

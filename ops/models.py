@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
+
 from chalicelib.domain.errors import NotFoundError
 from chalicelib.domain.training import Champion
 from chalicelib.services import versions
@@ -62,7 +64,7 @@ def run(container: Container, options: argparse.Namespace) -> int:
 def _list(container: Container, options: argparse.Namespace) -> int:
     found = versions.list_versions(container.registry, container.settings.cohort)
     if options.json:
-        tables.print_json(asdict(found))
+        tables.print_json(msgspec.to_builtins(found))
         return 0
     rows = [
         [
@@ -145,7 +147,7 @@ def _unpin(container: Container, options: argparse.Namespace) -> int:
 
 def _print_champion(champion: Champion, options: argparse.Namespace) -> int:
     if options.json:
-        tables.print_json(asdict(champion))
+        tables.print_json(msgspec.to_builtins(champion))
     else:
         effect = "pinned: trainings do not replace it" if champion.pinned else "the next better training replaces it"
         print(f"Champion: {champion.version} ({effect})")

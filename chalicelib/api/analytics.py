@@ -1,4 +1,4 @@
-"""A student's figures, results by topic, and predicted against actual."""
+"""A student's results: totals, by day, by topic, and predicted against actual."""
 
 from __future__ import annotations
 
@@ -19,72 +19,64 @@ routes = Routes(__name__, "analytics")
 
 
 class Scope(StrEnum):
-    """Whose predictions to judge."""
+    """The students whose predictions are compared with their results."""
 
     MINE = "mine"
     ALL = "all"
 
 
 class SummaryQuery(Struct):
-    """Where the reader's days begin: minutes that their clock is ahead of UTC (-14 to 14 hours)."""
+    """The reader's offset from UTC in minutes, from -14 to 14 hours. It decides where days begin."""
 
     utc_offset_minutes: Annotated[int, Meta(ge=-840, le=840)] = 0
 
 
 class TopicsQuery(Struct):
-    """How many topics, most recently practised first."""
+    """The maximum number of topics."""
 
     limit: Annotated[int, Meta(ge=1, le=500)] = 200
 
 
 class CalibrationQuery(Struct):
-    """Whose predictions; ``all`` is for admins."""
+    """The students to include. ``all`` is for admins."""
 
     scope: Scope = Scope.MINE
 
 
 class PredictedQuery(Struct):
-    """How many of one's newest answers to look through."""
+    """The number of your newest answers to search for predicted ones."""
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 300
 
 
 class DriftQuery(Struct):
-    """How many of the newest completions of all students, and how many of them make a window."""
+    """The number of newest completions of all students, and the number of completions in a window."""
 
     limit: Annotated[int, Meta(ge=1, le=20_000)] = 2000
     window: Annotated[int, Meta(ge=10, le=20_000)] = 200
 
 
-@routes.route(
-    "GET",
-    "/analytics/summary",
-    "Accuracy, times and the trend of 30 days",
-    query=SummaryQuery,
-    answer=analytics.Summary,
-)
+@routes.route("GET", "/analytics/summary", "Get your totals and trend", query=SummaryQuery, answer=analytics.Summary)
 def summary(container: Container, caller: Caller, query: SummaryQuery) -> analytics.Summary:
-    """The caller's figures."""
+    """Return the caller's accuracy, times, and the results of each of the last 30 days."""
     return analytics.summary(container.analytics, caller.user_id, datetime.now(UTC), query.utc_offset_minutes)
 
 
-@routes.route(
-    "GET", "/analytics/topics", "Results and mastery by topic", query=TopicsQuery, answer=list[analytics.Topic]
-)
+@routes.route("GET", "/analytics/topics", "Get your results by topic", query=TopicsQuery, answer=list[analytics.Topic])
 def topics(container: Container, caller: Caller, query: TopicsQuery) -> list[analytics.Topic]:
-    """The caller's results by topic."""
+    """Return the caller's results and mastery by topic, the most recently practised topic first."""
     return analytics.topics(container.analytics, caller.user_id, query.limit)
 
 
 @routes.route(
     "GET",
     "/analytics/calibration",
-    "Predicted against actual, over all and by model version",
+    "Compare predictions with results",
     query=CalibrationQuery,
     answer=analytics.CalibrationReport,
 )
 def calibration(container: Container, caller: Caller, query: CalibrationQuery) -> analytics.CalibrationReport:
-    """How the predictions of the caller's tasks, or of everybody's, stood to the results."""
+    """Return the calibration of the predictions, in total and by model version."""
     if query.scope is Scope.ALL and not caller.is_admin:
         raise ForbiddenError("Only admins may see the calibration over all students")
     return analytics.calibration(container.analytics, None if query.scope is Scope.ALL else caller.user_id)
@@ -93,23 +85,23 @@ def calibration(container: Container, caller: Caller, query: CalibrationQuery) -
 @routes.route(
     "GET",
     "/analytics/predicted",
-    "The newest answers that a model had predicted",
+    "List your newest predicted answers",
     query=PredictedQuery,
     answer=list[PredictedAnswer],
 )
 def latest_predicted(container: Container, caller: Caller, query: PredictedQuery) -> list[PredictedAnswer]:
-    """Predicted and actual result of each, newest first; answers predicted by default are looked over and left out."""
-    return analytics.latest_predicted(container.analytics, caller.user_id, query.limit)
+    """Return the predicted and the actual result of each answer, newest first. Default predictions are skipped."""
+    return container.analytics.latest_predicted(caller.user_id, query.limit)
 
 
 @routes.route(
     "GET",
     "/analytics/drift",
-    "Fallback rate and calibration of the newest completions of all",
+    "Get the drift of the predictions",
     access=Access.ADMIN,
     query=DriftQuery,
     answer=drift.Drift,
 )
 def calibration_drift(container: Container, query: DriftQuery) -> drift.Drift:
-    """Where the newest predictions came from, and how they stood to the results, in windows of equal size."""
+    """Return the sources and the calibration of the newest predictions of all students, in windows of equal size."""
     return drift.drift(container.analytics, query.limit, query.window)

@@ -1,15 +1,17 @@
-"""One table from errors to HTTP statuses, and the bodies that go with them."""
+"""The table from errors to HTTP statuses, and the bodies that go with them."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
+import msgspec
+
 from chalicelib.domain.errors import (
     BadRequestError,
+    ConfigurationError,
     ConflictError,
     DatabaseUnavailableError,
-    Fault,
     ForbiddenError,
     IdentityUnavailableError,
     InvalidInputError,
@@ -27,7 +29,7 @@ log = logging.getLogger("studysmart.api")
 
 
 class MethodNotAllowedError(StudySmartError):
-    """The path exists, and not with this method."""
+    """The path exists, but not with this method."""
 
     def __init__(self, allowed: list[str]) -> None:
         super().__init__("Method Not Allowed")
@@ -35,7 +37,7 @@ class MethodNotAllowedError(StudySmartError):
 
 
 class UnsupportedMediaTypeError(StudySmartError):
-    """The body says that it is something else than JSON in UTF-8."""
+    """The body is declared as something other than JSON in UTF-8."""
 
 
 STATUSES: dict[type[StudySmartError], int] = {
@@ -49,9 +51,10 @@ STATUSES: dict[type[StudySmartError], int] = {
     UnsupportedMediaTypeError: 415,
     InvalidInputError: 422,
     TooManyRequestsError: 429,
+    ConfigurationError: 503,
     UnavailableError: 503,
 }
-"""Statuses by error; a subclass that is not named has the status of its nearest base that is."""
+"""Statuses by error. A subclass that is not listed has the status of its nearest listed base class."""
 
 INTERNAL = "Internal server error"
 
@@ -61,25 +64,27 @@ _OUTAGES: dict[type[UnavailableError], str] = {
     QueueUnavailableError: "The training queue is unavailable, please try again",
     IdentityUnavailableError: "Signing in is unavailable, please try again",
 }
-"""What a client is told of an outage: the error's own text may hold hosts and names."""
+"""Texts that clients see. The errors' own texts may contain names of hosts."""
 
 RETRY_SECONDS = "2"
 
 
 def status_of(error: BaseException) -> int:
-    """The HTTP status of an error; 500 for whatever the table does not know."""
+    """Return the HTTP status of an error, 500 for an error that the table does not list."""
     return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
 
 
 def describe(error: Exception) -> tuple[Any, int, dict[str, str]]:
-    """JSON body, status and extra headers of an error; logs those that an operator must see."""
+    """Return an error's JSON body, status and extra headers. Errors that an operator must see are logged."""
     status = status_of(error)
     if isinstance(error, InvalidInputError):
-        return {"detail": [_fault(fault) for fault in error.faults]}, status, {}
+        return {"detail": msgspec.to_builtins(error.faults)}, status, {}
     if isinstance(error, UnavailableError):
         log.warning("%s: %s", type(error).__name__, error)
         detail = _OUTAGES.get(type(error), "The service is unavailable, please try again")
         return {"detail": detail}, status, {"Retry-After": RETRY_SECONDS}
+    if isinstance(error, ConfigurationError):
+        log.error("%s", error)
     if status == 500:
         log.error("unexpected %s", type(error).__name__, exc_info=error)
         return {"detail": INTERNAL}, status, {}
@@ -94,7 +99,3 @@ def _headers(error: Exception) -> dict[str, str]:
     if isinstance(error, TooManyRequestsError):
         return {"Retry-After": RETRY_SECONDS}
     return {}
-
-
-def _fault(fault: Fault) -> dict[str, Any]:
-    return {"loc": list(fault.loc), "msg": fault.msg, "type": fault.type}

@@ -1,9 +1,13 @@
-"""The model's status, and what admins do with its training."""
+"""The status of the model, and the operations of admins on trainings and versions."""
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
 from chalicelib.api.routing import Access, Routes
-from chalicelib.api.schemas import CounterBody, PointerAnswer, TrainingAnswer, VersionBody
 from chalicelib.domain.errors import ConflictError
 from chalicelib.domain.training import Champion
 from chalicelib.services import training, versions
@@ -14,15 +18,44 @@ from chalicelib.wiring import Container
 routes = Routes(__name__, "model")
 
 
-@routes.route("GET", "/model/status", "Counter, samples, version and state of training", answer=ModelStatus)
+class CounterBody(Struct):
+    """The number of completions since the last training."""
+
+    value: Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
+class VersionBody(Struct):
+    """The model version that is to serve."""
+
+    version: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class PointerAnswer(Struct):
+    """The version that serves. While it is pinned, trainings do not replace it."""
+
+    champion: str
+    promoted_at: str
+    pinned: bool
+
+
+class TrainingAnswer(Struct):
+    """A training that was requested by an admin."""
+
+    queued: bool
+    request_id: str
+    version: str
+    requested_at: datetime
+
+
+@routes.route("GET", "/model/status", "Get the status of the model", answer=ModelStatus)
 def model_status(container: Container) -> ModelStatus:
-    """How the cohort's training stands."""
+    """Return the counter, the number of samples, the version that serves, and the state of the training."""
     return training.status(container.tracker, container.policy, container.settings.cohort)
 
 
-@routes.route("POST", "/model/train", "Force a training", access=Access.ADMIN, status=202, answer=TrainingAnswer)
+@routes.route("POST", "/model/train", "Start a training", access=Access.ADMIN, status=202, answer=TrainingAnswer)
 def force_training(container: Container) -> TrainingAnswer:
-    """Queue a training, whatever the counter says."""
+    """Queue a training, whatever the counter is. Only one training can be queued or running."""
     request = training.force_training(container.tracker, container.queue, container.settings.cohort)
     if request is None:
         raise ConflictError("A training is queued or running already")
@@ -37,29 +70,29 @@ def set_counter(container: Container, body: CounterBody) -> ModelStatus:
 
 @routes.route("GET", "/model/versions", "List the published versions", access=Access.ADMIN, answer=Versions)
 def model_versions(container: Container) -> Versions:
-    """Every version, newest first, with what the gate said of it, and what the pointer says."""
+    """Return every version, newest first, with its metrics and the decision of the gate."""
     return versions.list_versions(container.registry, container.settings.cohort)
 
 
-@routes.route("POST", "/model/rollback", "Move the champion", access=Access.ADMIN, body=VersionBody, answer=ModelStatus)
+@routes.route(
+    "POST", "/model/rollback", "Roll back to a version", access=Access.ADMIN, body=VersionBody, answer=ModelStatus
+)
 def rollback(container: Container, body: VersionBody) -> ModelStatus:
-    """Let a version serve that was published before; the next creation uses it."""
+    """Make a published version serve. The next created task is predicted by it."""
     versions.rollback(container.registry, container.tracker, container.settings.cohort, body.version)
     return training.status(container.tracker, container.policy, container.settings.cohort)
 
 
-@routes.route(
-    "POST", "/model/pin", "Let a version serve and pin it", access=Access.ADMIN, body=VersionBody, answer=PointerAnswer
-)
+@routes.route("POST", "/model/pin", "Pin a version", access=Access.ADMIN, body=VersionBody, answer=PointerAnswer)
 def pin(container: Container, body: VersionBody) -> PointerAnswer:
-    """Let a version serve and keep trainings from replacing it, by one move of the pointer."""
+    """Make a version serve, and keep trainings from replacing it."""
     champion = versions.pin(container.registry, container.tracker, container.settings.cohort, body.version)
     return _pointer_answer(champion)
 
 
-@routes.route("POST", "/model/unpin", "Unpin what serves", access=Access.ADMIN, answer=PointerAnswer)
+@routes.route("POST", "/model/unpin", "Remove the pin", access=Access.ADMIN, answer=PointerAnswer)
 def unpin(container: Container) -> PointerAnswer:
-    """Let trainings replace the champion again."""
+    """Allow trainings to replace the version that serves."""
     return _pointer_answer(versions.unpin(container.registry, container.tracker, container.settings.cohort))
 
 

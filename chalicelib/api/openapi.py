@@ -1,4 +1,4 @@
-"""OpenAPI 3.1 from the operations that the routes declare and the Structs that validate them."""
+"""The OpenAPI 3.1 document, made from the operations of the routes and the Structs that validate their inputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import msgspec
 
 from chalicelib import VERSION
 from chalicelib.api.routing import Access, Operation
-from chalicelib.api.schemas import Detail, ValidationDetail
 
 TITLE = "StudySmart AI API"
 _DESCRIPTION = (
@@ -18,16 +17,36 @@ _DESCRIPTION = (
     "take, learns from every completion, and retrains itself. Times are in seconds, timestamps in ISO 8601 UTC."
 )
 _REF = "#/components/schemas/{name}"
-_REASONS = {200: "Success", 201: "Created", 202: "Accepted", 204: "Done, no content"}
+_REASONS = {200: "Success", 201: "Created", 202: "Accepted", 204: "Success, no content"}
+
+
+class Detail(msgspec.Struct):
+    """An error."""
+
+    detail: str
+
+
+class FaultDetail(msgspec.Struct):
+    """One fault of an input."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class ValidationDetail(msgspec.Struct):
+    """All faults of an input."""
+
+    detail: list[FaultDetail]
 
 
 def encode(operations: Iterable[Operation]) -> str:
-    """The OpenAPI document as JSON text."""
+    """Return the OpenAPI document as JSON."""
     return msgspec.json.encode(document(operations)).decode()
 
 
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
-    """The OpenAPI document of ``operations``, those left out that say so."""
+    """Return the OpenAPI document of the operations that are ``documented``."""
     shown = [operation for operation in operations if operation.documented]
     bodies = [operation.body for operation in shown if operation.body is not None]
     answers = [operation.answer for operation in shown if operation.answer is not None]
@@ -57,6 +76,7 @@ def _operation(operation: Operation, body: dict[str, Any] | None, answer: dict[s
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
+        "description": operation.description,
         "tags": [operation.tag],
         "responses": _responses(operation, answer),
     }
@@ -88,7 +108,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _parameter_schema(annotation: Any, default: Any) -> dict[str, Any]:
-    """The schema of one query parameter, in full: an optional one is absent, never null."""
+    """Return the complete schema of a query parameter. An optional parameter can be absent, but not null."""
     schema = msgspec.json.schema(annotation)
     definitions = schema.pop("$defs", {})
     choices = [choice for choice in schema.get("anyOf", [schema]) if choice != {"type": "null"}]
@@ -104,16 +124,16 @@ def _responses(operation: Operation, answer: dict[str, Any] | None) -> dict[str,
         success["content"] = {"application/json": {"schema": answer}}
     responses = {str(operation.status): success}
     if operation.access is not Access.PUBLIC:
-        responses["401"] = _error("No valid token", "Detail")
+        responses["401"] = _error("The token is missing or invalid", "Detail")
     if operation.access is Access.ADMIN:
-        responses["403"] = _error("Not an admin", "Detail")
+        responses["403"] = _error("The caller is not an admin", "Detail")
     if "{" in operation.path:
-        responses["404"] = _error("No such thing, or not yours", "Detail")
+        responses["404"] = _error("It does not exist, or it belongs to another student", "Detail")
     if operation.faults_as_text:
-        responses["400"] = _error("A wrong password, or a fault of the input", "Detail")
+        responses["400"] = _error("The password is wrong, or the input is invalid", "Detail")
     elif operation.body is not None or operation.query is not None:
-        responses["422"] = _error("Every fault of the input", "ValidationDetail")
-    responses["503"] = _error("Something behind the service does not answer", "Detail")
+        responses["422"] = _error("The input is invalid; all faults are listed", "ValidationDetail")
+    responses["503"] = _error("A service that the API needs does not answer, or a setting is missing", "Detail")
     return responses
 
 

@@ -1,4 +1,4 @@
-"""What to practise next."""
+"""Recommendations of topics and difficulties to practise next."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from chalicelib.api.routing import Routes
-from chalicelib.api.schemas import Name
 from chalicelib.domain.accounts import Caller
+from chalicelib.domain.tasks import Name
 from chalicelib.services import recommendations
 from chalicelib.services.recommendations import Recommendation
 from chalicelib.wiring import Container
@@ -17,7 +17,7 @@ routes = Routes(__name__, "recommendations")
 
 
 class RecommendationQuery(Struct):
-    """Of which subject, at which chance of success, and how many."""
+    """The subject, the target chance of success, and the number of recommendations."""
 
     subject: Name | None = None
     target: Annotated[float, Meta(ge=0.05, le=0.95)] = 0.75
@@ -27,12 +27,12 @@ class RecommendationQuery(Struct):
 @routes.route(
     "GET",
     "/recommendations",
-    "Topics and difficulties whose predicted success is nearest the target",
+    "Recommend what to practise next",
     query=RecommendationQuery,
     answer=list[Recommendation],
 )
 def recommend(container: Container, caller: Caller, query: RecommendationQuery) -> list[Recommendation]:
-    """What the caller should practise next, best first."""
+    """Return topics and difficulties whose predicted chance of success is nearest the target, best first."""
     return recommendations.recommend(
         container.recommendations,
         container.tasks,

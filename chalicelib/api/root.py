@@ -1,14 +1,15 @@
-"""The welcome, the health check, and the description of the API."""
+"""The welcome, the health check, and the OpenAPI document."""
 
 from __future__ import annotations
 
 from functools import cache
 
 from chalice.app import Response
+from msgspec import Struct
 
+from chalicelib import VERSION
 from chalicelib.api import openapi
 from chalicelib.api.routing import Access, Operation, Reply, Routes
-from chalicelib.api.schemas import WelcomeAnswer
 from chalicelib.services import health
 from chalicelib.services.health import Health
 from chalicelib.wiring import Container
@@ -16,18 +17,26 @@ from chalicelib.wiring import Container
 routes = Routes(__name__, "service")
 
 documented: list[Operation] = []
-"""What ``/openapi.json`` describes; ``app.py`` fills it with the operations of all blueprints."""
+"""The operations that ``/openapi.json`` describes. ``app.py`` fills the list from all blueprints."""
+
+
+class WelcomeAnswer(Struct):
+    """The name and the version of the service, and the path of its documentation."""
+
+    message: str = "Welcome to StudySmart AI API"
+    version: str = VERSION
+    docs: str = "/docs"
 
 
 @routes.route("GET", "/", "Welcome", access=Access.PUBLIC, answer=WelcomeAnswer)
 def welcome() -> WelcomeAnswer:
-    """Say what this is."""
+    """Return the version and the path of the documentation. Needs no other service."""
     return WelcomeAnswer()
 
 
-@routes.route("GET", "/health", "Health of database, registry and queue", access=Access.PUBLIC, answer=Health)
+@routes.route("GET", "/health", "Check the health", access=Access.PUBLIC, answer=Health)
 def check_health(container: Container) -> Reply:
-    """Whether everything that the service needs answers."""
+    """Check the database, the model registry and the queue. The status is 503 if one of them does not answer."""
     container.champion.current()  # a process that has not predicted yet has no model in memory
     found = health.check(
         container.tracker, container.registry, container.queue, container.settings.cohort, container.champion.version
@@ -35,9 +44,9 @@ def check_health(container: Container) -> Reply:
     return Reply(found, status=200 if found.healthy else 503)
 
 
-@routes.route("GET", "/openapi.json", "This description", access=Access.PUBLIC, documented=False)
+@routes.route("GET", "/openapi.json", "Get this document", access=Access.PUBLIC, documented=False)
 def openapi_document() -> Response:
-    """The API as OpenAPI 3.1."""
+    """Return the API's description in OpenAPI 3.1."""
     return Response(_openapi_text(), {"Content-Type": "application/json", "Cache-Control": "no-cache"})
 
 

@@ -1,11 +1,11 @@
-"""Routes: a view declares what it takes and gives, and this module does the rest the same way for all of them.
+"""Routes: a view declares what it takes and returns, and this module does the rest.
 
-Under every view lies :meth:`Routes._answer`: it verifies the token, reads body, query and path, calls the view,
-encodes what it returns, turns errors into their statuses, adds the CORS headers and logs the line of the request.
-It is a decorator and no Chalice middleware, because middleware does not see what a view raises.
+For each request :func:`serve` and :meth:`Routes._answer` verify the token, read body, query and path, call the view,
+encode its result, turn errors into statuses, add the CORS headers and write the request's log line. This is a
+decorator and not Chalice middleware, because middleware does not see the exceptions of a view.
 
-A view takes by name what it needs: ``container`` (the adapters), ``caller``, ``body``, ``query``, ``request``, and
-the parameters of its path.
+A view takes by name what it needs: ``container`` (the adapters), ``caller``, ``body``, ``query``, ``request``, and the
+parameters of its path. Its docstring is the operation's description in OpenAPI.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import wraps
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ import msgspec
 from chalice.app import Blueprint, Request, Response
 
 from chalicelib import logs, metrics, wiring
-from chalicelib.api import errors, responses, validation
+from chalicelib.api import errors, validation
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import (
     BadRequestError,
@@ -32,19 +32,19 @@ from chalicelib.domain.errors import (
     ForbiddenError,
     InvalidInputError,
     NotFoundError,
-    PayloadTooLargeError,
     UnauthenticatedError,
 )
+from chalicelib.ports import Identity
 
 log = logging.getLogger("studysmart.api")
 
-MAX_BODY_BYTES = 1_000_000
+EXPOSED_HEADERS = "Link, Retry-After, X-Request-Id"
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Access(Enum):
-    """Who may call a route."""
+    """The callers that a route admits."""
 
     PUBLIC = "public"
     STUDENT = "student"
@@ -52,7 +52,7 @@ class Access(Enum):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A view's answer where it is more than a value: a status of its own, or headers."""
+    """A view's result together with headers or a status of its own."""
 
     value: Any
     headers: dict[str, str] = msgspec.field(default_factory=dict)
@@ -60,11 +60,12 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """What a route declares: enough to serve it, and to describe it in OpenAPI."""
+    """The declaration of a route, from which it is served and described in OpenAPI."""
 
     method: str
     path: str
     summary: str
+    description: str
     tag: str
     name: str
     access: Access
@@ -77,7 +78,7 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 class Routes:
-    """A Chalice blueprint whose routes are served the same way and described in OpenAPI."""
+    """A Chalice blueprint with the operations that it declares."""
 
     def __init__(self, module: str, tag: str) -> None:
         self.blueprint = Blueprint(module)
@@ -98,10 +99,10 @@ class Routes:
         documented: bool = True,
         faults_as_text: bool = False,
     ) -> Callable[[View], View]:
-        """Register a view. ``answer`` is the type of the JSON of a success, for OpenAPI.
+        """Register a view. ``answer`` is the type of its JSON, for OpenAPI.
 
-        With ``faults_as_text`` a faulty body is a 400 whose ``detail`` is a text, not a 422 with a list: existing
-        clients show the ``detail`` of these operations as it is.
+        With ``faults_as_text`` an invalid body is a 400 whose ``detail`` is a text, instead of a 422 with a list.
+        Existing clients show the ``detail`` of these operations as it is.
         """
 
         def register(view: View) -> View:
@@ -109,6 +110,7 @@ class Routes:
                 method,
                 path,
                 summary,
+                inspect.getdoc(view) or summary,
                 self._tag,
                 view.__name__,
                 access,
@@ -119,14 +121,14 @@ class Routes:
                 documented,
                 faults_as_text,
             )
-            wanted = frozenset(inspect.signature(view).parameters)
+            needed = frozenset(inspect.signature(view).parameters)
 
             @wraps(view)
             def handle(**path_parameters: str) -> Response:
                 request = self.blueprint.current_request
-                return serve(request, lambda: self._answer(operation, view, wanted, request, path_parameters))
+                return serve(request, lambda: self._answer(operation, view, needed, request, path_parameters))
 
-            # Any content type reaches us: Chalice's own 415 has neither our shape nor CORS headers.
+            # Every content type is accepted here. Chalice's own 415 has neither our JSON nor CORS headers.
             self.blueprint.route(path, methods=[method], content_types=["*/*"], name=view.__name__)(handle)
             self.operations.append(operation)
             return view
@@ -137,42 +139,42 @@ class Routes:
         self,
         operation: Operation,
         view: Callable[..., Any],
-        wanted: frozenset[str],
+        needed: frozenset[str],
         request: Request,
         path_parameters: dict[str, str],
     ) -> Response:
-        # REST API Gateway and Chalice's local server both hand over segments as they were sent: decode once.
+        # API Gateway and Chalice's local server both pass path segments still encoded, so they are decoded once here.
         given: dict[str, Any] = {name: unquote(text) for name, text in path_parameters.items()}
         if any("\0" in text for text in given.values()):
             raise NotFoundError("Not Found")
+        given["request"] = request
+        if operation.access is not Access.PUBLIC or "container" in needed:
+            given["container"] = wiring.current()
         if operation.access is not Access.PUBLIC:
-            given["caller"] = _caller(request, operation.access)
+            given["caller"] = _caller(request, operation.access, given["container"].identity)
         if operation.query is not None:
             given["query"] = validation.read_query(operation.query, request.query_params or {})
         if operation.body is not None:
             given["body"] = _read_body(operation.body, request, operation.faults_as_text)
-        if "container" in wanted:
-            given["container"] = wiring.current()
-        given["request"] = request
-        result = view(**{name: value for name, value in given.items() if name in wanted})
+        result = view(**{name: value for name, value in given.items() if name in needed})
         if isinstance(result, Response):
             return result
         reply = result if isinstance(result, Reply) else Reply(result)
-        return responses.json_response(reply.value, reply.status or operation.status, reply.headers)
+        return _json_response(reply.value, reply.status or operation.status, reply.headers)
 
 
 def serve(request: Request, answer: Callable[[], Response]) -> Response:
-    """The response of ``answer`` or of the error it raises, with the headers of every response; logged."""
+    """Return the response of ``answer``, or that of its error, with the common headers; write the log line."""
     started = time.perf_counter()
     request_id = getattr(request.lambda_context, "aws_request_id", None) or str(uuid4())
     with logs.request(request_id) as noted:
         try:
             response = answer()
         except Exception as error:  # noqa: BLE001 - the last resort: logged with its traceback, answered as JSON
-            response = responses.json_response(*errors.describe(error))
+            response = _json_response(*errors.describe(error))
         response.headers["X-Request-Id"] = request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers.update(responses.cors_headers(request.headers.get("origin"), _origins()))
+        response.headers.update(cors_headers(request.headers.get("origin"), _allowed_origins()))
         logs.note(route=f"{request.method} {request.context.get('resourcePath', '')}")
         milliseconds = round((time.perf_counter() - started) * 1_000, 3)
         extra = metrics.of_request(noted, response.status_code, milliseconds)
@@ -181,17 +183,47 @@ def serve(request: Request, answer: Callable[[], Response]) -> Response:
 
 
 def path_of(request: Request) -> str:
-    """The path of the request with its ids and without stage and query, safe to write into a log."""
+    """Return the request's path without stage and query, safe to write into a log."""
     event = request.to_original_event()
-    # API Gateway names the path without the stage; the local server only has it in the request context.
+    # API Gateway names the path without the stage. The local server has it in the request context only.
     return quote(event.get("path") or request.context.get("path") or "/", safe="/%:@!$&'()*+,;=~")[:500]
 
 
-def _caller(request: Request, access: Access) -> Caller:
+def cors_headers(origin: str | None, allowed: Sequence[str]) -> dict[str, str]:
+    """Return the headers that let a page of another origin read the answer.
+
+    The header can name one origin only, so an allowed origin is echoed, and ``Vary`` tells caches. An origin that is
+    not allowed gets no header, and the browser then hides the answer from the page.
+    """
+    if not allowed:
+        return {}
+    headers = {"Vary": "Origin"}
+    if origin is not None and ("*" in allowed or origin in allowed):
+        headers["Access-Control-Allow-Origin"] = origin
+        headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
+        if origin in allowed:
+            headers["Access-Control-Allow-Credentials"] = "true"
+    return headers
+
+
+def _allowed_origins() -> tuple[str, ...]:
+    try:
+        return wiring.current().settings.cors_origins
+    except ConfigurationError:
+        return ()  # a request that needs the settings logs the error
+
+
+def _json_response(value: Any, status: int, headers: Mapping[str, str]) -> Response:
+    # Text instead of bytes, because Chalice treats bytes as a binary body.
+    body = "" if status == 204 else msgspec.json.encode(value).decode()
+    return Response(body, {"Content-Type": validation.JSON_TYPE, "Cache-Control": "no-store", **headers}, status)
+
+
+def _caller(request: Request, access: Access, identity: Identity) -> Caller:
     scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise UnauthenticatedError("Not authenticated")
-    caller = wiring.current().identity.verify(token.strip())
+    caller = identity.verify(token.strip())
     logs.set_user(caller.user_id)
     if access is Access.ADMIN and not caller.is_admin:
         raise ForbiddenError("Only admins may do this")
@@ -199,32 +231,11 @@ def _caller(request: Request, access: Access) -> Caller:
 
 
 def _read_body(model: type[msgspec.Struct], request: Request, faults_as_text: bool) -> msgspec.Struct:
+    content_type = request.headers.get("content-type", "")
     try:
-        return validation.read_body(model, _json_bytes(request))
+        return validation.read_body(model, request.raw_body or b"", content_type)
     except InvalidInputError as error:
         if not faults_as_text:
             raise
         texts = (": ".join([*map(str, fault.loc[1:]), fault.msg]) for fault in error.faults)
         raise BadRequestError("; ".join(texts)) from error
-
-
-def _json_bytes(request: Request) -> bytes:
-    content_type = request.headers.get("content-type", "").strip().lower()
-    kind, *parameters = (part.strip() for part in content_type.split(";"))
-    charsets = [value.strip("\"'") for name, _, value in (p.partition("=") for p in parameters) if name == "charset"]
-    if kind not in ("", responses.JSON_TYPE) and not kind.endswith("+json"):
-        raise errors.UnsupportedMediaTypeError("The body must be application/json")
-    if any(charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets):
-        raise errors.UnsupportedMediaTypeError("JSON must be encoded in UTF-8")
-    raw = request.raw_body or b""
-    if len(raw) > MAX_BODY_BYTES:
-        raise PayloadTooLargeError(f"The body must not be larger than {MAX_BODY_BYTES} bytes")
-    return raw if isinstance(raw, bytes) else raw.encode()
-
-
-def _origins() -> tuple[str, ...]:
-    try:
-        return wiring.current().settings.cors_origins
-    except ConfigurationError as error:
-        log.error("%s", error)
-        return ()

@@ -1,13 +1,17 @@
-"""Practice tasks: create, list, read, complete, delete."""
+"""Practice tasks: create, list, get, complete, delete."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
 from chalicelib.api.routing import Reply, Routes
-from chalicelib.api.schemas import CompletedTaskAnswer, TaskAnswer, TaskBody, TaskPatch, TaskQuery, task_answer, text_of
 from chalicelib.domain.accounts import Caller
+from chalicelib.domain.tasks import MAX_NAME_LENGTH, Name, NewTask, PracticeTask, TaskChange
+from chalicelib.domain.training import TrainingNote
 from chalicelib.ports import TaskFilter
 from chalicelib.services import tasks
 from chalicelib.wiring import Container
@@ -15,48 +19,57 @@ from chalicelib.wiring import Container
 routes = Routes(__name__, "practice tasks")
 
 
-@routes.route("POST", "/practice-tasks", "Create a task and predict it", status=201, body=TaskBody, answer=TaskAnswer)
-def create_task(container: Container, caller: Caller, body: TaskBody) -> TaskAnswer:
-    """Create a task of the caller."""
-    task = tasks.create_task(container.tasks, container.champion, caller.user_id, body.to_new_task())
-    return task_answer(task, TaskAnswer)
+class TaskQuery(Struct):
+    """The tasks to list."""
+
+    subject: Name | None = None
+    topic: Name | None = None
+    completed: bool | None = None
+    q: Annotated[str, Meta(max_length=MAX_NAME_LENGTH, description="Text to search for")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+    cursor: str | None = None
 
 
-@routes.route(
-    "GET",
-    "/practice-tasks",
-    "List one's tasks, newest first; the Link header holds the next page",
-    query=TaskQuery,
-    answer=list[TaskAnswer],
-)
+class UpdatedTask(PracticeTask, frozen=True):
+    """A task after a PATCH. ``training`` is present if the request carried a result."""
+
+    training: TrainingNote | UnsetType = UNSET
+
+
+@routes.route("POST", "/practice-tasks", "Create a task", status=201, body=NewTask, answer=PracticeTask)
+def create_task(container: Container, caller: Caller, body: NewTask) -> PracticeTask:
+    """Create a task and predict the chance of a correct answer and the time."""
+    return _shown(tasks.create_task(container.tasks, container.champion, caller.user_id, body))
+
+
+@routes.route("GET", "/practice-tasks", "List your tasks", query=TaskQuery, answer=list[PracticeTask])
 def list_tasks(container: Container, caller: Caller, query: TaskQuery) -> Reply:
-    """A page of the caller's tasks."""
+    """Return a page of the caller's tasks, newest first. The ``Link`` header holds the next page."""
     wanted = TaskFilter(query.subject, query.topic, query.completed, query.q)
     page = tasks.list_tasks(container.tasks, caller.user_id, wanted, query.limit, query.cursor)
-    return Reply([task_answer(task, TaskAnswer) for task in page.tasks], _link(query, page.next_cursor))
-
-
-@routes.route("GET", "/practice-tasks/subject/{subject}/latest", "The newest task of a subject", answer=TaskAnswer)
-def latest_of_subject(container: Container, caller: Caller, subject: str) -> TaskAnswer:
-    """The caller's newest task of a subject."""
-    return task_answer(tasks.latest_of_subject(container.tasks, caller.user_id, subject), TaskAnswer)
-
-
-@routes.route("GET", "/practice-tasks/{task_id}", "Read a task", answer=TaskAnswer)
-def read_task(container: Container, caller: Caller, task_id: str) -> TaskAnswer:
-    """One task of the caller."""
-    return task_answer(tasks.get_task(container.tasks, caller.user_id, task_id), TaskAnswer)
+    return Reply([_shown(task) for task in page.tasks], _link(query, page.next_cursor))
 
 
 @routes.route(
-    "PATCH",
-    "/practice-tasks/{task_id}",
-    "Complete, correct or change a task",
-    body=TaskPatch,
-    answer=CompletedTaskAnswer,
+    "GET", "/practice-tasks/subject/{subject}/latest", "Get the newest task of a subject", answer=PracticeTask
 )
-def update_task(container: Container, caller: Caller, task_id: str, body: TaskPatch) -> CompletedTaskAnswer:
-    """Complete a task of the caller, or correct its result."""
+def latest_of_subject(container: Container, caller: Caller, subject: str) -> PracticeTask:
+    """Return the caller's newest task of a subject."""
+    return _shown(tasks.latest_of_subject(container.tasks, caller.user_id, subject))
+
+
+@routes.route("GET", "/practice-tasks/{task_id}", "Get a task", answer=PracticeTask)
+def read_task(container: Container, caller: Caller, task_id: str) -> PracticeTask:
+    """Return a task of the caller."""
+    return _shown(container.tasks.get(caller.user_id, task_id))
+
+
+@routes.route("PATCH", "/practice-tasks/{task_id}", "Complete or correct a task", body=TaskChange, answer=UpdatedTask)
+def update_task(container: Container, caller: Caller, task_id: str, body: TaskChange) -> UpdatedTask:
+    """Store the result of a task, correct the result of a completed task, or set the study session.
+
+    The answer to a result also contains the counter towards the next training.
+    """
     task, note = tasks.update_task(
         container.tasks,
         container.tracker,
@@ -64,23 +77,36 @@ def update_task(container: Container, caller: Caller, task_id: str, body: TaskPa
         container.policy,
         caller.user_id,
         task_id,
-        tasks.TaskChange(body.completed, body.is_correct, body.actual_time_seconds, text_of(body.study_session_id)),
+        body,
         container.later,
     )
-    answer = task_answer(task, CompletedTaskAnswer)
-    if note is not None:
-        answer.training = note
-    return answer
+    return UpdatedTask(**msgspec.structs.asdict(_shown(task)), training=UNSET if note is None else note)
 
 
 @routes.route("DELETE", "/practice-tasks/{task_id}", "Delete a task", status=204)
 def delete_task(container: Container, caller: Caller, task_id: str) -> None:
-    """Delete a task of the caller."""
-    tasks.delete_task(container.tasks, caller.user_id, task_id)
+    """Delete a task of the caller. A completed task no longer counts for later predictions."""
+    container.tasks.delete(caller.user_id, task_id)
+
+
+def _shown(task: PracticeTask) -> PracticeTask:
+    """Return the task with whole numbers of minutes and seconds as integers."""
+    return msgspec.structs.replace(
+        task,
+        estimated_time_minutes=_whole(task.estimated_time_minutes),
+        actual_time_seconds=_whole(task.actual_time_seconds),
+    )
+
+
+def _whole(number: float | None) -> int | float | None:
+    return int(number) if number is not None and float(number).is_integer() else number
 
 
 def _link(query: TaskQuery, cursor: str | None) -> dict[str, str]:
-    """The ``Link`` header of the next page: relative, so that it holds under a stage prefix and behind a proxy."""
+    """Return the ``Link`` header of the next page.
+
+    The address is relative, so that it also works below a stage prefix and behind a proxy.
+    """
     if cursor is None:
         return {}
     parameters: dict[str, Any] = {"limit": query.limit, "cursor": cursor}

@@ -1,43 +1,46 @@
-"""What no view answers: unknown paths (404), known paths with another method (405), HEAD, and CORS preflights.
+"""Answers to requests that match no view: unknown paths, other methods of known paths, HEAD, and CORS preflights.
 
-API Gateway and Chalice's local server answer these themselves, in shapes of their own and without the CORS headers of
-several origins. So every path gets a route for each method. ``/{proxy+}`` catches all unknown paths in API Gateway;
-Chalice's local server takes it for one segment, so :func:`add_local_depths` adds the others there.
+API Gateway and Chalice's local server would answer these in formats of their own, without our CORS headers. Therefore
+every path gets a route for every method. ``/{proxy+}`` is the route for unknown paths. API Gateway matches it with any
+number of segments, but Chalice's local server with one; :func:`add_local_depths` adds the others there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from chalice.app import Chalice, Response
 
-from chalicelib.api import responses, routing
+from chalicelib.api import routing
 from chalicelib.api.errors import MethodNotAllowedError
 from chalicelib.domain.errors import NotFoundError
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 GREEDY = "/{proxy+}"
 LOCAL_DEPTH = 12
-"""Path segments up to which the local server answers an unknown path as API Gateway does."""
+"""Number of path segments up to which the local server answers an unknown path as API Gateway does."""
+
+_HEADER_NAMES = re.compile(r"^[A-Za-z0-9\-_, ]{1,1000}$")
 
 
 def complete(app: Chalice) -> None:
-    """Give every path of ``app`` the methods it lacks, and add the route for unknown paths."""
-    for path in list(app.routes):
-        views = dict(app.routes[path])
+    """Give every path of ``app`` the methods that it lacks, and add the route for unknown paths."""
+    for path, views in list(app.routes.items()):
         if "GET" in views and "HEAD" not in views:
             _add(app, path, ["HEAD"], views["GET"].view_function)
-        allowed = sorted({*app.routes[path], "OPTIONS"})
-        _add(app, path, [method for method in METHODS if method not in app.routes[path]], _not_allowed(app, allowed))
+        allowed = sorted({*views, "OPTIONS"})
+        others = [method for method in METHODS if method not in views]
+        _add(app, path, others, _raising(app, "method_not_allowed", partial(MethodNotAllowedError, allowed)))
         _add(app, path, ["OPTIONS"], _preflight(app, allowed))
     _add_unknown(app, GREEDY)
 
 
 def add_local_depths(app: Chalice) -> None:
-    """For Chalice's local server and its test client only: unknown paths of more than one segment.
+    """Add routes for unknown paths of several segments, for Chalice's local server and test client only.
 
-    API Gateway would refuse these routes, because they are siblings of ``/{proxy+}``.
+    API Gateway would refuse these routes, because ``/{proxy+}`` must be the last part of a path.
     """
     for depth in range(2, LOCAL_DEPTH + 1):
         path = GREEDY + "".join(f"/{{segment{n}}}" for n in range(2, depth + 1))
@@ -46,39 +49,37 @@ def add_local_depths(app: Chalice) -> None:
 
 
 def _add_unknown(app: Chalice, path: str) -> None:
-    _add(app, path, METHODS, _unknown(app))
+    _add(app, path, METHODS, _raising(app, "unknown_path", partial(NotFoundError, "Not Found")))
     _add(app, path, ["OPTIONS"], _preflight(app, [*METHODS, "OPTIONS"]))
 
 
-def _add(app: Chalice, path: str, methods: Any, view: Callable[..., Response]) -> None:
-    if methods:
-        app.route(path, methods=list(methods), content_types=["*/*"], name=view.__name__)(view)
+def _add(app: Chalice, path: str, methods: Iterable[str], view: Callable[..., Response]) -> None:
+    if methods := list(methods):
+        app.route(path, methods=methods, content_types=["*/*"], name=view.__name__)(view)
 
 
-def _unknown(app: Chalice) -> Callable[..., Response]:
-    def unknown_path(**_: str) -> Response:
-        def answer() -> Response:
-            raise NotFoundError("Not Found")
+def _raising(app: Chalice, name: str, error: Callable[[], Exception]) -> Callable[..., Response]:
+    def answer() -> Response:
+        raise error()
 
+    def view(**_: str) -> Response:
         return routing.serve(app.current_request, answer)
 
-    return unknown_path
+    view.__name__ = name
+    return view
 
 
-def _not_allowed(app: Chalice, allowed: list[str]) -> Callable[..., Response]:
-    def method_not_allowed(**_: str) -> Response:
-        def answer() -> Response:
-            raise MethodNotAllowedError(allowed)
-
-        return routing.serve(app.current_request, answer)
-
-    return method_not_allowed
-
-
-def _preflight(app: Chalice, allowed: list[str]) -> Callable[..., Response]:
+def _preflight(app: Chalice, allowed: Sequence[str]) -> Callable[..., Response]:
     def preflight(**_: str) -> Response:
-        request = app.current_request
-        asked = request.headers.get("access-control-request-headers")
-        return routing.serve(request, lambda: Response("", responses.preflight_headers(asked, allowed), 204))
+        requested = app.current_request.headers.get("access-control-request-headers", "")
+        headers = {
+            "Access-Control-Allow-Methods": ", ".join(allowed),
+            "Access-Control-Allow-Headers": (
+                requested if _HEADER_NAMES.match(requested) else "Authorization, Content-Type"
+            ),
+            "Access-Control-Max-Age": "600",
+            "Allow": ", ".join(allowed),
+        }
+        return routing.serve(app.current_request, lambda: Response("", headers, 204))
 
     return preflight

@@ -1,8 +1,8 @@
-"""Reading bodies and query parameters into msgspec Structs, with every fault named at once.
+"""Reading bodies and query parameters into msgspec Structs, with all faults reported at once.
 
-msgspec stops at a value's first fault, so the fields of a Struct are converted one by one: msgspec decides whether a
-value is right, and :func:`_explain` says what is wrong with one that is not, in the words and codes that FastAPI
-clients know. Unknown fields are ignored. A value is never echoed: it may be a password.
+msgspec stops at the first fault of a value, so the fields of a Struct are converted one by one. msgspec decides whether
+a value is valid. :func:`_explain` describes an invalid one, in the texts and codes that FastAPI clients know. Unknown
+fields are ignored. A value is never echoed, because it may be a password.
 """
 
 from __future__ import annotations
@@ -15,38 +15,52 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from chalicelib.domain.errors import Fault, InvalidInputError
+from chalicelib.api.errors import UnsupportedMediaTypeError
+from chalicelib.domain.errors import Fault, InvalidInputError, PayloadTooLargeError
 
 Model = TypeVar("Model", bound=msgspec.Struct)
+
+JSON_TYPE = "application/json"
+MAX_BODY_BYTES = 1_000_000
 
 _BOM = b"\xef\xbb\xbf"
 _MISSING = ("missing", "Field required")
 
 
-def decode_json(raw: bytes) -> Any:
-    """The value of a JSON document; InvalidInputError with ``json_invalid`` when it is none."""
+def read_body(model: type[Model], raw: bytes, content_type: str) -> Model:
+    """Return a request's JSON body as ``model``.
+
+    Raises InvalidInputError with all faults, UnsupportedMediaTypeError and PayloadTooLargeError.
+    """
+    _check_content_type(content_type)
+    if len(raw) > MAX_BODY_BYTES:
+        raise PayloadTooLargeError(f"The body must not be larger than {MAX_BODY_BYTES} bytes")
     if not raw.strip():
         raise InvalidInputError([Fault(("body",), _MISSING[1], _MISSING[0])])
     try:
-        return msgspec.json.decode(raw.removeprefix(_BOM))
+        value = msgspec.json.decode(raw.removeprefix(_BOM))
     except (ValueError, RecursionError) as error:  # msgspec's errors and broken UTF-8 are ValueErrors
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidInputError([Fault(("body",), f"JSON decode error: {reason}", "json_invalid")]) from error
-
-
-def read_body(model: type[Model], raw: bytes) -> Model:
-    """The request's body as ``model``. Raises InvalidInputError naming all faults, at ``body`` and the field."""
-    value = decode_json(raw)
     if not isinstance(value, dict):
         raise InvalidInputError([Fault(("body",), "Input should be an object", "model_attributes_type")])
     return _read(model, value, "body", strict=True)
 
 
 def read_query(model: type[Model], parameters: Mapping[str, str]) -> Model:
-    """Query parameters as ``model``; a blank one that may be absent counts as absent, as forms send it."""
+    """Return query parameters as ``model``. A blank optional one counts as absent, because forms send it so."""
     optional = {name for name, _, required in _fields(model) if not required}
     given = {name: text for name, text in parameters.items() if text or name not in optional}
     return _read(model, given, "query", strict=False)
+
+
+def _check_content_type(content_type: str) -> None:
+    kind, *parameters = (part.strip() for part in content_type.strip().lower().split(";"))
+    charsets = [value.strip("\"'") for name, _, value in (p.partition("=") for p in parameters) if name == "charset"]
+    if kind not in ("", JSON_TYPE) and not kind.endswith("+json"):
+        raise UnsupportedMediaTypeError("The body must be application/json")
+    if any(charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets):
+        raise UnsupportedMediaTypeError("JSON must be encoded in UTF-8")
 
 
 @cache
@@ -73,7 +87,7 @@ def _read(model: type[Model], values: Mapping[str, Any], place: str, strict: boo
 
 
 def _converted(value: Any, annotation: Any, strict: bool) -> Any:
-    """msgspec's conversion, and two checks it does not make: NUL (PostgreSQL cannot store it) and infinities."""
+    """Convert a value with msgspec. Also refuse infinities, and NUL, which PostgreSQL cannot store."""
     if isinstance(value, str) and "\0" in value:
         raise msgspec.ValidationError("NUL")
     converted = msgspec.convert(value, annotation, strict=strict)
@@ -83,7 +97,7 @@ def _converted(value: Any, annotation: Any, strict: bool) -> Any:
 
 
 def _explain(kind: inspect.Type, value: Any, strict: bool) -> tuple[str, str]:
-    """(type, msg) of the fault that makes ``value`` no ``kind``."""
+    """Return (type, msg) of the reason why ``value`` is not a valid ``kind``."""
     own: tuple[str, str] | None = None
     if isinstance(kind, inspect.UnionType):
         kind = next(one for one in kind.types if not isinstance(one, inspect.NoneType | inspect.CustomType))
@@ -104,7 +118,7 @@ def _explain(kind: inspect.Type, value: Any, strict: bool) -> tuple[str, str]:
             return "uuid_parsing", "Input should be a valid UUID"
         case inspect.IntType() | inspect.FloatType():
             return _explain_number(kind, value, strict)
-    raise TypeError(f"no words for faults of {kind!r}")
+    raise TypeError(f"no description for faults of {kind!r}")
 
 
 def _explain_text(kind: inspect.StrType, value: Any, own: tuple[str, str] | None) -> tuple[str, str]:

@@ -1,18 +1,38 @@
-"""Practice tasks: what a student creates and completes."""
+"""Practice tasks: what a student creates, changes and completes."""
 
 from __future__ import annotations
 
 import unicodedata
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
 
 import msgspec
+from msgspec import Meta
+
+from chalicelib.domain.predictions import Source
 
 MAX_NAME_LENGTH = 200
-"""Characters that a subject or a topic may have."""
+"""Maximum length of a subject or a topic, in characters."""
 
 MAX_SECONDS = 86_400
-"""Longest time, in seconds, that a completion may claim: one day."""
+"""Maximum time of a completion, in seconds: one day."""
+
+Name = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_NAME_LENGTH,
+        pattern=r"\S",
+        extra={"fault": ("string_too_short", "String should have at least 1 character that is no space")},
+        description="Kept and returned as sent; compared trimmed, NFC-normalised and case-folded",
+    ),
+]
+"""A subject or a topic as written."""
+
+Minutes = Annotated[float, Meta(ge=0, le=1_000_000)]
+Seconds = Annotated[float, Meta(ge=0, le=MAX_SECONDS, description="0 is a valid time; clients send whole seconds")]
 
 
 class Difficulty(StrEnum):
@@ -30,7 +50,7 @@ class Difficulty(StrEnum):
 
     @classmethod
     def from_numeric(cls, level: int) -> Difficulty:
-        """The inverse of :attr:`numeric`; raises ``ValueError`` outside 1..4."""
+        """Return the difficulty of a number from 1 to 4. Raises ValueError."""
         for difficulty, number in _NUMERIC.items():
             if number == level:
                 return difficulty
@@ -41,31 +61,40 @@ _NUMERIC = {Difficulty.EASY: 1, Difficulty.MEDIUM: 2, Difficulty.HARD: 3, Diffic
 
 
 def name_key(name: str) -> str:
-    """The form by which subjects and topics are compared: trimmed, NFC-normalised, case-folded.
+    """Return the form in which subjects and topics are compared: trimmed, NFC-normalised, case-folded.
 
-    Case folding can undo a normal form, so the result is normalised once more.
+    The name is normalised again after case folding, because case folding can undo the normal form.
     """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.strip()).casefold()).strip()
 
 
 class NewTask(msgspec.Struct, frozen=True):
-    """What a student sends to create a task, already validated."""
+    """A new practice task. The server predicts it; ``predicted_*`` fields of the request are ignored."""
 
-    subject: str
-    topic: str
+    subject: Name
+    topic: Name
     difficulty: Difficulty
     task_content: str
     solution_content: str | None = None
     answer_content: str | None = None
-    estimated_time_minutes: float | None = None
-    study_session_id: str | None = None
+    estimated_time_minutes: Minutes | None = None
+    study_session_id: UUID | None = None
+
+
+class TaskChange(msgspec.Struct, frozen=True):
+    """A change of a task. ``is_correct`` together with ``actual_time_seconds`` completes the task."""
+
+    completed: bool | None = None
+    is_correct: bool | None = None
+    actual_time_seconds: Seconds | None = None
+    study_session_id: UUID | None = None
 
 
 class Result(msgspec.Struct, frozen=True):
-    """How a student did on a task.
+    """A student's result on a task.
 
-    ``seconds`` is 0 to 86,400. Clients send whole seconds, so 0 is a real answer; its logarithm is not,
-    and then only the correctness is learnt from.
+    ``seconds`` is 0 to 86,400. Clients send whole seconds, so 0 is valid. It has no logarithm, so only the correctness
+    is learnt then.
     """
 
     is_correct: bool
@@ -73,28 +102,28 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class PracticeTask(msgspec.Struct, frozen=True):
-    """A stored task, field for field as the HTTP contract shows it."""
+    """A practice task with the prediction that was made when it was created. Times are in seconds."""
 
     id: str
     user_id: str
     subject: str
     topic: str
     difficulty: Difficulty
-    difficulty_numeric: int
+    difficulty_numeric: Annotated[int, Meta(ge=1, le=4)]
     task_content: str
     solution_content: str | None
     answer_content: str | None
-    estimated_time_minutes: float | None
-    actual_time_seconds: float | None
+    estimated_time_minutes: int | float | None
+    actual_time_seconds: int | float | None
     completed: bool
     completed_at: datetime | None
     is_correct: bool | None
-    study_session_id: str | None
-    predicted_correct: float
+    study_session_id: UUID | None
+    predicted_correct: Annotated[float, Meta(ge=0, le=1)]
     predicted_time_seconds: int
     predicted_time_low: int | None
     predicted_time_high: int | None
-    prediction_source: str
+    prediction_source: Source
     model_version: str | None
     lnirt_model_version: str
     created_at: datetime

@@ -1,47 +1,56 @@
-"""The training protocol's values: requests, the tracker's row, and the champion pointer."""
+"""Values of the training protocol: requests, the tracker's row, and the champion pointer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from hashlib import sha256
+from typing import Annotated, Any
 
-import msgspec
+from msgspec import Meta, Struct, field
+
+_UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 
 class TrainingState(StrEnum):
-    """What ``/model/status`` says of the training."""
+    """The state of a cohort's training, as ``/model/status`` shows it."""
 
     IDLE = "idle"
     QUEUED = "queued"
     RUNNING = "running"
 
 
-class TrainingPolicy(msgspec.Struct, frozen=True):
-    """When a completion triggers a training."""
+class TrainingPolicy(Struct, frozen=True):
+    """The rule that decides when a training is due."""
 
     threshold: int = 5
     minimum_samples: int = 10
 
+    def is_due(self, counter: int, total: int) -> bool:
+        """Return whether a training is due after ``counter`` completions since the last one, ``total`` in all.
 
-class TrainingRequest(msgspec.Struct, frozen=True):
+        :func:`chalicelib.storage.tracker.due_sql` is the same rule in SQL.
+        """
+        return counter >= self.threshold and total >= self.minimum_samples
+
+
+class TrainingRequest(Struct, frozen=True):
     """The message on the training queue."""
 
-    request_id: str
+    request_id: Annotated[str, Meta(pattern=_UUID)]
     cohort: str
-    requested_at: datetime
+    requested_at: Annotated[datetime, Meta(tz=True)]
     reason: str
 
     @property
     def version(self) -> str:
-        """The model version that this request makes: the same however often the message is delivered."""
+        """The model version that this request creates, the same at each delivery of the message."""
         return f"{self.requested_at:%Y%m%dT%H%M%SZ}-{self.request_id.replace('-', '')[:8]}"
 
 
-class TrackerRow(msgspec.Struct, frozen=True):
-    """One row of ``embedding_model_tracker``. ``lease_live`` is judged by the database's clock."""
+class TrackerRow(Struct, frozen=True):
+    """A row of ``embedding_model_tracker``. ``lease_live`` was decided by the database's clock."""
 
     cohort: str
     n_samples_since_training: int
@@ -59,14 +68,14 @@ class TrackerRow(msgspec.Struct, frozen=True):
 
     @property
     def state(self) -> TrainingState:
-        """Idle without a request, running while a worker holds a live lease, else queued."""
+        """Idle without a request, running while a worker holds a live lease, queued otherwise."""
         if self.training_request_id is None:
             return TrainingState.IDLE
         return TrainingState.RUNNING if self.lease_live else TrainingState.QUEUED
 
 
-class Counted(msgspec.Struct, frozen=True):
-    """What one counted completion did to the tracker; ``request`` is set when it triggered a training."""
+class Counted(Struct, frozen=True):
+    """The tracker after a counted completion. ``request`` is set if the completion triggered a training."""
 
     counter: int
     threshold: int
@@ -74,22 +83,63 @@ class Counted(msgspec.Struct, frozen=True):
     request: TrainingRequest | None
 
 
-class TrainingNote(msgspec.Struct, frozen=True):
-    """The ``training`` member of a completion's answer."""
+class TrainingNote(Struct, frozen=True):
+    """The counter towards the next training, in the answer to a completion."""
 
     counter: int
     threshold: int
     queued: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Champion:
-    """The content of ``champion.json``: which version serves, and which served before it."""
+class Champion(Struct, frozen=True):
+    """The content of ``champion.json``: the version that serves, and the versions that served before.
 
-    version: str
+    ``past`` holds (version, end of its time as the champion), newest first.
+    """
+
+    version: Annotated[str, Meta(pattern=r"^[^/]+$")]
     previous: str | None
     promoted_at: str
     request_id: str | None
     pinned: bool = False
     past: tuple[tuple[str, str], ...] = ()
-    """(version, when it stopped being the champion) of past champions, newest first."""
+
+
+class FileEntry(Struct, frozen=True):
+    """Size and SHA-256 digest of a file."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, body: bytes) -> FileEntry:
+        """Return the entry of a file with this content."""
+        return cls(len(body), sha256(body).hexdigest())
+
+
+class VersionFiles(Struct, frozen=True):
+    """The part of a version's ``metadata.json`` that serving needs."""
+
+    files: dict[str, FileEntry]
+
+
+class Promotion(Struct, frozen=True):
+    """The decision of the gate on a version."""
+
+    promoted: bool
+    reason: str
+
+
+class VersionMetadata(VersionFiles, frozen=True):
+    """The part of a version's ``metadata.json`` that lists show.
+
+    ``reason`` is the reason of the training. ``validation`` holds the scores on the answers that were held out.
+    """
+
+    trained_at: str | None = None
+    n_samples: int | None = None
+    trained_seconds: float | None = None
+    request_id: str | None = None
+    reason: str | None = None
+    validation: dict[str, Any] = field(default_factory=dict)
+    promotion: Promotion | None = None

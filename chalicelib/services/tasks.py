@@ -1,4 +1,4 @@
-"""What students do with practice tasks."""
+"""Use cases of practice tasks: create, list, complete and correct."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
 from chalicelib import logs
 from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, UnavailableError
-from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key
-from chalicelib.domain.training import Counted, TrackerRow, TrainingNote, TrainingPolicy, TrainingRequest, TrainingState
+from chalicelib.domain.tasks import NewTask, PracticeTask, Result, TaskChange, name_key
+from chalicelib.domain.training import Counted, TrainingNote, TrainingPolicy, TrainingRequest, TrainingState
 from chalicelib.ports import TaskFilter, TaskStore, Tracker, TrainingQueue
 from chalicelib.services import training
 from chalicelib.services.champion import ChampionCache
@@ -22,46 +24,30 @@ _log = logging.getLogger("studysmart.tasks")
 
 
 @dataclass(frozen=True, slots=True)
-class TaskChange:
-    """What a PATCH asks for; None leaves a field as it is."""
-
-    completed: bool | None = None
-    is_correct: bool | None = None
-    actual_time_seconds: float | None = None
-    study_session_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class TaskPage:
-    """One page of a list and the cursor of the next, None on the last page."""
+    """A page of a list with the cursor of the next page, which is None on the last page."""
 
     tasks: list[PracticeTask]
     next_cursor: str | None
 
 
 def create_task(tasks: TaskStore, champion: ChampionCache, user_id: str, new: NewTask) -> PracticeTask:
-    """Predict, then store the task with its prediction."""
+    """Predict a new task and store it with its prediction."""
     prediction = predict_for(tasks, champion, user_id, new.topic, new.difficulty)
     return tasks.insert(user_id, new, prediction)
 
 
-def get_task(tasks: TaskStore, user_id: str, task_id: str) -> PracticeTask:
-    """One of the student's tasks, else NotFoundError."""
-    return tasks.get(user_id, task_id)
-
-
 def latest_of_subject(tasks: TaskStore, user_id: str, subject: str) -> PracticeTask:
-    """The newest task of a subject, however its name is written, else NotFoundError."""
+    """Return the student's newest task of a subject as written. Raises NotFoundError."""
     return tasks.newest_of_subject(user_id, name_key(subject))
 
 
 def list_tasks(tasks: TaskStore, user_id: str, wanted: TaskFilter, limit: int, cursor: str | None) -> TaskPage:
-    """A page of the student's tasks, newest first. ``wanted`` holds names as sent, or None."""
-    by_key = TaskFilter(
-        None if wanted.subject is None else name_key(wanted.subject),
-        None if wanted.topic is None else name_key(wanted.topic),
-        wanted.completed,
-        wanted.search,
+    """Return a page of the student's tasks, newest first. ``wanted`` holds names as written."""
+    by_key = replace(
+        wanted,
+        subject=None if wanted.subject is None else name_key(wanted.subject),
+        topic=None if wanted.topic is None else name_key(wanted.topic),
     )
     found = tasks.page(user_id, by_key, limit + 1, None if cursor is None else _position_of(cursor))
     if len(found) <= limit:
@@ -74,6 +60,7 @@ def _cursor_after(task: PracticeTask) -> str:
 
 
 def _position_of(cursor: str) -> tuple[datetime, str]:
+    """Return the time and id that a cursor holds. Raises InvalidInputError."""
     try:
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
         moment, task_id = raw.split(" ")
@@ -87,11 +74,6 @@ def _position_of(cursor: str) -> tuple[datetime, str]:
     return position, task_id
 
 
-def delete_task(tasks: TaskStore, user_id: str, task_id: str) -> None:
-    """Delete one of the student's tasks, else NotFoundError."""
-    tasks.delete(user_id, task_id)
-
-
 def update_task(
     tasks: TaskStore,
     tracker: Tracker,
@@ -102,78 +84,66 @@ def update_task(
     change: TaskChange,
     later: training.Later = training.at_once,
 ) -> tuple[PracticeTask, TrainingNote | None]:
-    """Carry out a PATCH: a completion, a correction, a session id, or nothing.
+    """Apply a PATCH: complete a task, correct it, set its study session, or change nothing.
 
-    The note is given with whatever carries a result, also when it was a repeat. A training that became due is in the
-    tracker when this returns; its message is sent by ``later``. Raises NotFoundError,
-    InvalidInputError when half of a result is missing, ConflictError for reopening a completed task.
+    The note is returned for every change that carries a result, also for a repeated one. When this returns, a training
+    that became due is in the tracker; ``later`` sends its message.
+
+    Raises NotFoundError, InvalidInputError if half of a result is missing, ConflictError if a completed task is
+    reopened.
     """
     if change.is_correct is not None and change.actual_time_seconds is not None and change.completed is not False:
         result = Result(change.is_correct, change.actual_time_seconds)
-        return _complete(tasks, tracker, queue, policy, user_id, task_id, result, change.study_session_id, later)
-    task = tasks.get(user_id, task_id)
+    else:
+        task = tasks.get(user_id, task_id)
+        if not _is_correction(task, change):
+            if change.study_session_id is not None and change.study_session_id != task.study_session_id:
+                task = tasks.set_session(user_id, task_id, change.study_session_id)
+            return task, None
+        result = _merged(task, change)
+    done = tasks.complete(user_id, task_id, result, change.study_session_id, policy)
+    if (counted := done.counted) is None:
+        row = tracker.read(tasks.cohort)
+        queued = row.state is not TrainingState.IDLE
+        return done.task, TrainingNote(row.n_samples_since_training, policy.threshold, queued)
+    _announce(counted)
+    if (request := counted.request) is not None:
+        later(lambda: _send(tracker, queue, request))
+    return done.task, TrainingNote(counted.counter, policy.threshold, counted.request is not None)
+
+
+def _is_correction(task: PracticeTask, change: TaskChange) -> bool:
+    """Return whether a change without a full result corrects a completed task. Raises for invalid changes."""
+    carries_result = change.is_correct is not None or change.actual_time_seconds is not None
     if change.completed is False and task.completed:
         raise ConflictError("A completed task cannot be made open again; send a correction instead")
-    if change.completed is False and _carries_result(change):
+    if change.completed is False and carries_result:
         raise InvalidInputError(
             [Fault(("body", "completed"), "false contradicts the result sent with it", "value_error")]
         )
-    if task.completed and _carries_result(change):
-        result = _merged(task, change)
-        return _complete(tasks, tracker, queue, policy, user_id, task_id, result, change.study_session_id, later)
-    if not task.completed and (change.completed or _carries_result(change)):
-        raise InvalidInputError(_missing(change))
-    if change.study_session_id is not None and change.study_session_id != task.study_session_id:
-        task = tasks.set_session(user_id, task_id, change.study_session_id)
-    return task, None
-
-
-def _carries_result(change: TaskChange) -> bool:
-    return change.is_correct is not None or change.actual_time_seconds is not None
+    if not task.completed and (change.completed or carries_result):
+        raise InvalidInputError(
+            [
+                Fault(("body", name), f"{name} is needed to complete a task", "missing")
+                for name in ("is_correct", "actual_time_seconds")
+                if getattr(change, name) is None
+            ]
+        )
+    return carries_result
 
 
 def _merged(task: PracticeTask, change: TaskChange) -> Result:
-    """A correction of half of a result keeps the other half."""
+    """Return the task's result with the corrected half replaced."""
     is_correct = task.is_correct if change.is_correct is None else change.is_correct
     seconds = task.actual_time_seconds if change.actual_time_seconds is None else change.actual_time_seconds
     return Result(bool(is_correct), seconds or 0.0)
-
-
-def _missing(change: TaskChange) -> list[Fault]:
-    given = {"is_correct": change.is_correct, "actual_time_seconds": change.actual_time_seconds}
-    return [
-        Fault(("body", name), f"{name} is needed to complete a task", "missing")
-        for name, value in given.items()
-        if value is None
-    ]
-
-
-def _complete(
-    tasks: TaskStore,
-    tracker: Tracker,
-    queue: TrainingQueue,
-    policy: TrainingPolicy,
-    user_id: str,
-    task_id: str,
-    result: Result,
-    session_id: str | None,
-    later: training.Later,
-) -> tuple[PracticeTask, TrainingNote]:
-    done = tasks.complete(user_id, task_id, result, session_id, policy)
-    if done.counted is None:
-        return done.task, _note_of(tracker.read(tasks.cohort), policy)
-    _announce(done.counted)
-    if (request := done.counted.request) is not None:
-        later(lambda: _send(tracker, queue, request))
-    note = TrainingNote(done.counted.counter, policy.threshold, done.counted.request is not None)
-    return done.task, note
 
 
 def _send(tracker: Tracker, queue: TrainingQueue, request: TrainingRequest) -> None:
     try:
         training.send_request(tracker, queue, request)
     except UnavailableError as error:
-        _log.error("training request was not sent and stamped, the sweeper will see to it: %s", error)
+        _log.error("The training request was not sent; the sweeper will send it: %s", error)
 
 
 def _announce(counted: Counted) -> None:
@@ -184,8 +154,3 @@ def _announce(counted: Counted) -> None:
         _log.info("EMBEDDING MODEL AUTO-TRAINING TRIGGERED")
         _log.info("New samples since last training: %d", counted.counter)
         _log.info("Total samples: %d", counted.n_samples_total)
-
-
-def _note_of(row: TrackerRow, policy: TrainingPolicy) -> TrainingNote:
-    queued = row.state is not TrainingState.IDLE
-    return TrainingNote(row.n_samples_since_training, policy.threshold, queued)

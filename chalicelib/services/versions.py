@@ -1,45 +1,43 @@
-"""The published versions: which there are, and which of them serves.
+"""The published versions, and the pointer that says which of them serves.
 
-Whoever changes which version serves does it by one conditional PUT on the pointer, then writes the tracker's
-``model_version``, so that the next creation notices. When a process dies in between, doing the same again ends it:
-moving the pointer to where it is changes nothing, and the tracker is written all the same.
+A change of the version that serves has two steps: one conditional PUT on the pointer, then the tracker's
+``model_version``, from which warm processes learn of the change. If a process dies between the steps, a repetition
+completes the change: the pointer stays, and the tracker is written.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from chalicelib.domain.errors import ConflictError, ModelError, NotFoundError, PointerConflictError
-from chalicelib.domain.training import Champion
+from chalicelib.domain.training import Champion, VersionMetadata
 from chalicelib.ports import ModelRegistry, Tracker
 from chalicelib.prediction.predictor import Predictor
-
-T = TypeVar("T")
 
 _log = logging.getLogger("studysmart.models")
 
 POINTER_ATTEMPTS = 3
-"""How often the pointer is read and moved again after another moved it in between."""
+"""Maximum number of attempts to move the pointer while another process moves it too."""
 
 PAST_CHAMPION_DAYS = 30
-"""How long a version that was the champion is remembered and kept."""
+"""Number of days for which past champions are remembered and kept."""
 
 CHAMPION, PREVIOUS, PAST, OTHER = "champion", "previous", "past", "other"
-"""What a version is to the pointer."""
+"""Roles of a version, as the pointer names it."""
 
 
-@dataclass(frozen=True, slots=True)
-class VersionSummary:
-    """One version for a list. ``role`` is champion, previous, past or other.
+class VersionSummary(msgspec.Struct, frozen=True):
+    """A version in a list. ``role`` is champion, previous, past or other.
 
-    ``promoted`` and ``reason`` are the gate's verdict; ``metrics`` what was measured on answers held out of the
-    training, by name; ``training_reason`` what asked for the training. What the metadata do not say is None. ``fault``
+    ``promoted`` and ``reason`` are the decision of the gate, ``training_reason`` is the reason of the training, and
+    ``metrics`` are the scores on the answers that were held out. Values that the metadata lacks are None. ``fault``
     says why the metadata could not be read.
     """
 
@@ -56,9 +54,11 @@ class VersionSummary:
     fault: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Versions:
-    """The versions of a cohort, newest first, and what the pointer says; ``fault`` is why it could not be read."""
+class Versions(msgspec.Struct, frozen=True):
+    """The versions of a cohort, newest first, and the content of the pointer.
+
+    ``fault`` says why the pointer could not be read.
+    """
 
     champion: str | None
     promoted_at: str | None
@@ -68,24 +68,24 @@ class Versions:
 
 
 def list_versions(registry: ModelRegistry, cohort: str) -> Versions:
-    """Every version with what its metadata say of it, and those that the pointer names and that are gone."""
+    """Return every version with its metadata, also those that the pointer names and that do not exist."""
     champion, fault = None, None
     try:
         found = registry.read_champion(cohort)
         champion = found[0] if found else None
     except ModelError as error:
         fault = str(error)
-    names = sorted({*registry.list_versions(cohort), *roles(champion)}, reverse=True)
-    known = roles(champion)
+    named = roles(champion)
+    names = sorted({*registry.list_versions(cohort), *named}, reverse=True)
     with ThreadPoolExecutor(max_workers=8) as pool:
-        summaries = list(pool.map(lambda name: _summary(registry, cohort, name, known.get(name, OTHER)), names))
+        summaries = list(pool.map(lambda name: _summary(registry, cohort, name, named.get(name, OTHER)), names))
     if champion is None:
         return Versions(None, None, False, fault, summaries)
     return Versions(champion.version, champion.promoted_at, champion.pinned, fault, summaries)
 
 
 def roles(champion: Champion | None) -> dict[str, str]:
-    """What each version that the pointer names is to it."""
+    """Return the roles of the versions that the pointer names."""
     if champion is None:
         return {}
     named = {version: PAST for version, _ in champion.past}
@@ -96,44 +96,37 @@ def roles(champion: Champion | None) -> dict[str, str]:
 
 def _summary(registry: ModelRegistry, cohort: str, version: str, role: str) -> VersionSummary:
     try:
-        metadata = registry.read_metadata(cohort, version)
+        metadata = _metadata(registry, cohort, version)
     except (ModelError, NotFoundError) as error:
         return VersionSummary(version, role, fault=str(error))
-    promotion = metadata.get("promotion")
-    verdict: Mapping[str, Any] = promotion if isinstance(promotion, dict) else {}
-    sizes = [entry.get("size") for entry in metadata["files"].values() if isinstance(entry, dict)]
+    decision = metadata.promotion
+    scores = {name: value for name, value in metadata.validation.items() if type(value) in (int, float)}
     return VersionSummary(
         version,
         role,
-        trained_at=_of(str, metadata.get("trained_at")),
-        n_samples=_of(int, metadata.get("n_samples")),
-        size_bytes=sum(size for size in sizes if isinstance(size, int)),
-        promoted=_of(bool, verdict.get("promoted")),
-        reason=_of(str, verdict.get("reason")),
-        trained_seconds=(_numbers(metadata) or {}).get("trained_seconds"),
-        training_reason=_of(str, metadata.get("reason")),
-        metrics=_numbers(metadata.get("validation")),
+        trained_at=metadata.trained_at,
+        n_samples=metadata.n_samples,
+        size_bytes=sum(entry.size for entry in metadata.files.values()),
+        promoted=None if decision is None else decision.promoted,
+        reason=None if decision is None else decision.reason,
+        trained_seconds=metadata.trained_seconds,
+        training_reason=metadata.reason,
+        metrics={name: value for name, value in scores.items() if math.isfinite(value)} or None,
     )
 
 
-def _of(kind: type[T], value: Any) -> T | None:
-    """The value if it is of this kind: metadata are a file that anybody may have written."""
-    return value if isinstance(value, kind) else None
-
-
-def _numbers(value: Any) -> dict[str, float] | None:
-    """The entries that are finite numbers; None for what is no mapping."""
-    if not isinstance(value, dict):
-        return None
-    numbers = {str(name): number for name, number in value.items() if type(number) in (int, float)}
-    return {name: float(number) for name, number in numbers.items() if math.isfinite(number)}
+def _metadata(registry: ModelRegistry, cohort: str, version: str) -> VersionMetadata:
+    """Return a version's metadata. Raises NotFoundError, ModelError."""
+    try:
+        return msgspec.convert(registry.read_metadata(cohort, version), VersionMetadata)
+    except msgspec.ValidationError as error:
+        raise ModelError(f"metadata.json of version {version} is malformed: {error}") from error
 
 
 def rollback(registry: ModelRegistry, tracker: Tracker, cohort: str, version: str) -> Champion:
-    """Let a version serve; a pinned cohort stays pinned. Returns the pointer as it is afterwards.
+    """Make a version serve, and return the new pointer. A pinned cohort stays pinned.
 
-    Raises NotFoundError where there is no such version, ConflictError when it cannot be served, PointerConflictError
-    when the pointer would not hold still.
+    Raises NotFoundError, ConflictError for a version that cannot be served, PointerConflictError.
     """
     request_id = _servable(registry, cohort, version)
 
@@ -146,25 +139,24 @@ def rollback(registry: ModelRegistry, tracker: Tracker, cohort: str, version: st
 
 
 def pin(registry: ModelRegistry, tracker: Tracker, cohort: str, version: str | None = None) -> Champion:
-    """Keep trainings from replacing the champion, or a ``version`` that becomes it by the same move.
+    """Keep trainings from replacing the champion, or a ``version`` that is made the champion by the same move.
 
-    Raises NotFoundError where there is no such version (or no champion), ConflictError when it cannot be served.
+    Raises NotFoundError (also without a champion), ConflictError for a version that cannot be served.
     """
     request_id = None if version is None else _servable(registry, cohort, version)
 
     def change(now: Champion | None) -> Champion:
-        if version is None and now is None:
-            raise NotFoundError("there is no champion to pin")
         if now is not None and version in (None, now.version):
             return replace(now, pinned=True)
-        assert version is not None
+        if version is None:
+            raise NotFoundError("there is no champion to pin")
         return successor(now, version, request_id, pinned=True)
 
     return _moved(registry, tracker, cohort, change)
 
 
 def unpin(registry: ModelRegistry, tracker: Tracker, cohort: str) -> Champion:
-    """Let trainings replace the champion again. Raises NotFoundError when there is no champion."""
+    """Allow trainings to replace the champion. Raises NotFoundError if there is no champion."""
 
     def change(now: Champion | None) -> Champion:
         if now is None:
@@ -175,19 +167,19 @@ def unpin(registry: ModelRegistry, tracker: Tracker, cohort: str) -> Champion:
 
 
 def _servable(registry: ModelRegistry, cohort: str, version: str) -> str | None:
-    """Read a version as serving it would, and give the id of the request that made it."""
+    """Load a version as serving would, and return the id of the request that created it."""
     try:
         files = registry.read_version(cohort, version)
         check_name(Predictor.from_files(files), version)
+        return _metadata(registry, cohort, version).request_id
     except NotFoundError as error:
         raise NotFoundError(f"version {version} is not in the registry") from error
     except ModelError as error:
         raise ConflictError(f"version {version} cannot be served: {error}") from error
-    return _of(str, registry.read_metadata(cohort, version).get("request_id"))
 
 
 def check_name(predictor: Predictor, version: str) -> None:
-    """Raise ModelError when a version's metadata are those of another."""
+    """Raise ModelError if a version's metadata names another version."""
     if predictor.version != version:
         raise ModelError(f"metadata.json of version {version} is that of version {predictor.version}")
 
@@ -195,31 +187,33 @@ def check_name(predictor: Predictor, version: str) -> None:
 def _moved(
     registry: ModelRegistry, tracker: Tracker, cohort: str, change: Callable[[Champion | None], Champion]
 ) -> Champion:
+    """Apply a change to the pointer and announce it. The change is applied again if the pointer moved meanwhile."""
     for _attempt in range(POINTER_ATTEMPTS):
         before, etag = read_pointer(registry, cohort)
-        wanted = change(before)
-        if wanted != before:
+        after = change(before)
+        if after != before:
             try:
-                registry.write_champion(cohort, wanted, etag)
+                registry.write_champion(cohort, after, etag)
             except PointerConflictError as error:
                 _log.warning("reading the pointer again: %s", error)
                 continue
-            _log.info("cohort %s is served by %s%s", cohort, wanted.version, ", pinned" if wanted.pinned else "")
+            _log.info("cohort %s is served by %s%s", cohort, after.version, ", pinned" if after.pinned else "")
         announce(registry, tracker, cohort)
-        return wanted
+        return after
     raise PointerConflictError(f"the champion of cohort {cohort} was moved {POINTER_ATTEMPTS} times meanwhile")
 
 
 def read_pointer(registry: ModelRegistry, cohort: str) -> tuple[Champion | None, str | None]:
-    """The champion and the pointer's ETag, by which it can be replaced.
+    """Return the champion, and the ETag by which the pointer can be replaced.
 
-    A malformed pointer names no champion, but it has an ETag, so that whoever has a version to serve can mend it.
+    A malformed pointer has an ETag but no champion, so that it can be replaced by a valid one.
     """
     try:
         return registry.read_champion(cohort) or (None, None)
     except ModelError:
-        # Read between its ETag and its replacement: who mended it meanwhile is read, or is not overwritten.
         etag = registry.champion_etag(cohort)
+    # Read again after the ETag. If another process has repaired the pointer before the ETag was read, it is found now;
+    # if it repairs the pointer later, the ETag no longer matches.
     try:
         return registry.read_champion(cohort) or (None, None)
     except ModelError as error:
@@ -228,16 +222,16 @@ def read_pointer(registry: ModelRegistry, cohort: str) -> tuple[Champion | None,
 
 
 def announce(registry: ModelRegistry, tracker: Tracker, cohort: str) -> str | None:
-    """Make the tracker name the version that the pointer names, and return it; None while no pointer can be read.
+    """Store the version that the pointer names in the tracker, and return it. Return None for a malformed pointer.
 
-    The pointer is read again after the tracker was written: of two who move it at once, the later one is announced.
+    The pointer is read again after each write. If two processes move it, the tracker ends with the later version.
     """
     version: str | None = None
     for _attempt in range(POINTER_ATTEMPTS):
         try:
             found = registry.read_champion(cohort)
         except ModelError as error:
-            _log.error("the tracker of cohort %s stays as it is: %s", cohort, error)
+            _log.error("the tracker of cohort %s was not changed: %s", cohort, error)
             return None
         version = found[0].version if found else None
         if tracker.read(cohort).model_version == version:
@@ -247,7 +241,7 @@ def announce(registry: ModelRegistry, tracker: Tracker, cohort: str) -> str | No
 
 
 def successor(champion: Champion | None, version: str, request_id: str | None, *, pinned: bool = False) -> Champion:
-    """The pointer that makes ``version`` the champion after ``champion``, remembering 30 days of past ones."""
+    """Return the pointer that makes ``version`` the champion. It remembers 30 days of past champions."""
     now = datetime.now(UTC)
     past: list[tuple[str, str]] = []
     previous = None
@@ -265,37 +259,37 @@ def successor(champion: Champion | None, version: str, request_id: str | None, *
     )
 
 
-def _is_recent(until: str, now: datetime) -> bool:
-    """Whether a champion's end is within the days that are remembered; one that nobody can read is."""
+def _is_recent(end: str, now: datetime) -> bool:
+    """Return whether a champion's end is recent enough to remember it. An unreadable time counts as recent."""
     try:
-        return datetime.fromisoformat(until) >= now - timedelta(days=PAST_CHAMPION_DAYS)
+        return datetime.fromisoformat(end) >= now - timedelta(days=PAST_CHAMPION_DAYS)
     except (ValueError, TypeError):
         return True
 
 
 def prune(registry: ModelRegistry, cohort: str, keep: int, *, dry_run: bool = False) -> list[str]:
-    """Delete versions beyond the newest ``keep``; returns them, and with ``dry_run`` only that.
+    """Delete all versions but the newest ``keep``, and return the deleted ones. ``dry_run`` deletes nothing.
 
-    The champion, pinned or not, its predecessor, and past champions of 30 days stay. Nothing is deleted while the
-    pointer cannot be read: nobody knows then what it names.
+    The champion, its predecessor and the past champions of 30 days are kept. Nothing is deleted if the pointer cannot
+    be read.
     """
-    doomed: list[str] = []
+    deleted: list[str] = []
     for version in registry.list_versions(cohort)[keep:]:
-        # Read anew for each: a rollback may have come meanwhile.
+        # The pointer is read for each version, because a rollback may come in between.
         kept = _kept(registry, cohort)
         if kept is None:
-            return doomed
+            return deleted
         if version in kept:
             continue
         if not dry_run:
             registry.delete_version(cohort, version)
             _log.info("version %s is past its retention and was deleted", version)
-        doomed.append(version)
-    return doomed
+        deleted.append(version)
+    return deleted
 
 
 def _kept(registry: ModelRegistry, cohort: str) -> set[str | None] | None:
-    """The versions that the pointer keeps; None when there is none that could say so."""
+    """Return the versions that the pointer keeps, or None if there is no valid pointer."""
     try:
         found = registry.read_champion(cohort)
     except ModelError as error:
@@ -304,5 +298,5 @@ def _kept(registry: ModelRegistry, cohort: str) -> set[str | None] | None:
     if found is None:
         return None
     champion, now = found[0], datetime.now(UTC)
-    recent = {version for version, until in champion.past if _is_recent(until, now)}
+    recent = {version for version, end in champion.past if _is_recent(end, now)}
     return {champion.version, champion.previous, *recent}

@@ -41,5 +41,5 @@ def watch(tracker: Tracker, analytics: AnalyticsStore, policy: TrainingPolicy, c
 
 def completions_over_threshold(row: TrackerRow, policy: TrainingPolicy) -> int:
     """Completions at and above the threshold that no worker is training on; 0 while there are too few samples."""
-    due = row.n_samples_since_training >= policy.threshold and row.n_samples_total >= policy.minimum_samples
+    due = policy.is_due(row.n_samples_since_training, row.n_samples_total)
     return row.n_samples_since_training if due and row.state is not TrainingState.RUNNING else 0

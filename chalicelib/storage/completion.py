@@ -1,19 +1,24 @@
-"""Completing, correcting and deleting a task: everything that changes what a student has answered.
+"""Completing, correcting and deleting a task: all changes of what a student has answered.
 
-A completion is two statements and no transaction around them. The first reads, without a lock and in one snapshot, the
-task, the student's row with its version (``xmin``) and the state row. The second does everything at once, and only if
-the student's row still has that version: marks the task, stores the advanced state, counts in the tracker. Since
-whoever changes a student's answers or state writes the student's row first (:func:`take_user`), an unchanged version
-proves that nothing that was read has changed; else the second statement changes nothing, and the completion starts
-again with the student's row taken beforehand.
+A completion is two statements without a transaction around them.
 
-Every writer takes its locks in this order: users, practice_tasks, practice_state, embedding_model_tracker.
+1. :func:`read` reads, in one snapshot and without a lock, the task, the state row of its topic, and the student's row
+   with its version (PostgreSQL's ``xmin``).
+2. :func:`complete` marks the task, stores the new state row, and counts in the tracker. It does all this only if the
+   student's row still has the version that was read.
+
+Every change of a student's answers or state writes the student's row first (:func:`take_user`). An unchanged version
+therefore proves that nothing that was read has changed. If it has changed, the second statement changes nothing, and
+:func:`complete_or_correct` repeats the completion in a transaction that holds the student's row.
+
+All writers lock in this order: users, practice_tasks, practice_state, embedding_model_tracker.
 """
 
 from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from uuid import UUID
 
 import msgspec
 from sqlalchemy import Connection, text
@@ -25,18 +30,20 @@ from chalicelib.features.state import Answer, StateRow, advance, replay
 from chalicelib.ports import Completion
 from chalicelib.storage.rows import (
     N_TASK_COLUMNS,
+    STATE_COLUMNS,
+    STATE_VALUES,
     TASK_COLUMNS,
+    qualified,
     state_parameters,
     state_row_from,
-    task_columns,
     task_from,
 )
+from chalicelib.storage.tracker import due_sql, policy_values
 
 _READ = text(
     f"""
-    SELECT {task_columns("t")}, t.topic_key, u.n_answers, CAST(u.xmin AS text), clock_timestamp(),
-           s.topic, s.difficulty, s.attempts, s.correct, s.timed, s.sum_log_seconds, s.sum_sq_log_seconds,
-           s.first_index, s.last_index, s.last_correct, s.last_at, s.decayed
+    SELECT {qualified(TASK_COLUMNS, "t")}, t.topic_key, u.n_answers, CAST(u.xmin AS text), clock_timestamp(),
+           {qualified(STATE_COLUMNS, "s")}
     FROM practice_tasks t JOIN users u ON u.id = t.user_id
     LEFT JOIN practice_state s
         ON s.user_id = t.user_id AND s.topic = t.topic_key AND s.difficulty = t.difficulty_numeric
@@ -44,20 +51,10 @@ _READ = text(
     """
 )
 
-_STATE_COLUMNS = """
-    (user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds, first_index,
-     last_index, last_correct, last_at, decayed)"""
+_INSERT_STATE = text(f"INSERT INTO practice_state (user_id, {STATE_COLUMNS}) VALUES (:user_id, {STATE_VALUES})")
 
-_INSERT_STATE = text(
-    f"""
-    INSERT INTO practice_state {_STATE_COLUMNS}
-    VALUES (:user_id, :topic, :difficulty, :attempts, :correct, :timed, :sum_log_seconds, :sum_sq_log_seconds,
-            :first_index, :last_index, :last_correct, :last_at, :decayed)
-    """
-)
-
-_DUE = """(k.training_request_id IS NULL
-    AND k.n_samples_since_training + 1 >= :threshold AND k.n_samples_total + 1 >= :minimum)"""
+_TRIGGERS = f"""(k.training_request_id IS NULL
+    AND {due_sql("k.n_samples_since_training + 1", "k.n_samples_total + 1")})"""
 
 _COMPLETE = text(
     f"""
@@ -72,10 +69,8 @@ _COMPLETE = text(
         FROM student WHERE t.id = CAST(:task_id AS uuid) AND t.user_id = student.id AND NOT t.completed
         RETURNING t.user_id, t.study_session_id
     ), state AS (
-        INSERT INTO practice_state {_STATE_COLUMNS}
-        SELECT (SELECT user_id FROM done), :topic, :difficulty, :attempts, :correct, :timed, :sum_log_seconds,
-               :sum_sq_log_seconds, :first_index, :last_index, :last_correct, :last_at, :decayed
-        FROM student
+        INSERT INTO practice_state (user_id, {STATE_COLUMNS})
+        SELECT (SELECT user_id FROM done), {STATE_VALUES} FROM student
         ON CONFLICT (user_id, topic, difficulty) DO UPDATE SET
             attempts = excluded.attempts, correct = excluded.correct, timed = excluded.timed,
             sum_log_seconds = excluded.sum_log_seconds, sum_sq_log_seconds = excluded.sum_sq_log_seconds,
@@ -88,21 +83,21 @@ _COMPLETE = text(
         ON CONFLICT (cohort) DO UPDATE SET
             n_samples_since_training = k.n_samples_since_training + 1,
             n_samples_total = k.n_samples_total + 1,
-            training_request_id = CASE WHEN {_DUE} THEN CAST(:request_id AS uuid) ELSE k.training_request_id END,
-            training_requested_at = CASE WHEN {_DUE} THEN clock_timestamp() ELSE k.training_requested_at END,
-            training_reason = CASE WHEN {_DUE} THEN 'threshold' ELSE k.training_reason END,
-            training_enqueued_at = CASE WHEN {_DUE} THEN NULL ELSE k.training_enqueued_at END,
-            lease_expires_at = CASE WHEN {_DUE} THEN NULL ELSE k.lease_expires_at END,
-            progress = CASE WHEN {_DUE} THEN NULL ELSE k.progress END
+            training_request_id = CASE WHEN {_TRIGGERS} THEN CAST(:request_id AS uuid) ELSE k.training_request_id END,
+            training_requested_at = CASE WHEN {_TRIGGERS} THEN clock_timestamp() ELSE k.training_requested_at END,
+            training_reason = CASE WHEN {_TRIGGERS} THEN 'threshold' ELSE k.training_reason END,
+            training_enqueued_at = CASE WHEN {_TRIGGERS} THEN NULL ELSE k.training_enqueued_at END,
+            lease_expires_at = CASE WHEN {_TRIGGERS} THEN NULL ELSE k.lease_expires_at END,
+            progress = CASE WHEN {_TRIGGERS} THEN NULL ELSE k.progress END
         RETURNING k.n_samples_since_training, k.n_samples_total, k.training_request_id, k.training_requested_at
     )
     SELECT done.study_session_id, tracker.* FROM done, tracker
     """
 )
-"""Each part reads the one before, so the locks are taken in order.
+"""Each part reads the result of the part before it, which fixes the order of the locks.
 
-A student without an open task would mean that somebody completed or deleted it without :func:`take_user`. Then the
-state's ``user_id`` is null, which its column refuses, and the statement as a whole changes nothing.
+A change that omits :func:`take_user` could leave ``student`` with a row and ``done`` without one. Then the state's
+``user_id`` is null, its column refuses that, and the whole statement changes nothing.
 """
 
 _TAKE_USER = text("UPDATE users SET n_answers = n_answers WHERE id = :user_id")
@@ -140,17 +135,15 @@ _CLEAR_STATE = text("DELETE FROM practice_state WHERE user_id = :user_id")
 _SET_ANSWERS = text("UPDATE users SET n_answers = :n WHERE id = :user_id")
 
 _UNCOUNT = text(
-    """
-    UPDATE embedding_model_tracker SET n_samples_total = greatest(n_samples_total - :n, 0) WHERE cohort = :cohort
-    """
+    "UPDATE embedding_model_tracker SET n_samples_total = greatest(n_samples_total - :n, 0) WHERE cohort = :cohort"
 )
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What one statement reads of a task that a result was sent for.
+    """The values that a completion is computed from, as one statement read them.
 
-    ``version`` is that of the student's row, ``moment`` the database's time, ``before`` the state on the task's topic
-    and difficulty, None where there is none yet.
+    ``version`` is the version of the student's row, ``moment`` the database's time. ``before`` is the state on the
+    task's topic and difficulty, None if the student has none yet.
     """
 
     task: PracticeTask
@@ -162,12 +155,12 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 def take_user(connection: Connection, user_id: str) -> None:
-    """Lock the student's row and give it a new version, before anything of what the student answered is changed."""
+    """Lock the student's row and give it a new version. Must precede every change of the student's answers."""
     connection.execute(_TAKE_USER, {"user_id": user_id})
 
 
 def read(connection: Connection, user_id: str, task_id: str) -> Seen:
-    """Read the task and what its completion needs. Raises NotFoundError."""
+    """Read a task and the values that its completion needs. Raises NotFoundError."""
     row = connection.execute(_READ, {"user_id": user_id, "task_id": task_id}).one_or_none()
     if row is None:
         raise NotFoundError("Practice task not found")
@@ -176,8 +169,8 @@ def read(connection: Connection, user_id: str, task_id: str) -> Seen:
     return Seen(task_from(row), topic_key, n_answers, version, moment, before)
 
 
-def is_repeat(task: PracticeTask, result: Result, session_id: str | None) -> bool:
-    """Whether a completed task has this result and session already."""
+def is_repeat(task: PracticeTask, result: Result, session_id: UUID | None) -> bool:
+    """Return whether a completed task has this result and study session already."""
     return task.completed and _same_result(task, result) and session_id in (None, task.study_session_id)
 
 
@@ -186,13 +179,16 @@ def _same_result(task: PracticeTask, result: Result) -> bool:
 
 
 def complete(
-    connection: Connection, cohort: str, seen: Seen, result: Result, session_id: str | None, policy: TrainingPolicy
+    connection: Connection, cohort: str, seen: Seen, result: Result, session_id: UUID | None, policy: TrainingPolicy
 ) -> Completion | None:
-    """Complete an open task by one statement; None, and nothing changed, when what was seen is no longer so."""
+    """Complete an open task by one statement. Return None, with nothing changed, if ``seen`` is out of date."""
     task = seen.task
     answer = Answer(seen.topic_key, task.difficulty_numeric, result.is_correct, result.seconds, seen.moment)
     after = advance(seen.before, answer, seen.n_answers)
-    values = state_parameters(task.user_id, after) | {
+    request_id = str(uuid.uuid4())
+    values = {
+        **state_parameters(task.user_id, after),
+        **policy_values(policy),
         "task_id": task.id,
         "seen": seen.version,
         "is_correct": result.is_correct,
@@ -200,22 +196,20 @@ def complete(
         "session": session_id,
         "moment": seen.moment,
         "cohort": cohort,
-        "threshold": policy.threshold,
-        "minimum": policy.minimum_samples,
-        "request_id": str(uuid.uuid4()),
+        "request_id": request_id,
     }
     row = connection.execute(_COMPLETE, values).one_or_none()
     if row is None:
         return None
     session, counter, total, live_request, requested_at = row
-    mine = live_request is not None and str(live_request) == values["request_id"]
-    request = TrainingRequest(values["request_id"], cohort, requested_at, "threshold") if mine else None
+    triggered = live_request is not None and str(live_request) == request_id
+    request = TrainingRequest(request_id, cohort, requested_at, "threshold") if triggered else None
     done = msgspec.structs.replace(
         task,
         completed=True,
         is_correct=result.is_correct,
         actual_time_seconds=result.seconds,
-        study_session_id=None if session is None else str(session),
+        study_session_id=session,
         completed_at=seen.moment,
         updated_at=seen.moment,
     )
@@ -228,10 +222,10 @@ def complete_or_correct(
     user_id: str,
     task_id: str,
     result: Result,
-    session_id: str | None,
+    session_id: UUID | None,
     policy: TrainingPolicy,
 ) -> Completion:
-    """The same for any task, inside a transaction: a different result on a completed task is a correction."""
+    """Complete a task inside a transaction, or correct it if it is completed with another result."""
     take_user(connection, user_id)
     seen = read(connection, user_id, task_id)
     if not seen.task.completed:
@@ -248,7 +242,7 @@ def complete_or_correct(
 
 
 def delete(connection: Connection, cohort: str, user_id: str, task_id: str) -> None:
-    """Delete a task; for a completed one rebuild the state and take it out of the totals."""
+    """Delete a task. A completed one is also removed from the state and the totals. Raises NotFoundError."""
     take_user(connection, user_id)
     row = connection.execute(_DELETE, {"user_id": user_id, "task_id": task_id}).one_or_none()
     if row is None:
@@ -261,7 +255,7 @@ def delete(connection: Connection, cohort: str, user_id: str, task_id: str) -> N
 
 
 def rebuild_state(connection: Connection, user_id: str) -> None:
-    """Replay the student's completed tasks in order and store what comes out. The caller holds the user's row."""
+    """Compute the student's state from all completed tasks and store it. The caller holds the student's row."""
     history = connection.execute(_HISTORY, {"user_id": user_id}).all()
     state = replay(user_id, (Answer(t, d, bool(correct), s, at) for t, d, correct, s, at in history))
     connection.execute(_CLEAR_STATE, {"user_id": user_id})
@@ -271,5 +265,5 @@ def rebuild_state(connection: Connection, user_id: str) -> None:
 
 
 def uncount(connection: Connection, cohort: str, n: int) -> None:
-    """Take deleted answers out of the cohort's total; the counter towards the next training stays."""
+    """Subtract deleted answers from the cohort's total. The counter towards the next training stays."""
     connection.execute(_UNCOUNT, {"cohort": cohort, "n": n})

@@ -1,73 +1,59 @@
-"""Rows of the database to the domain's values and back."""
+"""Conversion between rows of the database and values of the domain.
+
+The columns of a statement are named after the fields of the value, in the order of the fields.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
+import dataclasses
 from typing import Any
 
-from sqlalchemy import Row
-
+from chalicelib.domain.predictions import Source
 from chalicelib.domain.tasks import Difficulty, PracticeTask
 from chalicelib.features.columns import NUMBERS, decayed_from_bytes, decayed_to_bytes
 from chalicelib.features.state import StateRow
 
-TASK_COLUMNS = (
-    "id, user_id, subject, topic, difficulty, difficulty_numeric, task_content, solution_content, answer_content, "
-    "estimated_time_minutes, actual_time_seconds, completed, completed_at, is_correct, study_session_id, "
-    "predicted_correct, predicted_time_seconds, predicted_time_low, predicted_time_high, prediction_source, "
-    "model_version, lnirt_model_version, created_at, updated_at"
-)
-"""What a task's row is read by, in the order of :class:`PracticeTask`."""
+_TASK_NAMES = PracticeTask.__struct_fields__
+_STATE_NAMES = [field.name for field in dataclasses.fields(StateRow)]
 
-_NAMES = TASK_COLUMNS.split(", ")
-N_TASK_COLUMNS = len(_NAMES)
-_ID, _DIFFICULTY, _SESSION = (_NAMES.index(name) for name in ("id", "difficulty", "study_session_id"))
+N_TASK_COLUMNS = len(_TASK_NAMES)
+
+TASK_COLUMNS = ", ".join(_TASK_NAMES)
+"""The columns of ``practice_tasks`` that :func:`task_from` reads."""
+
+STATE_COLUMNS = ", ".join(_STATE_NAMES)
+"""The columns of ``practice_state`` that :func:`state_row_from` reads."""
+
+STATE_VALUES = ", ".join(f":{name}" for name in _STATE_NAMES)
+"""The parameters of :func:`state_parameters`, in the order of :data:`STATE_COLUMNS`."""
+
+_ID, _DIFFICULTY, _SOURCE = (_TASK_NAMES.index(name) for name in ("id", "difficulty", "prediction_source"))
 
 
-def task_columns(alias: str) -> str:
-    """:data:`TASK_COLUMNS` qualified by a table's alias."""
-    return ", ".join(f"{alias}.{name}" for name in _NAMES)
+def qualified(columns: str, alias: str) -> str:
+    """Return a list of columns with a table's alias before each."""
+    return ", ".join(f"{alias}.{name}" for name in columns.split(", "))
 
 
-def task_from(row: Row[Any]) -> PracticeTask:
-    """A task from a row whose first columns are :data:`TASK_COLUMNS`."""
+def task_from(row: Any) -> PracticeTask:
+    """Return the task of a row that begins with :data:`TASK_COLUMNS`."""
     values = list(row[:N_TASK_COLUMNS])
     values[_ID] = str(values[_ID])
     values[_DIFFICULTY] = Difficulty(values[_DIFFICULTY])
-    if values[_SESSION] is not None:
-        values[_SESSION] = str(values[_SESSION])
+    values[_SOURCE] = Source(values[_SOURCE])
     return PracticeTask(*values)
 
 
-def state_row_from(
-    topic: str,
-    difficulty: int,
-    attempts: int,
-    correct: int,
-    timed: int,
-    sum_log_seconds: float,
-    sum_sq_log_seconds: float,
-    first_index: int,
-    last_index: int,
-    last_correct: bool,
-    last_at: datetime | None,
-    decayed: bytes,
-) -> StateRow:
-    """A state row from its columns."""
-    return StateRow(
-        topic,
-        difficulty,
-        attempts,
-        correct,
-        timed,
-        sum_log_seconds,
-        sum_sq_log_seconds,
-        first_index,
-        last_index,
-        last_correct,
-        last_at,
-        decayed_from_bytes(decayed),
-    )
+def state_row_from(*columns: Any) -> StateRow:
+    """Return the state row of the values of :data:`STATE_COLUMNS`. Raises ValueError for damaged decayed sums."""
+    values = [*columns[:-1], decayed_from_bytes(columns[-1])]
+    return StateRow(*values)
+
+
+def state_parameters(user_id: str, row: StateRow) -> dict[str, Any]:
+    """Return the parameters of a statement that stores a state row."""
+    values = {name: getattr(row, name) for name in _STATE_NAMES}
+    return {"user_id": user_id, **values, "decayed": decayed_to_bytes(row.decayed)}
 
 
 _AS_NUMBER = {
@@ -80,24 +66,8 @@ STATE_AGGREGATES = f"""
     string_agg({" || ".join(f"float8send({_AS_NUMBER.get(name, name)})" for name in NUMBERS)} || decayed, ''
                ORDER BY first_index) AS packed
 """
-"""A student's rows of ``practice_state`` as two values, the topics and all numbers as bytes, both NULL without rows:
-what :func:`chalicelib.features.columns.rows_from_bytes` reads."""
+"""A student's rows of ``practice_state`` as two values: the topics, and all numbers as bytes.
 
-
-def state_parameters(user_id: str, row: StateRow) -> dict[str, Any]:
-    """A state row as the parameters of a statement that stores it."""
-    return {
-        "user_id": user_id,
-        "topic": row.topic,
-        "difficulty": row.difficulty,
-        "attempts": row.attempts,
-        "correct": row.correct,
-        "timed": row.timed,
-        "sum_log_seconds": row.sum_log_seconds,
-        "sum_sq_log_seconds": row.sum_sq_log_seconds,
-        "first_index": row.first_index,
-        "last_index": row.last_index,
-        "last_correct": row.last_correct,
-        "last_at": row.last_at,
-        "decayed": decayed_to_bytes(row.decayed),
-    }
+Both are NULL without rows. :func:`chalicelib.features.columns.rows_from_bytes` reads them. One row of two values is
+much faster than many rows, because the driver decodes each value in Python.
+"""

@@ -1,14 +1,19 @@
-"""Practice tasks in PostgreSQL: creating, reading and listing. Completing is in :mod:`.completion`."""
+"""Practice tasks in PostgreSQL: creating, reading and listing. Completing is in :mod:`.completion`.
+
+A creation needs two statements: :data:`_CONTEXT` reads everything that the prediction needs, and :data:`_INSERT` stores
+the task with its prediction.
+"""
 
 from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Engine, text
+import msgspec
+from sqlalchemy import Engine, TextClause, text
 
 from chalicelib.domain.errors import NotFoundError, UnauthenticatedError
 from chalicelib.domain.predictions import Prediction
@@ -32,7 +37,7 @@ _CONTEXT = text(
     ) AS s
     """
 )
-"""One row whatever the size of the state: the driver takes longer over 1,000 rows than PostgreSQL and the models."""
+"""Always one row, also for an unknown student or cohort."""
 
 _INSERT = text(
     f"""
@@ -51,7 +56,7 @@ _INSERT = text(
     RETURNING {TASK_COLUMNS}
     """
 )
-"""A user that Cognito knows and the table does not yet gets a row here. Run twice with one id it stores once."""
+"""A user with an account in Cognito but no row yet gets a row here. A repeat with the same id stores nothing new."""
 
 _GET = text(f"SELECT {TASK_COLUMNS} FROM practice_tasks WHERE id = CAST(:task_id AS uuid) AND user_id = :user_id")
 
@@ -73,17 +78,17 @@ _FOUND = (
     "(strpos(subject_key, CAST(:key AS text)) > 0 OR strpos(topic_key, CAST(:key AS text)) > 0 "
     "OR task_content ILIKE CAST(:pattern AS text))"
 )
-"""Read row by row along the index that the list needs anyway: a student has thousands of tasks, not millions."""
+"""No index of its own: the rows are read in the order of the list, and a student has thousands of tasks at most."""
 
 
 def _containing(search: str) -> str:
-    """The LIKE pattern of texts that contain ``search``, none of whose characters is special in it."""
+    """Return the LIKE pattern of texts that contain ``search``, with its special characters escaped."""
     escaped = re.sub(r"([\\%_])", r"\\\1", search)
     return f"%{escaped}%"
 
 
 def canonical_id(task_id: str) -> str:
-    """The id as PostgreSQL writes it; a malformed one is as unknown as any other."""
+    """Return the id in PostgreSQL's form. Raises NotFoundError for a malformed id."""
     try:
         return str(uuid.UUID(task_id))
     except ValueError:
@@ -103,8 +108,9 @@ class PostgresTaskStore:
         return self._cohort
 
     def prediction_context(self, user_id: str) -> PredictionContext:
-        """The student's state and the tracker's model version, by one statement."""
-        row = statement(self._engine, lambda c: c.execute(_CONTEXT, {"user_id": user_id, "cohort": self._cohort}).one())
+        """Return the student's state and the tracker's model version. Raises UnauthenticatedError."""
+        values = {"user_id": user_id, "cohort": self._cohort}
+        row = statement(self._engine, lambda c: c.execute(_CONTEXT, values).one())
         n_answers, deleted, model_version, topics, packed = row
         if deleted:
             raise UnauthenticatedError("This account was deleted")
@@ -112,26 +118,16 @@ class PostgresTaskStore:
         return PredictionContext(state, model_version)
 
     def insert(self, user_id: str, new: NewTask, prediction: Prediction) -> PracticeTask:
-        """Store a new task. Raises UnauthenticatedError when the account was deleted."""
+        """Store a new task. Raises UnauthenticatedError if the account was deleted."""
         values = {
+            **msgspec.structs.asdict(new),
+            **msgspec.structs.asdict(prediction),
             "id": str(uuid.uuid4()),
             "user_id": user_id,
-            "subject": new.subject,
             "subject_key": name_key(new.subject),
-            "topic": new.topic,
             "topic_key": name_key(new.topic),
             "difficulty": new.difficulty.value,
-            "task_content": new.task_content,
-            "solution_content": new.solution_content,
-            "answer_content": new.answer_content,
-            "estimated_time_minutes": new.estimated_time_minutes,
-            "study_session_id": new.study_session_id,
-            "correct": prediction.correct,
-            "seconds": prediction.seconds,
-            "seconds_low": prediction.seconds_low,
-            "seconds_high": prediction.seconds_high,
             "source": prediction.source.value,
-            "model_version": prediction.model_version,
         }
         row = statement(self._engine, lambda c: c.execute(_INSERT, values).one_or_none())
         if row is None:
@@ -139,19 +135,18 @@ class PostgresTaskStore:
         return task_from(row)
 
     def get(self, user_id: str, task_id: str) -> PracticeTask:
-        """One task of the student; NotFoundError for unknown, foreign and malformed ids alike."""
-        return self._one(_GET, {"user_id": user_id, "task_id": canonical_id(task_id)})
+        """Return a task of the student. Raises NotFoundError, also for foreign and malformed ids."""
+        return self._one(_GET, user_id=user_id, task_id=canonical_id(task_id))
 
     def newest_of_subject(self, user_id: str, subject_key: str) -> PracticeTask:
-        """The newest task of a subject; NotFoundError where there is none."""
-        return self._one(_NEWEST, {"user_id": user_id, "subject": subject_key})
+        """Return the newest task of a subject. Raises NotFoundError."""
+        return self._one(_NEWEST, user_id=user_id, subject=subject_key)
 
-    def set_session(self, user_id: str, task_id: str, session_id: str) -> PracticeTask:
-        """Store the front end's study session id of a task."""
-        values = {"user_id": user_id, "task_id": canonical_id(task_id), "session": session_id}
-        return self._one(_SET_SESSION, values)
+    def set_session(self, user_id: str, task_id: str, session_id: UUID) -> PracticeTask:
+        """Store the study session of a task. Raises NotFoundError."""
+        return self._one(_SET_SESSION, user_id=user_id, task_id=canonical_id(task_id), session=session_id)
 
-    def _one(self, query: Any, values: Mapping[str, Any]) -> PracticeTask:
+    def _one(self, query: TextClause, **values: Any) -> PracticeTask:
         row = statement(self._engine, lambda c: c.execute(query, values).one_or_none())
         if row is None:
             raise NotFoundError("Practice task not found")
@@ -160,7 +155,7 @@ class PostgresTaskStore:
     def page(
         self, user_id: str, wanted: TaskFilter, limit: int, before: tuple[datetime, str] | None
     ) -> list[PracticeTask]:
-        """Up to ``limit`` tasks, newest first, strictly before the (created_at, id) of ``before``."""
+        """Return up to ``limit`` tasks, newest first, older than the (created_at, id) in ``before``."""
         conditions = ["user_id = :user_id"]
         values: dict[str, Any] = {"user_id": user_id, "limit": limit}
         for column, value in (("subject_key", wanted.subject), ("topic_key", wanted.topic)):
@@ -182,18 +177,18 @@ class PostgresTaskStore:
         return [task_from(row) for row in statement(self._engine, lambda c: c.execute(query, values).all())]
 
     def complete(
-        self, user_id: str, task_id: str, result: Result, session_id: str | None, policy: TrainingPolicy
+        self, user_id: str, task_id: str, result: Result, session_id: UUID | None, policy: TrainingPolicy
     ) -> Completion:
-        """Complete a task once, count it, and request a training when it is due.
+        """Complete a task, count it once, and request a training if one is due. Raises NotFoundError.
 
-        A repeat changes nothing, and a different result on a completed task is stored as a correction.
+        A repeat changes nothing. Another result for a completed task is stored as a correction.
         """
         task_id = canonical_id(task_id)
         seen = statement(self._engine, lambda c: completion.read(c, user_id, task_id))
         if completion.is_repeat(seen.task, result, session_id):
             return Completion(seen.task, None)
         if not seen.task.completed:
-            # May run twice when the connection breaks: the second time the student's row has another version.
+            # A broken connection may run this twice. The second time the student's row has another version.
             done = statement(
                 self._engine, lambda c: completion.complete(c, self._cohort, seen, result, session_id, policy)
             )
@@ -205,6 +200,6 @@ class PostgresTaskStore:
         )
 
     def delete(self, user_id: str, task_id: str) -> None:
-        """Delete a task; a completed one takes its effect on the state and the totals with it."""
+        """Delete a task, and remove a completed one from the state and the total. Raises NotFoundError."""
         task_id = canonical_id(task_id)
         transaction(self._engine, lambda c: completion.delete(c, self._cohort, user_id, task_id))

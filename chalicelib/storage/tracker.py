@@ -1,12 +1,14 @@
-"""The tracker: counters, the live training request, its lease and progress. Judged by the database's clock only.
+"""The tracker in PostgreSQL: counters, the live training request, its lease and its progress.
 
-A lease has no owner column: whoever holds it knows the exact ``lease_expires_at`` that it wrote last, and renews
-or finishes only while the row still has that value. A worker that was overtaken finds another value and stops.
+There is one row per cohort. A cohort has at most one live request. Times are compared with the database's clock only,
+because the clocks of workers differ.
+
+A lease has no owner column. Its holder knows the exact ``lease_expires_at`` that it wrote last, and every statement of
+the holder requires that value. A worker that was overtaken finds another value there, and stops.
 """
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,17 +16,40 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, TextClause, text
 
 from chalicelib.domain.errors import LeaseLostError
 from chalicelib.domain.training import TrackerRow, TrainingPolicy, TrainingRequest
 from chalicelib.storage.database import statement, transaction
 
+
+def due_sql(counter: str, total: str) -> str:
+    """Return the SQL condition that :meth:`TrainingPolicy.is_due` states, for two SQL expressions.
+
+    Its parameters are those of :func:`policy_values`.
+    """
+    return f"({counter} >= :threshold AND {total} >= :minimum_samples)"
+
+
+def policy_values(policy: TrainingPolicy) -> dict[str, int]:
+    """Return the parameters of :func:`due_sql`."""
+    return {"threshold": policy.threshold, "minimum_samples": policy.minimum_samples}
+
+
+_NO_LEASE = "(lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())"
+
+_LIVE_REQUEST = "cohort = :cohort AND training_request_id = CAST(:id AS uuid)"
+
+_HELD = f"{_LIVE_REQUEST} AND lease_expires_at = :expires_at"
+
+_CLEAR_REQUEST = """training_request_id = NULL, training_requested_at = NULL, training_enqueued_at = NULL,
+        training_reason = NULL, lease_expires_at = NULL"""
+
 _READ = text(
     """
     SELECT cohort, n_samples_since_training, n_samples_last_training, n_samples_total, last_trained_at,
-           model_version, training_request_id, training_requested_at, training_enqueued_at, lease_expires_at,
-           coalesce(training_request_id IS NOT NULL AND lease_expires_at > clock_timestamp(), false),
+           model_version, CAST(training_request_id AS text), training_requested_at, training_enqueued_at,
+           lease_expires_at, coalesce(training_request_id IS NOT NULL AND lease_expires_at > clock_timestamp(), false),
            progress, last_error
     FROM embedding_model_tracker WHERE cohort = :cohort
     """
@@ -32,7 +57,11 @@ _READ = text(
 
 _ENSURE = text("INSERT INTO embedding_model_tracker (cohort) VALUES (:cohort) ON CONFLICT (cohort) DO NOTHING")
 
-_REQUEST_BY_FORCE = text(
+_SET_COUNTER = text("UPDATE embedding_model_tracker SET n_samples_since_training = :value WHERE cohort = :cohort")
+
+_SET_VERSION = text("UPDATE embedding_model_tracker SET model_version = :version WHERE cohort = :cohort")
+
+_FORCE_REQUEST = text(
     """
     UPDATE embedding_model_tracker
     SET training_request_id = CAST(:id AS uuid), training_requested_at = clock_timestamp(), training_reason = :reason,
@@ -42,57 +71,55 @@ _REQUEST_BY_FORCE = text(
     """
 )
 
+_MARK_ENQUEUED = text(
+    f"UPDATE embedding_model_tracker SET training_enqueued_at = clock_timestamp() WHERE {_LIVE_REQUEST}"
+)
+
 _UNSENT = text(
-    """
-    SELECT training_request_id, cohort, training_requested_at, training_reason FROM embedding_model_tracker
-    WHERE training_request_id IS NOT NULL AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
+    f"""
+    SELECT CAST(training_request_id AS text), cohort, training_requested_at, coalesce(training_reason, 'threshold')
+    FROM embedding_model_tracker
+    WHERE training_request_id IS NOT NULL AND {_NO_LEASE}
       AND (training_enqueued_at IS NULL AND training_requested_at < clock_timestamp() - :grace * interval '1 second'
            OR training_enqueued_at < clock_timestamp() - :resend * interval '1 second')
     """
 )
 
 _FREE_ABANDONED = text(
-    """
+    f"""
     UPDATE embedding_model_tracker
-    SET training_request_id = NULL, training_requested_at = NULL, training_enqueued_at = NULL,
-        training_reason = NULL, lease_expires_at = NULL, progress = NULL,
-        last_error = 'training was abandoned: no worker finished it'
-    WHERE training_request_id IS NOT NULL AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
+    SET {_CLEAR_REQUEST}, progress = NULL, last_error = 'training was abandoned: no worker finished it'
+    WHERE training_request_id IS NOT NULL AND {_NO_LEASE}
       AND training_enqueued_at >= training_requested_at + :after * interval '1 second'
       AND training_enqueued_at < clock_timestamp() - :resend * interval '1 second'
     RETURNING cohort
     """
 )
-"""Age alone abandons nothing: after an outage of everything a request is old, and nobody was there to take it up."""
+"""The age of a request is not enough: after an outage a request is old although no worker has had a chance."""
 
 _TAKE_LEASE = text(
-    """
+    f"""
     UPDATE embedding_model_tracker
     SET lease_expires_at = clock_timestamp() + :seconds * interval '1 second',
         training_enqueued_at = coalesce(training_enqueued_at, clock_timestamp()), progress = NULL
-    WHERE cohort = :cohort AND training_request_id = CAST(:id AS uuid)
-      AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
+    WHERE {_LIVE_REQUEST} AND {_NO_LEASE}
     RETURNING lease_expires_at
     """
 )
 
 _RENEW_LEASE = text(
-    """
+    f"""
     UPDATE embedding_model_tracker SET lease_expires_at = clock_timestamp() + :seconds * interval '1 second'
-    WHERE cohort = :cohort AND training_request_id = CAST(:id AS uuid) AND lease_expires_at = :expires_at
-    RETURNING lease_expires_at
+    WHERE {_HELD} RETURNING lease_expires_at
     """
 )
 
-_PROGRESS = text(
-    """
-    UPDATE embedding_model_tracker SET progress = CAST(:progress AS jsonb)
-    WHERE cohort = :cohort AND training_request_id = CAST(:id AS uuid) AND lease_expires_at = :expires_at
-    """
-)
+_PROGRESS = text(f"UPDATE embedding_model_tracker SET progress = CAST(:progress AS jsonb) WHERE {_HELD}")
+
+_COUNTER_LEFT = "greatest(n_samples_since_training - :counted, 0)"
 
 _FINISH = text(
-    """
+    f"""
     UPDATE embedding_model_tracker k
     SET n_samples_since_training = after.counter, n_samples_last_training = :n_samples,
         last_trained_at = clock_timestamp(), model_version = :version, last_error = NULL,
@@ -100,178 +127,168 @@ _FINISH = text(
         training_requested_at = CASE WHEN after.due THEN clock_timestamp() END,
         training_reason = CASE WHEN after.due THEN 'threshold' END,
         training_enqueued_at = NULL, lease_expires_at = NULL, progress = NULL
-    FROM (SELECT greatest(n_samples_since_training - :counted, 0) AS counter,
-                 greatest(n_samples_since_training - :counted, 0) >= :threshold
-                 AND n_samples_total >= :minimum AS due
+    FROM (SELECT {_COUNTER_LEFT} AS counter, {due_sql(_COUNTER_LEFT, "n_samples_total")} AS due
           FROM embedding_model_tracker WHERE cohort = :cohort FOR UPDATE) AS after
-    WHERE cohort = :cohort AND training_request_id = CAST(:id AS uuid) AND lease_expires_at = :expires_at
-    RETURNING training_request_id, training_requested_at
+    WHERE {_HELD}
+    RETURNING CAST(training_request_id AS text), training_requested_at
     """
 )
 
-_CLEAR = text(
-    """
+_END_REQUEST = text(
+    f"""
     UPDATE embedding_model_tracker
-    SET training_request_id = NULL, training_requested_at = NULL, training_enqueued_at = NULL,
-        training_reason = NULL, lease_expires_at = NULL, progress = CAST(:progress AS jsonb), last_error = :error
-    WHERE cohort = :cohort AND training_request_id = CAST(:id AS uuid) AND lease_expires_at = :expires_at
+    SET {_CLEAR_REQUEST}, progress = CAST(:progress AS jsonb), last_error = :error WHERE {_HELD}
     """
 )
 
 _RELEASE = text(
-    """
-    UPDATE embedding_model_tracker SET lease_expires_at = NULL, progress = NULL, last_error = :error
-    WHERE cohort = :cohort AND training_request_id = CAST(:id AS uuid) AND lease_expires_at = :expires_at
+    f"""
+    UPDATE embedding_model_tracker SET lease_expires_at = NULL, progress = NULL, last_error = :error WHERE {_HELD}
     """
 )
 
 
 class LeaseAnswer(StrEnum):
-    """Why a lease was not given."""
+    """The reason why a lease was refused."""
 
     STALE = "stale"
     BUSY = "busy"
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """The right to train for one request until ``expires_at`` (the database's clock)."""
+    """The right to train for a request until ``expires_at`` of the database's clock."""
 
     request: TrainingRequest
     expires_at: datetime
 
 
 class PostgresTracker:
-    """Implements :class:`chalicelib.ports.Tracker`, and the worker's side of the protocol."""
+    """Implements :class:`chalicelib.ports.Tracker`, and the worker's operations on requests and leases."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def read(self, cohort: str) -> TrackerRow:
-        """The cohort's row, made if it is not there."""
-        values = {"cohort": cohort}
-        row = statement(self._engine, lambda c: c.execute(_READ, values).one_or_none())
-        if row is None:
-            statement(self._engine, lambda c: c.execute(_ENSURE, values))
-            row = statement(self._engine, lambda c: c.execute(_READ, values).one())
-        fields = list(row)
-        fields[6] = None if fields[6] is None else str(fields[6])
-        return TrackerRow(*fields)
+        """Return the cohort's row. A missing row is created."""
+        rows = self._run(_READ, cohort=cohort)
+        if not rows:
+            self._run(_ENSURE, cohort=cohort)
+            rows = self._run(_READ, cohort=cohort)
+        return TrackerRow(*rows[0])
 
     def set_counter(self, cohort: str, value: int) -> TrackerRow:
-        """Set ``n_samples_since_training``; the next completion counts on from there."""
-        query = text("UPDATE embedding_model_tracker SET n_samples_since_training = :value WHERE cohort = :cohort")
+        """Set ``n_samples_since_training``. The next completion continues from there."""
         self.read(cohort)
-        statement(self._engine, lambda c: c.execute(query, {"value": value, "cohort": cohort}))
+        self._run(_SET_COUNTER, cohort=cohort, value=value)
         return self.read(cohort)
 
     def set_model_version(self, cohort: str, version: str | None) -> None:
-        """Say which version serves, so that the next creation notices."""
-        query = text("UPDATE embedding_model_tracker SET model_version = :version WHERE cohort = :cohort")
-        statement(self._engine, lambda c: c.execute(query, {"version": version, "cohort": cohort}))
+        """Store the version that serves. Warm processes read it with every creation."""
+        self._run(_SET_VERSION, cohort=cohort, version=version)
 
     def request_training(self, cohort: str, reason: str) -> TrainingRequest | None:
-        """Make a request by force; None when one is live already."""
+        """Request a training, whatever the counter is. Return None if a request is live already."""
         self.read(cohort)
-        values = {"id": str(uuid.uuid4()), "cohort": cohort, "reason": reason}
-        row = transaction(self._engine, lambda c: c.execute(_REQUEST_BY_FORCE, values).one_or_none())
-        return None if row is None else TrainingRequest(values["id"], cohort, row[0], reason)
+        request_id = str(uuid.uuid4())
+        row = self._transact(_FORCE_REQUEST, cohort=cohort, id=request_id, reason=reason)
+        return None if row is None else TrainingRequest(request_id, cohort, row[0], reason)
 
     def mark_enqueued(self, request: TrainingRequest) -> None:
-        """Stamp that the request's message was sent."""
-        query = text(
-            "UPDATE embedding_model_tracker SET training_enqueued_at = clock_timestamp() "
-            "WHERE cohort = :cohort AND training_request_id = CAST(:id AS uuid)"
-        )
-        statement(self._engine, lambda c: c.execute(query, {"cohort": request.cohort, "id": request.request_id}))
+        """Store the time at which the request's message was sent."""
+        self._run(_MARK_ENQUEUED, cohort=request.cohort, id=request.request_id)
 
     def unsent_requests(self, grace_seconds: float, resend_seconds: float) -> list[TrainingRequest]:
-        """Requests never stamped as sent for ``grace_seconds``, or sent and not taken up for ``resend_seconds``."""
-        values = {"grace": float(grace_seconds), "resend": float(resend_seconds)}
-        rows = statement(self._engine, lambda c: c.execute(_UNSENT, values).all())
-        return [TrainingRequest(str(i), cohort, at, reason or "threshold") for i, cohort, at, reason in rows]
+        """Return the requests whose message must be sent (again).
+
+        These were not sent for ``grace_seconds``, or they were sent and no worker took them for ``resend_seconds``.
+        """
+        rows = self._run(_UNSENT, grace=float(grace_seconds), resend=float(resend_seconds))
+        return [TrainingRequest(*row) for row in rows]
 
     def free_abandoned(self, after_seconds: float, resend_seconds: float) -> list[str]:
-        """Clear requests that no worker holds, sent again after ``after_seconds`` and in vain for ``resend_seconds``.
+        """Clear requests that no worker will finish, and return their cohorts.
 
-        Returns their cohorts.
+        No worker holds them, and their message was sent again ``after_seconds`` after the request, without success for
+        ``resend_seconds``.
         """
-        values = {"after": float(after_seconds), "resend": float(resend_seconds)}
-        return [cohort for (cohort,) in statement(self._engine, lambda c: c.execute(_FREE_ABANDONED, values).all())]
+        rows = self._run(_FREE_ABANDONED, after=float(after_seconds), resend=float(resend_seconds))
+        return [cohort for (cohort,) in rows]
 
     def take_lease(self, request: TrainingRequest, seconds: float) -> Lease | LeaseAnswer:
-        """The lease of a live request that nobody holds; STALE when it is over, BUSY when another holds it."""
-        values = {"cohort": request.cohort, "id": request.request_id, "seconds": float(seconds)}
-        row = transaction(self._engine, lambda c: c.execute(_TAKE_LEASE, values).one_or_none())
+        """Return the lease of a live request. It is refused as BUSY if a worker holds it, as STALE if it is over."""
+        values = {"cohort": request.cohort, "id": request.request_id}
+        row = self._transact(_TAKE_LEASE, **values, seconds=float(seconds))
         if row is not None:
             return Lease(request, row[0])
         live = self.read(request.cohort).training_request_id == request.request_id
         return LeaseAnswer.BUSY if live else LeaseAnswer.STALE
 
     def renew_lease(self, lease: Lease, seconds: float) -> Lease:
-        """The lease, prolonged; LeaseLostError when another worker has it or the request is over."""
-        values = {**_lease_values(lease), "seconds": float(seconds)}
-        row = transaction(self._engine, lambda c: c.execute(_RENEW_LEASE, values).one_or_none())
+        """Return the lease with a new end. Raises LeaseLostError if another worker has it or the request is over."""
+        row = self._transact(_RENEW_LEASE, **_values(lease), seconds=float(seconds))
         if row is None:
-            raise LeaseLostError(f"training {lease.request.request_id} is no longer held by this worker")
+            raise _lost(lease)
         return Lease(lease.request, row[0])
 
     def record_progress(self, lease: Lease, progress: Mapping[str, Any]) -> None:
-        """Say how far the training is; nothing happens when the lease is lost."""
-        values = {**_lease_values(lease), "progress": json.dumps(dict(progress))}
-        statement(self._engine, lambda c: c.execute(_PROGRESS, values))
+        """Store the progress of a training. A worker that lost the lease changes nothing."""
+        self._run(_PROGRESS, **_values(lease), progress=_json(progress))
 
     def finish(
         self, lease: Lease, *, counted: int, n_samples: int, version: str | None, policy: TrainingPolicy
     ) -> TrainingRequest | None:
-        """End a training: subtract what it covered, and request the next one when enough came meanwhile.
+        """End a training, and request the next one if it is due already.
 
-        ``counted`` is the counter as it was when the snapshot was read; ``version`` the champion that serves now.
-        Returns the next request, which the caller sends. Raises LeaseLostError when another worker has the lease.
+        ``counted`` is the counter at the time of the snapshot. It is subtracted, so completions during the training
+        count for the next one. ``version`` is the version that serves now. Returns the next request, whose message the
+        caller sends. Raises LeaseLostError.
         """
-        values = {
-            **_lease_values(lease),
-            "counted": counted,
-            "n_samples": n_samples,
-            "version": version,
-            "next_id": str(uuid.uuid4()),
-            "threshold": policy.threshold,
-            "minimum": policy.minimum_samples,
-        }
-        row = transaction(self._engine, lambda c: c.execute(_FINISH, values).one_or_none())
+        following = {"next_id": str(uuid.uuid4()), **policy_values(policy)}
+        values = {"counted": counted, "n_samples": n_samples, "version": version}
+        row = self._transact(_FINISH, **_values(lease), **values, **following)
         if row is None:
-            raise LeaseLostError(f"training {lease.request.request_id} is no longer held by this worker")
-        if row[0] is None:
-            return None
-        return TrainingRequest(str(row[0]), lease.request.cohort, row[1], "threshold")
+            raise _lost(lease)
+        return None if row[0] is None else TrainingRequest(row[0], lease.request.cohort, row[1], "threshold")
 
     def fail_request(self, lease: Lease, error: str) -> None:
-        """Give a request up that failed for the last time, so that the next completion can trigger again.
+        """End a request that failed for the last time, so that the next completion can make a new one.
 
-        Nothing happens when the lease is lost: the request is another worker's then.
+        A worker that lost the lease changes nothing.
         """
-        self._clear(lease, error=error, progress=None)
+        self._run(_END_REQUEST, **_values(lease), error=error, progress=None)
 
     def skip_request(self, lease: Lease, reason: str) -> None:
-        """End a request that there was nothing to train for: no error, and the counter stays as it is."""
-        self._clear(lease, error=None, progress={"phase": "skipped", "reason": reason})
-
-    def _clear(self, lease: Lease, error: str | None, progress: Mapping[str, Any] | None) -> None:
-        stored = None if progress is None else json.dumps(dict(progress))
-        values = {**_lease_values(lease), "error": error, "progress": stored}
-        statement(self._engine, lambda c: c.execute(_CLEAR, values))
+        """End a request without a training. The counter stays, and no error is stored."""
+        progress = _json({"phase": "skipped", "reason": reason})
+        self._run(_END_REQUEST, **_values(lease), error=None, progress=progress)
 
     def release_lease(self, lease: Lease, error: str) -> None:
-        """Let go of a training that failed, so that its redelivery can take it up; says why it failed."""
-        statement(self._engine, lambda c: c.execute(_RELEASE, {**_lease_values(lease), "error": error}))
+        """Release the lease of a training that failed, so that a worker can repeat it. Store the error."""
+        self._run(_RELEASE, **_values(lease), error=error)
 
     def ping(self) -> None:
-        """Raise DatabaseUnavailableError when the database does not answer."""
+        """Raise DatabaseUnavailableError if the database does not answer."""
+        statement(self._engine, lambda connection: connection.exec_driver_sql("SELECT 1"))
 
-        def work(connection: Connection) -> None:
-            connection.exec_driver_sql("SELECT 1")
+    def _run(self, query: TextClause, **values: Any) -> list[Any]:
+        def work(connection: Any) -> list[Any]:
+            result = connection.execute(query, values)
+            return list(result) if result.returns_rows else []
 
-        statement(self._engine, work)
+        return statement(self._engine, work)
+
+    def _transact(self, query: TextClause, **values: Any) -> Any:
+        """Run a statement that must not run twice, in a transaction."""
+        return transaction(self._engine, lambda connection: connection.execute(query, values).one_or_none())
 
 
-def _lease_values(lease: Lease) -> dict[str, Any]:
+def _values(lease: Lease) -> dict[str, Any]:
     return {"cohort": lease.request.cohort, "id": lease.request.request_id, "expires_at": lease.expires_at}
+
+
+def _lost(lease: Lease) -> LeaseLostError:
+    return LeaseLostError(f"training {lease.request.request_id} is no longer held by this worker")
+
+
+def _json(progress: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(progress, enc_hook=float).decode()  # the hook is for NumPy numbers

@@ -119,7 +119,7 @@ def test_the_description_is_valid_openapi(anyone: Api) -> None:
 
 def test_the_description_holds_the_limits_that_are_enforced(anyone: Api) -> None:
     schemas = anyone.get("/openapi.json").json["components"]["schemas"]
-    assert schemas["TaskBody"]["properties"]["topic"]["maxLength"] == 200
+    assert schemas["NewTask"]["properties"]["topic"]["maxLength"] == 200
     assert schemas["Difficulty"]["enum"] == ["easy", "expert", "hard", "medium"]
 
 

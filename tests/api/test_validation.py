@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.api import validation
-from chalicelib.api.schemas import TaskBody, TaskPatch
 from chalicelib.domain.errors import InvalidInputError
+from chalicelib.domain.tasks import NewTask, TaskChange
 from tests.support.api import TASK, Api
 
 
@@ -157,9 +157,9 @@ json_values = (
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
-    st.sampled_from([TaskBody, TaskPatch]),
+    st.sampled_from([NewTask, TaskChange]),
     st.dictionaries(
-        st.sampled_from([*TaskBody.__struct_fields__, *TaskPatch.__struct_fields__, "more"]), json_values, max_size=9
+        st.sampled_from([*NewTask.__struct_fields__, *TaskChange.__struct_fields__, "more"]), json_values, max_size=9
     ),
 )
 def test_any_values_are_either_read_or_refused_by_name(model: Any, values: dict[str, Any]) -> None:

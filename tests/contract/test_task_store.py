@@ -78,7 +78,7 @@ def test_the_task_of_another_student_is_not_found(stores: Stores) -> None:
         lambda: stores.tasks.get("eve", task.id),
         lambda: stores.tasks.delete("eve", task.id),
         lambda: stores.tasks.complete("eve", task.id, Result(True, 1.0), None, POLICY),
-        lambda: stores.tasks.set_session("eve", task.id, str(uuid.uuid4())),
+        lambda: stores.tasks.set_session("eve", task.id, uuid.uuid4()),
     ):
         with pytest.raises(NotFoundError):
             attempt()
@@ -312,7 +312,7 @@ def test_the_newest_task_of_a_subject_is_found_however_it_is_written(stores: Sto
 
 
 def test_a_session_id_is_stored(stores: Stores) -> None:
-    session = str(uuid.uuid4())
+    session = uuid.uuid4()
     task = create(stores)
     assert stores.tasks.set_session("ada", task.id, session).study_session_id == session
     assert stores.tasks.get("ada", task.id).study_session_id == session

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -23,7 +24,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT = {"email": "ada@example.org", "password": "a long password"}
 TASK = {"subject": "Mathematics", "topic": "Fractions", "difficulty": "medium", "task_content": "1/2 + 1/3"}
-SERVE = 'eval "$(studysmart --state-dir "$0" env)" && exec chalice local --port "$1"'
+WITH_SERVICES = 'eval "$(studysmart --state-dir "$0" env)" && exec chalice local --port "$1"'
+WITHOUT = 'exec chalice local --port "$1" --no-autoreload'
 
 
 @pytest.fixture
@@ -48,15 +50,15 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "chalice"
 
 
-@pytest.fixture
-def api(services: RunningStack, project: Path, log: Path) -> Iterator[Api]:
-    """``chalice local`` with the environment of the services, as a person starts it."""
+@contextmanager
+def chalice_local(command: str, services: Path, project: Path, log: Path) -> Iterator[Api]:
+    """Run ``chalice local`` in a project's folder, as a person starts it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     programs = str(Path(sys.executable).parent)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["bash", "-c", SERVE, str(services.state), str(port)],
+            ["bash", "-c", command, str(services), str(port)],
             cwd=project,
             env={"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(project)},
             stdin=subprocess.DEVNULL,
@@ -72,6 +74,13 @@ def api(services: RunningStack, project: Path, log: Path) -> Iterator[Api]:
     finally:
         os.killpg(process.pid, signal.SIGINT)
         process.wait(30)
+
+
+@pytest.fixture
+def api(services: RunningStack, project: Path, log: Path) -> Iterator[Api]:
+    """``chalice local`` with the environment of the services."""
+    with chalice_local(WITH_SERVICES, services.state, project, log) as api:
+        yield api
 
 
 def answers(api: Api) -> bool:
@@ -96,9 +105,23 @@ def test_chalice_local_serves_the_api_on_the_services(
         task = api.post("/practice-tasks", TASK)
         answer = api.patch(f"/practice-tasks/{task['id']}", {"is_correct": True, "actual_time_seconds": 30})
         assert answer["training"] == {"counter": number, "threshold": 5, "queued": False}
-    for path, status in (("/nowhere", 404), ("/practice-tasks/nowhere", 404), ("/dashboard", 200)):
+    for path, status in (("/practice-tasks/nowhere", 404), ("/dashboard", 200)):
         assert api.http.get(path).status_code == status
 
     version = project / "chalicelib" / "__init__.py"
     version.write_text(re.sub(r'(?<=VERSION = ")[^"]*', "changed", version.read_text()))
     wait_for(lambda: answers(api) and api.get("/")["version"] == "changed", what="the reload of the changed file")
+
+
+def test_health_names_the_settings_that_are_missing(project: Path, log: Path) -> None:
+    with chalice_local(WITHOUT, project, project, log) as api:
+        health = api.http.get("/health")
+        assert health.status_code == 503
+        for name in ("DATABASE_URL", "REGISTRY_BUCKET", "TRAINING_QUEUE_URL", "USER_POOL_ID", "AWS_REGION"):
+            assert f"{name} is not set" in health.json()["detail"]
+        assert api.http.get("/practice-tasks").status_code == 503
+        for path in ("/nowhere", "/no/such/path", "/practice-tasks/1/2/3"):
+            unknown = api.http.get(path)
+            assert (unknown.status_code, unknown.json()) == (404, {"detail": "Not Found"})
+        assert api.http.delete("/health").status_code == 405
+        assert api.http.options("/no/such/path").status_code == 204

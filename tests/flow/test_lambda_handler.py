@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from chalicelib.config import settings_from
-from chalicelib.domain.tasks import Difficulty, NewTask
+from chalicelib.domain.tasks import Difficulty, NewTask, TaskChange
 from chalicelib.domain.training import TrainingState
 from chalicelib.services import tasks as task_service
 from chalicelib.services import training
-from chalicelib.services.tasks import TaskChange
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.wiring import Container, build

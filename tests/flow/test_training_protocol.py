@@ -22,12 +22,11 @@ from chalicelib import logs
 from chalicelib.config import settings_from
 from chalicelib.domain.errors import LeaseLostError
 from chalicelib.domain.predictions import Source
-from chalicelib.domain.tasks import Difficulty, NewTask, Result
+from chalicelib.domain.tasks import Difficulty, NewTask, Result, TaskChange
 from chalicelib.domain.training import TrainingRequest, TrainingState
 from chalicelib.services import tasks as task_service
 from chalicelib.services import training
 from chalicelib.services.predictions import predict_for
-from chalicelib.services.tasks import TaskChange
 from chalicelib.services.versions import prune, rollback, successor
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.tracker import Lease, PostgresTracker

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from msgspec.structs import replace
 
@@ -145,7 +146,7 @@ class MemoryTaskStore:
                 predicted_time_seconds=prediction.seconds,
                 predicted_time_low=prediction.seconds_low,
                 predicted_time_high=prediction.seconds_high,
-                prediction_source=prediction.source.value,
+                prediction_source=prediction.source,
                 model_version=prediction.model_version,
                 lnirt_model_version=prediction.lnirt_model_version,
                 created_at=now,
@@ -187,7 +188,7 @@ class MemoryTaskStore:
         return sorted(found, key=lambda task: (task.created_at, task.id), reverse=True)[:limit]
 
     def complete(
-        self, user_id: str, task_id: str, result: Result, session_id: str | None, policy: TrainingPolicy
+        self, user_id: str, task_id: str, result: Result, session_id: UUID | None, policy: TrainingPolicy
     ) -> Completion:
         with self._db as db:
             task = self.get(user_id, task_id)
@@ -212,11 +213,11 @@ class MemoryTaskStore:
             n_samples_since_training=before.n_samples_since_training + 1,
             n_samples_total=before.n_samples_total + 1,
         )
-        due = row.n_samples_since_training >= policy.threshold and row.n_samples_total >= policy.minimum_samples
+        due = policy.is_due(row.n_samples_since_training, row.n_samples_total)
         request = db.new_request(self.cohort, "threshold") if due and row.training_request_id is None else None
         return Counted(row.n_samples_since_training, policy.threshold, row.n_samples_total, request)
 
-    def set_session(self, user_id: str, task_id: str, session_id: str) -> PracticeTask:
+    def set_session(self, user_id: str, task_id: str, session_id: UUID) -> PracticeTask:
         with self._db as db:
             task = self.get(user_id, task_id)
             db.tasks[task.id] = replace(task, study_session_id=session_id, updated_at=db.moment())

@@ -9,9 +9,8 @@ from typing import Any
 
 from chalicelib.domain.errors import NotFoundError
 from chalicelib.domain.predictions import Source
-from chalicelib.domain.tasks import NewTask
+from chalicelib.domain.tasks import NewTask, TaskChange
 from chalicelib.services import tasks as task_service
-from chalicelib.services.tasks import TaskChange
 from chalicelib.services.training import Later, at_once
 from tests.support.machine.steps import LEVELS, TOPICS, Machine, always, anything, levels, results, slots, some, step
 from tests.support.machine.world import Task, nth
@@ -128,7 +127,7 @@ class Students(Machine):
         return note
 
     def _delete(self, task_id: str) -> None:
-        task_service.delete_task(self.deployment.api.tasks, self.world.tasks[task_id].user, task_id)
+        self.deployment.api.tasks.delete(self.world.tasks[task_id].user, task_id)
 
     def _count(self, due: bool, sent: bool = True) -> None:
         """One more completion was counted, and asked for a training if one was due."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from chalicelib.domain.errors import DatabaseUnavailableError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
-from chalicelib.domain.tasks import Difficulty, NewTask
+from chalicelib.domain.tasks import Difficulty, NewTask, TaskChange
 from chalicelib.domain.training import TrainingPolicy, TrainingRequest
-from chalicelib.services.tasks import TaskChange, update_task
+from chalicelib.services.tasks import update_task
 from tests.support.fakes.database import MemoryDatabase, MemoryTaskStore, MemoryTracker
 from tests.support.fakes.services import MemoryQueue
 
