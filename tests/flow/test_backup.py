@@ -73,7 +73,7 @@ class Site:
         self.container.users.add("ada", "ada@example.com", ODD)
         self.container.users.add("gone", "gone@example.com", None)
         ids = self.practise("ada", 12) + self.practise("ada", 5, "topic 1") + self.practise("Ωmega", 3, ODD[:190])
-        store.complete("ada", ids[3], Result(False, 1e-3), str(uuid.uuid4()), self.container.policy)
+        store.complete("ada", ids[3], Result(False, 1e-3), uuid.uuid4(), self.container.policy)
         store.delete("ada", ids[5])
         store.insert("bob", NewTask("Math", "t", Difficulty.EASY, "", "", None, 0.1), DEFAULT_PREDICTION)
         self.practise("gone", 2)

@@ -73,9 +73,10 @@ def archive(layers: Sequence[Layer], output: str, *, kind: str = "Functional") -
     }
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as file:
-        file.writestr("metadata.json", "{}")
-        file.writestr("config.json", json.dumps(graph))
-        file.writestr("model.weights.h5", raw.getvalue())
+        contents: dict[str, str | bytes] = {"metadata.json": "{}", "config.json": json.dumps(graph)}
+        contents["model.weights.h5"] = raw.getvalue()
+        for name, content in contents.items():
+            file.writestr(zipfile.ZipInfo(name), content)  # a fixed date, so equal networks have equal bytes
     return packed.getvalue()
 
 
