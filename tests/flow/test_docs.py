@@ -76,4 +76,6 @@ PROGRAMS = {"studysmart": studysmart, "python": python}
 
 
 def test_every_document_that_should_have_commands_has_some() -> None:
-    assert {"README.md", "operations.md", "cost-and-scale.md"} <= {document.name for document in WITH_COMMANDS}
+    assert {"README.md", "index.md", "tutorial.md", "operations.md", "cost-and-scale.md"} <= {
+        document.name for document in WITH_COMMANDS
+    }

@@ -10,6 +10,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+"""The documents with commands."""
+
+TEXTS = [
+    *DOCUMENTS,
+    *(ROOT / name for name in ("CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs" / "decisions").glob("*.md")),
+]
+"""Everything that is published on the site, but the changelog, which also speaks of the past."""
 
 NOT_HERE = frozenset({"aws", "chalice", "docker", "git", "make"})
 """Programs that need an account, a daemon or too much time. A block with one of them is checked, not run."""

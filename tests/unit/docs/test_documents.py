@@ -16,7 +16,8 @@ from botocore import xform_name
 from infra.log_queries import QUERIES
 from infra.package.template import PARTS, read_part
 from ops import cli
-from tests.support.documents import ALL_BLOCKS, DOCUMENTS, NOT_HERE, ROOT, Block
+from tests.support.documents import ALL_BLOCKS, DOCUMENTS, NOT_HERE, ROOT, TEXTS, Block
+from tests.support.sources import written_files
 
 OPERATIONS = ROOT / "docs" / "operations.md"
 
@@ -101,9 +102,10 @@ def test_what_make_is_asked_for_are_targets() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
     used = {words[1] for words in commands_of("make")}
-    named = {found for document in DOCUMENTS for found in re.findall(r"`make ([a-z-]+)", document.read_text())}
+    named = {found for document in TEXTS for found in re.findall(r"(?:^|`)make ([a-z-]+)", document.read_text(), re.M)}
     assert used
     assert used | named <= targets
+    assert targets <= used | named | {"chromium", "help", "venv"}
 
 
 def test_what_docker_builds_is_there() -> None:
@@ -136,7 +138,7 @@ def test_every_studysmart_command_that_is_named_exists_and_every_one_is_named() 
 
 
 def test_every_module_that_is_named_exists() -> None:
-    named = {name for document in DOCUMENTS for name in re.findall(r"python -m ([a-z_.]+[a-z_])", document.read_text())}
+    named = {name for document in TEXTS for name in re.findall(r"python -m ([a-z_.]+[a-z_])", document.read_text())}
     assert {"benchmarks.cold_start", "evaluation.quality"} <= named
     assert [name for name in named if importlib.util.find_spec(name) is None] == []
 
@@ -176,7 +178,7 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.name))
+@pytest.mark.parametrize("document", TEXTS, ids=lambda path: str(path.name))
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
         if target.startswith("http"):
@@ -190,3 +192,38 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 def test_the_list_of_what_is_not_run_is_not_longer_than_needed() -> None:
     assert {program for program in NOT_HERE if commands_of(program)} == NOT_HERE
+
+
+PATH = re.compile(r"`([\w.-]+(?:/[\w.-]+)*/?)`")
+FILES = {path.relative_to(ROOT) for path in written_files()}
+FOLDERS = {folder for path in FILES for folder in path.parents} | {Path("chalicelib/web/vendor")}
+LOCAL_NAMES = {"build", "site", "logs", "models"}
+"""First parts of paths that are made here, or are keys in the registry."""
+
+
+def exists(name: str) -> bool:
+    """Return True for the path of a file or folder, or its end: `inputs.py` and `fit/train.py` are known too."""
+    path = Path(name)
+    candidates = FOLDERS if name.endswith("/") else FILES | FOLDERS
+    return any(known.parts[-len(path.parts) :] == path.parts for known in candidates)
+
+
+def is_path(name: str) -> bool:
+    if name.startswith(".") or Path(name).parts[0] in LOCAL_NAMES:
+        return False
+    return name.endswith((".py", ".yaml", ".yml", ".sh", ".toml", "/")) or Path(name).parts[0] in map(str, FOLDERS)
+
+
+@pytest.mark.parametrize("document", TEXTS, ids=lambda path: str(path.name))
+def test_named_files_and_folders_exist(document: Path) -> None:
+    text = document.read_text()
+    if "\nStatus: Superseded" in text:
+        return
+    assert [name for name in PATH.findall(text) if is_path(name) and not exists(name)] == []
+
+
+def test_a_file_that_is_gone_would_be_noticed() -> None:
+    assert is_path("chalicelib/prediction/compiled.py")
+    assert not exists("chalicelib/prediction/compiled.py")
+    assert exists("chalicelib/features/")
+    assert exists("chalicelib/web/vendor/")
