@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta, timezone
 from msgspec import Struct
 
 from chalicelib.domain.calibration import N_BINS, expected_calibration_error
-from chalicelib.domain.results import CalibrationRow, DayRow, PredictedAnswer, TopicRow
+from chalicelib.domain.results import CalibrationRow, DayRow, TopicRow
 from chalicelib.ports import AnalyticsStore
 
 N_DAYS = 30
@@ -168,11 +168,6 @@ def calibration(store: AnalyticsStore, user_id: str | None) -> CalibrationReport
     return CalibrationReport(
         _calibration(rows), [VersionCalibration(name, _calibration(by_version[name])) for name in newest_first]
     )
-
-
-def latest_predicted(store: AnalyticsStore, user_id: str, limit: int) -> list[PredictedAnswer]:
-    """Those of a student's ``limit`` newest answers that a model had predicted, newest first."""
-    return store.latest_predicted(user_id, limit)
 
 
 def mastery(weighted_correct: float, weight: float) -> tuple[float, float, float]:
