@@ -51,8 +51,8 @@ screenshots: .venv/.dev chromium ## Take pictures of every page, empty and after
 package: $(installed) ## Build and check the Lambda's zip, build/studysmart-lambda.zip
 	@$(py) -m infra.package
 
-infra-check: .venv/.lint ## Render the template, lint everything, compare policies with recorded calls
-	@TF_CPP_MIN_LOG_LEVEL=2 $(py) -m infra.check $(ARGS)
+infra-check: .venv/.lint ## Render the template, and lint templates, image and workflows
+	@$(py) -m infra.lint
 
 venv: .venv/.dev ## Make .venv with the locked packages, those of tests and checks too
 
