@@ -120,6 +120,27 @@ def test_the_training_may_not_delete_and_only_the_pruner_and_the_operator_may(re
     assert {name for name, text in roles.items() if "s3:Delete" in text} == {"PrunerRole", "OperatorRole"}
 
 
+def without_network_grant(template: dict[str, Any]) -> list[str]:
+    """The functions whose own roles do not let Lambda make network interfaces.
+
+    A function refers to its role, so the role with its inline policies is created before it and deleted after it.
+    """
+    resources = template["Resources"]
+    functions = {
+        n: r for n, r in resources.items() if r["Type"] in ("AWS::Lambda::Function", "AWS::Serverless::Function")
+    }
+    roles = {name: resources[function["Properties"]["Role"]["Fn::GetAtt"][0]] for name, function in functions.items()}
+    return [name for name, role in roles.items() if "ec2:CreateNetworkInterface" not in json.dumps(role["Properties"])]
+
+
+def test_functions_are_created_after_their_network_grant(rendered: dict[str, Any]) -> None:
+    assert "VpcConfig" in rendered["Globals"]["Function"]
+    assert without_network_grant(rendered) == []
+    later = json.loads(json.dumps(rendered))
+    later["Resources"]["SweeperRole"]["Properties"]["Policies"].pop(0)
+    assert without_network_grant(later) == ["SweepTrainingRequests"]
+
+
 def test_every_skipped_check_says_why(rendered: dict[str, Any]) -> None:
     skips = [
         skip
