@@ -141,6 +141,12 @@ def test_functions_are_created_after_their_network_grant(rendered: dict[str, Any
     assert without_network_grant(later) == ["SweepTrainingRequests"]
 
 
+def test_retained_resources_do_not_survive_a_failed_creation(rendered: dict[str, Any]) -> None:
+    """Their names would block the next attempt."""
+    policies = {name: r["DeletionPolicy"] for name, r in rendered["Resources"].items() if "DeletionPolicy" in r}
+    assert policies == dict.fromkeys(("RegistryBucket", "UserPool", "TrainingRepository"), "RetainExceptOnCreate")
+
+
 def test_every_skipped_check_says_why(rendered: dict[str, Any]) -> None:
     skips = [
         skip
