@@ -19,8 +19,8 @@ class Durations:
 
     def p(self, share: float, what: str, *sizes: str) -> float:
         """The percentile of that share (0..1) of some students' requests, by default of all."""
-        wanted = sizes or ("small", "large")
-        return percentile([ms for size in wanted for ms in self._values[what, size]], share)
+        requested = sizes or ("small", "large")
+        return percentile([ms for size in requested for ms in self._values[what, size]], share)
 
     def figures(self, prefix: str, *kinds: str) -> dict[str, float]:
         """p50 and p99 of each, named ``<prefix><what>_p50_ms``."""

@@ -317,7 +317,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.api", description=__doc__)
     parser.add_argument("--json", action="store_true", help="only the JSON line, no progress")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of ten creations and completions each")
-    parser.add_argument("--training-seconds", type=float, default=TRAINING_SECONDS, help="measured beside trainings")
+    parser.add_argument("--training-seconds", type=float, default=TRAINING_SECONDS, help="length of the load")
     options = parser.parse_args()
     began = time.monotonic()
 

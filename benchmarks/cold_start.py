@@ -1,4 +1,4 @@
-"""From the start of a process to the first prediction answered, out of the packaged zip, beside loading TensorFlow.
+"""From the start of a process to the first prediction answered, out of the packaged zip, compared with TensorFlow.
 
 ``python -m benchmarks.cold_start --json`` builds the zip, unpacks it, starts a stack of its own in a temporary
 directory, trains a version there, and then starts fresh processes that have the package and no other site-packages.

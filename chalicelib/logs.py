@@ -115,7 +115,7 @@ def _formatter(log_format: str) -> logging.Formatter:
         utc=True,
         log_record_order=["timestamp", "level", "logger", "message", "request_id", "user_id"],
         json_serializer=_encoded,
-        # Where in our code a line comes from is told by its logger and its words.
+        # Where in our code a line comes from is clear from its logger and its words.
         location=None,
     )
 

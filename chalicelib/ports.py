@@ -72,7 +72,7 @@ class TaskStore(Protocol):
         ...
 
     def page(
-        self, user_id: str, wanted: TaskFilter, limit: int, before: tuple[datetime, str] | None
+        self, user_id: str, requested: TaskFilter, limit: int, before: tuple[datetime, str] | None
     ) -> list[PracticeTask]:
         """Return up to ``limit`` tasks, newest first, older than the (created_at, id) in ``before``.
 

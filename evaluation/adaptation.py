@@ -155,14 +155,14 @@ def measure(seed: int, verbose: bool) -> dict[str, float | int | None]:
     taught, tested = population(seed), jumpers(seed + 100)
     table = table_of({"student": taught, "jumper": tested})
     n_taught = len(taught.step)
-    wanted = np.arange(len(table)) >= n_taught
-    first = _train(table.select(~wanted), seed)
-    lnirt = bounded_probability(read_history(table, first.lnirt, first.vocabulary).logit[wanted])
-    served = predict_history(first, table, wanted).correct
+    requested = np.arange(len(table)) >= n_taught
+    first = _train(table.select(~requested), seed)
+    lnirt = bounded_probability(read_history(table, first.lnirt, first.vocabulary).logit[requested])
+    served = predict_history(first, table, requested).correct
     retrained = served.copy()
     for begin, version in _versions(taught, tested, table, seed):
         later = tested.step >= BEFORE + begin
-        retrained[later] = predict_history(version, table, wanted).correct[later]
+        retrained[later] = predict_history(version, table, requested).correct[later]
     figures: dict[str, float | int | None] = {}
     ways = (("without_retraining", served), ("with_retraining", retrained), ("static_lnirt", lnirt))
     for name, predicted in ways:

@@ -37,7 +37,7 @@ SIZES = {"large": (400, 8, 40_000), "medium": (60, 8, 6_000), "small": (8, 7, 67
 @dataclass(frozen=True, slots=True)
 class Truth:
     """What answers were drawn from. Students (S,): ``ability``, ``speed``; topics (T,): ``discrimination``,
-    ``residual_sd``; cells (T, 4): ``easiness``, ``intensity``, and which of them anybody tries, ``seen``."""
+    ``residual_sd``; cells (T, 4): ``easiness``, ``intensity``, and which of them are practised at all, ``seen``."""
 
     ability: FloatArray
     speed: FloatArray
@@ -60,7 +60,7 @@ def truth_of(n_students: int, n_topics: int, seed: int) -> Truth:
         levels = np.cumsum(np.hstack([np.zeros((n_topics, 1)), gaps]), axis=1)
         return centre[:, None] + levels - levels[:, 1:2]
 
-    # Nobody tries the first topic at expert, nor the second at easy.
+    # Nobody practises the first topic at expert, nor the second at easy.
     seen = np.ones((n_topics, N_LEVELS), dtype=np.bool_)
     seen[0, 3] = seen[1, 0] = False
     return Truth(

@@ -5,8 +5,7 @@ training for each, in a process of its own as a fresh worker would (its wall tim
 ``job_s``). The first 80 % of a draw, in time, are learnt from; the last 20 % are predicted one by one from earlier
 answers. Ratios compare the loss of what would be served with that of LNIRT alone, and of the mean. Below 1 is better.
 
-Without ``--data`` the draws come from the first file with times beside the project, in ``../shared/data``, or from
-simulated students. A file's topics are dealt into 7 at random.
+Without ``--data`` the draws come from simulated students. A file's topics are dealt into 7 at random.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ from training_job.history.answers import COLUMN_TYPES, AnswerTable
 DRAWS, ANSWERS, TOPICS = 20, 679, 7
 LEAST_USERS, MOST_USERS = 4, 10
 TRAINED_SHARE = 0.8
-DATA_FOLDER = Path("../shared/data")
 
 
 def draw(table: AnswerTable, seed: int) -> AnswerTable:
@@ -134,13 +132,9 @@ def summary(jobs: list[Mapping[str, float | None]]) -> dict[str, float | None]:
 
 
 def source(data: Path | None) -> AnswerTable:
-    """The answers to draw from: the file that was named, one that is there, or simulated ones."""
+    """Return the answers of the named file, or simulated ones."""
     if data is not None:
         return read_answers(data).table
-    for path in sorted(DATA_FOLDER.glob("*.csv*")):
-        table = read_answers(path).table
-        if table.timed.any():
-            return table
     with tempfile.TemporaryDirectory(prefix="studysmart-") as folder:
         path = Path(folder) / "history.csv"
         simulator.write_csv(simulator.history(20_000, n_users=100), path)

@@ -45,8 +45,8 @@ def create_task(container: Container, caller: Caller, body: NewTask) -> Practice
 @routes.route("GET", "/practice-tasks", "List your tasks", query=TaskQuery, answer=list[PracticeTask])
 def list_tasks(container: Container, caller: Caller, query: TaskQuery) -> Reply:
     """Return a page of the caller's tasks, newest first. The ``Link`` header holds the next page."""
-    wanted = TaskFilter(query.subject, query.topic, query.completed, query.q)
-    page = tasks.list_tasks(container.tasks, caller.user_id, wanted, query.limit, query.cursor)
+    requested = TaskFilter(query.subject, query.topic, query.completed, query.q)
+    page = tasks.list_tasks(container.tasks, caller.user_id, requested, query.limit, query.cursor)
     return Reply([_shown(task) for task in page.tasks], _link(query, page.next_cursor))
 
 

@@ -132,7 +132,7 @@ class Network:
         self.forward_pass = _forward_pass(model)
 
     def __call__(self, inputs: Inputs) -> FloatArray:
-        """Return the outputs (N,), not finite where the network overflows. Raises ModelError for wrong inputs."""
+        """Return the outputs (N,), not finite where the network overflows. ModelError for inputs that do not fit."""
         run, n = self.forward_pass or self.model, len(inputs["prior"])
         try:
             with np.errstate(over="ignore", invalid="ignore"):

@@ -1,8 +1,8 @@
-"""Whether predictions are still what they were: where the newest came from, and how they stood to the results.
+"""Drift of the served predictions: which source they came from, and how well they agree with the results.
 
-The newest completions of all students are cut into windows of equal size. In each, the fallback rate is the share that
-the embedding model did not predict, and the calibration is that of the predictions by a model. A small window has a
-calibration error by chance alone; it is told beside it, so that noise is not taken for drift.
+The newest completions of all students are cut into windows of equal size. The fallback rate of a window is the share
+of predictions that the embedding model did not make. Its calibration error covers the predictions by a model. A small
+window has such an error by chance alone, so the error expected by chance is reported next to it.
 """
 
 from __future__ import annotations

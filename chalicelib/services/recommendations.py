@@ -96,8 +96,8 @@ def candidates(
     for row in state.rows:
         by_topic.setdefault(row.topic, []).append(row)
     pairs = [(choice, difficulty) for choice in choices for difficulty in Difficulty]
-    wanted = [(choice.topic_key, difficulty.numeric) for choice, difficulty in pairs]
-    predictions = predict_many(predictor, state, wanted, now)
+    requested = [(choice.topic_key, difficulty.numeric) for choice, difficulty in pairs]
+    predictions = predict_many(predictor, state, requested, now)
     return [
         Candidate(choice, difficulty, prediction, *remembered(by_topic.get(choice.topic_key, ()), now))
         for (choice, difficulty), prediction in zip(pairs, predictions, strict=True)
@@ -131,7 +131,7 @@ def bonus(candidate: Candidate) -> float:
 
 
 def _score(candidate: Candidate, target: float) -> float:
-    # Rounded, so that candidates that nobody could tell apart stay in their order.
+    # Rounded, so that candidates that differ by nothing visible stay in their order.
     return round(1.0 - abs(candidate.prediction.correct - target) + bonus(candidate), 4)
 
 
@@ -150,10 +150,10 @@ def _recommendation(score: float, candidate: Candidate, target: float) -> Recomm
 
 
 def _reason(candidate: Candidate, target: float) -> str:
-    chance, wanted = round(100 * candidate.prediction.correct), round(100 * target)
+    chance, requested = round(100 * candidate.prediction.correct), round(100 * target)
     if candidate.prediction.source is Source.DEFAULT:
         return f"There is no prediction of {_whose(candidate)} yet; practising it gives one."
-    expected = f"your chance of success is {chance} %, for a target of {wanted} %"
+    expected = f"your chance of success is {chance} %, for a target of {requested} %"
     if bonus(candidate) >= NOTABLE_BONUS and candidate.days is not None:
         return f"You last practised this {_ago(candidate.days)} and are about to forget it; {expected}."
     if candidate.choice.own:

@@ -42,12 +42,12 @@ def latest_of_subject(tasks: TaskStore, user_id: str, subject: str) -> PracticeT
     return tasks.newest_of_subject(user_id, name_key(subject))
 
 
-def list_tasks(tasks: TaskStore, user_id: str, wanted: TaskFilter, limit: int, cursor: str | None) -> TaskPage:
-    """Return a page of the student's tasks, newest first. ``wanted`` holds names as written."""
+def list_tasks(tasks: TaskStore, user_id: str, requested: TaskFilter, limit: int, cursor: str | None) -> TaskPage:
+    """Return a page of the student's tasks, newest first. ``requested`` holds names as written."""
     by_key = replace(
-        wanted,
-        subject=None if wanted.subject is None else name_key(wanted.subject),
-        topic=None if wanted.topic is None else name_key(wanted.topic),
+        requested,
+        subject=None if requested.subject is None else name_key(requested.subject),
+        topic=None if requested.topic is None else name_key(requested.topic),
     )
     found = tasks.page(user_id, by_key, limit + 1, None if cursor is None else _position_of(cursor))
     if len(found) <= limit:

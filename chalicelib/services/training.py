@@ -17,7 +17,7 @@ from chalicelib.ports import Tracker, TrainingQueue
 _log = logging.getLogger("studysmart.training")
 
 SEND_GRACE_SECONDS = 10.0
-"""A request younger than this is still being sent by whoever made it."""
+"""A request younger than this is still being sent by the process that made it."""
 
 RESEND_SECONDS = 600.0
 """After this long without a worker the message is sent again: longer than SQS remembers duplicates (300 s)."""

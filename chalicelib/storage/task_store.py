@@ -29,11 +29,11 @@ from chalicelib.storage.rows import STATE_AGGREGATES, TASK_COLUMNS, task_from
 _CONTEXT = text(
     f"""
     SELECT u.n_answers, u.deleted_at IS NOT NULL, k.model_version, s.topics, s.packed
-    FROM (SELECT CAST(:user_id AS text) AS id, CAST(:cohort AS text) AS cohort) AS wanted
-    LEFT JOIN users u ON u.id = wanted.id
-    LEFT JOIN embedding_model_tracker k ON k.cohort = wanted.cohort
+    FROM (SELECT CAST(:user_id AS text) AS id, CAST(:cohort AS text) AS cohort) AS requested
+    LEFT JOIN users u ON u.id = requested.id
+    LEFT JOIN embedding_model_tracker k ON k.cohort = requested.cohort
     CROSS JOIN LATERAL (
-        SELECT {STATE_AGGREGATES} FROM practice_state WHERE user_id = wanted.id
+        SELECT {STATE_AGGREGATES} FROM practice_state WHERE user_id = requested.id
     ) AS s
     """
 )
@@ -153,20 +153,20 @@ class PostgresTaskStore:
         return task_from(row)
 
     def page(
-        self, user_id: str, wanted: TaskFilter, limit: int, before: tuple[datetime, str] | None
+        self, user_id: str, requested: TaskFilter, limit: int, before: tuple[datetime, str] | None
     ) -> list[PracticeTask]:
         """Return up to ``limit`` tasks, newest first, older than the (created_at, id) in ``before``."""
         conditions = ["user_id = :user_id"]
         values: dict[str, Any] = {"user_id": user_id, "limit": limit}
-        for column, value in (("subject_key", wanted.subject), ("topic_key", wanted.topic)):
+        for column, value in (("subject_key", requested.subject), ("topic_key", requested.topic)):
             if value is not None:
                 conditions.append(f"{column} = :{column}")
                 values[column] = value
-        if wanted.completed is not None:
-            conditions.append("completed" if wanted.completed else "NOT completed")
-        if wanted.search is not None:
+        if requested.completed is not None:
+            conditions.append("completed" if requested.completed else "NOT completed")
+        if requested.search is not None:
             conditions.append(_FOUND)
-            values["key"], values["pattern"] = name_key(wanted.search), _containing(wanted.search)
+            values["key"], values["pattern"] = name_key(requested.search), _containing(requested.search)
         if before is not None:
             conditions.append("(created_at, id) < (CAST(:created_at AS timestamptz), CAST(:before_id AS uuid))")
             values["created_at"], values["before_id"] = before

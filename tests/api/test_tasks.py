@@ -53,10 +53,10 @@ def test_a_list_is_a_bare_array_newest_first(student: Api, other: Api) -> None:
 
 
 def test_a_list_can_be_filtered_by_names_however_they_are_written(student: Api) -> None:
-    wanted = create(student, subject="Caf\u00e9", topic="Stra\u00dfe")
+    requested = create(student, subject="Caf\u00e9", topic="Stra\u00dfe")
     create(student)
     for query in ("subject=%20CAFE%CC%81%20", "topic=STRASSE", "subject=Caf%C3%A9&topic=strasse"):
-        assert [task["id"] for task in student.get(f"/practice-tasks?{query}").json] == [wanted["id"]]
+        assert [task["id"] for task in student.get(f"/practice-tasks?{query}").json] == [requested["id"]]
 
 
 def test_a_list_can_be_filtered_by_completion(student: Api) -> None:

@@ -115,7 +115,7 @@ def rows_read(found: list[dict[str, Any]]) -> float:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("before", [None, (NOW, "00000000-0000-0000-0000-000000000000")])
 @pytest.mark.parametrize(
-    "wanted",
+    "requested",
     [
         TaskFilter(),
         TaskFilter(subject="math"),
@@ -134,11 +134,11 @@ def test_a_page_reads_what_it_shows(
     engine: Engine,
     store: PostgresTaskStore,
     sent: list[tuple[str, tuple[Any, ...]]],
-    wanted: TaskFilter,
+    requested: TaskFilter,
     before: tuple[datetime, str] | None,
     mode: str,
 ) -> None:
-    store.page("student-0", wanted, PAGE, before)
+    store.page("student-0", requested, PAGE, before)
     ((statement, parameters),) = sent
     assert rows_read(nodes(engine, statement, parameters, mode, "ANALYZE, ")) <= PAGE
 

@@ -280,23 +280,23 @@ def test_pages_go_from_newest_to_oldest_without_gap_or_repeat(stores: Stores) ->
 
 
 def test_a_page_is_filtered_by_keys_and_completion(stores: Stores) -> None:
-    wanted = create(stores, topic=" ÄLGEBRA", subject="Maths")
+    requested = create(stores, topic=" ÄLGEBRA", subject="Maths")
     create(stores, topic="Geometry", subject="Maths")
-    complete(stores, wanted)
-    assert [t.id for t in stores.tasks.page("ada", TaskFilter(topic="älgebra"), 9, None)] == [wanted.id]
-    assert [t.id for t in stores.tasks.page("ada", TaskFilter(completed=True), 9, None)] == [wanted.id]
+    complete(stores, requested)
+    assert [t.id for t in stores.tasks.page("ada", TaskFilter(topic="älgebra"), 9, None)] == [requested.id]
+    assert [t.id for t in stores.tasks.page("ada", TaskFilter(completed=True), 9, None)] == [requested.id]
     assert len(stores.tasks.page("ada", TaskFilter(subject="maths"), 9, None)) == 2
     assert stores.tasks.page("ada", TaskFilter(subject="maths", completed=False, topic="älgebra"), 9, None) == []
 
 
 def test_a_search_looks_into_names_and_content_whatever_the_case(stores: Stores) -> None:
     texts = {"Älgebra": "Take 50 % of c_d\\e", "Geometry": "Take 50 of cad"}
-    wanted, _ = (
+    requested, _ = (
         stores.tasks.insert("ada", NewTask("Maths", topic, Difficulty.HARD, content), DEFAULT_PREDICTION)
         for topic, content in texts.items()
     )
     for search in ("älg", "50 %", "C_D", "d\\e", " Älgebra"):
-        assert [t.id for t in stores.tasks.page("ada", TaskFilter(search=search), 9, None)] == [wanted.id], search
+        assert [t.id for t in stores.tasks.page("ada", TaskFilter(search=search), 9, None)] == [requested.id], search
     assert len(stores.tasks.page("ada", TaskFilter(search="MATHS"), 9, None)) == 2
     assert stores.tasks.page("ada", TaskFilter(search="álgebra"), 9, None) == []
     assert stores.tasks.page("ada", TaskFilter(search="maths", completed=True), 9, None) == []

@@ -1,4 +1,4 @@
-"""The registry is away, damaged or moved: what serves goes on, and what was broken is mended by the next training."""
+"""The registry is away, damaged or moved: serving goes on, and the next training repairs what was broken."""
 
 from __future__ import annotations
 

@@ -172,17 +172,17 @@ class MemoryTaskStore:
         return found[0]
 
     def page(
-        self, user_id: str, wanted: TaskFilter, limit: int, before: tuple[datetime, str] | None
+        self, user_id: str, requested: TaskFilter, limit: int, before: tuple[datetime, str] | None
     ) -> list[PracticeTask]:
         with self._db as db:
             found = [
                 task
                 for task in db.tasks.values()
                 if task.user_id == user_id
-                and wanted.subject in (None, name_key(task.subject))
-                and wanted.topic in (None, name_key(task.topic))
-                and wanted.completed in (None, task.completed)
-                and (wanted.search is None or _found(task, wanted.search))
+                and requested.subject in (None, name_key(task.subject))
+                and requested.topic in (None, name_key(task.topic))
+                and requested.completed in (None, task.completed)
+                and (requested.search is None or _found(task, requested.search))
                 and (before is None or (task.created_at, task.id) < before)
             ]
         return sorted(found, key=lambda task: (task.created_at, task.id), reverse=True)[:limit]

@@ -18,9 +18,9 @@ class MemoryRecommendationStore:
     def topics(self, user_id: str, subject_key: str | None, own: int, others: int) -> list[TopicChoice]:
         with self._db as db:
             newest_first = sorted(db.tasks.values(), key=lambda task: (task.created_at, task.id), reverse=True)
-        wanted = [task for task in newest_first if subject_key in (None, name_key(task.subject))]
-        mine = _by_topic([task for task in wanted if task.user_id == user_id])
-        theirs = _by_topic([task for task in wanted if task.user_id != user_id and task.completed])
+        requested = [task for task in newest_first if subject_key in (None, name_key(task.subject))]
+        mine = _by_topic([task for task in requested if task.user_id == user_id])
+        theirs = _by_topic([task for task in requested if task.user_id != user_id and task.completed])
         popular = sorted(
             (key for key in theirs if key not in list(mine)[:own]),
             key=lambda key: (-len({task.user_id for task in theirs[key]}), -len(theirs[key]), key),

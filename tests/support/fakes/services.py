@@ -220,7 +220,7 @@ class MemoryRegistry:
         self._versions.pop((cohort, version), None)
 
     def damage_pointer(self, cohort: str) -> None:
-        """Make the pointer unreadable; moving it mends it."""
+        """Make the pointer unreadable; moving it repairs it."""
         self._malformed.add(self._pointers[cohort][1])
 
     def damage(self, cohort: str, version: str, name: str, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What the test knows from the answers it got, and what the stored data say beside it.
+"""A ledger of what the API acknowledged, and its comparison with what is stored.
 
 The three figures are counted, not derived from a test's outcome: ``lost``, ``double_counted``, ``double_published``.
 """

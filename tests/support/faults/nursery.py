@@ -43,37 +43,37 @@ def main() -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they end, so the kernel forgets them at once
     print("ready", flush=True)
     for line in sys.stdin:
-        wanted = json.loads(line)
+        requested = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            _become(wanted)
+            _become(requested)
         print(pid, flush=True)
     return 0
 
 
-def _become(wanted: dict[str, Any]) -> None:
+def _become(requested: dict[str, Any]) -> None:
     """Be the process that was asked for, to its end."""
     status = 1
     try:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        output = os.open(wanted["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        output = os.open(requested["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for number, file in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
             os.dup2(file, number)
         os.environ.clear()
-        os.environ.update(wanted["environment"])
-        if wanted["largest_file"] is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (wanted["largest_file"],) * 2)
+        os.environ.update(requested["environment"])
+        if requested["largest_file"] is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (requested["largest_file"],) * 2)
         with ExitStack() as stack:
-            if wanted["skew_seconds"]:
+            if requested["skew_seconds"]:
                 import time_machine
 
-                moment = timedelta(seconds=wanted["skew_seconds"])
+                moment = timedelta(seconds=requested["skew_seconds"])
                 stack.enter_context(time_machine.travel(moment))
             status = (
-                _request(wanted)
-                if "request" in wanted
-                else _work(train_and_compare if wanted["keras"] else quickly_trained)
+                _request(requested)
+                if "request" in requested
+                else _work(train_and_compare if requested["keras"] else quickly_trained)
             )
     except BaseException:  # noqa: BLE001 - the process must not go on as a copy of the nursery
         traceback.print_exc()
@@ -113,17 +113,17 @@ def quickly_trained(table: AnswerTable, *, version: str, on_progress: Progress) 
     return TrainedVersion(files, {}, challenger)
 
 
-def _request(wanted: dict[str, Any]) -> int:
+def _request(requested: dict[str, Any]) -> int:
     """One invocation of the Lambda: ``request`` has method, path, headers and body; the answer goes into a file."""
     from chalice.test import Client
 
     from app import app
 
-    request = wanted["request"]
+    request = requested["request"]
     answer = Client(app).http.request(
         request["method"], request["path"], headers=request["headers"], body=request["body"].encode()
     )
-    file = Path(wanted["answer"])
+    file = Path(requested["answer"])
     file.with_suffix(".new").write_text(json.dumps({"status": answer.status_code, "body": answer.body.decode()}))
     file.with_suffix(".new").rename(file)
     return 0

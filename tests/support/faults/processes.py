@@ -87,7 +87,7 @@ class Nursery:
                 self._ready = True
             self._n += 1
             output = self._directory / f"process-{self._n}"
-            wanted = {
+            requested = {
                 "environment": {**base_environment(os.environ), **worker_limits(os.environ), **environment},
                 "output": str(output),
                 "largest_file": largest_file,
@@ -95,7 +95,7 @@ class Nursery:
                 **more,
             }
             output.touch()
-            self._process.stdin.write(json.dumps(wanted) + "\n")
+            self._process.stdin.write(json.dumps(requested) + "\n")
             self._process.stdin.flush()
             return Process(int(self._process.stdout.readline()), output)
 

@@ -61,7 +61,7 @@ class Workers(Operators):
 
     @step(lambda self: self.deliveries or (self.world.live and self.world.live.held))
     def time_passes(self) -> None:
-        """Leases and visibility of whoever died run out."""
+        """Leases and visibility time-outs of dead workers run out."""
         for delivery in self.deliveries.values():
             self.deployment.worker.queue.extend(delivery, 0)
         self._show_all()

@@ -108,9 +108,9 @@ def _span(widget: dict[str, Any], start: str, length: str) -> range:
 def test_durations_are_parsed() -> None:
     assert logs.duration("90m") == timedelta(minutes=90)
     assert logs.duration("2w") == timedelta(weeks=2)
-    for wrong in ("", "1", "h", "1y", "-1h", "1.5h"):
+    for refused in ("", "1", "h", "1y", "-1h", "1.5h"):
         with pytest.raises(argparse.ArgumentTypeError):
-            logs.duration(wrong)
+            logs.duration(refused)
 
 
 def line(minutes_ago: float, **fields: Any) -> str:

@@ -103,10 +103,10 @@ def test_easier_levels_are_never_predicted_to_be_harder(predictor: Predictor) ->
 def test_predicting_a_history_equals_predicting_one_by_one(times: bool) -> None:
     predictor = Predictor.from_files(attentive_files(times=times))
     table, _ = simulate(5, 4, 80)  # topic 3 is unknown to the version
-    wanted = np.random.default_rng(0).random(len(table)) < 0.7
-    wanted[:3] = True
-    batch = predict_history(predictor, table, wanted)
-    for position, row in enumerate(np.flatnonzero(wanted)):
+    requested = np.random.default_rng(0).random(len(table)) < 0.7
+    requested[:3] = True
+    batch = predict_history(predictor, table, requested)
+    for position, row in enumerate(np.flatnonzero(requested)):
         moment = time_of(table, int(row)) or NOW
         one = predict(
             predictor, state_before(table, int(row)), table.topics[table.topic[row]], int(table.difficulty[row]), moment

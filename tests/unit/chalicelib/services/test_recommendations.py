@@ -93,7 +93,7 @@ def test_every_choice_is_considered_at_every_difficulty() -> None:
     ]
 
 
-WANTED = [(f"topic {number}", difficulty) for number in range(5) for difficulty in range(1, 5)]
+REQUESTED = [(f"topic {number}", difficulty) for number in range(5) for difficulty in range(1, 5)]
 
 
 @pytest.mark.parametrize("times", [True, False])
@@ -102,7 +102,7 @@ def test_predicting_many_equals_predicting_one_by_one(times: bool, row: int) -> 
     predictor = Predictor.from_files(attentive_files(times=times))  # knows topics 0 to 2
     table, _ = simulate(3, 4, 200, times=times)
     before = state_before(table, row)
-    for many, (topic, difficulty) in zip(predict_many(predictor, before, WANTED, NOW), WANTED, strict=True):
+    for many, (topic, difficulty) in zip(predict_many(predictor, before, REQUESTED, NOW), REQUESTED, strict=True):
         one = predict(predictor, before, topic, difficulty, NOW)
         assert many.source is one.source
         np.testing.assert_allclose(many.correct, one.correct, atol=1e-5)
@@ -116,8 +116,8 @@ def test_the_summaries_of_many_are_those_of_each(row: int) -> None:
     table, _ = simulate(3, 4, 200)
     before = state_before(table, row)
     view = StateView(before, predictor.constants)
-    many = view.summaries(WANTED, NOW)
-    for i, (topic, difficulty) in enumerate(WANTED):
+    many = view.summaries(REQUESTED, NOW)
+    for i, (topic, difficulty) in enumerate(REQUESTED):
         one = view.summary(topic, difficulty, NOW)
         for field in msgspec.structs.fields(one):
             expected = getattr(one, field.name)
@@ -127,7 +127,7 @@ def test_the_summaries_of_many_are_those_of_each(row: int) -> None:
 
 
 def test_without_a_version_all_are_the_default() -> None:
-    assert predict_many(None, NEWCOMER, WANTED, NOW) == [DEFAULT_PREDICTION] * len(WANTED)
+    assert predict_many(None, NEWCOMER, REQUESTED, NOW) == [DEFAULT_PREDICTION] * len(REQUESTED)
 
 
 def test_networks_that_overflow_fall_back_to_lnirt_and_say_why(caplog: pytest.LogCaptureFixture) -> None:
@@ -135,9 +135,9 @@ def test_networks_that_overflow_fall_back_to_lnirt_and_say_why(caplog: pytest.Lo
     predictor = Predictor.from_files(files)
     before = replay("student 0", [Answer("topic 0", 2, True, 30.0, NOW)] * 30)
     with caplog.at_level(logging.WARNING, "studysmart.prediction"):
-        many = predict_many(predictor, before, WANTED, NOW)
-    for found, wanted in zip(many, WANTED, strict=True):
-        alone = predict(predictor, before, *wanted, NOW)
+        many = predict_many(predictor, before, REQUESTED, NOW)
+    for found, requested in zip(many, REQUESTED, strict=True):
+        alone = predict(predictor, before, *requested, NOW)
         assert found.correct == pytest.approx(alone.correct, abs=1e-12)
         assert msgspec.structs.replace(found, correct=alone.correct) == alone
     assert any(message.startswith("Embedding model prediction failed") for message in caplog.messages)

@@ -237,7 +237,7 @@ def test_the_evidence_of_a_state_is_the_sum_of_what_its_rows_tell(seed: int, row
 
 
 def test_a_record_knows_what_followed_it_on_a_topic() -> None:
-    """Whoever gets the first try on topic 1 right gets the third right, and whoever does not does not."""
+    """Students who are correct at first on topic 1 are correct on their third attempt; the others are not."""
     rows: dict[str, list[Any]] = {"user": [], "topic": [], "is_correct": []}
     for student in range(20):
         for right in (student < 10, False, student < 10):

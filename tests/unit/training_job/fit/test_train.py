@@ -95,10 +95,10 @@ def test_served_predictions_of_a_history_equal_the_batch(
 ) -> None:
     table, trained, _ = small
     predictor = predictor_of(trained)
-    wanted = np.zeros(len(table), dtype=np.bool_)
-    wanted[::23] = True
-    batch = predict_history(predictor, table, wanted)
-    for position, row in enumerate(np.flatnonzero(wanted).tolist()):
+    requested = np.zeros(len(table), dtype=np.bool_)
+    requested[::23] = True
+    batch = predict_history(predictor, table, requested)
+    for position, row in enumerate(np.flatnonzero(requested).tolist()):
         moment = time_of(table, row) or datetime.now(UTC)
         topic = table.topics[table.topic[row]]
         one = predict(predictor, state_before(table, row), topic, int(table.difficulty[row]), moment)
@@ -190,7 +190,7 @@ def test_a_residual_that_is_right_beyond_doubt_is_used_as_far_as_it_is_no_worse_
     target = (rng.random(40_000) < sigmoid(truth)).astype(np.float64)
     user = rng.integers(0, 400, 40_000)
     assert choose_scale(np.zeros(40_000), truth, target, user, binary=True) == 1.0
-    # Of what is too sure, the temperature mends a part.
+    # The temperature repairs a part of the overconfidence.
     assert choose_scale(np.zeros(40_000), 1.25 * truth, target, user, binary=True) == pytest.approx(0.9)
     seconds = truth + rng.normal(size=40_000)
     assert choose_scale(np.zeros(40_000), 1.25 * truth, seconds, user, binary=False) == pytest.approx(0.8)

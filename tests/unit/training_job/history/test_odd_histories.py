@@ -101,11 +101,11 @@ def test_the_whole_chain_answers_at_every_difficulty_for_everybody(
         (newcomer, elsewhere): Source.DEFAULT,
     }  # fmt: skip
     for (state, topic), source in expected.items():
-        wanted = [(name_key(f"  {topic.upper()} "), difficulty.numeric) for difficulty in Difficulty]
-        found = [predict(predictor, state, *what, now) for what in wanted]
+        requested = [(name_key(f"  {topic.upper()} "), difficulty.numeric) for difficulty in Difficulty]
+        found = [predict(predictor, state, *what, now) for what in requested]
         assert [prediction.source for prediction in found] == [source] * 4
         assert all(_is_sound(prediction, bool(table.timed.sum() >= 5)) for prediction in found)
-        together = predict_many(predictor, state, wanted, now)
+        together = predict_many(predictor, state, requested, now)
         assert [prediction.correct for prediction in together] == pytest.approx([p.correct for p in found], abs=1e-5)
 
 
