@@ -1,4 +1,4 @@
-"""The model that serves: loaded whole on a cold start, replaced whole when the champion changes.
+"""The model that serves, kept in memory: loaded on a cold start, replaced when the champion changes.
 
 Two things make a warm process look again. The tracker's version, which every creation reads anyway, differs from what
 is loaded: then the request itself fetches the new model, so that a training shows at the very next task; other
@@ -24,7 +24,7 @@ from chalicelib.prediction.predictor import MODEL_FILES, Predictor
 _log = logging.getLogger("studysmart.models")
 
 RETRY_SECONDS = 5.0
-"""How long after a failed look the next one is made."""
+"""Seconds between a failed attempt to load a model and the next one."""
 
 
 class _Loaded(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class _Loaded(msgspec.Struct, frozen=True):
 
 
 class ChampionCache:
-    """The champion of one cohort, shared by all threads of a process."""
+    """The champion of one cohort, shared by all threads of the process."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class ChampionCache:
         self._retry_at = 0.0
 
     def current(self, expected_version: str | None = None) -> Predictor | None:
-        """The predictor to use now, or None while there is no model.
+        """Return the predictor to use now, or None while there is no model.
 
         ``expected_version`` is the tracker's: when it is another than the loaded one, look at once.
         """
@@ -72,7 +72,7 @@ class ChampionCache:
 
     @property
     def version(self) -> str | None:
-        """The loaded version, without looking for a newer one."""
+        """The loaded version. A newer one is not looked for."""
         return self._loaded.predictor.version if self._loaded and self._loaded.predictor else None
 
     def _load_cold(self) -> None:
@@ -86,7 +86,7 @@ class ChampionCache:
         threading.Thread(target=self._look, args=(expected_version,), name="champion-refresh", daemon=True).start()
 
     def _look(self, expected_version: str | None) -> None:
-        """Refresh unless another thread is at it: then the model in memory has to do, or what that thread finds."""
+        """Refresh, unless another thread is refreshing: then use the model in memory, or wait for that thread."""
         busy = not self._looking.acquire(blocking=False)
         if busy:
             if self.version is not None:

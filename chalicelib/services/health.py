@@ -1,4 +1,4 @@
-"""Whether the parts that a request needs answer."""
+"""The health check of the database, the registry and the queue."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Health(msgspec.Struct, frozen=True):
 def check(
     tracker: Tracker, registry: ModelRegistry, queue: TrainingQueue, cohort: str, model_version: str | None
 ) -> Health:
-    """Ask database, registry and queue, side by side; ``model_version`` is the one that this process serves."""
+    """Check database, registry and queue in parallel. ``model_version`` is the version that this process serves."""
     probes: dict[str, Callable[[], object]] = {
         "database": tracker.ping,
         "registry": lambda: registry.champion_exists(cohort),

@@ -1,4 +1,4 @@
-"""Asking for trainings, and making sure that none that was asked for is lost."""
+"""Use cases of trainings: request one, send its message, and send again what was lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chalicelib.ports import Tracker, TrainingQueue
 _log = logging.getLogger("studysmart.training")
 
 SEND_GRACE_SECONDS = 10.0
-"""A request younger than this is still being sent by the process that made it."""
+"""A younger request is still being sent by the process that made it."""
 
 RESEND_SECONDS = 600.0
 """After this long without a worker the message is sent again: longer than SQS remembers duplicates (300 s)."""
@@ -30,7 +30,7 @@ A request that only grew old while nothing ran is sent again first.
 
 
 Later = Callable[[Callable[[], None]], None]
-"""Sees to work that an answer does not depend on: at once, or after the answer where the process lives on."""
+"""Runs work on which the answer does not depend: at once, or after the answer if the process stays alive."""
 
 
 def at_once(work: Callable[[], None]) -> None:
@@ -53,12 +53,12 @@ class ModelStatus(msgspec.Struct, frozen=True):
 
 
 def status(tracker: Tracker, policy: TrainingPolicy, cohort: str) -> ModelStatus:
-    """Where the counter and the training stand."""
+    """Return the counter and the state of the training."""
     return status_of(tracker.read(cohort), policy)
 
 
 def status_of(row: TrackerRow, policy: TrainingPolicy) -> ModelStatus:
-    """A tracker's row as the API shows it."""
+    """Return a tracker's row as the API shows it."""
     return ModelStatus(
         counter=row.n_samples_since_training,
         threshold=policy.threshold,
@@ -73,7 +73,7 @@ def status_of(row: TrackerRow, policy: TrainingPolicy) -> ModelStatus:
 
 
 def set_counter(tracker: Tracker, policy: TrainingPolicy, cohort: str, value: int) -> ModelStatus:
-    """Set the counter towards the next training."""
+    """Set the counter towards the next training, and return the status."""
     return status_of(tracker.set_counter(cohort, value), policy)
 
 

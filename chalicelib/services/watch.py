@@ -1,6 +1,6 @@
-"""What nobody asks for and an operator must hear of: said by the sweeper at regular times, as metrics.
+"""Metrics for the operator, which the sweeper logs once a minute.
 
-A counter that is full while nothing trains, and predictions that no longer agree with the results.
+They show a training that is due while no worker trains, and predictions that no longer agree with the results.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ LOGGER = "studysmart.watch"
 _log = logging.getLogger(LOGGER)
 
 NEWEST = 1_000
-"""Completions of all students that the calibration error is of."""
+"""Number of newest completions, of all students, from which the calibration error is computed."""
 
-LEAST = 500
-"""Predictions by a model among them below which chance could sound the alarm: in 500 it shows an error of .05."""
+MINIMUM_PREDICTIONS = 500
+"""Minimum number of predictions by a model among them. With fewer, an error of 0.05 can be due to chance."""
 
 
 def watch(tracker: Tracker, analytics: AnalyticsStore, policy: TrainingPolicy, cohort: str) -> None:
-    """Log one line with the metrics, and with the figures that they come from."""
+    """Log one line with the metrics and the figures behind them."""
     row = tracker.read(cohort)
     over = completions_over_threshold(row, policy)
     values: dict[Metric, float] = {COUNTER_OVER_THRESHOLD: over}
@@ -34,12 +34,12 @@ def watch(tracker: Tracker, analytics: AnalyticsStore, policy: TrainingPolicy, c
         error, judged = window.expected_calibration_error, window.sources.embedding + window.sources.lnirt
         known |= {"newest": window.n, "judged": judged, "calibration_error": error}
         known |= {"error_by_chance": window.calibration_error_by_chance, "fallback_rate": window.fallback_rate}
-        if error is not None and judged >= LEAST:
+        if error is not None and judged >= MINIMUM_PREDICTIONS:
             values[CALIBRATION_ERROR] = error
     _log.info("counter over threshold: %d", over, extra={**known, **metrics.fields(values)})
 
 
 def completions_over_threshold(row: TrackerRow, policy: TrainingPolicy) -> int:
-    """Completions at and above the threshold that no worker is training on; 0 while there are too few samples."""
+    """Return the counter if a training is due and no worker trains, else 0."""
     due = policy.is_due(row.n_samples_since_training, row.n_samples_total)
     return row.n_samples_since_training if due and row.state is not TrainingState.RUNNING else 0

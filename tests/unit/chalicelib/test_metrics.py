@@ -190,7 +190,7 @@ def test_the_watch_says_how_far_the_newest_predictions_are_off(lines: io.StringI
 
 
 def test_few_predictions_are_told_and_are_no_metric(lines: io.StringIO) -> None:
-    line = watched(MemoryTracker(MemoryDatabase()), Drift(watch.LEAST - 1), lines)
+    line = watched(MemoryTracker(MemoryDatabase()), Drift(watch.MINIMUM_PREDICTIONS - 1), lines)
     assert CALIBRATION_ERROR.name not in line
     assert line["calibration_error"] == pytest.approx(0.4, abs=0.01)
 
