@@ -1,4 +1,4 @@
-"""DESIGN section 4, the completion: each of its lines fails, dies, comes twice, at once or late."""
+"""The completion protocol: each of its steps fails, dies, comes twice, at once or late."""
 
 from __future__ import annotations
 

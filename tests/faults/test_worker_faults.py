@@ -1,4 +1,4 @@
-"""DESIGN section 4, the training: the worker dies at each of its lines, and another one ends what it began."""
+"""The training protocol: the worker dies at each of its steps, and another one finishes its work."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What must be true: who answered what, where the counter stands, which training is asked for and which version serves.
 
-A model in plain Python of the two protocols of DESIGN section 4, without storage, time or randomness. What a run may
+A model in plain Python of the two protocols, without storage, time or randomness. What a run may
 decide one way or the other (a race's winner, the gate's verdict, an id) is told to it.
 """
 
