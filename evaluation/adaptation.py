@@ -1,11 +1,11 @@
-"""How soon predictions follow a student whose ability jumps.
+"""How soon predictions follow a student whose ability changes suddenly.
 
-``python -m evaluation.adaptation --json`` simulates a population whose abilities jump now and then, trains on it, and
-lets new students practise at one ability until it jumps, up for half of them and down for the others. A prediction
-stands between the true chances at the old and at the new ability; ``answers_to_80_*`` is the number of answers after
+``python -m evaluation.adaptation --json`` simulates a population whose abilities jump now and then, and trains on it.
+Then new students practise at one ability until it jumps, up for half of them and down for the others. A prediction
+lies between the true chances at the old and at the new ability. ``answers_to_80_*`` is the number of answers after
 the jump until the mean prediction has covered 80 % of the way, null when it has not within ``horizon`` answers:
 
-* ``without_retraining``: the version trained before any of them began; only the practice state moves;
+* ``without_retraining``: the version was trained before any of them began, and only the practice state changes;
 * ``with_retraining``: a new version is trained on all answers so far every 30 answers after the jump;
 * ``static_lnirt``: LNIRT of the first version alone.
 """
@@ -13,9 +13,7 @@ the jump until the mean prediction has covered 80 % of the way, null when it has
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +22,7 @@ import numpy.typing as npt
 
 from chalicelib.domain.lnirt import FloatArray, sigmoid
 from chalicelib.prediction.chain import bounded_probability
-from chalicelib.prediction.predictor import Predictor
-from evaluation.answers import short
+from evaluation.program import note, parser_of, print_figures, trained
 from training_job.history.answers import AnswerTable
 from training_job.history.replay import predict_history, read_history
 
@@ -37,18 +34,21 @@ JUMP_CHANCE = 1 / 50
 JUMP_FROM, JUMP_TO = -1.0, 1.0
 COVERED = 0.8
 SMOOTHED = 5
-"""Answers over which the covered share is averaged, so that a lucky one does not end the count."""
+"""Number of answers over which the covered share is averaged, so that one lucky answer does not end the count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """Answers of simulated students, (N,) each: ``topic``, ``level`` 1..4, ``correct``, log ``seconds``, and the true
-    chances ``old`` and ``new`` at the abilities before and after the jump; ``step`` is the student's answer number."""
+    """Answers of simulated students. All (N,).
+
+    ``step`` numbers the answers of a student, ``difficulty`` is 1..4. ``old`` and ``new`` are the true chances at the
+    abilities before and after the jump.
+    """
 
     student: npt.NDArray[np.int64]
     step: npt.NDArray[np.int64]
     topic: npt.NDArray[np.int64]
-    level: npt.NDArray[np.int64]
+    difficulty: npt.NDArray[np.int64]
     correct: npt.NDArray[np.bool_]
     seconds: FloatArray
     old: FloatArray
@@ -56,18 +56,21 @@ class Simulated:
 
 
 def practise(ability: FloatArray, old: FloatArray, new: FloatArray, seed: int) -> Simulated:
-    """Students answering random tasks at the given ``ability`` (students, answers); ``old``, ``new`` (students,)."""
+    """Let students answer random tasks at their ``ability`` (students, answers).
+
+    ``old`` and ``new`` (students,) are the abilities before and after the jump.
+    """
     rng = np.random.default_rng(seed)
     students, answers = ability.shape
     topic = rng.integers(TOPICS, size=ability.shape)
-    level = rng.integers(1, 5, size=ability.shape)
-    easiness = np.linspace(-0.7, 0.7, TOPICS)[topic] - 0.6 * (level - 2.5)
-    log_seconds = 3.6 + 0.25 * (level - 2.5) + rng.normal(0.0, 0.45, ability.shape)
+    difficulty = rng.integers(1, 5, size=ability.shape)
+    easiness = np.linspace(-0.7, 0.7, TOPICS)[topic] - 0.6 * (difficulty - 2.5)
+    log_seconds = 3.6 + 0.25 * (difficulty - 2.5) + rng.normal(0.0, 0.45, ability.shape)
     return Simulated(
         student=np.repeat(np.arange(students), answers),
         step=np.tile(np.arange(answers), students),
         topic=topic.ravel(),
-        level=level.ravel(),
+        difficulty=difficulty.ravel(),
         correct=(rng.random(ability.shape) < sigmoid(ability + easiness)).ravel(),
         seconds=np.exp(log_seconds).ravel(),
         old=sigmoid(old[:, None] + easiness).ravel(),
@@ -76,7 +79,7 @@ def practise(ability: FloatArray, old: FloatArray, new: FloatArray, seed: int) -
 
 
 def population(seed: int) -> Simulated:
-    """Students to learn from: each answer may bring a new ability."""
+    """Return the students to learn from. Each answer may bring a new ability."""
     rng = np.random.default_rng(seed)
     shape = (POPULATION, POPULATION_ANSWERS)
     fresh = rng.normal(0.0, 1.0, shape)
@@ -88,7 +91,7 @@ def population(seed: int) -> Simulated:
 
 
 def jumpers(seed: int) -> Simulated:
-    """The students who are tested: one jump each, after the same number of answers."""
+    """Return the test students, each with one jump after the same number of answers."""
     up = np.arange(STUDENTS) % 2 == 0
     old, new = np.where(up, JUMP_FROM, JUMP_TO), np.where(up, JUMP_TO, JUMP_FROM)
     ability = np.where(np.arange(BEFORE + HORIZON) < BEFORE, old[:, None], new[:, None])
@@ -96,7 +99,7 @@ def jumpers(seed: int) -> Simulated:
 
 
 def table_of(parts: dict[str, Simulated]) -> AnswerTable:
-    """The parts' answers one after the other; each part's students take turns."""
+    """Return the answers of the parts one after the other. The students of a part take turns."""
     users: list[str] = []
     columns: list[tuple[Simulated, npt.NDArray[np.int64]]] = []
     for name, part in parts.items():
@@ -112,13 +115,16 @@ def table_of(parts: dict[str, Simulated]) -> AnswerTable:
 
     return AnswerTable.from_columns(
         user=np.concatenate([user for _, user in columns]), user_ids=users, topic=joined("topic"),
-        topics=[f"topic {number}" for number in range(TOPICS)], difficulty=joined("level"),
+        topics=[f"topic {number}" for number in range(TOPICS)], difficulty=joined("difficulty"),
         is_correct=joined("correct"), seconds=joined("seconds"), order=np.concatenate(orders),
     )  # fmt: skip
 
 
 def covered_share(predicted: FloatArray, tested: Simulated) -> FloatArray:
-    """How far predictions (N,) have come from the old to the new chances, by answer after the jump. (HORIZON,)."""
+    """Return the share of the way from the old to the new chances that predictions (N,) have covered.
+
+    There is one share for each answer after the jump. Shape (HORIZON,).
+    """
     way = np.sign(tested.new - tested.old)
     after = tested.step >= BEFORE
     step = tested.step[after] - BEFORE
@@ -129,59 +135,39 @@ def covered_share(predicted: FloatArray, tested: Simulated) -> FloatArray:
 
 
 def answers_to_cover(share: FloatArray) -> int | None:
-    """Answers after the jump until the share, averaged over some answers, has reached 80 %; None for never."""
+    """Return the number of answers after the jump until the smoothed share has reached 80 %, None for never."""
     smooth = np.convolve(share, np.full(SMOOTHED, 1.0 / SMOOTHED), mode="valid")
     reached = np.flatnonzero(smooth >= COVERED)
     return int(reached[0]) + SMOOTHED // 2 if len(reached) else None
 
 
-def _train(table: AnswerTable, seed: int) -> Predictor:
-    from evaluation.quality import predictor_of
-    from training_job.fit.train import train_version
-
-    return predictor_of(train_version(table, version="benchmark", seed=seed))
-
-
-def _versions(taught: Simulated, tested: Simulated, table: AnswerTable, seed: int) -> Iterator[tuple[int, Predictor]]:
-    """Retrained versions, each with the first answer (counted from the jump) that it predicts."""
-    n_taught = len(taught.step)
-    for trained in range(RETRAINED_EVERY, HORIZON, RETRAINED_EVERY):
-        known = np.concatenate([np.ones(n_taught, dtype=np.bool_), tested.step < BEFORE + trained])
-        yield trained, _train(table.select(known), seed)
-
-
-def measure(seed: int, verbose: bool) -> dict[str, float | int | None]:
-    """All figures."""
-    taught, tested = population(seed), jumpers(seed + 100)
+def measure(options: argparse.Namespace) -> dict[str, float | int | None]:
+    taught, tested = population(options.seed), jumpers(options.seed + 100)
     table = table_of({"student": taught, "jumper": tested})
-    n_taught = len(taught.step)
-    requested = np.arange(len(table)) >= n_taught
-    first = _train(table.select(~requested), seed)
-    lnirt = bounded_probability(read_history(table, first.lnirt, first.vocabulary).logit[requested])
-    served = predict_history(first, table, requested).correct
+    new = np.arange(len(table)) >= len(taught.step)
+    first, _ = trained(table.select(~new), options.seed)
+    lnirt = bounded_probability(read_history(table, first.lnirt, first.vocabulary).logit[new])
+    served = predict_history(first, table, new).correct
     retrained = served.copy()
-    for begin, version in _versions(taught, tested, table, seed):
+    for begin in range(RETRAINED_EVERY, HORIZON, RETRAINED_EVERY):
+        known = np.concatenate([~new[~new], tested.step < BEFORE + begin])
+        version, _ = trained(table.select(known), options.seed)
         later = tested.step >= BEFORE + begin
-        retrained[later] = predict_history(version, table, requested).correct[later]
+        retrained[later] = predict_history(version, table, new).correct[later]
     figures: dict[str, float | int | None] = {}
     ways = (("without_retraining", served), ("with_retraining", retrained), ("static_lnirt", lnirt))
     for name, predicted in ways:
         share = covered_share(predicted, tested)
         figures[f"answers_to_80_{name}"] = answers_to_cover(share)
         figures[f"covered_after_10_{name}"] = float(share[8:13].mean())
-        if verbose:
-            print(name, np.round(share[::5], 2).tolist(), file=sys.stderr)
+        note(options, f"{name} {np.round(share[::5], 2).tolist()}")
     return {**figures, "horizon": HORIZON, "answers_before": BEFORE, "students": STUDENTS}
 
 
 def main() -> int:
-    """Run the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m evaluation.adaptation", description=__doc__)
+    parser = parser_of("adaptation", __doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="only the JSON line, no progress")
-    options = parser.parse_args()
-    print(json.dumps(short(measure(options.seed, verbose=not options.json))))
-    return 0
+    return print_figures(measure(parser.parse_args()))
 
 
 if __name__ == "__main__":

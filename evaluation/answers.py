@@ -1,7 +1,7 @@
-"""Files of answers for the benchmarks: reading, and dividing the students into those taught from and those tested on.
+"""Reads files of answers for the evaluation, and splits their students into training and test students.
 
-Columns: ``user_id``, ``topic``, ``is_correct``, and where there are ``position`` (order within one user),
-``actual_time_seconds``, ``difficulty``, ``completed_at``, ``split``; every other column is ignored.
+Columns: ``user_id``, ``topic``, ``is_correct``, and if present ``position`` (order within one user),
+``actual_time_seconds``, ``difficulty``, ``completed_at`` and ``split``. Every other column is ignored.
 """
 
 from __future__ import annotations
@@ -10,33 +10,33 @@ import csv
 import gzip
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.tasks import MAX_SECONDS, Difficulty, name_key
-from training_job.history.answers import AnswerTable, time_order
+from training_job.history.answers import AnswerTable, Rows, time_order
 
 TEST_SHARE = 0.2
-"""Share of the users that is tested on where the file does not say."""
+"""Share of the users whose answers are tested where the file does not say."""
 
 TRUTH = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 LEVELS = {level.value: level.numeric for level in Difficulty} | {str(n): n for n in range(1, 5)}
 _GZIP_MAGIC = b"\x1f\x8b"
 
-Rows = npt.NDArray[np.bool_]
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
 class AnswerFile:
-    """A file's answers. ``test`` (N,) marks the file's own test rows, none where it does not say; ``skipped`` counts
-    rows without a user, a topic or a result."""
+    """The answers of a file.
+
+    ``test`` (N,) marks the file's own test rows, none where it does not say. ``skipped`` counts the rows without a
+    user, a topic or a result.
+    """
 
     table: AnswerTable
     test: Rows
@@ -45,7 +45,7 @@ class AnswerFile:
 
 @dataclass(slots=True)
 class _Columns:
-    """The rows read so far, column by column; codes count the names in the order of their first row."""
+    """The rows read so far. Codes number the names in the order of their first row."""
 
     users: dict[str, int] = field(default_factory=dict)
     topics: dict[str, int] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class _Columns:
     skipped: int = 0
 
     def add(self, row: Mapping[str, str | None]) -> None:
-        """Take one row of the file."""
+        """Add one row of the file, or count it as skipped."""
         user, topic = (row.get("user_id") or "").strip(), name_key(row.get("topic") or "")
         correct = TRUTH.get((row.get("is_correct") or "").strip().lower())
         if not user or not topic or correct is None:
@@ -75,7 +75,7 @@ class _Columns:
 
 
 def read_answers(path: Path) -> AnswerFile:
-    """The answers of a ``.csv`` or ``.csv.gz``. Raises ``ValueError`` for a file without usable answers."""
+    """Read a ``.csv`` or ``.csv.gz``. Raises ValueError for a file without usable answers."""
     columns = _Columns()
     for row in _records(path):
         columns.add(row)
@@ -110,7 +110,7 @@ def _number(text: str | None) -> float:
 
 
 def _moment(text: str | None) -> float:
-    """Seconds since the epoch of an ISO 8601 time, NaN for none; without a zone it is UTC."""
+    """Return an ISO 8601 time as seconds since the epoch, NaN for none. A time without a zone is in UTC."""
     if not text or not text.strip():
         return math.nan
     try:
@@ -121,9 +121,9 @@ def _moment(text: str | None) -> float:
 
 
 def global_order(user: npt.NDArray[Any], position: npt.NDArray[Any], at: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """The order in time over all users, (N,), as a training reads it from the database.
+    """Return the order in time over all users, as a training reads it from the database. All (N,).
 
-    A user's own order is that of ``position``, else of the times ``at``, else of the rows.
+    Within one user it is the order of ``position``, else of the times ``at``, else of the rows.
     """
     n = len(user)
     within = np.lexsort((np.arange(n), np.nan_to_num(at), np.nan_to_num(position), user))
@@ -134,24 +134,10 @@ def global_order(user: npt.NDArray[Any], position: npt.NDArray[Any], at: npt.NDA
 
 
 def rows_to_test(answers: AnswerFile, seed: int) -> Rows:
-    """Which answers are tested on, (N,): the file's own, or those of a fifth of the users drawn by ``seed``."""
+    """Return the test answers (N,): the file's own, or those of a fifth of the users, drawn by ``seed``."""
     if answers.test.any() and not answers.test.all():
         return answers.test
     names = answers.table.user_ids
     by_name = np.array(sorted(range(len(names)), key=lambda code: names[code]), dtype=np.int64)
     drawn = np.random.default_rng(seed).permutation(by_name)[: max(1, round(TEST_SHARE * len(names)))]
     return np.isin(answers.table.user, drawn)
-
-
-def short(figures: Mapping[str, float | int | None]) -> dict[str, float | int | None]:
-    """The figures to five significant digits, for printing."""
-    return {
-        name: value if value is None or isinstance(value, int) else float(f"{value:.5g}")
-        for name, value in figures.items()
-    }
-
-
-def mean_of(values: Iterable[float]) -> float:
-    """The mean; NaN of nothing."""
-    listed = list(values)
-    return sum(listed) / len(listed) if listed else math.nan

@@ -1,24 +1,24 @@
-"""Whether recommended tasks teach more than others do, on simulated students whose learning process is known.
+"""How much more recommended tasks teach than other tasks, on simulated students whose learning is known.
 
 ``python -m evaluation.recommend --json`` trains a version on students who practise at random, then lets new students
 practise the same number of tasks under each policy: the first recommendation of the product; a random topic and
-difficulty; a random topic at one fixed difficulty. The truth, of which the product sees answers and times only:
+difficulty; a random topic at one fixed difficulty. The product sees only answers and times. The truth behind them:
 
-* a student has a skill on each topic, in logits, and answers right with chance p = sigmoid(skill - difficulty);
-* a task raises its topic's skill by RATE exp(-((p - peak) / WIDTH)^2), less the nearer the learnt part is to CEILING;
-  each student has a peak of their own, drawn from PEAKS: nobody learns from what is far too hard or far too easy;
-* a share of that gain, TRANSFER, goes to the other topics; what was learnt on a topic fades with a time constant of
+* a student has a skill on each topic, in logits, and answers correctly with chance p = sigmoid(skill - difficulty);
+* a task raises the skill on its topic by RATE exp(-((p - peak) / WIDTH)^2), and by less the nearer the learnt part is
+  to CEILING. Each student has a peak of their own, drawn from PEAKS: a task that is far too hard or too easy teaches
+  nothing;
+* the other topics gain the share TRANSFER of that. What was learnt on a topic fades with a time constant of
   FADING_DAYS since the last task on it.
 
 ``gain_per_task_*`` is the rise of the mean skill over topics from beginning to end, per task, in logits; ``ratio_*``
 the recommended gain over the other one; ``recommended_minus_random_se`` the standard error of that difference, paired
-by student. ``mean_success_*`` is the share of tasks answered right.
+by student. ``mean_success_*`` is the share of tasks that were answered correctly.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -29,10 +29,11 @@ import numpy as np
 
 from chalicelib.domain.lnirt import FloatArray
 from chalicelib.domain.tasks import Difficulty
-from chalicelib.features.state import Answer, StateRow, UserState, advance
+from chalicelib.features.state import Answer, UserState
 from chalicelib.ports import TopicChoice
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.services.recommendations import candidates, rank
+from evaluation.program import Practice, note, parser_of, print_figures, trained
 from training_job.history.answers import AnswerTable
 
 TOPICS = tuple(f"topic {number}" for number in range(8))
@@ -44,12 +45,12 @@ LEVEL_STEP = 0.8
 BEGIN = datetime(2026, 1, 5, 16, 0, tzinfo=UTC)
 
 Task = tuple[int, int]
-"""A position in TOPICS and a level of 1..4."""
+"""A position in TOPICS and a difficulty of 1..4."""
 
 
 @dataclass(slots=True)
 class Learner:
-    """One simulated student. ``base`` and ``learnt`` (topics,) make up the skill; ``last`` is in days."""
+    """One simulated student. The skill is made of ``base`` and ``learnt`` (topics,). ``last`` (topics,) is in days."""
 
     name: str
     peak: float
@@ -58,28 +59,31 @@ class Learner:
     random: np.random.Generator
     learnt: FloatArray = field(default_factory=lambda: np.zeros(len(TOPICS)))
     last: FloatArray = field(default_factory=lambda: np.zeros(len(TOPICS)))
-    rows: dict[tuple[str, int], StateRow] = field(default_factory=dict)
+    practice: Practice = field(init=False)
     answers: list[Answer] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.practice = Practice(self.name)
+
     def skill(self, day: float) -> FloatArray:
-        """Skills (topics,) on a day counted from the beginning."""
+        """Return the skills (topics,) on a day counted from the beginning."""
         present: FloatArray = self.base + self.learnt * np.exp(-(day - self.last) / FADING_DAYS)
         return present
 
     def state(self) -> UserState:
-        """What the product knows of the student."""
-        return UserState(self.name, len(self.answers), tuple(self.rows.values()))
+        """Return the practice state that the product keeps of the student."""
+        return self.practice.state()
 
     def practise(self, task: Task, number: int) -> None:
         """Answer the student's task ``number`` (from 0), and learn from it."""
-        topic, level = task
+        topic, difficulty = task
         day = day_of(number)
-        chance = float(1 / (1 + np.exp(LEVEL_STEP * (level - 2.5) - self.skill(day)[topic])))
-        seconds = np.exp(3.6 + 0.25 * (level - 2.5) - self.speed + self.random.normal(0.0, 0.45))
-        right = bool(self.random.random() < chance)
-        answer = Answer(TOPICS[topic], level, right, float(max(round(seconds), 1)), BEGIN + timedelta(days=day))
-        key = (answer.topic, level)
-        self.rows[key] = advance(self.rows.get(key), answer, len(self.answers))
+        chance = float(1 / (1 + np.exp(LEVEL_STEP * (difficulty - 2.5) - self.skill(day)[topic])))
+        seconds = np.exp(3.6 + 0.25 * (difficulty - 2.5) - self.speed + self.random.normal(0.0, 0.45))
+        correct = bool(self.random.random() < chance)
+        at = BEGIN + timedelta(days=day)
+        answer = Answer(TOPICS[topic], difficulty, correct, float(max(round(seconds), 1)), at)
+        self.practice.add(answer)
         self.answers.append(answer)
         self.learnt[topic] *= np.exp(-(day - self.last[topic]) / FADING_DAYS)
         self.last[topic] = day
@@ -93,12 +97,12 @@ Policy = Callable[[Learner, int], Task]
 
 
 def day_of(number: int) -> float:
-    """When a student does their task ``number``: some a day, some minutes apart."""
+    """Return the day on which a student does their task ``number``. The tasks of a day are 5 minutes apart."""
     return number // TASKS_PER_DAY + (number % TASKS_PER_DAY) * 5 / 1440
 
 
 def learner(name: str, seed: Sequence[int], easiness: FloatArray) -> Learner:
-    """A student drawn from the population; the same seed draws the same one."""
+    """Return a student drawn from the population, the same one for the same seed."""
     random = np.random.default_rng(seed)
     base = easiness + random.normal(0.0, 0.8) + random.normal(0.0, 0.4, len(TOPICS))
     return Learner(name, float(random.uniform(*PEAKS)), float(random.normal(0.0, 0.3)), base, random)
@@ -109,18 +113,18 @@ def at_random(student: Learner, _number: int) -> Task:
     return int(student.random.integers(len(TOPICS))), int(student.random.integers(1, 5))
 
 
-def at_level(level: int) -> Policy:
+def at_difficulty(difficulty: int) -> Policy:
     """Return a policy of random topics at one difficulty."""
-    return lambda student, _number: (int(student.random.integers(len(TOPICS))), level)
+    return lambda student, _number: (int(student.random.integers(len(TOPICS))), difficulty)
 
 
 def recommended(predictor: Predictor, target: float) -> Policy:
-    """The product's first recommendation among all topics."""
+    """Return a policy that follows the product's first recommendation among all topics."""
     choices = [TopicChoice("Simulation", topic, topic, True) for topic in TOPICS]
 
     def choose(student: Learner, number: int) -> Task:
         now = BEGIN + timedelta(days=day_of(number))
-        # Until a topic was met, all look alike: a random order keeps the ties from favouring the first.
+        # Topics that were not practised yet look alike. A random order keeps ties from favouring the first.
         order = [choices[i] for i in student.random.permutation(len(choices))]
         (best,) = rank(candidates(predictor, student.state(), order, now), target, 1)
         return TOPICS.index(best.topic), best.difficulty.numeric
@@ -129,7 +133,7 @@ def recommended(predictor: Predictor, target: float) -> Policy:
 
 
 def table_of(students: Sequence[Learner]) -> AnswerTable:
-    """All answers, the students taking turns."""
+    """Return all answers in one table. The students take turns."""
     rows = [(number, code, answer) for code, one in enumerate(students) for number, answer in enumerate(one.answers)]
     return AnswerTable.from_columns(
         user=np.array([code for _, code, _ in rows]),
@@ -144,49 +148,49 @@ def table_of(students: Sequence[Learner]) -> AnswerTable:
     )
 
 
-def trained(easiness: FloatArray, seed: int) -> Predictor:
-    """A version trained on students who practised at random."""
-    from training_job.fit.train import train_version
-
+def taught_version(easiness: FloatArray, seed: int) -> Predictor:
+    """Return a version trained on students who practised at random."""
     students = [learner(f"taught {i}", (seed, 1, i), easiness) for i in range(TAUGHT)]
     for one in students:
         for number in range(TAUGHT_TASKS):
             one.practise(at_random(one, number), number)
-    version = train_version(table_of(students), version="benchmark", seed=seed)
-    metadata = json.dumps({**version.metadata, "version": "benchmark"}).encode()
-    return Predictor.from_files({**version.files, "metadata.json": metadata})
+    return trained(table_of(students), seed)[0]
 
 
 def gains(policy: Policy, easiness: FloatArray, seed: int) -> tuple[FloatArray, float]:
-    """Rise of each tested student's mean skill per task, (TESTED,), and the share of tasks answered right."""
-    found, right = np.zeros(TESTED), 0
+    """Return the rise of each student's mean skill per task (TESTED,), and the share of correct answers."""
+    found, correct = np.zeros(TESTED), 0
     for i in range(TESTED):
         student = learner(f"tested {i}", (seed, 2, i), easiness)
         for number in range(TASKS):
             student.practise(policy(student, number), number)
         found[i] = (student.skill(day_of(TASKS)) - student.base).mean() / TASKS
-        right += sum(answer.is_correct for answer in student.answers)
-    return found, right / (TESTED * TASKS)
+        correct += sum(answer.is_correct for answer in student.answers)
+    return found, correct / (TESTED * TASKS)
 
 
-def measure(seeds: Sequence[int], target: float, verbose: bool) -> dict[str, object]:
-    """All figures, over all seeds."""
+def measure(options: argparse.Namespace) -> dict[str, object]:
     begun = time.monotonic()
     per_student: dict[str, list[FloatArray]] = {}
     success: dict[str, list[float]] = {}
-    for seed in seeds:
+    for seed in options.seeds:
         easiness = np.random.default_rng((seed, 0)).normal(0.0, 0.6, len(TOPICS))
-        predictor = trained(easiness, seed)
-        policies = {"recommended": recommended(predictor, target), "random": at_random}
-        policies |= {f"fixed_{level.value}": at_level(level.numeric) for level in Difficulty}
+        predictor = taught_version(easiness, seed)
+        policies = {"recommended": recommended(predictor, options.target), "random": at_random}
+        policies |= {f"fixed_{difficulty.value}": at_difficulty(difficulty.numeric) for difficulty in Difficulty}
         for name, policy in policies.items():
             gain, share = gains(policy, easiness, seed)
             per_student.setdefault(name, []).append(gain)
             success.setdefault(name, []).append(share)
-            if verbose:
-                print(f"seed {seed}: {name} {gain.mean():.5f} logits a task, {share:.2f} right", file=sys.stderr)
-    return {**_figures(per_student, success), "seeds": list(seeds), "target": target, "students": TESTED * len(seeds),
-            "tasks": TASKS, "seconds": round(time.monotonic() - begun, 1)}  # fmt: skip
+            note(options, f"seed {seed}: {name} {gain.mean():.5f} logits a task, {share:.2f} correct")
+    return {
+        **_figures(per_student, success),
+        "seeds": list(options.seeds),
+        "target": options.target,
+        "students": TESTED * len(options.seeds),
+        "tasks": TASKS,
+        "seconds": round(time.monotonic() - begun, 1),
+    }
 
 
 def _figures(per_student: dict[str, list[FloatArray]], success: dict[str, list[float]]) -> dict[str, object]:
@@ -195,25 +199,21 @@ def _figures(per_student: dict[str, list[FloatArray]], success: dict[str, list[f
     fixed = max((name for name in joined if name.startswith("fixed_")), key=lambda name: float(joined[name].mean()))
     difference = best - joined["random"]
     return {
-        **{f"gain_per_task_{name}": round(float(values.mean()), 5) for name, values in joined.items()},
-        **{f"mean_success_{name}": round(float(np.mean(values)), 3) for name, values in success.items()},
-        "ratio_to_random": round(float(best.mean() / joined["random"].mean()), 3),
-        "ratio_to_best_fixed": round(float(best.mean() / joined[fixed].mean()), 3),
+        **{f"gain_per_task_{name}": float(values.mean()) for name, values in joined.items()},
+        **{f"mean_success_{name}": float(np.mean(values)) for name, values in success.items()},
+        "ratio_to_random": float(best.mean() / joined["random"].mean()),
+        "ratio_to_best_fixed": float(best.mean() / joined[fixed].mean()),
         "best_fixed": fixed.removeprefix("fixed_"),
-        "recommended_minus_random": round(float(difference.mean()), 5),
-        "recommended_minus_random_se": round(float(difference.std(ddof=1) / np.sqrt(len(difference))), 5),
+        "recommended_minus_random": float(difference.mean()),
+        "recommended_minus_random_se": float(difference.std(ddof=1) / np.sqrt(len(difference))),
     }
 
 
 def main() -> int:
-    """Run the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m evaluation.recommend", description=__doc__)
+    parser = parser_of("recommend", __doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--target", type=float, default=0.75)
-    parser.add_argument("--json", action="store_true", help="only the JSON line, no progress")
-    options = parser.parse_args()
-    print(json.dumps(measure(options.seeds, options.target, verbose=not options.json)))
-    return 0
+    return print_figures(measure(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -1,24 +1,23 @@
-"""How well LNIRT's parameters come back from answers that were simulated with known ones.
+"""How well LNIRT's parameters are recovered from answers that were simulated with known ones.
 
 ``python -m evaluation.recovery --json [--seed 0]`` draws easiness, discrimination, intensity and residual spread per
-topic (easiness and intensity per topic x difficulty, ordered), abilities and speeds per student, simulates answers
-without practice effects, and fits. For each parameter: ``bias`` (mean of fitted minus true) and ``rmse``, in
+topic (easiness and intensity per topic and difficulty, ordered), and abilities and speeds per student. It simulates
+answers without practice effects, and fits. For each parameter it prints ``bias`` (mean of fitted minus true) and
+``rmse``, in
 
 * logits at ability 0: ``easiness``;
 * logits per standard deviation of ability: ``discrimination``;
 * log seconds: ``intensity``, ``residual_sd``, ``speed``;
 * standard deviations of ability in the population: ``ability``.
 
-``unseen_easiness`` and ``unseen_intensity`` are those of the cells whose difficulty nobody tried on that topic.
-``least_step_*`` is the smallest step from one difficulty to the next over all topics, the average one among them:
-each must be harder and take longer than the one before. Students' estimates are shrunk to the population's mean, as
-when serving.
+``unseen_easiness`` and ``unseen_intensity`` are those of the topics and difficulties without answers.
+``least_step_*`` is the smallest step from one difficulty to the next over all topics and the average topic: each must
+be harder and take longer than the one before. Estimates of students are shrunk towards the population's mean, as in
+serving.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from dataclasses import dataclass
 
@@ -26,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.lnirt import N_LEVELS, FloatArray, LnirtParameters, ability_from, grid_log_likelihoods, sigmoid
-from evaluation.answers import short
+from evaluation.program import note, parser_of, print_figures
 from training_job.fit.lnirt import clipped_times, fit_lnirt
 from training_job.history.answers import AnswerTable
 
@@ -36,8 +35,11 @@ SIZES = {"large": (400, 8, 40_000), "medium": (60, 8, 6_000), "small": (8, 7, 67
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What answers were drawn from. Students (S,): ``ability``, ``speed``; topics (T,): ``discrimination``,
-    ``residual_sd``; cells (T, 4): ``easiness``, ``intensity``, and which of them are practised at all, ``seen``."""
+    """The parameters from which answers are drawn.
+
+    ``ability`` and ``speed`` (S,) are of students, ``discrimination`` and ``residual_sd`` (T,) of topics, ``easiness``
+    and ``intensity`` (T, 4) of cells. ``seen`` (T, 4) marks the cells that have answers.
+    """
 
     ability: FloatArray
     speed: FloatArray
@@ -49,7 +51,7 @@ class Truth:
 
 
 def truth_of(n_students: int, n_topics: int, seed: int) -> Truth:
-    """A random population. Abilities and speeds have exactly the moments that the model takes for granted."""
+    """Return a random population. Abilities and speeds have exactly the moments that the model assumes."""
     rng = np.random.default_rng(seed)
 
     def standard(size: int) -> FloatArray:
@@ -60,7 +62,7 @@ def truth_of(n_students: int, n_topics: int, seed: int) -> Truth:
         levels = np.cumsum(np.hstack([np.zeros((n_topics, 1)), gaps]), axis=1)
         return centre[:, None] + levels - levels[:, 1:2]
 
-    # Nobody practises the first topic at expert, nor the second at easy.
+    # The first topic has no answers at expert, the second none at easy.
     seen = np.ones((n_topics, N_LEVELS), dtype=np.bool_)
     seen[0, 3] = seen[1, 0] = False
     return Truth(
@@ -75,7 +77,7 @@ def truth_of(n_students: int, n_topics: int, seed: int) -> Truth:
 
 
 def answers_from(truth: Truth, n_answers: int, seed: int) -> AnswerTable:
-    """Answers of random students on random cells among those that were tried."""
+    """Return answers of random students on random cells among those that are seen."""
     rng = np.random.default_rng(seed + 1)
     user = rng.integers(len(truth.ability), size=n_answers)
     cell = rng.choice(np.flatnonzero(truth.seen), size=n_answers)
@@ -91,22 +93,22 @@ def answers_from(truth: Truth, n_answers: int, seed: int) -> AnswerTable:
 
 
 def abilities(model: LnirtParameters, table: AnswerTable) -> FloatArray:
-    """Expected a posteriori abilities from all answers of each student, (S,)."""
-    right, wrong = grid_log_likelihoods(
-        model.discrimination[table.topic], model.easiness[table.topic, table.difficulty - 1]
+    """Return the posterior means of ability from all answers of each student. Shape (S,)."""
+    correct, incorrect = grid_log_likelihoods(
+        model.discrimination[table.topic], model.easiness[table.topic, table.level]
     )
-    likelihood = np.zeros((len(table.user_ids), right.shape[1]))
-    np.add.at(likelihood, table.user, np.where(table.is_correct[:, None], right, wrong))
+    likelihood = np.zeros((len(table.user_ids), correct.shape[1]))
+    np.add.at(likelihood, table.user, np.where(table.is_correct[:, None], correct, incorrect))
     return ability_from(likelihood)[0]
 
 
 def speeds(model: LnirtParameters, table: AnswerTable) -> FloatArray:
-    """Posterior means of speed from all answers of each student, (S,), in log seconds."""
+    """Return the posterior means of speed from all answers of each student, in log seconds. Shape (S,)."""
     time = model.time
     if time is None:
         raise ValueError("the model knows no times")
     precision = 1.0 / time.residual_variance[table.topic]
-    beyond = time.intensity[table.topic, table.difficulty - 1] - clipped_times(table).log_seconds
+    beyond = time.intensity[table.topic, table.level] - clipped_times(table).log_seconds
     students = len(table.user_ids)
     weighted = np.bincount(table.user, weights=precision * beyond, minlength=students)
     speed: FloatArray = weighted / (np.bincount(table.user, precision, students) + 1.0 / time.speed_variance)
@@ -114,7 +116,7 @@ def speeds(model: LnirtParameters, table: AnswerTable) -> FloatArray:
 
 
 def measure(n_students: int, n_topics: int, n_answers: int, seed: int) -> dict[str, float]:
-    """Bias and RMSE of every parameter, in the units of the module's docstring."""
+    """Return bias and RMSE of every parameter, in the units of the module's docstring."""
     truth = truth_of(n_students, n_topics, seed)
     table = answers_from(truth, n_answers, seed)
     model = fit_lnirt(table)
@@ -141,20 +143,14 @@ def measure(n_students: int, n_topics: int, n_answers: int, seed: int) -> dict[s
 
 
 def main() -> int:
-    """Run the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m evaluation.recovery", description=__doc__)
+    parser = parser_of("recovery", __doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="only the JSON line, no table")
     options = parser.parse_args()
     found = {name: measure(*size, options.seed) for name, size in SIZES.items()}
-    if not options.json:
-        print(f"{'':24}" + "".join(f"{name:>12}" for name in found), file=sys.stderr)
-        for key in next(iter(found.values())):
-            print(f"{key:24}" + "".join(f"{figures[key]:12.3f}" for figures in found.values()), file=sys.stderr)
-    print(
-        json.dumps({f"{name}_{key}": value for name, figures in found.items() for key, value in short(figures).items()})
-    )
-    return 0
+    note(options, f"{'':24}" + "".join(f"{name:>12}" for name in found))
+    for key in next(iter(found.values())):
+        note(options, f"{key:24}" + "".join(f"{figures[key]:12.3f}" for figures in found.values()))
+    return print_figures({f"{name}_{key}": value for name, figures in found.items() for key, value in figures.items()})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Simulated students, for the demonstration and the benchmarks.
+"""Simulated students, for the demonstration, the benchmarks and the tests.
 
-They answer as a lognormal response time model with practice says (van der Linden, 2007, Psychometrika 72, 287-308):
+They answer by a lognormal response time model with practice (van der Linden 2007, Psychometrika 72, 287-308):
 correct with probability 1 / (1 + exp(-a (ability + gain - b))), in exp(beta - speed + noise) seconds, where the gain
 grows with the logarithm of the earlier attempts on the topic. The same seed gives the same answers.
 """
@@ -42,7 +42,7 @@ class SimulatedAnswer(NamedTuple):
 
 @dataclass(slots=True)
 class Student:
-    """One student: ``ability`` in logits, ``speed`` in log seconds; counts the attempts on each topic."""
+    """One student. ``ability`` is in logits, ``speed`` in log seconds, ``attempts`` are by topic."""
 
     ability: float
     speed: float
@@ -50,7 +50,7 @@ class Student:
     attempts: Counter[str] = field(default_factory=Counter)
 
     def answer(self, topic_easiness: float, topic: str, difficulty: Difficulty) -> tuple[bool, int]:
-        """(correct, whole seconds) of the next attempt on a topic."""
+        """Return the outcome and the whole seconds of the next attempt on a topic."""
         gain = _PRACTICE_GAIN * np.log1p(self.attempts[topic])
         level = difficulty.numeric - 2.5
         logit = self.ability + gain + topic_easiness - 0.8 * level
@@ -61,18 +61,18 @@ class Student:
 
 
 def student(seed: int) -> Student:
-    """A student drawn from the population."""
+    """Return a student drawn from the population, the same one for the same seed."""
     random = np.random.default_rng(seed)
     return Student(float(random.normal(0, 1)), float(random.normal(0, 0.3)), random)
 
 
 def topic_easiness(topic: str) -> float:
-    """How much easier than the average a topic is, in logits; fixed by its name."""
+    """Return how much easier than average a topic is, in logits. It depends on the name only."""
     return float(np.random.default_rng(list(topic.encode())).normal(0, 0.7))
 
 
 def history(n_answers: int, n_users: int = 4, topics: tuple[str, ...] = TOPICS, seed: int = 0) -> list[SimulatedAnswer]:
-    """``n_answers`` answers of ``n_users`` students in turn, oldest first, some minutes apart."""
+    """Return answers of students who take turns, oldest first and some minutes apart."""
     random = np.random.default_rng(seed)
     students = [student(int(random.integers(2**31))) for _ in range(n_users)]
     easiness = {topic: topic_easiness(topic) for topic in topics}
@@ -93,7 +93,7 @@ def history(n_answers: int, n_users: int = 4, topics: tuple[str, ...] = TOPICS, 
 
 
 def write_csv(answers: Iterable[SimulatedAnswer], path: Path) -> None:
-    """Write answers as a file that ``studysmart import`` takes."""
+    """Write answers as a file that ``studysmart import`` reads."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(SimulatedAnswer._fields)
@@ -101,7 +101,7 @@ def write_csv(answers: Iterable[SimulatedAnswer], path: Path) -> None:
 
 
 def endless(seed: int) -> Iterator[tuple[str, Difficulty, bool, int]]:
-    """One student's (topic, difficulty, correct, seconds), for ever."""
+    """Iterate over the answers of one student without end: topic, difficulty, outcome and seconds."""
     who = student(seed)
     while True:
         topic = TOPICS[int(who.random.integers(len(TOPICS)))]

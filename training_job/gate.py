@@ -22,16 +22,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from chalicelib.domain.lnirt import FloatArray
 from chalicelib.prediction.predictor import Predictor
 from training_job.fit.calibrate import MIN_VALIDATION
 from training_job.fit.lnirt import clipped_times
 from training_job.fit.split import validation_rows
-from training_job.history.answers import AnswerTable
+from training_job.history.answers import AnswerTable, Rows
 from training_job.history.replay import predict_history
-from training_job.history.summaries import topic_codes
 from training_job.scores import log_losses, mean_difference, short
 
 MIN_UNSEEN = 50
@@ -51,8 +49,6 @@ NEWEST_ANSWER = "newest_answer_at"
 
 MEASURES = {"log_loss": "log-loss", "log_time_mse": "squared log-time error"}
 """The two losses, with their names in a verdict's reason."""
-
-Rows = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +113,7 @@ def judge_on(table: AnswerTable, validated: Predictor) -> Judge:
     log_seconds = (clipped_times(table) if table.timed.any() else table).log_seconds
     concerned = np.isin(table.user, table.user[holdout])
     table, holdout, log_seconds = table.select(concerned), holdout[concerned], log_seconds[concerned]
-    known = (topic_codes(table.topics, validated.lnirt) != validated.lnirt.average_row)[table.topic]
+    known = table.topic_rows(validated.lnirt) != validated.lnirt.average_row
 
     def judge(champion: Incumbent | None, challenger: Predictor) -> Verdict:
         if champion is None:

@@ -19,7 +19,7 @@ from chalicelib.domain.training import TrainingRequest
 from chalicelib.services.versions import read_pointer, roles
 from chalicelib.storage.model_registry import S3ModelRegistry
 from training_job import gate
-from training_job.fit.passes import Progress
+from training_job.fit.optimise import Progress
 from training_job.fit.train import TrainedVersion, train_version
 from training_job.history.answers import AnswerTable
 from training_job.history.snapshot import Snapshot, read_snapshot

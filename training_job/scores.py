@@ -13,7 +13,7 @@ from chalicelib.domain import calibration
 from chalicelib.domain.lnirt import FloatArray
 from chalicelib.prediction.chain import bounded_probability
 from chalicelib.prediction.predictor import Predictor
-from training_job.history.answers import AnswerTable
+from training_job.history.answers import AnswerTable, Rows
 from training_job.history.replay import predict_history, read_history
 
 RESAMPLES = 1000
@@ -25,15 +25,13 @@ MIN_STUDENTS = 10
 
 DRAWN_AT_ONCE = 2_000_000
 
-BoolArray = npt.NDArray[np.bool_]
 
-
-def log_losses(correct: BoolArray, probability: FloatArray) -> FloatArray:
+def log_losses(correct: Rows, probability: FloatArray) -> FloatArray:
     """Return the negative log-likelihood of each answer, in nats. All (N,)."""
     return -np.log(np.where(correct, probability, 1.0 - probability))
 
 
-def auc(correct: BoolArray, score: FloatArray) -> float | None:
+def auc(correct: Rows, score: FloatArray) -> float | None:
     """Return the area under the ROC curve, None where all answers are correct or none is. Both (N,).
 
     It is the probability that a correct answer has a higher score than an incorrect one. Ties count half.
@@ -47,7 +45,7 @@ def auc(correct: BoolArray, score: FloatArray) -> float | None:
     return float((ranks[correct].sum() - n_correct * (n_correct + 1) / 2.0) / (n_correct * n_incorrect))
 
 
-def expected_calibration_error(correct: BoolArray, probability: FloatArray) -> float | None:
+def expected_calibration_error(correct: Rows, probability: FloatArray) -> float | None:
     """Return the error of :mod:`chalicelib.domain.calibration`, None without answers. Both (N,)."""
     bins = np.minimum((probability * calibration.N_BINS).astype(np.int64), calibration.N_BINS - 1)
     columns = (np.bincount(bins), np.bincount(bins, weights=correct), np.bincount(bins, weights=probability))
@@ -64,7 +62,7 @@ def short(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def holdout_scores(predictor: Predictor, table: AnswerTable, holdout: BoolArray) -> dict[str, Any]:
+def holdout_scores(predictor: Predictor, table: AnswerTable, holdout: Rows) -> dict[str, Any]:
     """Score what ``predictor`` would have served for the ``holdout`` (N,) answers, each from the earlier ones.
 
     ``log_loss``, ``auc``, ``ece``, ``log_time_rmse`` and ``coverage80`` are scores of the served predictions, those

@@ -1,10 +1,10 @@
-"""What the validation answers decide: how far to trust the residual, its temperature, and the time's interval.
+"""Chooses on the validation answers how far to trust a network: the scale of its residual, and its temperature.
 
-The residual's scale leans to 0 by two standard errors while it is in doubt: a network must show on later answers that
-it is worth it, else the version serves exactly LNIRT. One would not do, since the number of passes and the factor were
-chosen on the same answers. Errors are clustered by student, since one student's answers
-are alike. What was chosen is then held against LNIRT alone once more, and so is the network of the final pass:
-whatever went wrong on the way, no version is worse than LNIRT on its hold-out.
+The scale is shrunk towards 0 by two standard errors of the loss: a network must show on later answers that it helps,
+otherwise the version serves exactly LNIRT. One standard error is not enough, because the number of epochs and the
+scale are chosen on the same answers. Standard errors are clustered by student, because the answers of one student are
+alike. The chosen network is then compared with LNIRT alone once more, and so is the network of the final pass. So no
+version is worse than LNIRT on its hold-out, whatever went wrong before.
 """
 
 from __future__ import annotations
@@ -20,36 +20,39 @@ from training_job.fit.optimise import losses_of
 
 SCALES = np.linspace(0.0, 1.0, 11)
 MIN_VALIDATION = 30
-"""Validation answers below which the residual is not used at all."""
+"""Number of validation answers below which the residual is not used at all."""
 
 DOUBT = 2.0
-"""Standard errors of the validation loss by which the factor leans to 0."""
+"""Number of standard errors of the validation loss by which the scale is shrunk towards 0."""
 
 CLEAR_GAIN = 4.0
-"""Standard errors of the gain over LNIRT from which there is no doubt left, and the factor leans to 1 instead of 0."""
+"""Gain over LNIRT, in standard errors, from which no doubt is left. Then the scale is shrunk towards 1 instead of 0."""
 
 MIN_TEMPERATURE_ANSWERS = 1000
 TEMPERATURE_SD = 0.05
 MAX_LOG_TEMPERATURE = 0.15
-"""Prior and bound of the logarithm of the temperature: it may correct a network, not replace its fit."""
+"""Prior standard deviation and bound of the logarithm of the temperature: it may correct a network, not refit it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The residual's factor in [0, 1], and what its output is divided by."""
+    """The factor of the residual, in [0, 1], and the divisor of the output."""
 
     scale: float
     temperature: float
 
 
 PRIOR_ONLY = Calibration(0.0, 1.0)
-"""The version's network is exactly LNIRT."""
+"""The calibration by which a network predicts exactly as LNIRT does."""
 
 
 def calibrated(
     prior: FloatArray, output: FloatArray, target: FloatArray, user: npt.NDArray[np.integer], *, binary: bool
 ) -> Calibration:
-    """The calibration of a network's ``output`` on validation answers; PRIOR_ONLY where LNIRT is no worse. All (N,)."""
+    """Return the calibration of a network by its ``output`` on validation answers. All arrays are (N,).
+
+    It is PRIOR_ONLY where LNIRT is no worse than the network.
+    """
     scale = choose_scale(prior, output, target, user, binary=binary)
     temperature = choose_temperature(prior + scale * (output - prior), target) if binary and scale else 1.0
     chosen = Calibration(scale, temperature)
@@ -59,7 +62,10 @@ def calibrated(
 def beats_prior(
     prior: FloatArray, output: FloatArray, target: FloatArray, calibration: Calibration, *, binary: bool
 ) -> bool:
-    """Whether the calibrated network has a smaller mean loss than its prior, and a finite one. All (N,)."""
+    """Return True if the calibrated network has a smaller mean loss than its prior. All arrays are (N,).
+
+    A network with outputs that are not finite has not.
+    """
     with np.errstate(invalid="ignore"):
         served = (prior + calibration.scale * (output - prior)) / calibration.temperature
     if not len(target) or not np.isfinite(served).all():
@@ -72,11 +78,11 @@ def beats_prior(
 def choose_scale(
     prior: FloatArray, output: FloatArray, target: FloatArray, user: npt.NDArray[np.integer], *, binary: bool
 ) -> float:
-    """The smallest factor whose validation loss is within two standard errors of the best one's. All (N,).
+    """Return the smallest scale whose validation loss is within two standard errors of the smallest. All (N,).
 
-    Where the network is better than its prior beyond doubt, it is the largest within one, each at its own temperature:
-    what is judged here is one network that does not know the newest answers, and the mean of several that do, which
-    is published in its place, errs less.
+    Where the network is better than its prior beyond doubt, it is the largest scale within one standard error, each at
+    its own temperature. The network that is judged here does not know the newest answers. It is published as the mean
+    of several that do, and this mean is more accurate.
     """
     if len(target) < MIN_VALIDATION:
         return 0.0
@@ -95,10 +101,10 @@ def choose_scale(
 
 
 def _standard_error(difference: FloatArray, user: npt.NDArray[np.integer]) -> float:
-    """Standard error of the mean difference, clustered by user; not less than that of independent answers.
+    """Return the standard error of the mean difference, clustered by user, and no less than without clusters.
 
-    A few students say little of how students differ: with G of them the error is Student's, of G - 1 degrees of freedom
-    (the quantile at which a normal error is one), and what one alone shows says nothing of others.
+    A few students say little about how students differ. So with G students the error is the quantile of Student's t
+    with G - 1 degrees of freedom at which a normal error is one. One student alone says nothing about others.
     """
     from scipy.special import ndtr, stdtrit
 
@@ -114,7 +120,7 @@ def _standard_error(difference: FloatArray, user: npt.NDArray[np.integer]) -> fl
 
 
 def choose_temperature(logit: FloatArray, target: FloatArray) -> float:
-    """The temperature that fits validation best, shrunk towards 1. All (N,)."""
+    """Return the temperature with the smallest validation loss, shrunk towards 1, by Newton's method. All (N,)."""
     if len(target) < MIN_TEMPERATURE_ANSWERS:
         return 1.0
     log_slope = 0.0

@@ -1,9 +1,9 @@
-"""Hierarchical shrinkage of topic x difficulty parameters.
+"""Hierarchical shrinkage of the parameters of topics and difficulties (cells).
 
     value(topic, level) = mean + level effect + topic effect + cell effect
 
-Sparse cells lean on their topic, the topic on the population, and a level nobody has tried on the ordered level
-effects: each level is predicted to be harder, and to take longer, than the one before, if only by a least step.
+A cell with few answers is shrunk towards its topic, a topic towards the population, and a level without answers towards
+the level effects. These are ordered: each level is harder and takes longer than the one before, by a minimum step.
 """
 
 from __future__ import annotations
@@ -17,41 +17,41 @@ from chalicelib.domain.lnirt import N_LEVELS, FloatArray
 REFERENCE_LEVEL = 1
 """Medium: the level whose effect is 0."""
 
-GAP_SD = 0.3
-CELL_SD = 0.3
-TOPIC_SD = 0.7
-TOPIC_SD_WEIGHT = 10.0
-"""How many topics the prior guess of the topics' spread counts for."""
+GAP_SD, CELL_SD, TOPIC_SD = 0.3, 0.3, 0.7
+"""Standard deviations of the priors of the step between levels, the cell effect and the topic effect."""
+
+TOPIC_SD_PSEUDO_TOPICS = 10.0
+"""Number of topics for which the prior of the topic effect's spread counts."""
 
 SWEEPS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class LevelPrior:
-    """What is assumed of the levels before any data: the step from one to the next, and its least size."""
+    """Prior mean of the step from one level to the next, and its minimum size."""
 
     gap: float
-    least: float
+    min_step: float
 
 
-SUCCESS_LEVELS = LevelPrior(gap=-0.5, least=0.05)
+SUCCESS_LEVELS = LevelPrior(gap=-0.5, min_step=0.05)
 """Each level is half a logit harder than the one before."""
 
-TIME_LEVELS = LevelPrior(gap=0.25, least=0.02)
+TIME_LEVELS = LevelPrior(gap=0.25, min_step=0.02)
 """Each level takes about 28 % longer than the one before."""
 
 
 @dataclass(frozen=True, slots=True)
 class LevelFit:
-    """Smoothed values (T+1, 4), the average topic last, and their variances."""
+    """Smoothed values and their variances, (T+1, 4) each, the average topic last."""
 
     values: FloatArray
     variances: FloatArray
 
 
 def fit_levels(observed: FloatArray, weight: FloatArray, prior: LevelPrior) -> LevelFit:
-    """Smooth observed values (T, 4) that have precision ``weight`` (T, 4), 0 where nothing was observed."""
-    # Integrating the cell effect out leaves its variance in the weight of the effects above it.
+    """Smooth observed values (T, 4) of precision ``weight`` (T, 4), which is 0 where nothing was observed."""
+    # The cell effect is integrated out: its variance lowers the weight of the effects above it.
     marginal = 1.0 / (1.0 / np.maximum(weight, 1e-12) + CELL_SD**2) * (weight > 0)
     per_topic = marginal.sum(axis=1)
     topic_effect = np.zeros(len(observed))
@@ -65,7 +65,7 @@ def fit_levels(observed: FloatArray, weight: FloatArray, prior: LevelPrior) -> L
         topic_effect -= centre
         base = base + centre
         squares = (topic_effect**2 + 1.0 / precision).sum()
-        spread = (squares + TOPIC_SD_WEIGHT * TOPIC_SD**2) / (len(observed) + TOPIC_SD_WEIGHT)
+        spread = (squares + TOPIC_SD_PSEUDO_TOPICS * TOPIC_SD**2) / (len(observed) + TOPIC_SD_PSEUDO_TOPICS)
     expected = base + topic_effect[:, None]
     cell_precision = weight + 1.0 / CELL_SD**2
     values = expected + weight * (observed - expected) / cell_precision
@@ -76,7 +76,7 @@ def fit_levels(observed: FloatArray, weight: FloatArray, prior: LevelPrior) -> L
 
 
 def _population(observed: FloatArray, weight: FloatArray, prior: LevelPrior) -> FloatArray:
-    """Mean plus level effects, by ridge regression on the steps between levels. Shape (4,)."""
+    """Return mean plus level effects, by ridge regression on the steps between levels. Shape (4,)."""
     steps = np.tril(np.ones((N_LEVELS, N_LEVELS - 1)), -1)
     design = np.hstack([np.ones((N_LEVELS, 1)), steps - steps[REFERENCE_LEVEL]])
     by_level = weight.sum(axis=0)
@@ -85,23 +85,26 @@ def _population(observed: FloatArray, weight: FloatArray, prior: LevelPrior) -> 
     normal = design.T @ (by_level[:, None] * design) + precision
     target = design.T @ (weight * observed).sum(axis=0) + precision @ centre
     solution = np.linalg.solve(normal, target)
-    gaps = np.sign(prior.gap) * np.maximum(np.sign(prior.gap) * solution[1:], prior.least)
+    gaps = np.sign(prior.gap) * np.maximum(np.sign(prior.gap) * solution[1:], prior.min_step)
     effects: FloatArray = design @ np.concatenate([solution[:1], gaps])
     return effects
 
 
 def _ordered(values: FloatArray, weight: FloatArray, prior: LevelPrior) -> FloatArray:
-    """Rows made monotone in the direction of the gap, by pooling neighbours that are nearer than the least step."""
+    """Return values (T, 4) whose levels differ by the minimum step at least, in the direction of the gap.
+
+    Neighbours that are too near are pooled (isotonic regression by pool-adjacent-violators, Ayer et al. 1955).
+    """
     direction = np.sign(prior.gap)
-    least = prior.least * np.arange(N_LEVELS)
+    steps = prior.min_step * np.arange(N_LEVELS)
     ordered = values.copy()
-    for row in np.flatnonzero((np.diff(values, axis=1) * direction < prior.least).any(axis=1)):
+    for row in np.flatnonzero((np.diff(values, axis=1) * direction < prior.min_step).any(axis=1)):
         blocks: list[tuple[float, float, int]] = []
-        for value, mass in zip(values[row] * direction - least, weight[row], strict=True):
+        for value, mass in zip(values[row] * direction - steps, weight[row], strict=True):
             blocks.append((float(value), float(mass), 1))
             while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
                 (v1, m1, n1), (v2, m2, n2) = blocks[-2:]
                 blocks[-2:] = [((v1 * m1 + v2 * m2) / (m1 + m2), m1 + m2, n1 + n2)]
         pooled = np.concatenate([np.full(count, value) for value, _, count in blocks])
-        ordered[row] = (pooled + least) * direction
+        ordered[row] = (pooled + steps) * direction
     return ordered

@@ -1,14 +1,13 @@
-"""Fits LNIRT to a history of answers: marginal likelihood by EM for success, alternating means for time.
+"""Fits LNIRT to a history of answers: success by marginal likelihood (EM), time by alternating means.
 
-Stages: sums per student x topic x difficulty; EM (Bock & Aitkin 1981) with the ability on a grid; normal means for
-time with outliers clipped; then practice effects and student x topic offsets (:mod:`training_job.fit.practice`),
-fitted to one-step-ahead predictions. Every parameter has a prior, so that ten answers give a sane model and nothing
-needs a special case for little data.
+Stages: sums per student, topic and difficulty; EM with the ability on a grid (Bock & Aitkin 1981); normal means of the
+log seconds, with outliers clipped; then the practice effects and offsets (:mod:`training_job.fit.practice`). Every
+parameter has a prior, so ten answers give a sane model and nothing needs a special case for little data.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,12 +22,13 @@ from chalicelib.domain.lnirt import (
     grid_log_likelihoods,
     sigmoid,
 )
-from training_job.fit.levels import SUCCESS_LEVELS, TIME_LEVELS, fit_levels
-from training_job.fit.practice import fit_success_practice, fit_time_practice
+from training_job.fit.levels import SUCCESS_LEVELS, TIME_LEVELS, LevelFit, LevelPrior, fit_levels
+from training_job.fit.practice import NORMAL_80, fit_success_practice, fit_time_practice
 from training_job.history.answers import AnswerTable
+from training_job.history.scan import group_bounds, group_chunks
 
 MIN_TIMED = 5
-"""Timed answers below which no model of time is fitted."""
+"""Number of timed answers below which no model of time is fitted."""
 
 EM_ROUNDS = 20
 TIME_ROUNDS = 10
@@ -37,17 +37,18 @@ CHUNK_ROWS = 60_000
 DISCRIMINATION = 1.0
 DISCRIMINATION_SD = 0.3
 TOPIC_DISCRIMINATION_SD = 0.25
-"""The mean discrimination's prior, and the spread of topics around it, in logits per standard deviation of ability."""
+"""Prior of the mean discrimination, and the spread of topics around it, in logits per standard deviation of ability."""
 
-RESIDUAL_VARIANCE = 0.35
-SPEED_VARIANCE = 0.15
-VARIANCE_WEIGHT = 20.0
-"""Prior variances of log seconds, and how many answers (or students) they count for."""
+RESIDUAL_VARIANCE, SPEED_VARIANCE = 0.35, 0.15
+"""Prior variances of the residual and of the speed, in squared log seconds."""
+
+PSEUDO_COUNT = 20.0
+"""Number of answers (or students) for which a prior variance counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """Answers summed by student x cell, sorted by student; a cell is topic * 4 + level."""
+    """Answers summed by student and cell (topic * 4 + level), sorted by student."""
 
     user: IntArray
     cell: IntArray
@@ -56,13 +57,15 @@ class _Sums:
 
 
 def fit_lnirt(table: AnswerTable) -> LnirtParameters:
-    """The model of a history. Raises ``ValueError`` for an empty table.
+    """Return the model of a history. Raises ValueError for an empty table.
 
-    How near the parameters come to those that answers were simulated from: docs/model.md, "Parameter recovery".
+    docs/model.md, "Parameter recovery", shows how well the parameters of simulated answers are recovered.
     """
     if not len(table):
         raise ValueError("there are no answers to fit")
-    table, topics = _seen_topics(table)
+    seen, codes = np.unique(table.topic, return_inverse=True)
+    topics = tuple(table.topics[code] for code in seen)
+    table = replace(table, topic=codes.astype(np.int32), topics=topics)
     discrimination, easiness = _fit_success(_sum(table), len(topics))
     static = LnirtParameters(topics, discrimination, easiness, np.zeros((len(topics) + 1, 2)), 0.25, None)
     time = None
@@ -73,29 +76,21 @@ def fit_lnirt(table: AnswerTable) -> LnirtParameters:
 
 
 def clipped_times(table: AnswerTable) -> AnswerTable:
-    """The table with times pulled in to four robust standard deviations (of log seconds) around the median."""
+    """Return the table with log seconds clipped to four robust standard deviations around their median."""
     logs = np.log(table.seconds[table.timed])
     middle = float(np.median(logs))
+    # The median absolute deviation times 1.4826 is the standard deviation of a normal distribution.
     reach = 4.0 * max(1.4826 * float(np.median(np.abs(logs - middle))), 0.25)
-    seconds = np.exp(np.clip(np.log(table.seconds), middle - reach, middle + reach))
-    return AnswerTable(
-        table.user, table.user_ids, table.topic, table.topics, table.difficulty, table.is_correct, seconds,
-        table.at, table.order,
-    )  # fmt: skip
-
-
-def _seen_topics(table: AnswerTable) -> tuple[AnswerTable, tuple[str, ...]]:
-    """The table with codes for the topics that have answers, and these topics."""
-    seen, codes = np.unique(table.topic, return_inverse=True)
-    topics = tuple(table.topics[code] for code in seen)
-    return AnswerTable(
-        table.user, table.user_ids, codes.astype(np.int32), topics, table.difficulty, table.is_correct,
-        table.seconds, table.at, table.order,
-    ), topics  # fmt: skip
+    return replace(table, seconds=np.exp(np.clip(np.log(table.seconds), middle - reach, middle + reach)))
 
 
 def _cells(table: AnswerTable) -> IntArray:
-    return table.topic.astype(np.int64) * N_LEVELS + table.difficulty - 1
+    return table.topic * N_LEVELS + table.level
+
+
+def _fit_cells(observed: FloatArray, weight: FloatArray, prior: LevelPrior) -> LevelFit:
+    """Smooth the observed values of cells (C,) of precision ``weight`` (C,)."""
+    return fit_levels(observed.reshape(-1, N_LEVELS), weight.reshape(-1, N_LEVELS), prior)
 
 
 def _sum(table: AnswerTable) -> _Sums:
@@ -107,70 +102,62 @@ def _sum(table: AnswerTable) -> _Sums:
 
 
 def _fit_success(sums: _Sums, n_topics: int) -> tuple[FloatArray, FloatArray]:
-    """Discrimination (T+1,) and easiness (T+1, 4) by EM."""
+    """Return discrimination (T+1,) and easiness (T+1, 4), by EM."""
     n_cells = n_topics * N_LEVELS
     attempts = np.bincount(sums.cell, weights=sums.attempts, minlength=n_cells)
     correct = np.bincount(sums.cell, weights=sums.correct, minlength=n_cells)
     rate = (correct + 1.0) / (attempts + 2.0)
-    easiness = fit_levels(
-        np.log(rate / (1 - rate)).reshape(-1, N_LEVELS), (attempts * rate * (1 - rate)).reshape(-1, N_LEVELS),
-        SUCCESS_LEVELS,
-    ).values  # fmt: skip
+    easiness = _fit_cells(np.log(rate / (1 - rate)), attempts * rate * (1 - rate), SUCCESS_LEVELS).values
     discrimination = np.full(n_topics + 1, DISCRIMINATION)
     for _ in range(EM_ROUNDS):
-        tried, right = _expected_counts(sums, discrimination, easiness, n_cells)
-        easiness = _update_easiness(tried, right, discrimination, easiness)
-        discrimination = _update_discrimination(tried, right, discrimination, easiness)
+        counts = _expected_counts(sums, discrimination, easiness, n_cells)
+        easiness = _update_easiness(*counts, discrimination, easiness)
+        discrimination = _update_discrimination(*counts, discrimination, easiness)
     return discrimination, easiness
 
 
 def _expected_counts(
     sums: _Sums, discrimination: FloatArray, easiness: FloatArray, n_cells: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Attempts and correct answers per cell at each ability of the grid, two (C, G), given the students' posteriors."""
-    log_right, log_wrong = grid_log_likelihoods(np.repeat(discrimination[:-1], N_LEVELS), easiness[:-1].ravel())
-    tried, right = np.zeros((n_cells, len(ABILITY_GRID))), np.zeros((n_cells, len(ABILITY_GRID)))
-    starts = np.append(np.flatnonzero(np.diff(sums.user, prepend=-1)), len(sums.user))
-    begin = 0
-    while begin < len(sums.user):
-        end = int(starts[min(int(np.searchsorted(starts, begin + CHUNK_ROWS)), len(starts) - 1)])
-        user, cell = sums.user[begin:end] - sums.user[begin], sums.cell[begin:end]
-        n, c = sums.attempts[begin:end, None], sums.correct[begin:end, None]
-        likelihood = c * log_right[cell] + (n - c) * log_wrong[cell]
-        first = np.flatnonzero(np.diff(user, prepend=-1))
+    """Return attempts and correct answers of the C cells at each of G abilities, expected by the posteriors. (C, G)."""
+    log_correct, log_incorrect = grid_log_likelihoods(np.repeat(discrimination[:-1], N_LEVELS), easiness[:-1].ravel())
+    attempts, correct = np.zeros((2, n_cells, len(ABILITY_GRID)))
+    for rows in group_chunks(sums.user, CHUNK_ROWS):
+        cell, first = sums.cell[rows], group_bounds(sums.user[rows])[:-1]
+        n, c = sums.attempts[rows, None], sums.correct[rows, None]
+        likelihood = c * log_correct[cell] + (n - c) * log_incorrect[cell]
         posterior = np.add.reduceat(likelihood, first, axis=0) + LOG_PRIOR
         posterior = np.exp(posterior - posterior.max(axis=1, keepdims=True))
         posterior /= posterior.sum(axis=1, keepdims=True)
         by_cell = np.argsort(cell, kind="stable")
         cells, at = np.unique(cell[by_cell], return_index=True)
-        weights = posterior[user[by_cell]]
-        tried[cells] += np.add.reduceat(weights * n[by_cell], at, axis=0)
-        right[cells] += np.add.reduceat(weights * c[by_cell], at, axis=0)
-        begin = end
-    return tried, right
+        weights = posterior[(sums.user[rows] - sums.user[rows.start])[by_cell]]
+        attempts[cells] += np.add.reduceat(weights * n[by_cell], at, axis=0)
+        correct[cells] += np.add.reduceat(weights * c[by_cell], at, axis=0)
+    return attempts, correct
 
 
-def _curvature(
-    tried: FloatArray, right: FloatArray, discrimination: FloatArray, easiness: FloatArray
+def _score_and_weight(
+    attempts: FloatArray, correct: FloatArray, discrimination: FloatArray, easiness: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
+    """Return the derivative of the log-likelihood by the logit, and its negative second derivative. (C, G) each."""
     p = sigmoid(np.repeat(discrimination[:-1], N_LEVELS)[:, None] * ABILITY_GRID + easiness[:-1].reshape(-1, 1))
-    return right - tried * p, tried * p * (1 - p)
+    return correct - attempts * p, attempts * p * (1 - p)
 
 
 def _update_easiness(
-    tried: FloatArray, right: FloatArray, discrimination: FloatArray, easiness: FloatArray
+    attempts: FloatArray, correct: FloatArray, discrimination: FloatArray, easiness: FloatArray
 ) -> FloatArray:
-    score, weight = _curvature(tried, right, discrimination, easiness)
+    score, weight = _score_and_weight(attempts, correct, discrimination, easiness)
     information = weight.sum(axis=1)
     step = np.clip(score.sum(axis=1) / np.maximum(information, 1e-9), -2.0, 2.0)
-    working = easiness[:-1].ravel() + step
-    return fit_levels(working.reshape(-1, N_LEVELS), information.reshape(-1, N_LEVELS), SUCCESS_LEVELS).values
+    return _fit_cells(easiness[:-1].ravel() + step, information, SUCCESS_LEVELS).values
 
 
 def _update_discrimination(
-    tried: FloatArray, right: FloatArray, discrimination: FloatArray, easiness: FloatArray
+    attempts: FloatArray, correct: FloatArray, discrimination: FloatArray, easiness: FloatArray
 ) -> FloatArray:
-    score, weight = _curvature(tried, right, discrimination, easiness)
+    score, weight = _score_and_weight(attempts, correct, discrimination, easiness)
     slope = (score @ ABILITY_GRID).reshape(-1, N_LEVELS).sum(axis=1)
     information = (weight @ ABILITY_GRID**2).reshape(-1, N_LEVELS).sum(axis=1)
     within, between = 1.0 / TOPIC_DISCRIMINATION_SD**2, 1.0 / DISCRIMINATION_SD**2
@@ -182,7 +169,7 @@ def _update_discrimination(
 
 
 def _fit_time(table: AnswerTable, n_topics: int) -> TimeParameters:
-    """Intensities, residual variances and the spread of speed, by alternating between students and cells."""
+    """Return intensities, residual variances and the variance of speed, by alternating between students and cells."""
     timed = table.timed
     logs, topic, cell = np.log(table.seconds[timed]), table.topic[timed], _cells(table)[timed]
     user = np.unique(table.user[timed], return_inverse=True)[1]
@@ -192,20 +179,16 @@ def _fit_time(table: AnswerTable, n_topics: int) -> TimeParameters:
     residual = np.full(n_topics, RESIDUAL_VARIANCE)
     for _ in range(TIME_ROUNDS):
         sums = np.bincount(cell, weights=logs + speed[user], minlength=n_topics * N_LEVELS)
-        precision = count / np.repeat(residual, N_LEVELS)
-        fit = fit_levels(
-            (sums / np.maximum(count, 1.0)).reshape(-1, N_LEVELS), precision.reshape(-1, N_LEVELS), TIME_LEVELS
-        )
+        fit = _fit_cells(sums / np.maximum(count, 1.0), count / np.repeat(residual, N_LEVELS), TIME_LEVELS)
         beyond = fit.values[:-1].ravel()[cell] - logs
         uncertainty = 1.0 / (np.bincount(user, weights=1.0 / residual[topic]) + 1.0 / speed_variance)
         speed = np.bincount(user, weights=beyond / residual[topic]) * uncertainty
-        speed_variance = float(
-            ((speed**2 + uncertainty).sum() + VARIANCE_WEIGHT * SPEED_VARIANCE) / (len(speed) + VARIANCE_WEIGHT)
-        )
+        total = float((speed**2 + uncertainty).sum())
+        speed_variance = (total + PSEUDO_COUNT * SPEED_VARIANCE) / (len(speed) + PSEUDO_COUNT)
         squares = np.bincount(topic, weights=(beyond - speed[user]) ** 2 + uncertainty[user], minlength=n_topics)
-        overall = (squares.sum() + VARIANCE_WEIGHT * RESIDUAL_VARIANCE) / (of_topic.sum() + VARIANCE_WEIGHT)
-        residual = (squares + VARIANCE_WEIGHT * overall) / (of_topic + VARIANCE_WEIGHT)
+        overall = (squares.sum() + PSEUDO_COUNT * RESIDUAL_VARIANCE) / (of_topic.sum() + PSEUDO_COUNT)
+        residual = (squares + PSEUDO_COUNT * overall) / (of_topic + PSEUDO_COUNT)
     return TimeParameters(
         fit.values, fit.variances, np.append(residual, overall), np.zeros((n_topics + 1, 2)), speed_variance,
-        0.1, -1.2816, 1.2816,
+        0.1, -NORMAL_80, NORMAL_80,
     )  # fmt: skip

@@ -1,21 +1,23 @@
-"""The Keras model of correctness or time, as one functional graph of standard layers.
+"""The Keras model of correctness or of time, as one functional graph of standard layers.
 
     output = (prior + scale * residual) / temperature
 
-The residual is zero when training starts and the prior is LNIRT's prediction, so that a scale of 0 gives exactly
-LNIRT. The pooled state is turned into 32 numbers, gated by a query of the topic, and goes through a small MLP with
-the embeddings and the dense columns, which take the student's last answer on the topic for wrong. What that answer
-really was enters by itself: the correctness model multiplies it by a slope that is never negative, so that no
-prediction goes down after a success. With much data the residual is the mean of several members that were trained
-apart. TensorFlow is imported when a model is built, not when this module is.
+The prior is LNIRT's prediction, and the residual is zero when training starts, so a scale of 0 gives exactly LNIRT. The
+pooled state becomes 32 numbers, which are gated by a query of the topic. They go through a small MLP together with the
+embeddings and the dense columns, which count the student's last answer on the topic as incorrect. The outcome of that
+answer enters separately: the correctness model multiplies it by a slope that is never negative, so no prediction
+decreases after a success. With much data the residual is the mean of several members that were trained separately.
+TensorFlow is imported when a model is built, not with this module.
 """
 
 from __future__ import annotations
 
 import io
+import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,15 +32,15 @@ POOLED_DROPOUT = 0.2
 HIDDEN_DROPOUT = 0.3
 
 SLOPE_START = -1.0
-"""Of the last outcome's effect, before softplus: small beside the prior's own."""
+"""Initial effect of the last outcome before softplus: small compared with the effect in the prior."""
 
 DROPPED_BITS = 12
-"""Of a published weight's 23 bits of mantissa."""
+"""Number of the 23 bits of a weight's mantissa that are not published."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkShape:
-    """Sizes of a network: rows of the embeddings, columns of the inputs, and of how many members it is the mean."""
+    """Sizes of a network: rows of the embeddings, columns of the inputs, and the number of its members."""
 
     name: str
     n_topics: int
@@ -48,13 +50,13 @@ class NetworkShape:
     members: int = 1
 
     @property
-    def monotone(self) -> bool:
-        """Whether the output may only rise with the last outcome: so for correctness, not for time."""
+    def binary(self) -> bool:
+        """True for the correctness network: its output is a logit, which may only rise with the last outcome."""
         return self.name == "correctness"
 
 
 def build_network(shape: NetworkShape, *, scale: float = 1.0, temperature: float = 1.0) -> Any:
-    """An uncompiled ``keras.Model`` of named inputs prior, user, topic, difficulty, last, state, pooled."""
+    """Return an uncompiled ``keras.Model`` of the inputs prior, user, topic, difficulty, last, state and pooled."""
     import keras
     from keras import layers
 
@@ -70,7 +72,7 @@ def build_network(shape: NetworkShape, *, scale: float = 1.0, temperature: float
 
 
 def _residual(inputs: Mapping[str, Any], shape: NetworkShape, number: int) -> Any:
-    """What member ``number`` adds to the prior."""
+    """Return the tensor that member ``number`` adds to the prior."""
     import keras
     from keras import layers
 
@@ -91,7 +93,7 @@ def _residual(inputs: Mapping[str, Any], shape: NetworkShape, number: int) -> An
         embedded("difficulty", 4, DIFFICULTY_EMBEDDING, "difficulty_embedding", small),
         inputs["state"],
     ]
-    hidden = layers.Concatenate(name=f"everything_{number}")(parts if shape.monotone else [*parts, inputs["last"]])
+    hidden = layers.Concatenate(name=f"everything_{number}")(parts if shape.binary else [*parts, inputs["last"]])
     hidden = layers.Dense(HIDDEN_UNITS[0], activation="silu", name=f"hidden_1_{number}")(hidden)
     hidden = layers.Dropout(HIDDEN_DROPOUT, name=f"hidden_dropout_{number}")(hidden)
     hidden = layers.Dense(HIDDEN_UNITS[1], activation="silu", name=f"hidden_2_{number}")(hidden)
@@ -99,8 +101,8 @@ def _residual(inputs: Mapping[str, Any], shape: NetworkShape, number: int) -> An
         layers.Dense(1, kernel_initializer="zeros", name=f"head_{number}")(hidden),
         embedded("topic", shape.n_topics, 1, "topic_bias", "zeros"),
     ]
-    if shape.monotone:
-        # How much better a success makes it: never less than nothing, and at first the same for all.
+    if shape.binary:
+        # The effect of a success: never negative, and at first the same for all answers.
         slope = layers.Dense(
             1,
             activation="softplus",
@@ -113,7 +115,10 @@ def _residual(inputs: Mapping[str, Any], shape: NetworkShape, number: int) -> An
 
 
 def combined(members: Sequence[Any], shape: NetworkShape) -> tuple[Any, NetworkShape]:
-    """One network that gives the mean of the ``members``' outputs, each built for ``shape``, and its shape."""
+    """Return a network whose output is the mean of the members' outputs, and its shape.
+
+    Each member was built for ``shape``.
+    """
     if len(members) == 1:
         return members[0], shape
     shape = replace(shape, members=len(members))
@@ -127,25 +132,22 @@ def combined(members: Sequence[Any], shape: NetworkShape) -> tuple[Any, NetworkS
 
 
 def rescaled(model: Any, shape: NetworkShape, scale: float, temperature: float) -> Any:
-    """The same weights, as precise as an archive keeps them, behind another residual scale and temperature."""
+    """Return a network with the weights as precise as they are published, and another scale and temperature."""
     changed = build_network(shape, scale=scale, temperature=temperature)
     changed.set_weights([shortened(weights) for weights in model.get_weights()])
     return changed
 
 
 def shortened(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Weights rounded to 11 bits of mantissa: they stay within 1/4096 of themselves, and pack to about two thirds."""
+    """Return weights rounded to 11 bits of mantissa, which is within 1/4096. They compress to about two thirds."""
     bits = np.ascontiguousarray(weights, dtype=np.float32).view(np.uint32)
     half, kept = np.uint32(1 << (DROPPED_BITS - 1)), np.uint32(0xFFFFFFFF ^ ((1 << DROPPED_BITS) - 1))
     return ((bits + half) & kept).view(np.float32)
 
 
 def archive_bytes(model: Any) -> bytes:
-    """The model as the bytes of a ``.keras`` archive, deflated."""
-    import tempfile
-    from pathlib import Path
-
-    # Keras writes archives to named files only, and unpacked.
+    """Return the model as the bytes of a ``.keras`` archive, deflated."""
+    # Keras writes archives only to named files, and without compression.
     packed = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"

@@ -1,56 +1,61 @@
-"""The two passes over a history: networks that the newest answers judge, and networks that know them too."""
+"""The two passes of a training: networks that the newest answers validate, then networks that learn from them too."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from chalicelib.domain.lnirt import LnirtParameters
+from chalicelib.domain.lnirt import FloatArray, LnirtParameters
 from chalicelib.domain.lnirt_json import rounded
 from chalicelib.prediction.vocabulary import Vocabulary
 from training_job.fit.calibrate import PRIOR_ONLY, Calibration, beats_prior, calibrated
 from training_job.fit.lnirt import clipped_times, fit_lnirt
 from training_job.fit.networks import NetworkShape, build_network
-from training_job.fit.optimise import FittedNetwork, fit_members, fit_network, predict_rows
-from training_job.fit.practice import interval_quantiles
+from training_job.fit.optimise import FittedNetwork, Progress, fit_members, fit_network, predict_rows
+from training_job.fit.practice import NORMAL_80, interval_quantiles
 from training_job.fit.samples import Samples, build_vocabulary, read_history_by_others, samples_of, spread_of
-from training_job.history.answers import AnswerTable
+from training_job.history.answers import AnswerTable, Rows
 
 MEMBERS, MANY_ANSWERS = 3, 50_000
-"""Networks whose mean is published, and the answers from which it is more than one: before, it gains nothing."""
+"""Number of members of a published network, and the number of answers from which it has more than one."""
 
 _LOG = logging.getLogger("studysmart.training")
 
-Progress = Callable[[Mapping[str, Any]], None]
-Rows = npt.NDArray[np.bool_]
+
+class Part(NamedTuple):
+    """One of the two networks in a stage: its shape, its samples, and the answers that it can learn from."""
+
+    shape: NetworkShape
+    samples: Samples
+    known: Rows
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """LNIRT, vocabulary and samples of one pass over the history."""
+    """LNIRT, vocabulary and the two networks' parts in one pass over a history."""
 
+    table: AnswerTable
     lnirt: LnirtParameters
     vocabulary: Vocabulary
-    samples: tuple[Samples, Samples]
+    correctness: Part
+    time: Part
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedNetwork:
-    """A trained network with its calibration; ``low`` and ``high`` belong to the time's interval."""
+    """A trained network with its calibration, and the quantiles of the time's interval."""
 
     fitted: FittedNetwork
     calibration: Calibration
-    low: float = -1.2816
-    high: float = 1.2816
+    low: float = -NORMAL_80
+    high: float = NORMAL_80
 
 
 def stage_of(table: AnswerTable, known: Rows, seed: int, on_progress: Progress) -> Stage:
-    """Everything that is computed before the networks, from the ``known`` rows only."""
+    """Return all that is computed before the networks are trained, from the ``known`` (N,) answers only."""
     on_progress({"phase": "lnirt"})
     lnirt = rounded(fit_lnirt(table.select(known)))
     on_progress({"phase": "features"})
@@ -59,101 +64,83 @@ def stage_of(table: AnswerTable, known: Rows, seed: int, on_progress: Progress) 
     mean, scale = spread_of(history.dense[known])
     vocabulary = replace(vocabulary, mean=mean, scale=scale)
     targets = clipped_times(table) if table.timed.any() else table
-    return Stage(lnirt, vocabulary, samples_of(targets, lnirt, vocabulary, history))
-
-
-def _shapes(stage: Stage) -> tuple[NetworkShape, NetworkShape]:
-    vocabulary = stage.vocabulary
-    layouts = (("correctness", vocabulary.correctness_pooled), ("time", vocabulary.time_pooled))
-    correctness, timing = (
-        NetworkShape(name, len(vocabulary.topics) + 1, len(vocabulary.users) + 1, len(vocabulary.mean), layout.width)
-        for name, layout in layouts
+    correctness, time = samples_of(targets, lnirt, vocabulary, history)
+    sizes = (len(vocabulary.topics) + 1, len(vocabulary.users) + 1, len(mean))
+    timed = table.timed if lnirt.time is not None else np.zeros_like(known)
+    return Stage(
+        table,
+        lnirt,
+        vocabulary,
+        Part(
+            NetworkShape("correctness", *sizes, vocabulary.correctness_pooled.width), correctness, np.ones_like(known)
+        ),
+        Part(NetworkShape("time", *sizes, vocabulary.time_pooled.width), time, timed),
     )
-    return correctness, timing
 
 
 def validated_networks(
-    stage: Stage, table: AnswerTable, newest: Rows, seed: int, on_progress: Progress
+    stage: Stage, newest: Rows, seed: int, on_progress: Progress
 ) -> tuple[TrainedNetwork, TrainedNetwork]:
-    """Both networks trained on the older answers and calibrated on the newest ones."""
-    shapes = _shapes(stage)
-    return (
-        _correctness(stage, shapes[0], table, newest, seed, on_progress),
-        _timing(stage, shapes[1], table, newest, seed, on_progress),
-    )
+    """Train both networks on the older answers, and calibrate them on the ``newest`` (N,) ones."""
+    correctness = _validated(stage, stage.correctness, newest, seed, on_progress)
+    return correctness, _validated(stage, stage.time, newest, seed, on_progress)
 
 
-def _correctness(
-    stage: Stage, shape: NetworkShape, table: AnswerTable, newest: Rows, seed: int, on_progress: Progress
-) -> TrainedNetwork:
-    samples = stage.samples[0]
-    fitted = fit_network(samples, shape, ~newest, newest, seed=seed, on_progress=on_progress)
-    judged = newest & _asked(samples)
-    prior, output = samples.prior[judged], predict_rows(fitted.model, samples, judged)
-    return TrainedNetwork(fitted, calibrated(prior, output, samples.target[judged], table.user[judged], binary=True))
+def _validated(stage: Stage, part: Part, newest: Rows, seed: int, on_progress: Progress) -> TrainedNetwork:
+    older = part.known & ~newest
+    if not older.any():
+        return TrainedNetwork(_untrained(part), PRIOR_ONLY)
+    fitted = fit_network(part.samples, part.shape, older, part.known & newest, seed=seed, on_progress=on_progress)
+    judged, prior, output, target = _judged(part, fitted, newest)
+    binary = part.shape.binary
+    calibration = calibrated(prior, output, target, stage.table.user[judged], binary=binary)
+    if binary:
+        return TrainedNetwork(fitted, calibration)
+    spread = np.sqrt(part.samples.history.log_seconds_variance[judged])
+    errors = stage.table.log_seconds[judged] - (prior + calibration.scale * (output - prior))
+    return TrainedNetwork(fitted, calibration, *interval_quantiles(errors / spread))
 
 
-def _timing(
-    stage: Stage, shape: NetworkShape, table: AnswerTable, newest: Rows, seed: int, on_progress: Progress
-) -> TrainedNetwork:
-    samples, timed = stage.samples[1], table.timed
-    if stage.lnirt.time is None or not (timed & ~newest).any():
-        return TrainedNetwork(FittedNetwork(build_network(shape), shape, 0), PRIOR_ONLY)
-    validated = newest & timed
-    fitted = fit_network(samples, shape, ~newest & timed, validated, seed=seed, on_progress=on_progress)
-    judged = validated & _asked(samples)
-    prior, output = samples.prior[judged], predict_rows(fitted.model, samples, judged)
-    calibration = calibrated(prior, output, samples.target[judged], table.user[judged], binary=False)
-    spread = np.sqrt(samples.history.log_seconds_variance[judged])
-    errors = table.log_seconds[judged] - (prior + calibration.scale * (output - prior))
-    low, high = interval_quantiles(errors / spread)
-    return TrainedNetwork(fitted, calibration, low, high)
+def _untrained(part: Part) -> FittedNetwork:
+    return FittedNetwork(build_network(part.shape), part.shape, 0)
 
 
-def _asked(samples: Samples) -> Rows:
-    """The answers for which serving asks a network at all. Shape (N,)."""
-    return samples.history.topic_known & (samples.history.n_answers > 0)
+def _judged(part: Part, fitted: FittedNetwork, newest: Rows) -> tuple[Rows, FloatArray, FloatArray, FloatArray]:
+    """Return the ``newest`` answers for which serving would use the network, with their priors, outputs and targets."""
+    samples = part.samples
+    rows = newest & part.known & samples.history.topic_known & (samples.history.n_answers > 0)
+    return rows, samples.prior[rows], predict_rows(fitted.model, samples, rows), samples.target[rows]
 
 
 def final_networks(
-    stage: Stage,
-    validated: tuple[TrainedNetwork, TrainedNetwork],
-    table: AnswerTable,
-    newest: Rows,
-    seed: int,
-    on_progress: Progress,
+    stage: Stage, validated: tuple[TrainedNetwork, TrainedNetwork], newest: Rows, seed: int, on_progress: Progress
 ) -> tuple[TrainedNetwork, TrainedNetwork]:
-    """Networks over the final LNIRT: trained on all answers where the residual is used, untrained where it is not.
+    """Train on all answers each network that is used, and leave the other ones untrained.
 
-    A network that even knows the newest answers and is worse than LNIRT on them went wrong: then LNIRT serves.
+    A network that has learnt from the newest answers and is still worse than LNIRT on them went wrong: LNIRT serves.
     """
-    rows = (np.ones(len(table), dtype=np.bool_), table.timed)
-    finished: list[TrainedNetwork] = []
-    for network, shape, samples, known in zip(validated, _shapes(stage), stage.samples, rows, strict=True):
-        if network.calibration.scale > 0.0:
-            fitted = fit_members(
-                samples,
-                shape,
-                known,
-                epochs=max(network.fitted.best_epoch, 1),
-                members=MEMBERS if int(known.sum()) >= MANY_ANSWERS else 1,
-                seed=seed,
-                on_progress=on_progress,
-            )
-            judged = newest & known & _asked(samples)
-            prior, output = samples.prior[judged], predict_rows(fitted.model, samples, judged)
-            binary = shape.name == "correctness"
-            if beats_prior(prior, output, samples.target[judged], network.calibration, binary=binary):
-                finished.append(replace(network, fitted=fitted))
-                continue
-            _LOG.warning("the final %s network is worse than LNIRT on the newest answers: LNIRT serves", shape.name)
-            network = _prior_only(stage.lnirt, network)
-        finished.append(replace(network, fitted=FittedNetwork(build_network(shape), shape, 0)))
-    return finished[0], finished[1]
+    correctness = _final(stage, stage.correctness, validated[0], newest, seed, on_progress)
+    return correctness, _final(stage, stage.time, validated[1], newest, seed, on_progress)
 
 
-def _prior_only(lnirt: LnirtParameters, network: TrainedNetwork) -> TrainedNetwork:
-    """The network at scale 0, which is exactly LNIRT, with LNIRT's own interval of time."""
-    if lnirt.time is None:
-        return replace(network, calibration=PRIOR_ONLY)
-    return replace(network, calibration=PRIOR_ONLY, low=lnirt.time.low, high=lnirt.time.high)
+def _final(
+    stage: Stage, part: Part, network: TrainedNetwork, newest: Rows, seed: int, on_progress: Progress
+) -> TrainedNetwork:
+    if network.calibration.scale > 0.0:
+        fitted = fit_members(
+            part.samples,
+            part.shape,
+            part.known,
+            epochs=max(network.fitted.best_epoch, 1),
+            members=MEMBERS if int(part.known.sum()) >= MANY_ANSWERS else 1,
+            seed=seed,
+            on_progress=on_progress,
+        )
+        _, prior, output, target = _judged(part, fitted, newest)
+        if beats_prior(prior, output, target, network.calibration, binary=part.shape.binary):
+            return replace(network, fitted=fitted)
+        _LOG.warning("the final %s network is worse than LNIRT on the newest answers: LNIRT serves", part.shape.name)
+        network = replace(network, calibration=PRIOR_ONLY)
+        if stage.lnirt.time is not None:
+            network = replace(network, low=stage.lnirt.time.low, high=stage.lnirt.time.high)
+    return replace(network, fitted=_untrained(part))

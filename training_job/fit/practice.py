@@ -1,9 +1,9 @@
-"""Practice effects and student x topic offsets of LNIRT, fitted to predictions one answer ahead.
+"""Fits the practice effects of LNIRT and the variance of its offsets of a student on a topic.
 
-Students who practise a topic long are those who find it hard, so a regression on all answers would call practice
-harmful. Here each answer is predicted from that student's earlier answers, as when serving, and the shift and slope
-on log(1 + attempts) are fitted to what that prediction leaves unexplained: first for all topics together, then per
-topic, shrunk towards the common values. The offsets' variance is the best of a few candidates.
+Students who practise a topic for long are those who find it hard, so a regression on all answers would find practice
+harmful. Here each answer is predicted from the earlier answers of its student, as in serving. A practice effect is a
+shift and a slope on log(1 + attempts). Both are fitted to what the prediction leaves unexplained: first for all topics
+together, then per topic, shrunk towards the common values. The offsets' variance is the best of a few candidates.
 """
 
 from __future__ import annotations
@@ -18,24 +18,30 @@ from chalicelib.features.constants import VersionConstants
 from chalicelib.features.inputs import success_priors, time_priors
 from chalicelib.features.summary import Summary
 from training_job.history.answers import AnswerTable
-from training_job.history.summaries import summarise_history, topic_codes, user_chunks
+from training_job.history.summaries import summarise_history, user_chunks
 
 MAX_FITTED = 150_000
-"""Answers used for these few parameters; more would not change them."""
+"""Maximum number of answers that are used. More would not change these few parameters."""
 
 OFFSET_LOG_SD = 0.7
-"""Prior spread of the logarithm of the offsets' variance, around the middle candidate."""
+"""Prior standard deviation of the logarithm of the offsets' variance, around the middle candidate."""
 
 NORMAL_80 = 1.2816
-"""Half of the interval that holds 80 % of a standard normal."""
+"""Half the width of the interval that holds 80 % of a standard normal distribution."""
 
-ROUNDS = 4
+PSEUDO_RESIDUALS = 50.0
+"""Number of residuals for which the normal quantiles count in those of an interval."""
+
+COMMON_ROUNDS, TOPIC_ROUNDS = 2, 4
 NUDGE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class PracticePrior:
-    """Priors of (shift, slope): common values (2,), their spread, and the topics' spread around them."""
+    """Priors of shift and slope: common values, their standard deviations, and those of topics around them. (2,) each.
+
+    ``offset_variances`` are the candidates for the offsets' variance.
+    """
 
     centre: FloatArray
     common_sd: FloatArray
@@ -51,10 +57,10 @@ TIME_PRACTICE = PracticePrior(
 )
 
 Predict = Callable[[FloatArray, float], FloatArray]
-"""Predictions (N,) for practice effects (T+1, 2) and an offsets' variance."""
+"""Returns the predictions (N,) for practice effects (T+1, 2) and a variance of the offsets."""
 
-Error = Callable[[FloatArray], tuple[float, FloatArray, FloatArray]]
-"""Total loss of predictions, its negative derivative by each, and the curvature."""
+Loss = Callable[[FloatArray], tuple[float, FloatArray, FloatArray]]
+"""Returns the total loss of predictions (N,), its negative derivative by each of them, and the curvature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,38 +68,38 @@ class _Problem:
     topic: IntArray
     n_topics: int
     predict: Predict
-    error: Error
+    loss: Loss
     prior: PracticePrior
 
     def spread(self, common: FloatArray) -> FloatArray:
-        """The same effects for every topic."""
+        """Return the common effects (2,) for every topic. Shape (T+1, 2)."""
         return np.tile(common, (self.n_topics + 1, 1))
 
 
 def fit_success_practice(model: LnirtParameters, table: AnswerTable) -> LnirtParameters:
-    """The model with its practice effects and the variance of its offsets on correctness."""
-    table = _sampled(table)
+    """Return the model with the practice effects and the offsets' variance of correctness."""
+    table = table.sample(MAX_FITTED)
     past = _past(model, table)
-    right = table.is_correct.astype(np.float64)
+    correct = table.is_correct.astype(np.float64)
 
     def predict(practice: FloatArray, variance: float) -> FloatArray:
         trial = replace(model, practice=practice, offset_variance=variance)
         return np.concatenate([success_priors(part, trial).logit for part in past])
 
-    def error(logit: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+    def loss(logit: FloatArray) -> tuple[float, FloatArray, FloatArray]:
         p = sigmoid(logit)
-        return float((np.logaddexp(0.0, logit) - right * logit).sum()), right - p, p * (1 - p)
+        return float((np.logaddexp(0.0, logit) - correct * logit).sum()), correct - p, p * (1 - p)
 
     topic = np.concatenate([part.topic_row for part in past])
-    practice, variance = _solve(_Problem(topic, len(model.topics), predict, error, SUCCESS_PRACTICE))
+    practice, variance = _solve(_Problem(topic, len(model.topics), predict, loss, SUCCESS_PRACTICE))
     return replace(model, practice=practice, offset_variance=variance)
 
 
 def fit_time_practice(model: LnirtParameters, time: TimeParameters | None, table: AnswerTable) -> LnirtParameters:
-    """The model with ``time`` and its practice effects, offsets and interval; without time when that is None."""
+    """Return the model with ``time``, its practice effects, offsets' variance and interval, unless it is None."""
     if time is None:
         return model
-    table = _sampled(table)
+    table = table.sample(MAX_FITTED)
     past = _past(replace(model, time=time), table)
     timed, logs = table.timed.astype(np.float64), table.log_seconds
     scale = float(time.residual_variance[-1])
@@ -104,12 +110,12 @@ def fit_time_practice(model: LnirtParameters, time: TimeParameters | None, table
     def predict(practice: FloatArray, variance: float) -> FloatArray:
         return np.concatenate([prior.log_seconds for prior in _time_priors(past, trial(practice, variance))])
 
-    def error(expected: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+    def loss(expected: FloatArray) -> tuple[float, FloatArray, FloatArray]:
         residual = timed * (logs - expected)
         return float((residual**2).sum() / (2 * scale)), residual / scale, timed / scale
 
     topic = np.concatenate([part.topic_row for part in past])
-    practice, variance = _solve(_Problem(topic, len(model.topics), predict, error, TIME_PRACTICE))
+    practice, variance = _solve(_Problem(topic, len(model.topics), predict, loss, TIME_PRACTICE))
     priors = _time_priors(past, trial(practice, variance))
     spread = np.sqrt(np.concatenate([prior.variance for prior in priors]))
     standardised = (logs - np.concatenate([prior.log_seconds for prior in priors])) / spread
@@ -119,10 +125,10 @@ def fit_time_practice(model: LnirtParameters, time: TimeParameters | None, table
 
 
 def interval_quantiles(standardised: FloatArray) -> tuple[float, float]:
-    """The 10 % and 90 % quantiles of standardised residuals, leaning on the normal's while there are few."""
+    """Return the 10 % and 90 % quantiles of standardised residuals (n,), shrunk towards those of the normal."""
     if not len(standardised):
         return -NORMAL_80, NORMAL_80
-    trust = len(standardised) / (len(standardised) + 50.0)
+    trust = len(standardised) / (len(standardised) + PSEUDO_RESIDUALS)
     low, high = trust * np.quantile(standardised, [0.1, 0.9]) + (1 - trust) * np.array([-NORMAL_80, NORMAL_80])
     return float(min(low, -0.1)), float(max(high, 0.1))
 
@@ -132,60 +138,49 @@ def _time_priors(past: Sequence[Summary], model: LnirtParameters) -> list[TimePr
 
 
 def _past(model: LnirtParameters, table: AnswerTable) -> list[Summary]:
-    codes, constants = topic_codes(table.topics, model), VersionConstants.of_lnirt(model)
-    return [summarise_history(table, rows, constants, codes) for rows in user_chunks(table)]
-
-
-def _sampled(table: AnswerTable) -> AnswerTable:
-    """The table, or whole students of it drawn at random where it is very long."""
-    if len(table) <= MAX_FITTED:
-        return table
-    users = np.unique(table.user)
-    kept = np.random.default_rng(0).random(len(users)) < MAX_FITTED / len(table)
-    kept[0] |= not kept.any()
-    return table.select(np.isin(table.user, users[kept]))
+    constants = VersionConstants.of_lnirt(model)
+    return [summarise_history(table, rows, constants) for rows in user_chunks(table)]
 
 
 def _solve(problem: _Problem) -> tuple[FloatArray, float]:
-    """Practice effects (T+1, 2) and the offsets' variance."""
+    """Return the practice effects (T+1, 2) and the offsets' variance."""
     candidates = problem.prior.offset_variances
     middle = candidates[len(candidates) // 2]
     trials: list[tuple[float, float, FloatArray]] = []
     for variance in candidates:
-        common = _common(problem, variance, rounds=2)
-        loss, _, _ = problem.error(problem.predict(problem.spread(common), variance))
+        common = _common(problem, variance, problem.prior.centre)
+        loss, _, _ = problem.loss(problem.predict(problem.spread(common), variance))
         trials.append((loss + 0.5 * (float(np.log(variance / middle)) / OFFSET_LOG_SD) ** 2, variance, common))
     _, variance, common = min(trials, key=lambda trial: trial[0])
-    common = _common(problem, variance, rounds=2, start=common)
+    common = _common(problem, variance, common)
     practice = problem.spread(common)
-    for _ in range(ROUNDS):
+    for _ in range(TOPIC_ROUNDS):
         practice = _topic_step(problem, practice, common, variance)
     return practice, variance
 
 
 def _slopes(problem: _Problem, practice: FloatArray, variance: float) -> tuple[FloatArray, FloatArray]:
-    """Predictions (N,), and their derivatives by shift and slope (N, 2)."""
+    """Return the predictions (N,) and their derivatives by shift and slope (N, 2)."""
     base = problem.predict(practice, variance)
     nudged = [problem.predict(practice + nudge, variance) for nudge in np.eye(2) * NUDGE]
     return base, (np.stack(nudged, axis=1) - base[:, None]) / NUDGE
 
 
-def _common(problem: _Problem, variance: float, rounds: int, start: FloatArray | None = None) -> FloatArray:
-    """Shift and slope common to all topics, by Newton's method. Shape (2,)."""
+def _common(problem: _Problem, variance: float, common: FloatArray) -> FloatArray:
+    """Return shift and slope common to all topics, by Newton's method from ``common``. Shape (2,)."""
     centre, precision = problem.prior.centre, np.diag(1.0 / problem.prior.common_sd**2)
-    common = centre if start is None else start
-    for _ in range(rounds):
+    for _ in range(COMMON_ROUNDS):
         predicted, slopes = _slopes(problem, problem.spread(common), variance)
-        _, score, weight = problem.error(predicted)
+        _, score, weight = problem.loss(predicted)
         normal = slopes.T @ (weight[:, None] * slopes) + precision
         common = common + np.clip(np.linalg.solve(normal, slopes.T @ score - precision @ (common - centre)), -1.0, 1.0)
     return common
 
 
 def _topic_step(problem: _Problem, practice: FloatArray, common: FloatArray, variance: float) -> FloatArray:
-    """One Newton step of every topic's shift and slope, shrunk towards the common ones."""
+    """Take one Newton step of the shift and slope of every topic, shrunk towards the common ones."""
     predicted, slopes = _slopes(problem, practice, variance)
-    _, score, weight = problem.error(predicted)
+    _, score, weight = problem.loss(predicted)
     size, precision = len(practice), np.diag(1.0 / problem.prior.topic_sd**2)
     normal, target = np.empty((size, 2, 2)), np.empty((size, 2))
     for i in range(2):

@@ -1,11 +1,10 @@
-"""The training samples of one network: one row per answer, made from that student's earlier answers.
+"""Training samples of the networks: one row per answer, made from the earlier answers of its student.
 
-Pooled vectors are wide, so they are made block by block of whole students, and dropped after use.
+Pooled vectors are wide, so they are made for one block of students at a time and not kept.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,91 +12,86 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.lnirt import FloatArray, LnirtParameters
+from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters
 from chalicelib.features.constants import VersionConstants
 from chalicelib.features.inputs import Float32Array, standardise
 from chalicelib.features.pooled import BEYOND_INTENSITY, FAILURE, SUCCESS, PooledLayout
-from chalicelib.prediction.network import network_inputs
 from chalicelib.prediction.vocabulary import OUT_OF_VOCABULARY, Vocabulary
+from training_job.fit.practice import NORMAL_80
 from training_job.fit.sequences import fit_sequences
 from training_job.fit.traits import fit_traits
-from training_job.history.answers import AnswerTable
+from training_job.history.answers import AnswerTable, Rows
 from training_job.history.pooled import PooledSteps
 from training_job.history.replay import History, both_pooled, joined, read_history
+from training_job.history.scan import group_bounds
 
-MAX_TOPICS = 1024
-"""Topics with an embedding of their own, most practised first."""
-
-MAX_USERS = 256
-"""Students with an embedding of their own, most active first."""
+MAX_TOPICS, MAX_USERS = 1024, 256
+"""Maximum number of topics and of students with an embedding of their own: those with the most answers."""
 
 MAX_POOLED_TOPICS = 200
-"""Topics with pooled columns of their own."""
+"""Maximum number of topics with a pooled column of their own."""
 
 CORRECTNESS_PAIRS = tuple((statistic, decay) for statistic in (SUCCESS, FAILURE) for decay in (0, 1, 2))
 TIME_PAIRS = tuple((BEYOND_INTENSITY, decay) for decay in (1, 2, 3))
-"""What is pooled per topic: successes and failures, log seconds beyond intensity, at three decays each."""
+"""The pooled sums per topic: successes and failures, and log seconds beyond intensity, at three decays each."""
 
 MIN_SPREAD = 0.05
-"""Least scale of a dense column: one that never varied in training stays harmless when it varies later."""
+"""Minimum scale of a dense column: one that did not vary in training stays harmless when it varies later."""
 
 BLOCK_ANSWERS = 60_000
 
 FOLDS = 5
-"""Parts of the students whose knowledge of the population comes from the other parts."""
+"""Number of parts of the students; the traits and sequences of a part come from the other parts."""
 
 Inputs = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Inputs and targets of one network over a table: ``target`` (N,) is 0/1 or log seconds."""
+    """Inputs and targets of one network for a table. ``target`` (N,) is 0 or 1, or log seconds."""
 
     prior: FloatArray
     target: FloatArray
     history: History
-    state: Float32Array
+    dense: Float32Array
     pooled: PooledSteps
-    user_first: npt.NDArray[np.int64]
-    """Row of each user's first answer, and the number of rows at the end."""
+    user_bounds: IntArray
+    """The first row of each of U users, and the number of rows. Shape (U+1,)."""
 
-    def inputs(self, rows: npt.NDArray[np.int64], vectors: Float32Array) -> Inputs:
-        """The network's inputs for some rows and their pooled vectors."""
-        history = self.history
-        return network_inputs(
-            self.prior[rows], history.user[rows], history.topic[rows], history.level[rows], history.last[rows],
-            self.state[rows], vectors,
-        )  # fmt: skip
+    def inputs(self, rows: IntArray, vectors: Float32Array) -> Inputs:
+        """Return the network's inputs for n rows and their pooled vectors."""
+        return self.history.inputs(rows, self.prior[rows], self.dense[rows], vectors)
 
     def blocks(
-        self, wanted: npt.NDArray[np.bool_], rng: np.random.Generator | None = None
-    ) -> Iterator[tuple[npt.NDArray[np.int64], Float32Array]]:
-        """Rows that are ``wanted`` with their pooled vectors, in blocks of whole students, shuffled by ``rng``."""
-        counts = np.add.reduceat(wanted, self.user_first[:-1]) if len(wanted) else np.zeros(0, dtype=np.int64)
-        users = np.flatnonzero(counts)
+        self, requested: Rows, rng: np.random.Generator | None = None
+    ) -> Iterator[tuple[IntArray, Float32Array]]:
+        """Iterate over the ``requested`` (N,) rows with their pooled vectors, in blocks of whole users.
+
+        ``rng`` shuffles users and rows.
+        """
+        bounds = self.user_bounds
+        users = np.flatnonzero(np.add.reduceat(requested, bounds[:-1])) if len(requested) else bounds[:0]
         if rng is not None:
             rng.shuffle(users)
-        sizes = self.user_first[users + 1] - self.user_first[users]
-        block = np.cumsum(sizes) // BLOCK_ANSWERS
+        block = np.cumsum(bounds[users + 1] - bounds[users]) // BLOCK_ANSWERS
         for number in np.unique(block):
             mine = users[block == number]
-            rows = np.concatenate([np.arange(self.user_first[user], self.user_first[user + 1]) for user in mine])
+            rows = np.concatenate([np.arange(bounds[user], bounds[user + 1]) for user in mine])
             vectors = self.pooled.vectors(rows)
-            kept = np.flatnonzero(wanted[rows])
+            kept = np.flatnonzero(requested[rows])
             if rng is not None:
                 rng.shuffle(kept)
             yield rows[kept], vectors[kept]
 
 
-def build_vocabulary(table: AnswerTable, trained: npt.NDArray[np.bool_], lnirt: LnirtParameters) -> Vocabulary:
-    """Names by how often they occur among the ``trained`` rows; the columns' spread is filled in by the samples."""
+def build_vocabulary(table: AnswerTable, trained: Rows, lnirt: LnirtParameters) -> Vocabulary:
+    """Return the vocabulary of the ``trained`` (N,) rows, still without mean and scale of the dense columns."""
     topics = _most_common(table.topic[trained], table.topics, MAX_TOPICS)
-    users = _most_common(table.user[trained], table.user_ids, MAX_USERS)
     columns = min(len(topics), MAX_POOLED_TOPICS) + 1
     constants = fit_constants(table.select(trained), lnirt)
     return Vocabulary(
         topics=topics,
-        users=users,
+        users=_most_common(table.user[trained], table.user_ids, MAX_USERS),
         correctness_pooled=PooledLayout(CORRECTNESS_PAIRS, columns),
         time_pooled=PooledLayout(TIME_PAIRS, columns),
         mean=np.zeros(0, dtype=np.float32),
@@ -105,8 +99,8 @@ def build_vocabulary(table: AnswerTable, trained: npt.NDArray[np.bool_], lnirt: 
         traits=constants.traits,
         sequences=constants.sequences,
         has_time=lnirt.time is not None,
-        time_low=-1.2816,
-        time_high=1.2816,
+        time_low=-NORMAL_80,
+        time_high=NORMAL_80,
     )
 
 
@@ -116,16 +110,16 @@ def fit_constants(table: AnswerTable, lnirt: LnirtParameters) -> VersionConstant
 
 
 def read_history_by_others(
-    table: AnswerTable, trained: npt.NDArray[np.bool_], lnirt: LnirtParameters, vocabulary: Vocabulary, seed: int
+    table: AnswerTable, trained: Rows, lnirt: LnirtParameters, vocabulary: Vocabulary, seed: int
 ) -> History:
-    """The table's history in which what is known of the population comes from other students' answers only.
+    """Return the history of a table with traits and sequences that come from other students' answers only.
 
-    Students are dealt into ``FOLDS`` parts; each part sees the population of the ``trained`` answers of the others,
-    as a student who is new to the version does. So the networks learn how far such knowledge carries.
+    Students are dealt into ``FOLDS`` parts. Traits and sequences of a part are fitted to the ``trained`` answers of
+    the other parts, so each student looks like one who is new to the version. The networks learn how far to trust them.
     """
     fold = np.random.default_rng(seed).permutation(len(table.user_ids))[table.user] % FOLDS
     parts: list[History] = []
-    rows: list[npt.NDArray[np.int64]] = []
+    rows: list[IntArray] = []
     for number in np.unique(fold):
         mine = fold == number
         others = fit_constants(table.select(trained & ~mine), lnirt)
@@ -136,34 +130,35 @@ def read_history_by_others(
 
 
 def _most_common(codes: npt.NDArray[np.int32], names: tuple[str, ...], limit: int) -> tuple[str, ...]:
-    counts = Counter(dict(zip(*(part.tolist() for part in np.unique(codes, return_counts=True)), strict=True)))
-    return tuple(names[code] for code, _ in counts.most_common(limit))
+    found, counts = np.unique(codes, return_counts=True)
+    return tuple(names[code] for code in found[np.argsort(-counts, kind="stable")[:limit]])
 
 
 def spread_of(dense: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Mean and scale of the dense columns, (D,) each."""
+    """Return mean and scale of the dense columns (N, D). Shapes (D,)."""
     return dense.mean(axis=0), np.maximum(dense.std(axis=0), np.float32(MIN_SPREAD))
 
 
 def samples_of(
     table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabulary, history: History
 ) -> tuple[Samples, Samples]:
-    """Return the samples of the correctness and of the time network.
+    """Return the samples of the correctness network and of the time network.
 
-    ``vocabulary`` holds the columns' mean and scale; ``history`` is the table as :func:`read_history` gives it.
+    ``vocabulary`` holds mean and scale of the columns; ``history`` is the table as :func:`read_history` returns it.
     """
-    state = standardise(history.dense, vocabulary.mean, vocabulary.scale)
-    first = np.append(np.flatnonzero(np.diff(table.user, prepend=-1)), len(table))
+    dense, bounds = standardise(history.dense, vocabulary.mean, vocabulary.scale), group_bounds(table.user)
     correctness, time = both_pooled(table, lnirt, vocabulary)
-    right = table.is_correct.astype(np.float64)
     return (
-        Samples(history.logit, right, history, state, correctness, first),
-        Samples(history.log_seconds, table.log_seconds, history, state, time, first),
+        Samples(history.logit, table.is_correct.astype(np.float64), history, dense, correctness, bounds),
+        Samples(history.log_seconds, table.log_seconds, history, dense, time, bounds),
     )
 
 
 def with_dropped_users(inputs: Inputs, share: float, rng: np.random.Generator) -> Inputs:
-    """Inputs in which a random share of rows has the out-of-vocabulary user, so that a newcomer is no stranger."""
+    """Return inputs in which a random share of rows has the out-of-vocabulary user.
+
+    Without it the network would never have seen a user without an embedding.
+    """
     user = inputs["user"].copy()
     user[rng.random(len(user)) < share] = OUT_OF_VOCABULARY
     return {**inputs, "user": user}

@@ -1,13 +1,14 @@
-"""Trains one version from a history: LNIRT, the two networks over it, and how far to trust them.
+"""Trains one version from a history: LNIRT, the two networks over it, and their calibration.
 
-Stages: LNIRT on the older answers; networks on the older answers with early stopping on the newest ones; scale,
-temperature and interval chosen on the newest; then LNIRT, and every network that proved useful, once more on all
-answers. The newest answers decide, the final version knows them too. That costs up to twice the training time, and
-a stationary validation would be cheaper, but students' latest answers are the ones that serving resembles.
+First LNIRT and the networks learn from the older answers, with early stopping on the newest ones. The newest answers
+also decide on the scale of the networks, the temperature and the interval. Then LNIRT and every network that proved
+useful learn once more, from all answers. This costs up to twice the training time, but the newest answers are both the
+ones that resemble what will be served, and too valuable to leave out.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping
@@ -20,14 +21,13 @@ import numpy as np
 from chalicelib.domain.lnirt_json import to_json
 from chalicelib.features.inputs import FEATURE_SCHEMA
 from chalicelib.features.state import DECAY_ANSWERS, STATE_SCHEMA
-from chalicelib.prediction.archive import read_keras
-from chalicelib.prediction.network import Networks
 from chalicelib.prediction.predictor import Predictor
 from training_job.fit.networks import archive_bytes, rescaled
-from training_job.fit.passes import Progress, Stage, TrainedNetwork, final_networks, stage_of, validated_networks
+from training_job.fit.optimise import Progress
+from training_job.fit.passes import Stage, TrainedNetwork, final_networks, stage_of, validated_networks
 from training_job.fit.split import validation_rows
 from training_job.history.answers import AnswerTable
-from training_job.scores import against_lnirt, holdout_scores
+from training_job.scores import against_lnirt, holdout_scores, short
 
 MIN_SAMPLES = 10
 
@@ -35,13 +35,15 @@ _LOG = logging.getLogger("studysmart.training")
 
 
 class TrainingSkipped(Exception):  # noqa: N818  (a decision with a reason, not an error)
-    """There is nothing sensible to train on; the message is the reason."""
+    """There is nothing sensible to train on. The message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedVersion:
-    """The four files of a version by name, what ``metadata.json`` says of them, and the version of the first stage,
-    which has learnt from the older answers only (:func:`training_job.fit.split.validation_rows`)."""
+    """The four files of a version by name, the contents of its ``metadata.json``, and its predictor of the first pass.
+
+    ``validated`` has learnt from the older answers only (:func:`training_job.fit.split.validation_rows`).
+    """
 
     files: dict[str, bytes]
     metadata: dict[str, Any]
@@ -56,35 +58,34 @@ def train_version(
     on_progress: Progress = lambda _: None,
     threads: int = 2,
 ) -> TrainedVersion:
-    """Train the version called ``version``. Raises TrainingSkipped for too few answers or one class only.
+    """Train the version called ``version``. Raises TrainingSkipped for too few answers or only one outcome.
 
-    ``on_progress`` gets {"phase": "features" | "lnirt" | "correctness" | "time" | "final" | "evaluate"}, and in the
-    networks' phases epoch, epochs, loss and val_loss. ``threads`` bounds TensorFlow's pools.
+    The phases of the progress are features, lnirt, correctness, time, evaluate, final, final correctness and final
+    time. ``threads`` bounds TensorFlow's thread pools.
     """
     begun = time.monotonic()
     check_samples(table)
     _prepare_tensorflow(threads)
     newest = validation_rows(table)
     first = stage_of(table, ~newest, seed, on_progress)
-    networks = validated_networks(first, table, newest, seed, on_progress)
-    files = _files(first, networks)
+    networks = validated_networks(first, newest, seed, on_progress)
     on_progress({"phase": "evaluate"})
-    validated = _predictor(version, files)
+    validated = _predictor(version, first, networks)
     scores = holdout_scores(validated, table, newest)
     on_progress({"phase": "final"})
     final = stage_of(table, np.ones(len(table), dtype=np.bool_), seed, on_progress)
-    finished = final_networks(final, networks, table, newest, seed, on_progress)
-    stand_in = (replace(finished[0], fitted=networks[0].fitted), replace(finished[1], fitted=networks[1].fitted))
-    if stand_in != networks:
-        # A network was given up in the final pass: then the gate must not judge it either.
-        validated = _predictor(version, _files(first, stand_in))
+    finished = final_networks(final, networks, newest, seed, on_progress)
+    judged = (replace(finished[0], fitted=networks[0].fitted), replace(finished[1], fitted=networks[1].fitted))
+    if judged != networks:
+        # A network was given up in the final pass. The gate must not judge the version by it.
+        validated = _predictor(version, first, judged)
     metadata = _metadata(version, table, finished, scores, final.vocabulary.has_time)
     metadata["trained_seconds"] = round(time.monotonic() - begun, 2)
     return TrainedVersion(_files(final, finished), metadata, validated)
 
 
 def check_samples(table: AnswerTable) -> None:
-    """Raise TrainingSkipped for too few answers, or for answers that are all correct or all wrong."""
+    """Raise TrainingSkipped for too few answers, or for answers that are all correct or all incorrect."""
     if len(table) < MIN_SAMPLES:
         raise TrainingSkipped(f"{len(table)} samples, at least {MIN_SAMPLES} are needed")
     if table.is_correct.all() or not table.is_correct.any():
@@ -94,43 +95,35 @@ def check_samples(table: AnswerTable) -> None:
 def _prepare_tensorflow(threads: int) -> None:
     import tensorflow as tf
 
-    # The graph optimiser takes a third of a second per network and gains nothing measurable on graphs this small.
+    # The graph optimiser takes a third of a second per network, and gains nothing measurable on graphs this small.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError as error:
-        # Only possible before TensorFlow's first operation: a second training in one process keeps the first's pools.
-        _LOG.debug("thread bounds stay as they are: %s", error)
+        # Possible only before TensorFlow's first operation: a second training in a process keeps the thread pools.
+        _LOG.debug("the thread pools stay as they are: %s", error)
 
 
 def _files(stage: Stage, networks: tuple[TrainedNetwork, TrainedNetwork]) -> dict[str, bytes]:
-    timing = networks[1]
-    vocabulary = replace(stage.vocabulary, time_low=timing.low, time_high=timing.high)
-    archives = [
+    correctness, timing = (
         archive_bytes(
             rescaled(item.fitted.model, item.fitted.shape, item.calibration.scale, item.calibration.temperature)
         )
         for item in networks
-    ]
+    )
+    vocabulary = replace(stage.vocabulary, time_low=networks[1].low, time_high=networks[1].high)
     return {
-        "correctness_model.keras": archives[0],
-        "time_model.keras": archives[1],
+        "correctness_model.keras": correctness,
+        "time_model.keras": timing,
         "lnirt.json": to_json(stage.lnirt),
         "vocabulary.json": vocabulary.to_json(),
     }
 
 
-def _predictor(version: str, files: Mapping[str, bytes]) -> Predictor:
-    from chalicelib.domain.lnirt_json import from_json
-    from chalicelib.prediction.vocabulary import read_vocabulary
-
-    return Predictor(
-        version,
-        from_json(files["lnirt.json"]),
-        read_vocabulary(files["vocabulary.json"]),
-        Networks(read_keras(files["correctness_model.keras"]), read_keras(files["time_model.keras"])),
-    )
+def _predictor(version: str, stage: Stage, networks: tuple[TrainedNetwork, TrainedNetwork]) -> Predictor:
+    metadata = json.dumps({"version": version}).encode()
+    return Predictor.from_files({**_files(stage, networks), "metadata.json": metadata})
 
 
 def _metadata(
@@ -141,7 +134,7 @@ def _metadata(
     has_time: bool,
 ) -> dict[str, Any]:
     correctness, timing = networks
-    figures = {name: _short(value) for name, value in scores.items() if not isinstance(value, np.ndarray)}
+    figures = {name: value for name, value in scores.items() if not isinstance(value, np.ndarray)}
     return {
         "version": version,
         "feature_schema": FEATURE_SCHEMA,
@@ -152,15 +145,11 @@ def _metadata(
         "n_topics": len(np.unique(table.topic)),
         "n_timed": int(table.timed.sum()),
         "time": "lognormal" if has_time else "none",
-        "validation": figures,
+        "validation": {name: short(value) if isinstance(value, float) else value for name, value in figures.items()},
         "against_lnirt": against_lnirt(scores),
         "correctness_scale": correctness.calibration.scale,
-        "temperature": _short(correctness.calibration.temperature),
+        "temperature": short(correctness.calibration.temperature),
         "time_scale": timing.calibration.scale,
         "epochs": [correctness.fitted.best_epoch, timing.fitted.best_epoch],
         "libraries": {name: library_version(name) for name in ("keras", "numpy", "h5py")},
     }
-
-
-def _short(value: float | int | None) -> float | None:
-    return value if value is None or isinstance(value, int) else float(f"{value:.5g}")

@@ -1,4 +1,4 @@
-"""A whole history of answers as numpy columns, one row per answer."""
+"""A history of answers as numpy columns, one row per answer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters
+
+Rows = npt.NDArray[np.bool_]
+"""A mask of the answers of a table. Shape (N,)."""
 
 COLUMN_TYPES = {
     "user": np.int32,
@@ -28,9 +30,9 @@ COLUMN_TYPES = {
 class AnswerTable:
     """Answers sorted by user, and within a user oldest first. All columns have shape (N,).
 
-    ``user`` and ``topic`` are codes into ``user_ids`` and ``topics`` (topic keys); ``difficulty`` is 1..4.
-    ``seconds`` is NaN where unknown or 0 (nothing to learn about time); ``at`` is seconds since the epoch, NaN
-    where unknown; ``order`` is the global order in time, smaller = older.
+    ``user`` and ``topic`` are codes into ``user_ids`` and ``topics`` (topic keys). ``difficulty`` is 1..4. ``seconds``
+    is NaN where the time is unknown or 0, because such an answer says nothing about time. ``at`` is in seconds since
+    the epoch, NaN where unknown. ``order`` is the order in time over all users, smaller is older.
     """
 
     user: npt.NDArray[np.int32]
@@ -57,11 +59,11 @@ class AnswerTable:
         at: Any = None,
         order: Any = None,
     ) -> AnswerTable:
-        """Build a table from columns in any order of rows, sorting them by user and then by ``order``.
+        """Return a table of columns whose rows may come in any order.
 
-        ``seconds`` and ``at`` default to unknown, ``order`` to the order of the rows. Seconds that are not
-        positive and finite become NaN. Raises ``ValueError`` for columns of different length, for codes outside
-        their names, and for difficulties outside 1..4.
+        ``seconds`` and ``at`` are unknown unless given, ``order`` is the order of the rows. Seconds that are not
+        positive and finite become NaN. Raises ValueError for columns of different length, codes without a name, and
+        difficulties outside 1..4.
         """
         n = len(np.asarray(user))
         unknown = np.full(n, np.nan)
@@ -86,14 +88,30 @@ class AnswerTable:
         return cls(user_ids=tuple(user_ids), topics=tuple(topics), **sorted_columns)
 
     def __len__(self) -> int:
-        """The number of answers."""
         return len(self.user)
 
     def select(self, rows: npt.NDArray[Any]) -> AnswerTable:
-        """The answers of a boolean mask or of indices, still sorted by user; names and codes stay as they are."""
+        """Return the answers of a mask (N,) or of indices, sorted as before and with the same names and codes."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.sort(rows)
         columns: dict[str, Any] = {name: getattr(self, name)[index] for name in COLUMN_TYPES}
         return AnswerTable(user_ids=self.user_ids, topics=self.topics, **columns)
+
+    def sample(self, max_answers: int) -> AnswerTable:
+        """Return about ``max_answers`` answers, those of students drawn at random, or the table if it is shorter."""
+        if len(self) <= max_answers:
+            return self
+        kept = np.random.default_rng(0).random(len(self.user_ids)) < max_answers / len(self)
+        kept[self.user[0]] |= not kept[self.user].any()
+        return self.select(kept[self.user])
+
+    def topic_rows(self, lnirt: LnirtParameters) -> IntArray:
+        """Return the rows of the answers' topics in the LNIRT parameters. Shape (N,)."""
+        return lnirt.topic_rows(self.topics)[self.topic]
+
+    @property
+    def level(self) -> IntArray:
+        """Difficulties counted from 0. Shape (N,)."""
+        return self.difficulty.astype(np.int64) - 1
 
     @property
     def log_seconds(self) -> FloatArray:
@@ -102,7 +120,7 @@ class AnswerTable:
 
     @property
     def timed(self) -> npt.NDArray[np.bool_]:
-        """Which answers have a time. Shape (N,)."""
+        """Mask of the answers that have a time. Shape (N,)."""
         return ~np.isnan(self.seconds)
 
 
@@ -121,13 +139,12 @@ def _check(columns: dict[str, npt.NDArray[Any]], n: int, n_users: int, n_topics:
         raise ValueError(f"difficulty must be 1 to 4, found {low}..{high}")
 
 
-def time_order(user: npt.NDArray[Any], index: npt.NDArray[Any], at: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """The place of each answer in the order of time over all students, shape (N,), 0 = oldest.
+def time_order(user: npt.NDArray[Any], index: npt.NDArray[Any], at: npt.NDArray[Any]) -> IntArray:
+    """Return the position of each answer in the order of time over all students, 0 for the oldest. All (N,).
 
-    A student's own order (``index``) always holds. Answers without a time come before those with one; of them nobody
-    knows how students overlapped, so they are placed as in a service that students join one after the other, while
-    the longest history lasts, and each goes on at the same pace. So the newest part is not only the ends of histories,
-    which differ from the rest.
+    The order within one student (``index``) always holds. Answers without a time come before those with one. Nobody
+    knows how students overlapped in them, so they are placed as if students joined one after the other and all went on
+    at the same pace. Otherwise the newest answers would be the ends of histories only, which differ from the rest.
     """
     by_student = np.lexsort((index, user))
     u, i = user[by_student], index[by_student]

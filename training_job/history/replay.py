@@ -1,4 +1,4 @@
-"""Predictions for every answer of a history from that student's earlier answers: the serving arithmetic, vectorised."""
+"""Predictions for all answers of a history, each from the earlier answers of its student, as serving makes them."""
 
 from __future__ import annotations
 
@@ -16,36 +16,49 @@ from chalicelib.prediction.chain import bounded_probability, choose_each
 from chalicelib.prediction.network import network_inputs
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import Vocabulary
-from training_job.history.answers import AnswerTable
-from training_job.history.pooled import PooledSteps, pooled_steps
-from training_job.history.summaries import summarise_history, topic_codes, user_chunks
+from training_job.history.answers import AnswerTable, Rows
+from training_job.history.pooled import PooledSteps
+from training_job.history.steps import answer_steps
+from training_job.history.summaries import summarise_history, user_chunks
 
 POOLED_CHUNK = 20_000
 """Answers whose pooled vectors are in memory at once."""
 
 
 class History(msgspec.Struct, frozen=True):
-    """A table's inputs under given parameters and vocabulary, row by row of the table.
-
-    ``dense`` (N, D) before standardisation; priors (N,); ``log_seconds_variance`` (N,); embedding rows (N,).
-    """
+    """The inputs of all answers of a table for given parameters and vocabulary. All (N,) but ``dense``."""
 
     dense: Float32Array
+    """Dense columns before standardisation. Shape (N, D)."""
     logit: FloatArray
+    """LNIRT's logit."""
     log_seconds: FloatArray
+    """LNIRT's log seconds, those of the default without a model of time."""
     log_seconds_variance: FloatArray
     user: IntArray
+    """Embedding rows of the users."""
     topic: IntArray
+    """Embedding rows of the topics."""
     level: IntArray
-    last: FloatArray
+    last_outcome: FloatArray
+    """Outcome of the previous answer on the topic: 1 correct, -1 incorrect, 0 for none."""
     n_answers: IntArray
-    topic_known: npt.NDArray[np.bool_]
+    """Number of the student's earlier answers."""
+    topic_known: Rows
+    """Mask of the answers whose topic LNIRT knows."""
+
+    def inputs(
+        self, rows: IntArray, prior: FloatArray, dense: Float32Array, vectors: Float32Array
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Return a network's inputs for n rows, from their priors (n,), standardised columns and pooled vectors."""
+        codes = (self.user[rows], self.topic[rows], self.level[rows])
+        return network_inputs(prior, *codes, self.last_outcome[rows], dense, vectors)
 
 
 class HistoryPredictions(msgspec.Struct, frozen=True):
-    """What the whole chain would have served, (N,) each: probability, log seconds, and its interval (log seconds).
+    """Served predictions, (n,) each: probability, log seconds, and the interval of the log seconds.
 
-    Intervals are NaN where a served prediction would have none.
+    The interval is NaN where a served prediction has none.
     """
 
     correct: FloatArray
@@ -55,17 +68,16 @@ class HistoryPredictions(msgspec.Struct, frozen=True):
 
 
 def read_history(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabulary) -> History:
-    """Priors and dense columns of every answer, chunk by chunk."""
-    codes, constants = topic_codes(table.topics, lnirt), vocabulary.constants(lnirt)
-    n = len(table)
+    """Return LNIRT's predictions and the dense columns of every answer, computed chunk by chunk."""
+    constants, n = vocabulary.constants(lnirt), len(table)
     dense: list[Float32Array] = []
     logit, log_seconds, variance = np.zeros(n), np.full(n, np.log(DEFAULT_SECONDS)), np.ones(n)
-    n_answers, last = np.zeros(n, dtype=np.int64), np.zeros(n)
+    n_answers, last_outcome = np.zeros(n, dtype=np.int64), np.zeros(n)
     for rows in user_chunks(table):
-        past = summarise_history(table, rows, constants, codes)
+        past = summarise_history(table, rows, constants)
         success, time = success_priors(past, lnirt), time_priors(past, lnirt)
         dense.append(dense_columns(past, lnirt, time))
-        logit[rows], last[rows], n_answers[rows] = success.logit, past.last_outcome, past.n_answers.astype(np.int64)
+        logit[rows], last_outcome[rows], n_answers[rows] = success.logit, past.last_outcome, past.n_answers
         if time is not None:
             log_seconds[rows], variance[rows] = time.log_seconds, time.variance
     users = np.array([vocabulary.user_embedding(name) for name in table.user_ids], dtype=np.int64)
@@ -77,15 +89,15 @@ def read_history(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabul
         log_seconds_variance=variance,
         user=users[table.user],
         topic=topics[table.topic],
-        level=table.difficulty.astype(np.int64) - 1,
-        last=last,
+        level=table.level,
+        last_outcome=last_outcome,
         n_answers=n_answers,
-        topic_known=(codes != lnirt.average_row)[table.topic],
+        topic_known=table.topic_rows(lnirt) != lnirt.average_row,
     )
 
 
 def joined(parts: Sequence[History], rows: IntArray) -> History:
-    """One history of several; ``rows`` (N,) says which row of the whole each of the parts' rows is, part by part."""
+    """Join parts to one history. ``rows`` (N,) are the rows of the whole that the parts' rows become, part by part."""
     columns: dict[str, Any] = {}
     for name in History.__struct_fields__:
         values = np.concatenate([getattr(part, name) for part in parts])
@@ -95,59 +107,48 @@ def joined(parts: Sequence[History], rows: IntArray) -> History:
 
 
 def both_pooled(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabulary) -> tuple[PooledSteps, PooledSteps]:
-    """The makers of pooled vectors for the correctness model and the time model."""
-    codes = topic_codes(table.topics, lnirt)
-    columns = np.array([vocabulary.pooled_column(name) for name in table.topics], dtype=np.int64)
+    """Return what pooled vectors are made from, for the correctness network and for the time network."""
+    steps = answer_steps(table, lnirt)
+    columns = np.array([vocabulary.pooled_column(name) for name in table.topics], dtype=np.int64)[table.topic]
     layouts = (vocabulary.correctness_pooled, vocabulary.time_pooled)
-    correctness, time = (pooled_steps(table, codes, columns, layout, lnirt) for layout in layouts)
+    correctness, time = (PooledSteps.of(table, steps, columns, layout) for layout in layouts)
     return correctness, time
 
 
-def predict_history(predictor: Predictor, table: AnswerTable, wanted: npt.NDArray[np.bool_]) -> HistoryPredictions:
-    """Served predictions for the ``wanted`` (N,) rows, in the table's order; the other rows only give history."""
-    lnirt, vocabulary = predictor.lnirt, predictor.vocabulary
+def predict_history(predictor: Predictor, table: AnswerTable, requested: Rows) -> HistoryPredictions:
+    """Return what would have been served for the ``requested`` (N,) answers, in the table's order.
+
+    The other answers are history only.
+    """
+    lnirt, vocabulary, networks = predictor.lnirt, predictor.vocabulary, predictor.networks
     history = read_history(table, lnirt, vocabulary)
     chosen = choose_each(history.topic_known, history.n_answers)
-    embedded, unknown = wanted & chosen[Source.EMBEDDING], chosen[Source.DEFAULT]
+    embedded = requested & chosen[Source.EMBEDDING]
     logit, log_seconds = history.logit.copy(), history.log_seconds.copy()
-    for pooled, prior, network, out in zip(
-        both_pooled(table, lnirt, vocabulary),
-        (history.logit, history.log_seconds),
-        (predictor.networks.correctness, predictor.networks.time),
-        (logit, log_seconds),
-        strict=True,
-    ):
-        if prior is history.log_seconds and lnirt.time is None:
-            continue
-        for rows in user_chunks(table, POOLED_CHUNK):
-            at = np.flatnonzero(embedded[rows])
-            if len(at):
-                vectors = pooled.vectors(np.arange(rows.start, rows.stop))[at]
-                at += rows.start
-                state = standardise(history.dense[at], vocabulary.mean, vocabulary.scale)
-                values = network_inputs(
-                    prior[at], history.user[at], history.topic[at], history.level[at], history.last[at], state, vectors
-                )
-                out[at] = network(values)
-    return _served(predictor, history, embedded, unknown, logit, log_seconds, wanted)
+    correctness, time = both_pooled(table, lnirt, vocabulary)
+    outputs = [(correctness, networks.correctness, logit)]
+    if lnirt.time is not None:
+        outputs.append((time, networks.time, log_seconds))
+    for pooled, network, output in outputs:
+        for chunk in user_chunks(table, POOLED_CHUNK):
+            rows = np.flatnonzero(embedded[chunk])
+            if len(rows):
+                vectors = pooled.vectors(np.arange(chunk.start, chunk.stop))[rows]
+                rows += chunk.start
+                dense = standardise(history.dense[rows], vocabulary.mean, vocabulary.scale)
+                # Until here the output is LNIRT's prediction, which the network corrects.
+                output[rows] = network(history.inputs(rows, output[rows], dense, vectors))
+    correct = np.where(chosen[Source.DEFAULT], DEFAULT_CORRECT, bounded_probability(logit))[requested]
+    seconds = np.where(chosen[Source.DEFAULT], np.log(DEFAULT_SECONDS), log_seconds)[requested]
+    low, high = _interval(predictor, history, embedded, chosen[Source.DEFAULT])
+    return HistoryPredictions(correct, seconds, seconds + low[requested], seconds + high[requested])
 
 
-def _served(
-    predictor: Predictor,
-    history: History,
-    embedded: npt.NDArray[np.bool_],
-    unknown: npt.NDArray[np.bool_],
-    logit: FloatArray,
-    log_seconds: FloatArray,
-    wanted: npt.NDArray[np.bool_],
-) -> HistoryPredictions:
-    correct = np.where(unknown, DEFAULT_CORRECT, bounded_probability(logit))
-    time = predictor.lnirt.time
+def _interval(predictor: Predictor, history: History, embedded: Rows, default: Rows) -> tuple[FloatArray, FloatArray]:
+    """Return the distances of the interval's bounds from the log seconds, (N,) each, NaN where there is no interval."""
+    vocabulary, time = predictor.vocabulary, predictor.lnirt.time
     if time is None:
-        nothing = np.full(int(wanted.sum()), np.nan)
-        return HistoryPredictions(correct[wanted], np.full(len(nothing), np.log(DEFAULT_SECONDS)), nothing, nothing)
-    spread = np.where(unknown, np.nan, np.sqrt(history.log_seconds_variance))
-    low = np.where(embedded, predictor.vocabulary.time_low, time.low) * spread
-    high = np.where(embedded, predictor.vocabulary.time_high, time.high) * spread
-    seconds = np.where(unknown, np.log(DEFAULT_SECONDS), log_seconds)
-    return HistoryPredictions(correct[wanted], seconds[wanted], (seconds + low)[wanted], (seconds + high)[wanted])
+        return np.full(len(default), np.nan), np.full(len(default), np.nan)
+    spread = np.where(default, np.nan, np.sqrt(history.log_seconds_variance))
+    low, high = (vocabulary.time_low, time.low), (vocabulary.time_high, time.high)
+    return np.where(embedded, *low) * spread, np.where(embedded, *high) * spread

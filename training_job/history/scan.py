@@ -1,21 +1,23 @@
 """Prefix sums within groups, over a whole history at once.
 
-Everything here is exclusive: the value at a row is what was there *before* that row's answer. Rows are given in an
-order in which each group's rows are consecutive and oldest first.
+All sums are exclusive: the value of a row covers the rows *before* it. The rows of a group are consecutive and come
+oldest first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from chalicelib.domain.lnirt import FloatArray, IntArray
+
 BoolArray = npt.NDArray[np.bool_]
 
 
 def group_starts(*keys: npt.NDArray[np.integer]) -> IntArray:
-    """For each row the position of its group's first row. Groups are runs of equal keys. Shape (N,)."""
+    """Return the position of the first row of each row's group, a run of equal keys. All (N,)."""
     n = len(keys[0])
     change = np.zeros(n, dtype=np.bool_)
     if n == 0:
@@ -26,19 +28,34 @@ def group_starts(*keys: npt.NDArray[np.integer]) -> IntArray:
     return np.maximum.accumulate(np.where(change, np.arange(n), 0))
 
 
+def group_bounds(key: npt.NDArray[np.integer]) -> IntArray:
+    """Return the first row of each of G groups, and the number of rows. Shape (G+1,)."""
+    return np.append(np.flatnonzero(np.diff(key, prepend=-1)), len(key))
+
+
+def group_chunks(key: npt.NDArray[np.integer], size: int) -> Iterator[slice]:
+    """Cut the rows into slices of at least ``size`` rows, except the last, that keep each group together."""
+    bounds = group_bounds(key)
+    begin = 0
+    while begin < len(key):
+        end = int(bounds[min(int(np.searchsorted(bounds, begin + size)), len(bounds) - 1)])
+        yield slice(begin, end)
+        begin = end
+
+
 def exclusive_sums(steps: FloatArray, starts: IntArray) -> FloatArray:
-    """Sum of the steps of the group's earlier rows. ``steps`` (N, F) gives (N, F)."""
+    """Return the sums of the steps (N, F) over the earlier rows of each row's group. Shape (N, F)."""
     total = np.zeros((len(steps) + 1, *steps.shape[1:]))
     np.cumsum(steps, axis=0, out=total[1:])
     return total[:-1] - total[starts]
 
 
 def exclusive_decayed(steps: FloatArray, index: IntArray, starts: IntArray, decay_answers: FloatArray) -> FloatArray:
-    """Decayed sums of the group's earlier rows, as of this row's index.
+    """Return decayed sums of the steps (N, F) over the earlier rows of each row's group. Shape (N, F, K).
 
-    ``steps`` (N, F), ``index`` (N,) the user's answer numbers, ``decay_answers`` (K,); the result is (N, F, K) with
-    sum over earlier rows j of ``steps[j] * exp(-(index[i] - index[j]) / decay)``. Doubling scan: log2 of the longest
-    group passes, and no growing exponentials, so that a history of any length stays exact.
+    The step of row j counts ``exp(-(index[i] - index[j]) / decay)`` in row i. ``index`` (N,) numbers the user's
+    answers, ``decay_answers`` (K,) are in answers. The sums double their reach in each pass, so the longest group
+    takes log2 of its length passes. No growing exponential is needed, so the result is exact for any length.
     """
     n = len(steps)
     position = np.arange(n) - starts

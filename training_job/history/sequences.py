@@ -1,81 +1,78 @@
-"""The paths to every answer of a whole history at once; :mod:`chalicelib.features.sequences` serves one student's."""
+"""Topic sequences of a whole history at once; :mod:`chalicelib.features.sequences` makes those of one student."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from chalicelib.domain.lnirt import IntArray
 from chalicelib.features.sequences import N_FIRST, N_LATEST, NO_TOPIC, Keys, sequence_keys
-from training_job.history.scan import group_starts
+from training_job.history.answers import AnswerTable
+from training_job.history.scan import BoolArray, group_starts
 
 
-def keys_of_history(
-    user: IntArray, topic: IntArray, code: IntArray, attempts: IntArray, right: IntArray, *, after: bool = False
-) -> Keys:
-    """Paths to every answer of some students' whole histories, each from the answers before it.
+def keys_of_history(table: AnswerTable, topic_row: IntArray) -> Keys:
+    """Return the keys of the topic sequences before each answer. Shape (N, N_SEQUENCES).
 
-    ``user`` and ``topic`` (N,) sorted by student, oldest first; ``code`` (N,) the topics' rows; ``attempts`` and
-    ``right`` (N,) earlier answers on the topic, and successes among all but the last of them. With ``after`` the paths
-    to a next question on the same topic, asked right after each answer, which is then the last.
+    The table holds whole histories of students. ``topic_row`` (N,) are the rows of the answers' topics in the LNIRT
+    parameters.
     """
-    first, latest = _first_topics(user, topic, code + 1, after), _latest_topics(user, topic, code + 1)
-    return sequence_keys(code, first, latest, attempts + after, right)
+    user, topic = table.user.astype(np.int64), table.topic.astype(np.int64)
+    attempts, correct = _records(user, topic, table.is_correct)
+    first, latest = _first_topics(user, topic, topic_row + 1), _latest_topics(user, topic, topic_row + 1)
+    return sequence_keys(topic_row, first, latest, attempts, correct)
 
 
-def records_of_history(user: IntArray, topic: IntArray, correct: npt.NDArray[Any]) -> tuple[IntArray, IntArray]:
-    """Each answer's number of earlier ones of that student on the topic, and of successes among all but their last.
-
-    All (N,), sorted by student, oldest first.
-    """
+def _records(user: IntArray, topic: IntArray, is_correct: BoolArray) -> tuple[IntArray, IntArray]:
+    """Return the numbers of earlier answers on the topic, and of successes among all but the last. (N,) each."""
     rows = np.arange(len(user))
     order = np.lexsort((rows, topic, user))
     starts = group_starts(user[order], topic[order])
-    right = np.append(0, np.cumsum(correct[order], dtype=np.int64))
+    total = np.append(0, np.cumsum(is_correct[order], dtype=np.int64))
     attempts, successes = np.empty_like(rows), np.empty_like(rows)
     attempts[order] = rows - starts
-    successes[order] = right[np.maximum(rows - 1, starts)] - right[starts]
+    successes[order] = total[np.maximum(rows - 1, starts)] - total[starts]
     return attempts, successes
 
 
-def _first_topics(user: IntArray, topic: IntArray, token: IntArray, after: bool) -> IntArray:
+def _first_topics(user: IntArray, topic: IntArray, number: IntArray) -> IntArray:
+    """Return the numbers of the topics with which each answer's student began, as known before it. (N, N_FIRST)."""
     n = len(user)
     first = np.zeros((n, N_FIRST), dtype=np.int64)
     if not n:
         return first
     starts = group_starts(user)
     order = np.lexsort((np.arange(n), topic, user))
-    new = np.zeros(n, dtype=np.bool_)
-    new[order] = group_starts(user[order], topic[order]) == np.arange(n)
-    met = np.cumsum(new) - new
+    is_new = np.zeros(n, dtype=np.bool_)
+    is_new[order] = group_starts(user[order], topic[order]) == np.arange(n)
+    met = np.cumsum(is_new) - is_new
     met_before = met - met[starts]
-    known = met_before + new if after else met_before
-    for number in range(N_FIRST):
-        rows = np.flatnonzero(new & (met_before == number))
+    for position in range(N_FIRST):
+        rows = np.flatnonzero(is_new & (met_before == position))
         by_start = np.zeros(n, dtype=np.int64)
-        by_start[starts[rows]] = token[rows]
-        first[:, number] = np.where(known > number, by_start[starts], NO_TOPIC)
+        by_start[starts[rows]] = number[rows]
+        first[:, position] = np.where(met_before > position, by_start[starts], NO_TOPIC)
     return first
 
 
-def _latest_topics(user: IntArray, topic: IntArray, token: IntArray) -> IntArray:
-    """The topics practised last other than the asked one, from runs of answers on one topic."""
+def _latest_topics(user: IntArray, topic: IntArray, number: IntArray) -> IntArray:
+    """Return the numbers of the last topics before each answer other than its own. (N, N_LATEST).
+
+    They come from runs of answers on one topic: the run before, and the run before that.
+    """
     n = len(user)
     latest = np.zeros((n, N_LATEST), dtype=np.int64)
     if not n:
         return latest
     run_start = group_starts(user, topic)
     run_rows = np.flatnonzero(run_start == np.arange(n))
-    run_user, run_topic, run_token = user[run_rows], topic[run_rows], token[run_rows]
+    run_user, run_topic, run_number = user[run_rows], topic[run_rows], number[run_rows]
     run = np.arange(len(run_rows))
-    number = run - group_starts(run_user)
-    before = np.where(number >= 1, run_token[np.maximum(run - 1, 0)], NO_TOPIC)
-    # Two runs back, unless that is the asked topic again: then whatever stood there for the run before.
-    fresh = (number < 2) | (run_topic[np.maximum(run - 2, 0)] != run_topic)
+    of_user = run - group_starts(run_user)
+    before = np.where(of_user >= 1, run_number[np.maximum(run - 1, 0)], NO_TOPIC)
+    # Two runs back may be the target topic again (A B A). Then it is the topic before the students began to alternate.
+    fresh = (of_user < 2) | (run_topic[np.maximum(run - 2, 0)] != run_topic)
     source = np.maximum.accumulate(np.where(fresh, run, 0))
-    two_back = np.where(number[source] >= 2, run_token[np.maximum(source - 2, 0)], NO_TOPIC)
+    two_back = np.where(of_user[source] >= 2, run_number[np.maximum(source - 2, 0)], NO_TOPIC)
     of_row = np.searchsorted(run_rows, run_start)
     latest[:, 0], latest[:, 1] = before[of_row], two_back[of_row]
     return latest

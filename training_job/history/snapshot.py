@@ -1,4 +1,4 @@
-"""All completed tasks as a table of numpy columns, read in one snapshot: what a training learns from."""
+"""Reads the answers that a training learns from: all completed tasks, in one snapshot of the database."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _COUNTER = text("SELECT n_samples_since_training FROM embedding_model_tracker WH
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All answers at one moment, and the counter towards the next training at that same moment."""
+    """All answers at one moment, and the counter towards the next training at the same moment."""
 
     table: AnswerTable
     counter: int
 
 
 def read_snapshot(engine: Engine, cohort: str) -> Snapshot:
-    """Read the answers and the counter in one read-only snapshot."""
+    """Read the answers and the counter of a cohort in one read-only transaction."""
     return transaction(engine, lambda connection: _read(connection, cohort))
 
 

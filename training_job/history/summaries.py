@@ -1,63 +1,48 @@
-"""The summaries of every answer of a history at once, each from that student's earlier answers only."""
+"""Summaries of all answers of a history at once, each from the earlier answers of its student.
+
+The numbers are those of :mod:`chalicelib.features.summary`, which makes them from a stored practice state.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.lnirt import (
-    N_LEVELS,
-    FloatArray,
-    IntArray,
-    LnirtParameters,
-    ability_from,
-    grid_log_likelihoods,
-)
+from chalicelib.domain.lnirt import N_LEVELS, FloatArray, IntArray, ability_from, grid_log_likelihoods
 from chalicelib.features.constants import VersionConstants
-from chalicelib.features.sequences import Keys
 from chalicelib.features.state import DECAY_ANSWERS
 from chalicelib.features.summary import Summary
 from training_job.history.answers import AnswerTable
-from training_job.history.scan import BoolArray, exclusive_decayed, exclusive_sums, group_starts
-from training_job.history.sequences import keys_of_history, records_of_history
+from training_job.history.scan import BoolArray, exclusive_decayed, exclusive_sums, group_chunks, group_starts
+from training_job.history.sequences import keys_of_history
 from training_job.history.steps import answer_steps
 
+Number = TypeVar("Number", np.float64, np.int64)
+
 CHUNK_ANSWERS = 50_000
-"""Answers summarised at once: bounds memory, whatever the size of the history."""
-
-
-def topic_codes(topics: tuple[str, ...], model: LnirtParameters) -> IntArray:
-    """Rows of the parameters for a table's topics, the average topic's row for unknown ones."""
-    return model.topic_rows(topics)
+"""Answers summarised at once. It bounds the memory that a long history needs."""
 
 
 def user_chunks(table: AnswerTable, size: int = CHUNK_ANSWERS) -> Iterator[slice]:
-    """Slices of the table that never part one user's answers, of about ``size`` rows each."""
-    starts = np.append(np.flatnonzero(np.diff(table.user, prepend=-1)), len(table))
-    begin = 0
-    while begin < len(table):
-        end = int(starts[min(int(np.searchsorted(starts, begin + size)), len(starts) - 1)])
-        yield slice(begin, end)
-        begin = end
+    """Cut the table into slices of about ``size`` rows that keep each user's answers together."""
+    return group_chunks(table.user, size)
 
 
-def summarise_history(table: AnswerTable, rows: slice, constants: VersionConstants, codes: IntArray) -> Summary:
-    """Summary of the answers of one chunk of :func:`user_chunks`, each from the answers before it.
-
-    ``codes`` are the table's topics as rows of the parameters (:func:`topic_codes`).
-    """
-    part, model = _Chunk(table, rows, codes), constants.lnirt
-    steps = part.steps(model)
-    right = part.last() > 0
-    (ability, ability_sd), ability_if_incorrect = _abilities(part, model, right)
-    precision, weighted = _speeds(part, model)
-    by_level = part.in_topic(exclusive_sums(part.level_steps()[part.by_topic], part.topic_starts))
-    trait_success, trait_log_seconds = _traits(part, constants, right)
-    same = exclusive_decayed(steps[part.by_topic], part.index[part.by_topic], part.topic_starts, DECAY_ANSWERS)
+def summarise_history(table: AnswerTable, rows: slice, constants: VersionConstants) -> Summary:
+    """Return the summaries of the answers of one of :func:`user_chunks`, in arrays of n rows."""
+    part = _Chunk(table.select(np.arange(rows.start, rows.stop)), constants)
+    last_correct = part.last_outcome > 0
+    (ability, ability_sd), ability_if_incorrect = _abilities(part, last_correct)
+    precision, weighted = _speeds(part)
+    by_level = part.in_topic(exclusive_sums(_level_steps(part)[part.by_topic], part.topic_starts))
+    trait_success, trait_log_seconds = _traits(part, last_correct)
+    steps = answer_steps(part.table, constants.lnirt)
+    on_topic = exclusive_decayed(steps[part.by_topic], part.index[part.by_topic], part.topic_starts, DECAY_ANSWERS)
     return Summary(
-        topic_row=part.topic,
+        topic_row=part.topic_row,
         level=part.level,
         n_answers=part.index.astype(np.float64),
         attempts=by_level[:, 0],
@@ -68,125 +53,106 @@ def summarise_history(table: AnswerTable, rows: slice, constants: VersionConstan
         ability_sd=ability_sd,
         speed_precision=precision,
         speed_weighted=weighted,
-        topic_decayed=part.in_topic(same),
+        topic_decayed=part.in_topic(on_topic),
         overall_decayed=exclusive_decayed(steps, part.index, part.user_starts, DECAY_ANSWERS),
-        hours_since_topic=part.in_topic(_hours_before(part.at[part.by_topic], part.topic_starts)),
-        hours_since_any=_hours_before(part.at, part.user_starts),
-        last_outcome=part.last(),
+        hours_since_topic=part.in_topic(_hours_since(part.table.at[part.by_topic], part.topic_starts)),
+        hours_since_any=_hours_since(part.table.at, part.user_starts),
+        last_outcome=part.last_outcome,
         ability_if_incorrect=ability_if_incorrect,
         trait_success=trait_success,
         trait_log_seconds=trait_log_seconds,
-        sequences=constants.sequences.lookup(part.sequence_keys()),
-        answers_since_topic=part.in_topic(_gaps(part.index[part.by_topic], part.topic_starts)),
-        n_topics=exclusive_sums(part.is_first().astype(np.float64), part.user_starts),
+        sequences=constants.sequences.lookup(keys_of_history(part.table, part.topic_row)),
+        answers_since_topic=part.in_topic(_answers_since(part.index[part.by_topic], part.topic_starts)),
+        n_topics=exclusive_sums((part.previous < 0).astype(np.float64), part.user_starts),
     )
 
 
 class _Chunk:
-    """The columns of some users' whole histories, and how their rows group by user and by user x topic."""
+    """Whole histories of some users, with their grouping by user and by user and topic.
 
-    def __init__(self, table: AnswerTable, rows: slice, codes: IntArray) -> None:
-        raw_topic = table.topic[rows].astype(np.int64)
-        user = table.user[rows]
-        self.user, self.raw_topic = user.astype(np.int64), raw_topic
-        self.topic = codes[raw_topic]
-        self.level = table.difficulty[rows].astype(np.int64) - 1
-        self.correct = table.is_correct[rows].astype(np.float64)
-        seconds = table.seconds[rows]
-        self.timed = (~np.isnan(seconds)).astype(np.float64)
-        self.log_seconds = np.log(np.where(self.timed > 0, seconds, 1.0))
-        self.at = table.at[rows]
-        self.user_starts = group_starts(user)
-        self.index = np.arange(len(user)) - self.user_starts
-        self.by_topic = np.lexsort((np.arange(len(user)), raw_topic, user))
-        self.topic_starts = group_starts(user[self.by_topic], raw_topic[self.by_topic])
+    ``by_topic`` (n,) sorts the rows by user and topic. ``topic_starts`` (n,) are the starts of the groups in that
+    order. ``previous`` (n,) is the row of the student's previous answer on the topic, -1 for none, and
+    ``last_outcome`` (n,) its outcome: 1 correct, -1 incorrect, 0 for none.
+    """
 
-    def in_topic(self, values: FloatArray) -> FloatArray:
-        """Values computed in the order of user x topic, put back into the order of the table."""
+    def __init__(self, table: AnswerTable, constants: VersionConstants) -> None:
+        self.table, self.constants = table, constants
+        self.topic_row, self.level = table.topic_rows(constants.lnirt), table.level
+        self.correct = table.is_correct.astype(np.float64)
+        self.timed = table.timed.astype(np.float64)
+        self.user_starts = group_starts(table.user)
+        self.index = np.arange(len(table)) - self.user_starts
+        self.by_topic = np.lexsort((np.arange(len(table)), table.topic, table.user))
+        self.topic_starts = group_starts(table.user[self.by_topic], table.topic[self.by_topic])
+        earlier = np.append(-1, self.by_topic[:-1])
+        earlier[self.topic_starts == np.arange(len(earlier))] = -1
+        self.previous = self.in_topic(earlier)
+        self.last_outcome = np.where(self.previous < 0, 0.0, 2.0 * self.correct[self.previous] - 1.0)
+
+    def in_topic(self, values: npt.NDArray[Number]) -> npt.NDArray[Number]:
+        """Return values that are sorted by user and topic in the order of the table."""
         restored = np.empty_like(values)
         restored[self.by_topic] = values
         return restored
 
-    def is_first(self) -> npt.NDArray[np.bool_]:
-        """Whether an answer is its student's first one on the topic."""
-        return self.in_topic((self.topic_starts == np.arange(len(self.topic))).astype(np.float64)) > 0
 
-    def before(self) -> IntArray:
-        """The row of the student's answer before on the same topic, -1 for none. Shape (n,)."""
-        earlier = np.append(-1, self.by_topic[:-1])
-        earlier[self.topic_starts == np.arange(len(earlier))] = -1
-        rows = np.empty_like(earlier)
-        rows[self.by_topic] = earlier
-        return rows
-
-    def last(self) -> FloatArray:
-        """How that answer was: 1 right, -1 wrong, 0 for none. Shape (n,)."""
-        before = self.before()
-        return np.where(before < 0, 0.0, 2.0 * self.correct[before] - 1.0)
-
-    def sequence_keys(self) -> Keys:
-        """The keys of the topic sequences before each answer."""
-        attempts, right = records_of_history(self.user, self.raw_topic, self.correct)
-        return keys_of_history(self.user, self.raw_topic, self.topic, attempts, right)
-
-    def level_steps(self) -> FloatArray:
-        """What each answer adds to attempts, correct, timed and log seconds of its level. Shape (n, 4, 4)."""
-        steps = np.zeros((len(self.topic), 4, N_LEVELS))
-        everything = np.stack([np.ones(len(self.topic)), self.correct, self.timed, self.log_seconds], axis=1)
-        steps[np.arange(len(self.topic)), :, self.level] = everything
-        return steps
-
-    def steps(self, model: LnirtParameters) -> FloatArray:
-        """What each answer adds to the decayed sums. Shape (n, 5)."""
-        return answer_steps(self.topic, self.level, self.correct, self.timed, self.log_seconds, model)
+def _level_steps(part: _Chunk) -> FloatArray:
+    """Return what each answer adds to attempts, correct, timed and log seconds of its level. Shape (n, 4, 4)."""
+    n = len(part.level)
+    steps = np.zeros((n, 4, N_LEVELS))
+    statistics = (np.ones(n), part.correct, part.timed, part.table.log_seconds)
+    steps[np.arange(n), :, part.level] = np.stack(statistics, axis=1)
+    return steps
 
 
-def _abilities(
-    part: _Chunk, model: LnirtParameters, last_right: BoolArray
-) -> tuple[tuple[FloatArray, FloatArray], FloatArray]:
-    """Abilities with their standard deviations, and abilities had the last answer on the topic been wrong."""
-    cells, cell = np.unique(part.topic * N_LEVELS + part.level, return_inverse=True)
-    right, wrong = grid_log_likelihoods(
-        model.discrimination[cells // N_LEVELS], model.easiness[cells // N_LEVELS, cells % N_LEVELS]
+def _abilities(part: _Chunk, last_correct: BoolArray) -> tuple[tuple[FloatArray, FloatArray], FloatArray]:
+    """Return abilities with standard deviations, and the abilities if the last answer on the topic was incorrect."""
+    lnirt = part.constants.lnirt
+    cells, cell = np.unique(part.topic_row * N_LEVELS + part.level, return_inverse=True)
+    correct, incorrect = grid_log_likelihoods(
+        lnirt.discrimination[cells // N_LEVELS], lnirt.easiness[cells // N_LEVELS, cells % N_LEVELS]
     )
-    log_likelihood = np.where(part.correct[:, None] > 0, right[cell], wrong[cell])
+    log_likelihood = np.where(part.correct[:, None] > 0, correct[cell], incorrect[cell])
     sums = exclusive_sums(log_likelihood, part.user_starts)
-    before = part.before()[last_right]
-    wrong_instead = sums.copy()
-    wrong_instead[last_right] += (wrong - right)[cell[before]]
-    return ability_from(sums), ability_from(wrong_instead)[0]
+    if_incorrect = sums.copy()
+    if_incorrect[last_correct] += (incorrect - correct)[cell[part.previous[last_correct]]]
+    return ability_from(sums), ability_from(if_incorrect)[0]
 
 
-def _speeds(part: _Chunk, model: LnirtParameters) -> tuple[FloatArray, FloatArray]:
-    if model.time is None:
-        return np.zeros(len(part.topic)), np.zeros(len(part.topic))
-    noise, intensity = model.time.residual_variance[part.topic], model.time.intensity[part.topic, part.level]
-    steps = np.stack([part.timed / noise, part.timed * (intensity - part.log_seconds) / noise], axis=1)
+def _speeds(part: _Chunk) -> tuple[FloatArray, FloatArray]:
+    """Return the sums from which the speed is estimated: its precision, and the weighted log seconds. (n,) each."""
+    time = part.constants.lnirt.time
+    if time is None:
+        return np.zeros(len(part.level)), np.zeros(len(part.level))
+    noise, intensity = time.residual_variance[part.topic_row], time.intensity[part.topic_row, part.level]
+    steps = np.stack([part.timed / noise, part.timed * (intensity - part.table.log_seconds) / noise], axis=1)
     sums = exclusive_sums(steps, part.user_starts)
     return sums[:, 0], sums[:, 1]
 
 
-def _traits(part: _Chunk, constants: VersionConstants, last_right: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Success and log seconds that the traits predict as if the last answer on the topic had been incorrect."""
-    model, traits, nothing = constants.lnirt, constants.traits, np.zeros(len(part.topic))
-    beyond = part.correct - model.expected_success[part.topic, part.level]
-    timed, slow = nothing, nothing
-    if model.time is not None:
-        timed, slow = part.timed, part.timed * (part.log_seconds - model.time.intensity[part.topic, part.level])
-    told = traits.evidence(part.topic, nothing + 1.0, beyond, timed, slow)
-    told = exclusive_sums(told, part.user_starts)
-    told -= traits.evidence(part.topic, nothing, last_right.astype(np.float64), nothing, nothing)
-    return traits.expected(part.topic, traits.scores(told))
+def _traits(part: _Chunk, last_correct: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Return the success and log seconds that traits predict if the last answer on the topic was incorrect."""
+    lnirt, traits, zeros = part.constants.lnirt, part.constants.traits, np.zeros(len(part.level))
+    beyond = part.correct - lnirt.expected_success[part.topic_row, part.level]
+    timed, slow = zeros, zeros
+    if lnirt.time is not None:
+        intensity = lnirt.time.intensity[part.topic_row, part.level]
+        timed, slow = part.timed, part.timed * (part.table.log_seconds - intensity)
+    evidence = exclusive_sums(traits.evidence(part.topic_row, zeros + 1.0, beyond, timed, slow), part.user_starts)
+    evidence -= traits.evidence(part.topic_row, zeros, last_correct.astype(np.float64), zeros, zeros)
+    return traits.expected(part.topic_row, traits.scores(evidence))
 
 
-def _gaps(index: IntArray, starts: IntArray) -> FloatArray:
-    gaps = np.zeros(len(index))
+def _answers_since(index: IntArray, starts: IntArray) -> FloatArray:
+    """Return the number of answers since the previous row of the group, itself included, 0 for none. Shape (n,)."""
+    since = np.zeros(len(index))
     rows = np.flatnonzero(np.arange(len(index)) > starts)
-    gaps[rows] = index[rows] - index[rows - 1]
-    return gaps
+    since[rows] = index[rows] - index[rows - 1]
+    return since
 
 
-def _hours_before(at: FloatArray, starts: npt.NDArray[np.int64]) -> FloatArray:
+def _hours_since(at: FloatArray, starts: IntArray) -> FloatArray:
+    """Return the hours since the previous row of the group, NaN where unknown. Shape (n,)."""
     hours = np.full(len(at), np.nan)
     rows = np.flatnonzero(np.arange(len(at)) > starts)
     hours[rows] = np.maximum(at[rows] - at[rows - 1], 0.0) / 3600.0

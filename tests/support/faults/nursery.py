@@ -27,7 +27,7 @@ from chalicelib.prediction.predictor import Predictor
 from tests.support.archives import version_files
 from training_job.__main__ import main as work
 from training_job.child import serve
-from training_job.fit.passes import Progress
+from training_job.fit.optimise import Progress
 from training_job.fit.train import TrainedVersion
 from training_job.history.answers import AnswerTable
 from training_job.pipeline import Train, train_and_compare

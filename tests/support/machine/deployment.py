@@ -25,7 +25,7 @@ from chalicelib.wiring import Container, build
 from ops.doctor.checks import Doctor
 from tests.support.archives import network, version_files
 from tests.support.trainings import in_process
-from training_job.fit.passes import Progress
+from training_job.fit.optimise import Progress
 from training_job.fit.train import TrainedVersion, check_samples
 from training_job.history.answers import AnswerTable
 from training_job.pipeline import Train

@@ -39,8 +39,8 @@ from training_job.fit.lnirt import fit_lnirt
 from training_job.fit.sequences import fit_sequences
 from training_job.fit.traits import MIN_STUDENTS, fit_traits
 from training_job.history.answers import AnswerTable
-from training_job.history.sequences import keys_of_history, records_of_history
-from training_job.history.summaries import summarise_history, topic_codes
+from training_job.history.sequences import keys_of_history
+from training_job.history.summaries import summarise_history
 
 
 def two_abilities(n_students: int, n_answers: int, seed: int) -> AnswerTable:
@@ -65,8 +65,7 @@ def test_traits_foretell_what_one_ability_cannot() -> None:
     model = fit_lnirt(learnt)
     assert model.time is not None
     traits = fit_traits(learnt, model)
-    codes = topic_codes(later.topics, model)
-    past = summarise_history(later, slice(0, len(later)), VersionConstants(model, traits, no_sequences()), codes)
+    past = summarise_history(later, slice(0, len(later)), VersionConstants(model, traits, no_sequences()))
     expected = model.expected_success[past.topic_row, past.level]
     beyond = later.is_correct - expected
     slow = later.log_seconds - model.time.intensity[past.topic_row, past.level]
@@ -188,22 +187,25 @@ def test_paths_are_capped_and_the_common_ones_stay(monkeypatch: pytest.MonkeyPat
 @example([4, 5, 4, 5, 4, 0], 0b111111)
 @example([3] * (MAX_RECORD + 5), 2**40 - 1)
 def test_the_paths_of_a_history_are_those_of_each_stored_state(topics: list[int], outcomes: int) -> None:
-    model, codes = model_of(4), np.minimum(np.arange(6), 4)  # topics 4 and 5 are both unknown
-    topic, user = np.array(topics), np.zeros(len(topics), dtype=np.int64)
+    model, topic = model_of(4), np.array(topics)  # topics 4 and 5 are both unknown
     correct = np.array([bool(outcomes >> row & 1) for row in range(len(topics))])
-    attempts, right = records_of_history(user, topic, correct)
-    before = keys_of_history(user, topic, codes[topic], attempts, right)
-    every = np.array([correct[:row][topic[:row] == asked].sum() for row, asked in enumerate(topics)])
-    after = keys_of_history(user, topic, codes[topic], attempts, every, after=True)
-    answers = [Answer(f"topic {asked}", 1 + row % 4, bool(correct[row])) for row, asked in enumerate(topics)]
-    for row, asked in enumerate(topics):
-        for keys, n in ((before, row), (after, row + 1)):
-            earlier = correct[:n][topic[:n] == asked]
-            columns = StateColumns.of_rows(replay("a", answers[:n]).rows)
-            one = StudentSequence(columns, model.topic_rows(columns.topics)).keys(
-                int(codes[asked]), f"topic {asked}", len(earlier), int(earlier[:-1].sum())
-            )
-            np.testing.assert_array_equal(keys[row], one)
+    table = AnswerTable.from_columns(
+        user=np.zeros(len(topics)),
+        user_ids=["a"],
+        topic=topic,
+        topics=[f"topic {number}" for number in range(6)],
+        difficulty=1 + np.arange(len(topics)) % 4,
+        is_correct=correct,
+    )
+    keys = keys_of_history(table, table.topic_rows(model))
+    answers = [Answer(f"topic {target}", 1 + row % 4, bool(correct[row])) for row, target in enumerate(topics)]
+    for row, target in enumerate(topics):
+        earlier = correct[:row][topic[:row] == target]
+        columns = StateColumns.of_rows(replay("a", answers[:row]).rows)
+        one = StudentSequence(columns, model.topic_rows(columns.topics)).keys(
+            min(target, 4), f"topic {target}", len(earlier), int(earlier[:-1].sum())
+        )
+        np.testing.assert_array_equal(keys[row], one)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 30), st.integers(1, 20))

@@ -205,9 +205,9 @@ def test_a_final_network_that_went_wrong_is_given_up_for_lnirt(caplog: pytest.Lo
     shape = NetworkShape("correctness", len(stage.vocabulary.topics) + 1, 1, len(stage.vocabulary.mean), 1)
     # No network is right behind a temperature like this one.
     wrong = TrainedNetwork(FittedNetwork(None, shape, 1), Calibration(1.0, 50.0))
-    finished = final_networks(stage, (wrong, wrong), table, validation_rows(table), 0, lambda _: None)
+    finished = final_networks(stage, (wrong, wrong), validation_rows(table), 0, lambda _: None)
     everyone = np.ones(len(table), dtype=np.bool_)
-    for network, samples in zip(finished, stage.samples, strict=True):
+    for network, samples in zip(finished, (stage.correctness.samples, stage.time.samples), strict=True):
         assert network.calibration == PRIOR_ONLY
         published = rescaled(network.fitted.model, network.fitted.shape, scale=0.0, temperature=1.0)
         np.testing.assert_allclose(predict_rows(published, samples, everyone), samples.prior, atol=1e-5)
