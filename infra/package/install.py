@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -82,7 +83,15 @@ def _uv(root: Path, *arguments: str) -> str:
     command = str(_UV) if _UV.exists() else shutil.which("uv")
     if command is None:
         raise PackageError("uv was not found: run `make venv`")
-    environment = {**os.environ, "UV_PYTHON": sys.executable, "UV_PYTHON_DOWNLOADS": "never"}
+    paths = ssl.get_default_verify_paths()
+    # Behind a company's proxy only the system knows the certificates; see infra/venv.sh.
+    system_certificates = str(int(sys.platform == "darwin" or bool(paths.cafile or paths.capath)))
+    environment = {
+        "UV_SYSTEM_CERTS": system_certificates,
+        **os.environ,
+        "UV_PYTHON": sys.executable,
+        "UV_PYTHON_DOWNLOADS": "never",
+    }
     return _run([command, "--project", str(root), *arguments], f"uv {arguments[0]} failed", environment)
 
 
