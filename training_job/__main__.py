@@ -59,10 +59,10 @@ def main(start: Start | None = None) -> int:
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     process = TrainingProcess(start or partial(start_child, os.environ))
-    process.start()
-    worker = build(settings, process)
-    _log.info("training worker ready, polling for cohort messages")
     try:
+        process.start()
+        worker = build(settings, process)
+        _log.info("training worker ready, polling for cohort messages")
         while True:
             try:
                 poll(worker, 1 if options.once else POLL_SECONDS)

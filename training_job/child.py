@@ -73,11 +73,14 @@ class _Worker:
 
 def main() -> int:
     """Import what a training needs, then train for the worker until it is gone."""
+    connection = Connection(int(sys.argv[1]))
+    _end_with_the_worker(connection)
+
     import keras  # noqa: F401
     import scipy.sparse
     import scipy.special  # noqa: F401
 
-    serve(Connection(int(sys.argv[1])))
+    serve(connection)
     return 0
 
 
@@ -104,7 +107,7 @@ def serve(
             _train(connection, job, train)
             return
         with warnings.catch_warnings():
-            # The only other threads are OpenBLAS's. It ends them before a fork and starts them again after it.
+            # OpenBLAS ends its threads before a fork; the other thread only waits for the worker's end.
             warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
@@ -129,7 +132,7 @@ def _become_training(connection: Connection, job: Job, train: pipeline.Train) ->
 
 
 def _train(connection: Connection, job: Job, train: pipeline.Train) -> None:
-    threading.Thread(target=_end_with_the_worker, args=(connection,), daemon=True).start()
+    _end_with_the_worker(connection)
     worker = _Worker(connection)
     _send_logs(worker, job.settings.log_level)
     try:
@@ -149,11 +152,15 @@ def _train(connection: Connection, job: Job, train: pipeline.Train) -> None:
 
 
 def _end_with_the_worker(connection: Connection) -> None:
-    """End this process when the other end of the connection is closed, as it is when the worker was killed."""
+    """Let a thread end this process when the worker has closed its end of the connection, as it does when it dies."""
     hung_up = select.poll()
     hung_up.register(connection.fileno(), select.POLLHUP)
-    hung_up.poll()
-    os._exit(1)
+
+    def wait() -> None:
+        hung_up.poll()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _send_logs(worker: _Worker, level: str) -> None:
