@@ -3,6 +3,10 @@
 # With --check it changes nothing, needs no network, and fails where the lock or an export is out of step.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+if [ ! -x .uv/bin/uv ]; then
+    echo "uv is missing (.uv/bin/uv): run \`make venv\`, which installs it" >&2
+    exit 1
+fi
 # The lock names the public registry, not a mirror that is set up on this machine.
 unset UV_DEFAULT_INDEX UV_INDEX UV_INDEX_URL UV_EXTRA_INDEX_URL UV_FIND_LINKS
 check=false

@@ -49,6 +49,10 @@ class State:
         self._connection.execute(f"PRAGMA user_version = {_FORMAT}")
         self._saved: dict[str, dict[str, str]] = {}
 
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
     def load(self, kind: str) -> list[Item]:
         """Return all kept items of a kind, in the order in which they were first saved."""
         rows = self._connection.execute("SELECT key, facts, body FROM items WHERE kind = ? ORDER BY rowid", [kind])

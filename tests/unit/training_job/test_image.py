@@ -72,6 +72,8 @@ def test_the_image_has_all_that_its_programs_import() -> None:
                 packages.add(top)
     outside = [path for path in seen if not any((ROOT / source) in (path, *path.parents) for source in COPIED)]
     assert outside == []
+    # The module next to it reads it when it is imported.
+    assert "infra/log_queries.toml" in COPIED
     pinned = set(re.findall(r"(?m)^([\w.-]+)==", (ROOT / "training_job" / "requirements.txt").read_text()))
     assert {name for name in packages if DISTRIBUTIONS.get(name, name) not in pinned} == ONLY_ON_ONE_MACHINE
     assert "awslambdaric" in pinned

@@ -7,6 +7,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -25,54 +27,53 @@ def item(key: str, body: bytes = b"", **facts: str) -> Item:
     return Item(key, facts, partial(bytes, body))
 
 
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    with closing(State(tmp_path / "state")) as state:
+        yield state
+
+
 def rows(path: Path) -> list[tuple[str, str, bytes]]:
-    connection = sqlite3.connect(path)
-    try:
+    with closing(sqlite3.connect(path)) as connection:
         return connection.execute("SELECT key, facts, body FROM items ORDER BY rowid").fetchall()
-    finally:
-        connection.close()
 
 
-def test_items_are_loaded_in_the_order_of_their_arrival(tmp_path: Path) -> None:
-    State(tmp_path / "state").save("message", [item("b", b"1"), item("a", b"2")])
-    loaded = State(tmp_path / "state").load("message")
-    assert [(found.key, found.body()) for found in loaded] == [("b", b"1"), ("a", b"2")]
+def test_items_are_loaded_in_the_order_of_their_arrival(tmp_path: Path, state: State) -> None:
+    state.save("message", [item("b", b"1"), item("a", b"2")])
+    with closing(State(tmp_path / "state")) as restarted:
+        loaded = [(found.key, found.body()) for found in restarted.load("message")]
+    assert loaded == [("b", b"1"), ("a", b"2")]
 
 
-def test_a_missing_item_is_deleted(tmp_path: Path) -> None:
-    state = State(tmp_path / "state")
+def test_a_missing_item_is_deleted(tmp_path: Path, state: State) -> None:
     state.save("object", [item("a"), item("b")])
     state.save("object", [item("b")])
     assert [key for key, _, _ in rows(tmp_path / "state")] == ["b"]
 
 
-def test_a_changed_item_is_replaced(tmp_path: Path) -> None:
-    state = State(tmp_path / "state")
+def test_a_changed_item_is_replaced(tmp_path: Path, state: State) -> None:
     state.save("object", [item("a", b"old", etag="1")])
     state.save("object", [item("a", b"new", etag="2")])
     assert rows(tmp_path / "state") == [("a", '{"etag": "2"}', b"new")]
 
 
-def test_an_unchanged_item_is_not_read_again(tmp_path: Path) -> None:
+def test_an_unchanged_item_is_not_read_again(state: State) -> None:
     def unread() -> bytes:
         raise AssertionError("the body was read")
 
-    state = State(tmp_path / "state")
     state.save("object", [item("a", b"1", etag="1")])
     state.save("object", [Item("a", {"etag": "1"}, unread)])
 
 
-def test_saving_one_kind_leaves_the_others(tmp_path: Path) -> None:
-    state = State(tmp_path / "state")
+def test_saving_one_kind_leaves_the_others(state: State) -> None:
     state.save("account", [item("a")])
     state.save("object", [])
     assert [found.key for found in state.load("account")] == ["a"]
 
 
 def test_a_state_of_a_later_format_is_refused(tmp_path: Path) -> None:
-    connection = sqlite3.connect(tmp_path / "state")
-    connection.execute("PRAGMA user_version = 99")
-    connection.close()
+    with closing(sqlite3.connect(tmp_path / "state")) as connection:
+        connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StateError, match="format 99"):
         State(tmp_path / "state")
 
