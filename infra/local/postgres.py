@@ -36,7 +36,7 @@ _MAXIMUM_SOCKET_PATH = 100
 # PostgreSQL refuses to run as root. This account exists on every system.
 _UNPRIVILEGED = "nobody"
 _START_SECONDS = 60.0
-_STOP_SECONDS = 4.0
+_STOP_SECONDS = 2.0
 
 
 class PostgresError(Exception):
@@ -53,8 +53,7 @@ class Postgres:
 
     def url(self, database: str = DATABASE) -> str:
         """Return SQLAlchemy's URL of a database on this server."""
-        socket = quote(str(self.sockets / _SOCKET_NAME), safe="/")
-        return f"postgresql+pg8000://{_SUPERUSER}@/{database}?unix_sock={socket}"
+        return f"postgresql+pg8000://{_SUPERUSER}@/{database}?unix_sock={quote(str(self.socket_path))}"
 
     @property
     def socket_path(self) -> Path:
@@ -113,31 +112,24 @@ def start(server: Postgres, settings: Sequence[str] = (), output: int | IO[bytes
 def wait_until_ready(server: Postgres, deadline_seconds: float = _START_SECONDS) -> None:
     """Wait until the server accepts connections. Raises PostgresError when it ends or takes too long."""
     deadline = time.monotonic() + deadline_seconds
-    pid_file = server.data / "postmaster.pid"
     while time.monotonic() < deadline:
         if server.process is None or server.process.poll() is not None:
             raise PostgresError("PostgreSQL ended while it started; its own lines above say why")
-        lines = _lines_of(pid_file)
-        # The eighth line of postmaster.pid is the state of the server. A killed server leaves the file behind.
-        if len(lines) >= 8 and lines[7].strip() == "ready" and _is_ours(int(lines[0]), server.process.pid):
+        recorded, state = _recorded(server)
+        # A killed server leaves the file behind. On some systems child.py stays between this process and the server.
+        if state == "ready" and recorded and server.process.pid in (recorded.pid, recorded.ppid()):
             return
         time.sleep(0.02)
     raise PostgresError(f"PostgreSQL was not ready after {deadline_seconds:.0f} seconds")
 
 
 def stop(server: Postgres) -> None:
-    """Stop the server: first with a rollback and a checkpoint, then by force."""
-    process = server.process
-    if process is None:
+    """Stop the server, if it runs, and remove the directory of its socket if that is temporary."""
+    if server.process is None:
         return
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-        if process.poll() is not None:
-            break
-        process.send_signal(number)
-        try:
-            process.wait(_STOP_SECONDS / 2)
-        except subprocess.TimeoutExpired:
-            log.warning("PostgreSQL did not end on %s", number.name)
+    if server.process.poll() is None:
+        _end(psutil.Process(server.process.pid))
+        server.process.poll()
     server.process = None
     if server.sockets.parent == Path(tempfile.gettempdir()):
         shutil.rmtree(server.sockets, ignore_errors=True)
@@ -209,41 +201,32 @@ def _hand_over(path: Path) -> None:
         shutil.chown(path, _UNPRIVILEGED)
 
 
-def _lines_of(path: Path) -> list[str]:
+def _recorded(server: Postgres) -> tuple[psutil.Process | None, str]:
+    """Return the process that the file ``postmaster.pid`` names, if it runs, and the state that it notes there."""
     try:
-        return path.read_text().splitlines()
-    except FileNotFoundError:
-        return []
-
-
-def _is_ours(pid: int, started: int) -> bool:
-    """Return True if ``pid`` is the started process or its child: on some systems child.py stays between them."""
-    if pid == started:
-        return True
-    try:
-        return bool(psutil.Process(pid).ppid() == started)
-    except psutil.NoSuchProcess:
-        return False
+        lines = (server.data / "postmaster.pid").read_text().splitlines()
+        return psutil.Process(int(lines[0])), lines[7].strip()
+    except (FileNotFoundError, IndexError, psutil.NoSuchProcess):
+        return None, ""
 
 
 def _end_leftover(server: Postgres) -> None:
     """End a server that is still running on this data directory, because its stack was just killed."""
-    lines = _lines_of(server.data / "postmaster.pid")
-    if not lines or not lines[0].strip().isdigit():
-        return
+    process, _ = _recorded(server)
     try:
-        process = psutil.Process(int(lines[0]))
-        if process.name() != "postgres" or str(server.data) not in process.cmdline():
-            return
-        log.warning("ending PostgreSQL of an earlier run (process %s)", process.pid)
-        for number in (signal.SIGINT, signal.SIGQUIT):
-            process.send_signal(number)
-            try:
-                process.wait(_STOP_SECONDS)
-                return
-            except psutil.TimeoutExpired:
-                continue
-        process.kill()
-        process.wait(_STOP_SECONDS)
+        if process and process.name() == "postgres" and str(server.data) in process.cmdline():
+            log.warning("ending PostgreSQL of an earlier run (process %s)", process.pid)
+            _end(process)
     except psutil.NoSuchProcess:
-        return
+        log.debug("PostgreSQL of the earlier run has just ended")
+
+
+def _end(process: psutil.Process) -> None:
+    """End a server: first with a rollback and a checkpoint, then by force."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+        process.send_signal(number)
+        try:
+            process.wait(_STOP_SECONDS)
+            return
+        except psutil.TimeoutExpired:
+            log.warning("PostgreSQL did not end on %s", number.name)
