@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from infra.local.postgres import PostgresError
 from infra.local.supervisor import StackError, Supervisor
 
 
@@ -20,7 +21,7 @@ def main() -> int:
         parser.error("the port must be 0 to 65535")
     try:
         return Supervisor(options.state_dir.resolve(), None if options.services else options.port).run()
-    except StackError as error:
+    except (StackError, PostgresError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

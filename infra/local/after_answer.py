@@ -12,42 +12,41 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 
 log = logging.getLogger("studysmart.local")
+
+
+class _Request(threading.local):
+    """The deferred work of the request on each thread."""
+
+    def __init__(self) -> None:
+        self.deferred: list[Callable[[], None]] = []
 
 
 class AfterAnswer:
     """A queue of deferred work with one thread. It is a :data:`chalicelib.services.training.Later`."""
 
     def __init__(self) -> None:
-        self._of_this_request = threading.local()
+        self._request = _Request()
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, daemon=True, name="after-answer")
         self._thread.start()
 
     def __call__(self, work: Callable[[], None]) -> None:
         """Defer work until the request on this thread was answered. Its log lines keep the request's id."""
-        context = contextvars.copy_context()
-        self._deferred().append(lambda: context.run(work))
+        self._request.deferred.append(partial(contextvars.copy_context().run, work))
 
     def answered(self) -> None:
         """Start the work that the request on this thread deferred."""
-        deferred = self._deferred()
-        for work in deferred:
+        for work in self._request.deferred:
             self._queue.put(work)
-        deferred.clear()
+        self._request.deferred.clear()
 
     def finish(self, seconds: float) -> None:
         """Wait up to ``seconds`` for the started work; later work is not done."""
         self._queue.put(None)
         self._thread.join(seconds)
-
-    def _deferred(self) -> list[Callable[[], None]]:
-        try:
-            deferred: list[Callable[[], None]] = self._of_this_request.work
-        except AttributeError:
-            deferred = self._of_this_request.work = []
-        return deferred
 
     def _work(self) -> None:
         while (work := self._queue.get()) is not None:

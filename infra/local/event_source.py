@@ -51,16 +51,14 @@ def event_of(messages: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 def deliver(sqs: Any, queue_url: str, invoke: Invoke, wait_seconds: int = 20) -> bool:
     """Pass at most one message to a handler; return whether there was one."""
-    answer = sqs.receive_message(
-        QueueUrl=queue_url,
-        MaxNumberOfMessages=1,
-        WaitTimeSeconds=wait_seconds,
-        MessageSystemAttributeNames=["All"],
-    )
-    messages = answer.get("Messages", [])
-    if not messages:
+    options: dict[str, Any] = {
+        "MaxNumberOfMessages": 1,
+        "WaitTimeSeconds": wait_seconds,
+        "MessageSystemAttributeNames": ["All"],
+    }
+    event = event_of(sqs.receive_message(QueueUrl=queue_url, **options).get("Messages", []))
+    if not event["Records"]:
         return False
-    event = event_of(messages)
     failed = {failure["itemIdentifier"] for failure in invoke(event, Context())["batchItemFailures"]}
     for record in event["Records"]:
         if record["messageId"] not in failed:

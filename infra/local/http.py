@@ -18,13 +18,8 @@ from urllib.parse import quote
 
 from chalice.app import Chalice
 from chalice.config import Config
-from chalice.local import (
-    ChaliceRequestHandler,
-    LocalChalice,
-    LocalDevServer,
-    ThreadedHTTPServer,
-    create_local_server,
-)
+from chalice.local import ChaliceRequestHandler, LocalChalice, ThreadedHTTPServer, create_local_server
+from werkzeug.http import parse_accept_header
 
 from chalicelib.api import unmatched
 from infra.local.connections import KeptConnection
@@ -83,7 +78,8 @@ class Handler(KeptConnection, ChaliceRequestHandler):  # type: ignore[misc]
     def _send_http_response_with_body(self, code: int, headers: dict[str, Any], body: str | bytes) -> None:
         content = body if isinstance(body, bytes) else body.encode()
         if self.command != "HEAD":
-            if len(content) >= MINIMUM_COMPRESSED and _accepts_gzip(self.headers["Accept-Encoding"] or ""):
+            accepted = parse_accept_header(self.headers["Accept-Encoding"])
+            if len(content) >= MINIMUM_COMPRESSED and accepted["gzip"]:
                 content = gzip.compress(content, _GZIP_LEVEL, mtime=0)
                 headers["Content-Encoding"] = "gzip"
             super()._send_http_response_with_body(code, headers, content)
@@ -101,10 +97,9 @@ class Server(ThreadedHTTPServer):  # type: ignore[misc]
 
     request_queue_size = 128
 
-    def __init__(
-        self, address: tuple[str, int], handler: Any, *, bound: socket.socket, after_answer: Callable[[], None]
-    ) -> None:
-        super().__init__(address, handler, bind_and_activate=False)
+    def __init__(self, app: Chalice, bound: socket.socket, after_answer: Callable[[], None]) -> None:
+        handler = functools.partial(Handler, app_object=app, config=Config.create())  # type: ignore[call-arg]
+        super().__init__(bound.getsockname(), handler, bind_and_activate=False)
         self.socket.close()
         self.socket: socket.socket = bound
         self.server_name, self.server_port = bound.getsockname()
@@ -141,14 +136,6 @@ class Server(ThreadedHTTPServer):  # type: ignore[misc]
         log.exception("request of %s failed", client_address)
 
 
-def _accepts_gzip(accepted: str) -> bool:
-    for coding in accepted.lower().split(","):
-        name, _, quality = coding.partition(";")
-        if name.strip() == "gzip":
-            return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
-
-
 def _no_deeper_than_routes(target: str) -> str:
     """Join the segments of a target beyond the deepest route.
 
@@ -162,21 +149,13 @@ def _no_deeper_than_routes(target: str) -> str:
     return "/".join([*segments[: unmatched.LOCAL_DEPTH], "%2F".join(beyond)]) + mark + query
 
 
-def _nothing() -> None:
-    pass
-
-
-def chalice_server(app: Chalice, bound: socket.socket, after_answer: Callable[[], None] = _nothing) -> Server:
+def chalice_server(app: Chalice, bound: socket.socket, after_answer: Callable[[], None]) -> Server:
     """Return Chalice's local server of an app on a bound socket. It listens at once; call ``serve_forever``.
 
     ``after_answer`` is called on the thread of a request when its answer was sent.
     """
-    host, port = bound.getsockname()
     unmatched.add_local_depths(app)
     if not isinstance(app, LocalChalice):
         # This gives the app a current request for each thread. The server that it creates is not used.
-        create_local_server(app, Config.create(), host, 0).server.server_close()
-    server_class = functools.partial(Server, bound=bound, after_answer=after_answer)
-    local = LocalDevServer(app, Config.create(), host, port, handler_cls=Handler, server_cls=server_class)
-    server: Server = local.server
-    return server
+        create_local_server(app, Config.create(), "127.0.0.1", 0).server.server_close()
+    return Server(app, bound, after_answer)

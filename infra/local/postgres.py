@@ -81,8 +81,10 @@ def prepare(directory: Path) -> Postgres:
     return server
 
 
-def start(server: Postgres, settings: Sequence[str] = (), output: int | IO[bytes] | None = None) -> None:
-    """Start the server as a child of this process. ``settings`` are ``name=value`` pairs.
+def start(
+    server: Postgres, settings: Sequence[str] = (), output: int | IO[bytes] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start the server as a child of this process, and return this child. ``settings`` are ``name=value`` pairs.
 
     Call it on a thread that lives as long as the server should: the kernel ends the server with that thread.
     """
@@ -107,6 +109,7 @@ def start(server: Postgres, settings: Sequence[str] = (), output: int | IO[bytes
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    return server.process
 
 
 def wait_until_ready(server: Postgres, deadline_seconds: float = _START_SECONDS) -> None:

@@ -45,9 +45,3 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(content, file, indent=2, sort_keys=True)
     temporary.replace(path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the content of a file that :func:`write_json` wrote."""
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import signal
@@ -55,7 +54,6 @@ def prune(container: Container) -> None:
 
 def main() -> int:
     """Run the schedules until SIGTERM."""
-    argparse.ArgumentParser(prog="python -m infra.local.schedules", description=__doc__).parse_args()
     logs.configure(os.environ.get("LOG_FORMAT", "text"), os.environ.get("LOG_LEVEL", "INFO"))
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())

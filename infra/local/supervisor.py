@@ -7,6 +7,7 @@ of moto and of the API are bound here and inherited, so a restarted process stil
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import signal
@@ -23,7 +24,7 @@ from infra.local import postgres
 from infra.local.children import Child, described, stop_all
 from infra.local.environment import base_environment, program_settings, worker_limits, worker_module
 from infra.local.output import Output
-from infra.local.processes import bound_socket, read_json, write_json
+from infra.local.processes import bound_socket, write_json
 
 log = logging.getLogger("studysmart.local")
 
@@ -55,7 +56,7 @@ class Supervisor:
         self._began = time.monotonic()
 
     def run(self) -> int:
-        """Run until a signal arrives and return the exit status. Raises StackError."""
+        """Run until a signal arrives and return the exit status. Raises StackError and PostgresError."""
         self.state.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             held.enter_context(_locked(self.state / "lock"))
@@ -89,7 +90,7 @@ class Supervisor:
         self._wait_for(aws)
         self._report("accounts, registry and queue are ready (moto)")
 
-        settings = program_settings(os.environ, database_url, read_json(aws.ready))
+        settings = program_settings(os.environ, database_url, json.loads(aws.ready.read_text()))
         environment = {**base, **settings}
         if api_socket is None:
             # On a whole stack these are threads of the API's process.
@@ -127,22 +128,17 @@ class Supervisor:
         return child
 
     def _start_postgres(self) -> str:
-        """Start PostgreSQL, bring its tables up to date, and return the URL of its database."""
+        """Start PostgreSQL, bring its tables up to date, and return the URL of its database. Raises PostgresError."""
         from migrations import upgrade
 
-        try:
-            self.database = postgres.prepare(self.state / "postgres")
-            self._run_postgres(self.database)
-            postgres.create_database(self.database)
-        except postgres.PostgresError as error:
-            raise StackError(str(error)) from error
+        self.database = postgres.prepare(self.state / "postgres")
+        self._run_postgres(self.database)
+        postgres.create_database(self.database)
         upgrade(self.database.url())
         return self.database.url()
 
     def _run_postgres(self, database: postgres.Postgres) -> None:
-        postgres.start(database, output=subprocess.PIPE)
-        assert database.process is not None
-        self.output.follow(database.process)
+        self.output.follow(postgres.start(database, output=subprocess.PIPE))
         postgres.wait_until_ready(database)
 
     def _wait_for(self, child: Child) -> None:
@@ -162,8 +158,8 @@ class Supervisor:
         while not self.stopped.wait(_POLL_SECONDS):
             for child in self.children:
                 child.restart_if_ended()
-            if self.database is None or self.database.process is None:
-                continue
+            assert self.database is not None
+            assert self.database.process is not None
             status = self.database.process.poll()
             if status is not None:
                 log.error("PostgreSQL ended (%s), starting it again", described(status))

@@ -25,17 +25,13 @@ from infra.local.aws.resources import REGION
 log = logging.getLogger("studysmart.aws")
 
 
-def _no_body() -> bytes:
-    return b""
-
-
 @dataclass(frozen=True, slots=True)
 class Item:
     """One item to keep. Its body is only read when it is written."""
 
     key: str
     facts: dict[str, Any]
-    body: Callable[[], bytes] = _no_body
+    body: Callable[[], bytes] = bytes
 
 
 class HashedPassword:
