@@ -34,7 +34,7 @@ from chalicelib.domain.tasks import Difficulty, NewTask, TaskChange
 from chalicelib.services import tasks
 from chalicelib.wiring import Container
 from evaluation import simulator
-from infra.package import archive, build, install
+from infra.package import build, check, install
 from ops.imports.importer import import_file
 from ops.stack import Stack, connect
 
@@ -195,7 +195,7 @@ def _package(work: Path) -> tuple[str, Path, dict[str, float]]:
     build.build(_ROOT, target, work / "build", python)
     with zipfile.ZipFile(target) as written:
         written.extractall(work / "package")
-        unpacked = archive.unpacked_bytes(written)
+        unpacked = check.unpacked_bytes(written)
     sizes = {"zip_mb": rounded(target.stat().st_size / 1e6), "unzipped_mb": rounded(unpacked / 1e6)}
     return python, work / "package", sizes
 

@@ -7,49 +7,39 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from chalicelib import logs, wiring
-from chalicelib.services import training, versions
-from chalicelib.services import watch as watching
+from chalicelib.services import training, versions, watch
 from chalicelib.wiring import Container
 
 log = logging.getLogger("studysmart.local")
 
-_SWEEP_SECONDS = 5.0
-_PRUNE_SECONDS = 60.0
-_WATCH_SECONDS = 15.0
+Work = Callable[[Container], object]
+SCHEDULES: Sequence[tuple[str, float, Work]] = (
+    # These two are halves of app.sweep_training_requests. The figures of the watch are needed less often.
+    ("sweep", 5.0, lambda c: training.sweep(c.tracker, c.queue)),
+    ("watch", 15.0, lambda c: watch.watch(c.tracker, c.analytics, c.policy, c.settings.cohort)),
+    # app.prune_models
+    ("prune", 60.0, lambda c: versions.prune(c.registry, c.settings.cohort, c.settings.retained_versions)),
+)
+"""The name, the interval in seconds and the work of each schedule."""
 
 
 def start(stopped: threading.Event) -> None:
     """Start one thread for each schedule."""
-    for work, seconds in ((sweep, _SWEEP_SECONDS), (watch, _WATCH_SECONDS), (prune, _PRUNE_SECONDS)):
-        threading.Thread(target=repeat, args=(work, seconds, stopped), daemon=True, name=work.__name__).start()
+    for name, seconds, work in SCHEDULES:
+        threading.Thread(target=repeat, args=(name, seconds, work, stopped), daemon=True, name=name).start()
 
 
-def repeat(work: Callable[[Container], object], interval_seconds: float, stopped: threading.Event) -> None:
+def repeat(name: str, interval_seconds: float, work: Work, stopped: threading.Event) -> None:
     """Do the work at each interval until the event is set."""
     while not stopped.wait(interval_seconds):
         try:
             work(wiring.current())
         except Exception:
             # The next interval is another chance; on AWS, too, one failed invocation does not prevent the next.
-            log.exception("%s failed", work.__name__)
-
-
-def sweep(container: Container) -> None:
-    """Do the first half of ``app.sweep_training_requests``."""
-    training.sweep(container.tracker, container.queue)
-
-
-def watch(container: Container) -> None:
-    """Do the second half of ``app.sweep_training_requests``, less often than the sweep."""
-    watching.watch(container.tracker, container.analytics, container.policy, container.settings.cohort)
-
-
-def prune(container: Container) -> None:
-    """Do the same as ``app.prune_models``."""
-    versions.prune(container.registry, container.settings.cohort, container.settings.retained_versions)
+            log.exception("%s failed", name)
 
 
 def main() -> int:

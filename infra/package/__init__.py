@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 PYTHON: Final = "3.13"
@@ -16,3 +19,11 @@ BYTECODE_TAG: Final = "cpython-313"
 
 class PackageError(Exception):
     """The zip or the template cannot be built, or must not be deployed."""
+
+
+def run(command: Sequence[str], failure: str, environment: Mapping[str, str], directory: Path | None = None) -> str:
+    """Run a command and return its output. Raises PackageError, with all that it printed, if it fails."""
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PackageError(f"{failure}:\n{done.stdout.strip()}\n{done.stderr.strip()}")
+    return done.stdout

@@ -7,9 +7,11 @@ import json
 import sys
 import tempfile
 import zipfile
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from infra.package import PYTHON, PackageError, archive, build, check, install, template
+from infra.package import PYTHON, PackageError, build, check, install, template
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,9 +42,9 @@ def _build(checkout: Path, output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="package-", dir=output.parent) as directory:
         work = Path(directory)
-        built = build.build(checkout, output, work, python)
+        shipped, left_out = build.build(checkout, output, work, python)
         rendered = template.render(checkout, work / "template")
-    _describe(output, built)
+    _describe(output, shipped, left_out)
     path = output.parent / Path(template.TEMPLATE).name
     path.write_text(json.dumps(rendered, indent=1) + "\n", encoding="utf-8")
     print(f"{path}\n{len(rendered['Resources'])} resources, {len(rendered['Parameters'])} parameters")
@@ -52,14 +54,25 @@ def _warn(text: str) -> None:
     print(f"package: {text}", file=sys.stderr)
 
 
-def _describe(output: Path, built: build.Built) -> None:
+def _describe(output: Path, shipped: Sequence[str], left_out: Sequence[str]) -> None:
     print(output)
-    print(f"{len(built.shipped)} distributions; left out, for Chalice's command line or another platform: ", end="")
-    print(", ".join(built.left_out))
+    print(f"{len(shipped)} distributions; left out, for Chalice's command line or another platform: ", end="")
+    print(", ".join(left_out))
     with zipfile.ZipFile(output) as written:
-        print(f"zip {_mb(output.stat().st_size)}, unpacked {_mb(archive.unpacked_bytes(written))}; largest entries:")
-        for name, unpacked, packed in archive.largest(written):
+        print(f"zip {_mb(output.stat().st_size)}, unpacked {_mb(check.unpacked_bytes(written))}; largest entries:")
+        for name, unpacked, packed in largest(written):
             print(f"  {name:<28} {_mb(unpacked):>9}  (packed {_mb(packed)})")
+
+
+def largest(archive: zipfile.ZipFile, n: int = 10) -> list[tuple[str, int, int]]:
+    """Return (name, unpacked bytes, packed bytes) of the ``n`` largest entries at the top of the zip."""
+    unpacked: Counter[str] = Counter()
+    packed: Counter[str] = Counter()
+    for entry in archive.infolist():
+        top, slash, _ = entry.filename.partition("/")
+        unpacked[top + slash] += entry.file_size
+        packed[top + slash] += entry.compress_size
+    return [(name, size, packed[name]) for name, size in unpacked.most_common(n)]
 
 
 def _mb(size: int) -> str:

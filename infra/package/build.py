@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from infra.package import PackageError, archive, check, install, trim
+from infra.package import PackageError, check, install, trim
 
 ZIP: Final = "build/studysmart-lambda.zip"
 """Path of the zip in the checkout. The template's functions refer to it."""
 
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """Names of the distributions in the zip and of those in the lock that were left out."""
-
-    shipped: Sequence[str]
-    left_out: Sequence[str]
+# The same files give the same bytes, on any day and in any checkout.
+_TIME = (1980, 1, 1, 0, 0, 0)
+_READABLE = 0o100644 << 16
+_UNIX = 3
 
 
-def build(root: Path, output: Path, work: Path, python: str | None) -> Built:
+def build(root: Path, output: Path, work: Path, python: str | None) -> tuple[list[str], list[str]]:
     """Build the zip of the checkout ``root`` and write it to ``output`` when every check passes.
 
     ``work`` is an empty directory for intermediate files. ``python`` compiles the sources; None leaves bytecode out.
-    Raises PackageError.
+    Returns the names of the distributions in the zip, and of those in the lock that were left out. Raises PackageError.
     """
     tree = work / "tree"
     shipped, left_out = install.install(root, tree)
@@ -36,7 +31,7 @@ def build(root: Path, output: Path, work: Path, python: str | None) -> Built:
     if python is not None:
         install.compile_sources(tree, python)
     candidate = work / output.name
-    archive.write(tree, candidate)
+    write_zip(tree, candidate)
     with zipfile.ZipFile(candidate) as written:
         found = check.faults(written)
     if found:
@@ -44,4 +39,14 @@ def build(root: Path, output: Path, work: Path, python: str | None) -> Built:
     if python is not None and check.runs_here():
         check.try_imports(candidate, services, work / "trial", python)
     candidate.replace(output)
-    return Built(shipped, left_out)
+    return shipped, left_out
+
+
+def write_zip(tree: Path, target: Path) -> None:
+    """Write all files below ``tree`` to the zip ``target``, readable by Lambda's user."""
+    files = {path.relative_to(tree).as_posix(): path for path in tree.rglob("*") if path.is_file()}
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, _TIME)
+            entry.compress_type, entry.external_attr, entry.create_system = zipfile.ZIP_DEFLATED, _READABLE, _UNIX
+            archive.writestr(entry, files[name].read_bytes())

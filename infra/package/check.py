@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import platform
 import re
-import subprocess
 import sys
 import zipfile
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from infra.package import BYTECODE_TAG, PackageError, archive
+from infra.package import BYTECODE_TAG, run
 
 FORBIDDEN: Final = frozenset(
     {
@@ -53,12 +52,17 @@ sys.exit(f"loaded from outside: {foreign}" if foreign else 0)
 def faults(zip_file: zipfile.ZipFile) -> list[str]:
     """Return a sentence for each fault of the zip."""
     names = sorted(zip_file.namelist())
-    size = archive.unpacked_bytes(zip_file)
+    size = unpacked_bytes(zip_file)
     return [
         *([f"{size / 1e6:.0f} MB unpacked are more than Lambda takes"] if size > LIMIT_BYTES else ()),
         *_forbidden(names),
         *_extensions(zip_file, names),
     ]
+
+
+def unpacked_bytes(zip_file: zipfile.ZipFile) -> int:
+    """Return the size of all its files, unpacked."""
+    return sum(entry.file_size for entry in zip_file.infolist())
 
 
 def _forbidden(names: Collection[str]) -> list[str]:
@@ -94,6 +98,4 @@ def try_imports(zip_path: Path, services: Collection[str], directory: Path, pyth
         opened.extractall(directory)
     # -I and -S leave out the environment's and the virtual environment's packages.
     command = [python, "-I", "-S", "-c", _TRIAL, str(directory), *sorted(services)]
-    done = subprocess.run(command, cwd=directory, env={}, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise PackageError(f"the packaged program cannot be imported:\n{done.stderr.strip()}")
+    run(command, "the packaged program cannot be imported", {}, directory)

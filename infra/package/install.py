@@ -8,11 +8,11 @@ import shutil
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from infra.package import PYTHON, PackageError
+from infra.package import PYTHON, PackageError, run
 
 PLATFORM: Final = "x86_64-manylinux_2_34"
 """The Lambda's platform in uv's words: Amazon Linux 2023 has glibc 2.34."""
@@ -53,7 +53,7 @@ def compile_sources(tree: Path, python: str) -> None:
     Lambda changes when it unpacks the zip.
     """
     options = ["-q", "--invalidation-mode", "unchecked-hash", "-s", str(tree), "-p", HOME]
-    _run([python, "-I", "-S", "-m", "compileall", *options, str(tree)], "compiling failed", {})
+    run([python, "-I", "-S", "-m", "compileall", *options, str(tree)], "compiling failed", {})
 
 
 def find_python() -> str | None:
@@ -92,11 +92,4 @@ def _uv(root: Path, *arguments: str) -> str:
         "UV_PYTHON": sys.executable,
         "UV_PYTHON_DOWNLOADS": "never",
     }
-    return _run([command, "--project", str(root), *arguments], f"uv {arguments[0]} failed", environment)
-
-
-def _run(command: Sequence[str], failure: str, environment: dict[str, str]) -> str:
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise PackageError(f"{failure}:\n{done.stdout.strip()}\n{done.stderr.strip()}")
-    return done.stdout
+    return run([command, "--project", str(root), *arguments], f"uv {arguments[0]} failed", environment)

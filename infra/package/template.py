@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, Final
 from chalice.package import YAMLTemplateSerializer
 
 from infra.log_queries import BY_NAME, QUERIES, LogQuery, text_of
-from infra.package import PYTHON, PackageError, trim
+from infra.package import PYTHON, PackageError, run, trim
 
 TEMPLATE: Final = "build/template.json"
 """Path of the rendered template in the checkout, next to the zip."""
@@ -99,18 +98,14 @@ def _packaged_by_chalice(project: Path, merge: Path, out: Path) -> Template:
     program = f"import sys; from chalice.cli import main; sys.argv = ['chalice', *{arguments!r}]; sys.exit(main())"
     # The region only selects the partition of the endpoints in the template.
     environment = {**os.environ, "AWS_DEFAULT_REGION": "us-east-1"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=project, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise PackageError(f"chalice package failed:\n{done.stdout.strip()}\n{done.stderr.strip()}")
+    run([sys.executable, "-c", program], "chalice package failed", environment, project)
     template: Template = json.loads((out / "sam.json").read_text(encoding="utf-8"))
     return template
 
 
 def saved_queries() -> Template:
     """Return the named queries of ``studysmart logs`` as resources named ``<stack>/<query>``."""
-    return {"Resources": {_logical_name(query): _definition(query) for query in QUERIES}}
+    return {"Resources": {f"{query.name.title().replace('-', '')}Query": _definition(query) for query in QUERIES}}
 
 
 def add_widgets(template: Template) -> None:
@@ -121,10 +116,6 @@ def add_widgets(template: Template) -> None:
     below = max(widget["y"] + widget["height"] for widget in dashboard["widgets"])
     dashboard["widgets"] += [_widget(BY_NAME[name], place, below) for place, name in enumerate(WIDGETS)]
     body["Fn::Sub"] = json.dumps(dashboard)
-
-
-def _logical_name(query: LogQuery) -> str:
-    return "".join(word.capitalize() for word in query.name.split("-")) + "Query"
 
 
 def _definition(query: LogQuery) -> Template:

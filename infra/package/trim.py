@@ -95,11 +95,11 @@ def _shorten(data: Path, services: Collection[str]) -> None:
 
 def endpoints_of(table: dict[str, Any], services: Collection[str]) -> dict[str, Any]:
     """Return botocore's table of endpoints with ``services`` only. Partitions and regions stay complete."""
-
-    def cut(partition: dict[str, Any]) -> dict[str, Any]:
-        return {**partition, "services": {k: v for k, v in partition["services"].items() if k in services}}
-
-    return {**table, "partitions": [cut(partition) for partition in table["partitions"]]}
+    partitions = [
+        {**partition, "services": {name: known for name, known in partition["services"].items() if name in services}}
+        for partition in table["partitions"]
+    ]
+    return {**table, "partitions": partitions}
 
 
 def undocumented(value: Any) -> Any:

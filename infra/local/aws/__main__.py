@@ -28,7 +28,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--socket", type=int, help="file descriptor of a bound socket (default: a free port)")
     parser.add_argument("--state", type=Path, help="file that keeps the state; without it nothing is kept")
     parser.add_argument("--ready-file", type=Path, help="file to write when all is ready, with variables for clients")
-    parser.add_argument("--stack-name", default="studysmart-local", help="name of the stack in CloudFormation")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="of the stack")
     return parser.parse_args()
 
@@ -60,9 +59,10 @@ def main() -> int:
 
     endpoint = f"http://127.0.0.1:{port}"
     parameters = dict(item.split("=", 1) for item in arguments.parameter)
-    outputs = create_stack(endpoint, arguments.stack_name, parameters)
+    outputs = create_stack(endpoint, "studysmart-local", parameters)
     kept = app.restore_and_keep()
-    log.info("%s: %d accounts, %d objects, %d messages of an earlier run", endpoint, *kept)
+    counts = ", ".join(f"{kept[kind]} {kind}s" for kind in ("account", "object", "message"))
+    log.info("%s: %s of an earlier run", endpoint, counts)
     if arguments.ready_file:
         write_json(arguments.ready_file, {**client_environment(endpoint), **program_environment(endpoint, outputs)})
     threading.Event().wait()

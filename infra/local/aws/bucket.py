@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from moto.cloudformation import parsing
-from moto.s3.models import FakeBucket, S3Backend, s3_backends
+from moto.s3.models import FakeBucket, s3_backends
 
 
 class Bucket(FakeBucket):  # type: ignore[misc]
@@ -23,25 +23,18 @@ class Bucket(FakeBucket):  # type: ignore[misc]
         bucket = FakeBucket.create_from_cloudformation_json(
             resource_name, cloudformation_json, account_id, region_name, **rest
         )
-        configure(s3_backends[account_id]["aws"], bucket.name, cloudformation_json.get("Properties", {}))
-        return bucket
-
-
-def configure(backend: S3Backend, name: str, properties: dict[str, Any]) -> None:
-    """Apply the properties of the template to a bucket."""
-    if versioning := properties.get("VersioningConfiguration"):
-        backend.put_bucket_versioning(name, versioning["Status"])
-    if block := properties.get("PublicAccessBlockConfiguration"):
-        backend.put_public_access_block(name, {key: str(value).lower() for key, value in block.items()})
-    if ownership := properties.get("OwnershipControls"):
-        backend.put_bucket_ownership_controls(name, ownership["Rules"][0]["ObjectOwnership"])
-    if lifecycle := properties.get("LifecycleConfiguration"):
-        rules = [dict(rule) for rule in lifecycle["Rules"]]
-        for rule in rules:
+        backend, name, properties = s3_backends[account_id]["aws"], bucket.name, cloudformation_json["Properties"]
+        if versioning := properties.get("VersioningConfiguration"):
+            backend.put_bucket_versioning(name, versioning["Status"])
+        if block := properties.get("PublicAccessBlockConfiguration"):
+            backend.put_public_access_block(name, {key: str(value).lower() for key, value in block.items()})
+        if ownership := properties.get("OwnershipControls"):
+            backend.put_bucket_ownership_controls(name, ownership["Rules"][0]["ObjectOwnership"])
+        if lifecycle := properties.get("LifecycleConfiguration"):
             # The API of S3 uses another name than the template, and needs a filter.
-            rule["ID"] = rule.pop("Id")
-            rule.setdefault("Filter", {"Prefix": ""})
-        backend.put_bucket_lifecycle_configuration(name, rules)
+            rules = [{"Filter": {"Prefix": ""}, **rule, "ID": rule["Id"]} for rule in lifecycle["Rules"]]
+            backend.put_bucket_lifecycle_configuration(name, rules)
+        return bucket
 
 
 def register() -> None:

@@ -65,11 +65,6 @@ def _s3() -> S3Backend:
     return s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
 
 
-def _value(key: FakeKey) -> bytes:
-    value: bytes = key.value
-    return value
-
-
 def _objects() -> Iterator[Item]:
     for bucket in list(_s3().buckets.values()):
         for key in list(bucket.keys.values()):
@@ -80,7 +75,7 @@ def _objects() -> Iterator[Item]:
                     "modified": key.last_modified.isoformat(),
                     "metadata": dict(key.metadata),
                 }
-                yield Item(f"{bucket.name}/{key.name}", facts, partial(_value, key))
+                yield Item(f"{bucket.name}/{key.name}", facts, partial(getattr, key, "value"))
 
 
 def _restore_objects(items: Iterable[Item]) -> None:

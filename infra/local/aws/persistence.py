@@ -103,16 +103,15 @@ class WriteThrough:
                 self.state.save(kind, contents.CURRENT[kind]())
         return answer
 
-    def restore_and_keep(self) -> tuple[int, int, int]:
-        """Restore the contents of the resources, then let requests in; return the numbers of items of each kind."""
-        counts = dict.fromkeys(contents.RESTORE, 0)
-        if self.state is not None:
-            for kind, restore in contents.RESTORE.items():
-                items = self.state.load(kind)
-                restore(items)
-                counts[kind] = len(items)
+    def restore_and_keep(self) -> dict[str, int]:
+        """Restore the contents of the resources, then let requests in; return the number of items of each kind."""
+        counts = {}
+        for kind, restore in contents.RESTORE.items():
+            items = self.state.load(kind) if self.state is not None else []
+            restore(items)
+            counts[kind] = len(items)
         self._restored.set()
-        return counts["account"], counts["object"], counts["message"]
+        return counts
 
 
 def changed_kind(environ: dict[str, Any]) -> str | None:

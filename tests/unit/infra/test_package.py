@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.package import PackageError, archive, check, install, trim
+from infra.package import PackageError, build, check, install, trim
+from infra.package.__main__ import largest
 
 ROOT = Path(install.__file__).parents[2]
 ELF = b"\x7fELF" + bytes(14) + check.ELF_MACHINE + bytes(8)
@@ -112,22 +113,22 @@ def test_equal_files_give_equal_bytes(tmp_path: Path) -> None:
     two = files(tmp_path / "two", b=b"same", a=b"same")
     os.utime(two / "a", (1, 1))
     (two / "a").chmod(0o700)
-    archive.write(one, tmp_path / "1.zip")
-    archive.write(two, tmp_path / "2.zip")
+    build.write_zip(one, tmp_path / "1.zip")
+    build.write_zip(two, tmp_path / "2.zip")
     assert (tmp_path / "1.zip").read_bytes() == (tmp_path / "2.zip").read_bytes()
 
 
 def test_the_largest_entries_are_folders_and_files_at_the_top(tmp_path: Path) -> None:
     tree = files(tmp_path / "tree", **{"a/x": bytes(1_000), "a/y/z": bytes(10), "b.py": bytes(10)})
-    archive.write(tree, tmp_path / "zip")
+    build.write_zip(tree, tmp_path / "zip")
     with zipfile.ZipFile(tmp_path / "zip") as written:
-        assert [(name, size) for name, size, _ in archive.largest(written)] == [("a/", 1_010), ("b.py", 10)]
-        assert archive.unpacked_bytes(written) == 1_020
+        assert [(name, size) for name, size, _ in largest(written)] == [("a/", 1_010), ("b.py", 10)]
+        assert check.unpacked_bytes(written) == 1_020
 
 
 def faults(tmp_path: Path, **contents: bytes) -> list[str]:
     good = {"app.py": b"", NATIVE: ELF}
-    archive.write(files(tmp_path / "tree", **{**good, **contents}), tmp_path / "zip")
+    build.write_zip(files(tmp_path / "tree", **{**good, **contents}), tmp_path / "zip")
     with zipfile.ZipFile(tmp_path / "zip") as written:
         return check.faults(written)
 
