@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -24,7 +24,6 @@ from tests.support.machine.steps import Figures
 from tests.support.machine.workers import Workers
 from tests.support.servers import TEMPLATE_DATABASE
 from tests.support.waiting import SayAtEnd
-from training_job.pipeline import Train, train_and_compare
 
 pytestmark = pytest.mark.slow
 
@@ -51,12 +50,12 @@ def machine(
         monkeypatch.setenv(name, value)
     databases: dict[int, str] = {}
 
-    def deploy(train: Train | None = None) -> Deployment:
+    def deploy() -> Deployment:
         name = f"machine_{uuid.uuid4().hex[:12]}"
         postgres.create_database(postgres_server, name, TEMPLATE_DATABASE)
         outputs = resources.create_stack(aws_endpoint, name.replace("_", "-"), {})
         environment = {**client, **resources.program_environment(aws_endpoint, outputs)}
-        deployment = Deployment({**environment, "DATABASE_URL": postgres_server.url(name), "LOG_FORMAT": "text"}, train)
+        deployment = Deployment({**environment, "DATABASE_URL": postgres_server.url(name), "LOG_FORMAT": "text"})
         databases[id(deployment)] = name
         return deployment
 
@@ -67,31 +66,6 @@ def machine(
     members = {"deploy": staticmethod(deploy), "undeploy": staticmethod(undeploy), "figures": Figures()}
     yield type("StudySmart", (StudySmart,), members)
     assert not databases
-
-
-def test_the_same_holds_with_real_trainings_one_of_which_dies_after_its_publish(machine: type[StudySmart]) -> None:
-    run = machine()
-    steps: list[Callable[[], object]] = [
-        lambda: run._import_new(0, 0, 12),
-        lambda: run.practise(slot=0, topic=0, level=0, n=5),
-        lambda: run._work(train_and_compare),
-        lambda: run.practise(slot=1, topic=1, level=0, n=5),
-        lambda: run._work(train_and_compare, "after the pointer"),
-        lambda: run.time_passes(),
-        lambda: run._work(train_and_compare),
-        lambda: run.roll_back(pick=1),
-        lambda: run.restart(),
-        lambda: run.practise(slot=2, topic=2, level=1, n=2),
-    ]
-    try:
-        for take in steps:
-            take()
-            run.nothing_is_lost_and_nothing_counted_twice()
-            run.the_doctor_finds_what_is_wrong_and_nothing_else()
-    finally:
-        run.teardown()
-    done = machine.figures.done
-    assert (done["promoted"], done["death after the pointer"], done["finished what was published"]) == (2, 1, 1)
 
 
 def test_whatever_happens_in_whatever_order_nothing_is_lost_or_counted_twice(

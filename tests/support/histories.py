@@ -1,27 +1,16 @@
-"""Simulated histories with a known truth, for the tests of the model."""
+"""Simulated histories for the tests of the model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from chalicelib.features.state import Answer, StateRow, UserState, replay
 from training_job.history.answers import AnswerTable
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What a simulated history was drawn from."""
-
-    ability: np.ndarray[Any, Any]
-    easiness: np.ndarray[Any, Any]
-    discrimination: np.ndarray[Any, Any]
-    speed: np.ndarray[Any, Any]
-    intensity: np.ndarray[Any, Any]
 
 
 def simulate(
@@ -32,7 +21,7 @@ def simulate(
     seed: int = 0,
     times: bool = True,
     levels: Sequence[int] = (1, 2, 3, 4),
-) -> tuple[AnswerTable, Truth]:
+) -> AnswerTable:
     """Answers of a 2PL and lognormal population, students taking turns; levels are half a logit apart."""
     rng = np.random.default_rng(seed)
     ability, speed = rng.normal(size=n_users), rng.normal(scale=0.3, size=n_users)
@@ -44,7 +33,7 @@ def simulate(
     level = rng.choice(np.array(levels) - 1, size=n_answers)
     logit = discrimination[topic] * ability[user] + easiness[topic, level]
     seconds = np.exp(intensity[topic, level] - speed[user] + rng.normal(scale=0.5, size=n_answers))
-    table = AnswerTable.from_columns(
+    return AnswerTable.from_columns(
         user=user,
         user_ids=[f"student {i}" for i in range(n_users)],
         topic=topic,
@@ -54,7 +43,6 @@ def simulate(
         seconds=seconds if times else None,
         at=1.7e9 + 600.0 * np.arange(n_answers),
     )
-    return table, Truth(ability, easiness, discrimination, speed, intensity)
 
 
 def rebuilt(table: AnswerTable, **changes: Any) -> AnswerTable:
@@ -94,3 +82,11 @@ def state_before(table: AnswerTable, row: int) -> UserState:
 def rows_by_key(state: UserState) -> dict[tuple[str, int], StateRow]:
     """The rows of a state by topic and difficulty."""
     return {(row.topic, row.difficulty): row for row in state.rows}
+
+
+def state_after(table: AnswerTable, row: int, *, correct: bool) -> UserState:
+    """The state of the row's student just after that answer, had it been correct or not."""
+    earlier = [i for i in range(row) if table.user[i] == table.user[row]]
+    (answer,) = answers_of(table, [row])
+    changed = msgspec.structs.replace(answer, is_correct=correct)
+    return replay(table.user_ids[table.user[row]], [*answers_of(table, earlier), changed])

@@ -41,7 +41,7 @@ def constants_of(lnirt: LnirtParameters) -> VersionConstants:
     rows = len(lnirt.topics) + 1
     parts = rng.normal(0, 0.2, (rows, 2)), rng.uniform(0.1, 0.3, rows), rng.normal(0, 0.3, (rows, 2)), np.ones(rows)
     traits = TraitModel(*(part.astype(np.float32).astype(np.float64) for part in parts))
-    table, _ = simulate(100, rows, 2000, seed=3)
+    table = simulate(100, rows, 2000, seed=3)
     keys = np.unique(keys_of_history(table, table.topic.astype(np.int64)))
     kept = keys[rng.random(len(keys)) < 0.5]
     values = rng.normal(0, 0.1, len(kept)).astype(np.float16).astype(np.float64)

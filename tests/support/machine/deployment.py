@@ -123,11 +123,10 @@ class DyingQueue(SqsTrainingQueue):
 
 
 class Deployment:
-    """One backend on resources of its own. ``train`` is what its workers do where a rule names nothing else."""
+    """One backend on resources of its own."""
 
-    def __init__(self, environment: Mapping[str, str], train: Train | None = None) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
         self._settings = settings_from({**environment, "LEASE_SECONDS": str(LEASE_SECONDS)})
-        self._train = train or QuickTraining()
         self.cohort = self._settings.cohort
         self.start()
 
@@ -145,7 +144,7 @@ class Deployment:
 
     def work(self, delivery: Delivery, train: Train | None, death: str | None) -> bool:
         """A worker deals with a delivery, up to its ``death``; returns whether it came to that."""
-        worker, train = self.worker, train or self._train
+        worker, train = self.worker, train or QuickTraining()
         if death == "at receive":
             return True
         if death == "at lease":

@@ -8,18 +8,16 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 
-from chalicelib.features.state import UserState, advance
 from chalicelib.prediction.predictor import Predictor, predict
 from evaluation.adaptation import HORIZON, answers_to_cover, covered_share, jumpers
 from evaluation.answers import read_answers, rows_to_test
 from evaluation.quality import predictions_after, topic_means
 from evaluation.small_data import ANSWERS, draw, summary
 from tests.support.archives import attentive_files
-from tests.support.histories import answers_of, rows_by_key, simulate, state_before
+from tests.support.histories import answers_of, simulate, state_after
 
 
 def written(folder: Path, text: str, name: str = "answers.csv") -> Path:
@@ -78,30 +76,27 @@ def test_a_fifth_of_the_users_is_tested_whatever_the_order_of_the_rows(tmp_path:
 
 
 def test_topic_means_know_the_training_rows_only() -> None:
-    table, _ = simulate(4, 3, 200)
+    table = simulate(4, 3, 200)
     known = np.arange(200) < 100
     flipped = dataclasses.replace(table, is_correct=np.where(known, table.is_correct, ~table.is_correct))
     np.testing.assert_array_equal(topic_means(table, known), topic_means(flipped, known))
 
 
 def test_predictions_after_an_answer_are_those_that_would_be_served() -> None:
-    table, _ = simulate(3, 4, 90)
+    table = simulate(3, 4, 90)
     predictor = Predictor.from_files(attentive_files())
     rows = np.arange(0, len(table), 7)
     both = predictions_after(predictor, table, rows)
     for number, row in enumerate(rows.tolist()):
         (answer,) = answers_of(table, [row])
-        state = state_before(table, row)
         for outcome, batch in zip((True, False), both, strict=True):
-            known, key = dict(rows_by_key(state)), (answer.topic, answer.difficulty)
-            known[key] = advance(known.get(key), msgspec.structs.replace(answer, is_correct=outcome), state.n_answers)
-            after = UserState(state.user_id, state.n_answers + 1, tuple(known.values()))
+            after = state_after(table, row, correct=outcome)
             served = predict(predictor, after, answer.topic, answer.difficulty, answer.at or datetime.now(UTC))
             assert batch[number] == served.correct
 
 
 def test_a_draw_has_few_users_on_seven_topics_and_is_the_same_again() -> None:
-    table, _ = simulate(40, 30, 12_000)
+    table = simulate(40, 30, 12_000)
     first, second = draw(table, 3), draw(table, 3)
     assert len(first) == ANSWERS
     assert 4 <= len(np.unique(first.user)) <= 10

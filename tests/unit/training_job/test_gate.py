@@ -54,7 +54,7 @@ def verdict(
 
 @pytest.fixture(scope="module")
 def table() -> AnswerTable:
-    return simulate(20, 3, 800, seed=1)[0]
+    return simulate(20, 3, 800, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_without_times_only_correctness_is_compared(table: AnswerTable) -> None:
 
 
 def test_a_hold_out_that_is_too_small_to_tell_promotes_and_says_so() -> None:
-    few = simulate(3, 3, 15)[0]
+    few = simulate(3, 3, 15)
     found = verdict(few, version(few), reached(few, 0.6), version(few, logit=1.0), version(few, logit=1.0))
     assert found.promoted
     assert found.reason.endswith("too few to tell")
@@ -157,7 +157,7 @@ def test_a_hold_out_that_is_too_small_to_tell_promotes_and_says_so() -> None:
 
 
 def test_one_student_is_enough_to_find_what_is_clearly_worse() -> None:
-    alone = simulate(1, 3, 400)[0]
+    alone = simulate(1, 3, 400)
     older = alone.select(~validation_rows(alone))
     fine, worse = version(older), version(older, logit=-1.5)
     assert verdict(alone, fine, reached(alone, 0.5), fine, fine).promoted

@@ -42,19 +42,6 @@ def test_the_first_practice_is_counted_over_all_topics_and_stays() -> None:
     ]
 
 
-def test_each_difficulty_of_a_topic_has_a_first_practice_of_its_own() -> None:
-    assert firsts(replay("ada", [Answer("a", 1, True), Answer("a", 3, True), Answer("a", 1, True)])) == {
-        ("a", 1): 0,
-        ("a", 3): 1,
-    }
-
-
-def test_the_last_outcome_is_that_of_the_last_answer_on_the_topic_and_difficulty() -> None:
-    answers = [Answer("a", 1, True), Answer("a", 2, False), Answer("b", 1, False), Answer("a", 2, True)]
-    assert lasts(replay("ada", answers)) == {("a", 1): True, ("a", 2): True, ("b", 1): False}
-    assert lasts(replay("ada", [*answers, Answer("a", 1, False)])) == {("a", 1): False, ("a", 2): True, ("b", 1): False}
-
-
 @given(ANSWERS)
 @settings(max_examples=100, deadline=None)
 def test_answers_added_one_by_one_a_replay_and_a_search_find_the_same_first_practice_and_last_outcome(
@@ -69,15 +56,6 @@ def test_answers_added_one_by_one_a_replay_and_a_search_find_the_same_first_prac
     assert rows == rows_by_key(replayed)
     assert firsts(replayed) == {key: keys.index(key) for key in keys}
     assert lasts(replayed) == {key: answer.is_correct for key, answer in zip(keys, answers, strict=True)}
-
-
-@given(ANSWERS.filter(bool), st.data())
-@settings(max_examples=100, deadline=None)
-def test_what_was_first_met_is_not_moved_by_later_answers(answers: list[Answer], data: st.DataObject) -> None:
-    n = data.draw(st.integers(0, len(answers)))
-    earlier, later = firsts(replay("ada", answers[:n])), firsts(replay("ada", answers))
-    assert earlier.items() <= later.items()
-    assert all(first >= n for key, first in later.items() if key not in earlier)
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=40), st.integers(0, 1000))
@@ -105,8 +83,3 @@ def test_the_first_practice_and_last_outcome_of_stored_states_are_those_of_the_w
         state = state_before(table, row)
         assert firsts(state) == expected
         assert lasts(state) == outcomes
-
-
-def test_an_answer_that_is_taken_out_moves_what_was_met_after_it() -> None:
-    answers = [Answer(topic, 1, True) for topic in ("a", "b", "a", "c")]
-    assert firsts(replay("ada", answers[1:])) == {("b", 1): 0, ("a", 1): 1, ("c", 1): 2}

@@ -231,17 +231,6 @@ def test_activations_do_not_overflow() -> None:
 
 
 @pytest.mark.slow
-def test_a_layer_with_weights_in_another_precision_is_refused() -> None:
-    import keras
-
-    for dtype in ("float16", "float64", "mixed_float16", "bfloat16"):
-        x = keras.Input((3,), name="x")
-        model = keras.Model({"x": x}, keras.layers.Dense(2, dtype=dtype, name="d")(x))
-        with pytest.raises(ModelError, match="layer 'd'"):
-            read_keras(archive_bytes(model))
-
-
-@pytest.mark.slow
 def test_a_dropout_that_is_on_when_serving_is_refused() -> None:
     import keras
 

@@ -102,7 +102,7 @@ def test_easier_levels_are_never_predicted_to_be_harder(predictor: Predictor) ->
 @pytest.mark.parametrize("times", [True, False])
 def test_predicting_a_history_equals_predicting_one_by_one(times: bool) -> None:
     predictor = Predictor.from_files(attentive_files(times=times))
-    table, _ = simulate(5, 4, 80)  # topic 3 is unknown to the version
+    table = simulate(5, 4, 80)  # topic 3 is unknown to the version
     requested = np.random.default_rng(0).random(len(table)) < 0.7
     requested[:3] = True
     batch = predict_history(predictor, table, requested)

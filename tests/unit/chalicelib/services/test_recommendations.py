@@ -12,7 +12,6 @@ import pytest
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.features.state import Answer, UserState, replay
-from chalicelib.features.summary import StateView
 from chalicelib.ports import TopicChoice
 from chalicelib.prediction.predictor import Predictor, predict, predict_many
 from chalicelib.services.recommendations import (
@@ -100,7 +99,7 @@ REQUESTED = [(f"topic {number}", difficulty) for number in range(5) for difficul
 @pytest.mark.parametrize("row", [0, 1, 30, 199])
 def test_predicting_many_equals_predicting_one_by_one(times: bool, row: int) -> None:
     predictor = Predictor.from_files(attentive_files(times=times))  # knows topics 0 to 2
-    table, _ = simulate(3, 4, 200, times=times)
+    table = simulate(3, 4, 200, times=times)
     before = state_before(table, row)
     for many, (topic, difficulty) in zip(predict_many(predictor, before, REQUESTED, NOW), REQUESTED, strict=True):
         one = predict(predictor, before, topic, difficulty, NOW)
@@ -108,22 +107,6 @@ def test_predicting_many_equals_predicting_one_by_one(times: bool, row: int) -> 
         np.testing.assert_allclose(many.correct, one.correct, atol=1e-5)
         assert many.seconds == pytest.approx(one.seconds, abs=1)
         assert (many.seconds_low is None) == (one.seconds_low is None)
-
-
-@pytest.mark.parametrize("row", [0, 1, 30, 199])
-def test_the_summaries_of_many_are_those_of_each(row: int) -> None:
-    predictor = Predictor.from_files(version_files())
-    table, _ = simulate(3, 4, 200)
-    before = state_before(table, row)
-    view = StateView(before, predictor.constants)
-    many = view.summaries(REQUESTED, NOW)
-    for i, (topic, difficulty) in enumerate(REQUESTED):
-        one = view.summary(topic, difficulty, NOW)
-        for field in msgspec.structs.fields(one):
-            expected = getattr(one, field.name)
-            np.testing.assert_allclose(
-                getattr(many, field.name)[i], expected, rtol=1e-9, atol=1e-12, err_msg=field.name
-            )
 
 
 def test_without_a_version_all_are_the_default() -> None:

@@ -29,9 +29,12 @@ def pause_after_death(child: Child, lived_seconds: float = 0.0) -> float:
     return child.restart_at - before
 
 
-def test_a_process_that_dies_at_its_start_is_restarted_less_often(child: Child) -> None:
+def test_a_process_that_dies_at_its_start_is_restarted_less_often(
+    child: Child, caplog: pytest.LogCaptureFixture
+) -> None:
     pauses = [pause_after_death(child) for _ in range(8)]
     assert pauses == pytest.approx([0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0], abs=0.4)
+    assert "the child ended (exit status 0), starting it again in 0.5 s" in caplog.text
 
 
 def test_a_process_that_was_healthy_is_restarted_soon(child: Child) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import subprocess
@@ -127,20 +126,6 @@ def test_the_user_may_choose_the_cors_origins() -> None:
 
 def child(tmp_path: Path, program: str) -> Child:
     return Child("test", [sys.executable, "-c", program], {}, Output(tmp_path / "log"), tmp_path / "ready")
-
-
-def test_a_child_that_dies_is_restarted_after_a_growing_pause(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    mortal = child(tmp_path, "import sys; sys.exit(3)")
-    with caplog.at_level(logging.ERROR):
-        mortal.start()
-
-        def second_death() -> bool:
-            mortal.restart_if_ended()
-            return mortal.deaths == 2
-
-        wait_for(second_death, what="the second death")
-    assert "the test ended (exit status 3), starting it again in 0.5 s" in caplog.text
-    assert "starting it again in 1.0 s" in caplog.text
 
 
 def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:

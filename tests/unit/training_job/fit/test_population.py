@@ -79,13 +79,6 @@ def test_too_few_students_have_no_traits() -> None:
     assert fit_traits(table, fit_lnirt(table)).n_traits == 0
 
 
-def test_the_same_history_gives_the_same_traits() -> None:
-    table = two_abilities(80, 15, seed=0)
-    model = fit_lnirt(table)
-    first, second = fit_traits(table, model), fit_traits(table, model)
-    np.testing.assert_array_equal(first.success, second.success)
-
-
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 3), st.lists(st.booleans(), max_size=12), st.booleans())
 def test_what_answers_tell_of_traits_adds_up(seed: int, topic: int, outcomes: list[bool], timed: bool) -> None:
@@ -172,7 +165,7 @@ def test_an_unknown_path_falls_back_to_the_shorter_one() -> None:
 
 
 def test_paths_are_capped_and_the_common_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    table, _ = simulate(40, 6, 3000)
+    table = simulate(40, 6, 3000)
     model = model_of(6, times=False)
     whole = fit_sequences(table, model)
     monkeypatch.setattr(sequences_fit, "MAX_SEQUENCES", 20)

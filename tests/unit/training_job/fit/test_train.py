@@ -16,10 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.lnirt import sigmoid
-from chalicelib.features.state import UserState, advance
 from chalicelib.prediction.predictor import Predictor, predict
 from tests.support.archives import version_files
-from tests.support.histories import answers_of, rebuilt, rows_by_key, simulate, state_before, time_of
+from tests.support.histories import rebuilt, simulate, state_after, state_before
 from training_job.fit.calibrate import (
     PRIOR_ONLY,
     Calibration,
@@ -47,7 +46,7 @@ def predictor_of(trained: TrainedVersion) -> Predictor:
 
 @pytest.fixture(scope="module")
 def small() -> tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]]:
-    table, _ = simulate(6, 7, 679)
+    table = simulate(6, 7, 679)
     progress: list[Mapping[str, Any]] = []
     return table, train_version(table, version="v1", on_progress=progress.append), progress
 
@@ -89,26 +88,9 @@ def test_the_same_seed_trains_the_same_networks(
     np.testing.assert_allclose(before.correct, after.correct, atol=1e-4)
 
 
-@pytest.mark.slow
-def test_served_predictions_of_a_history_equal_the_batch(
-    small: tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]],
-) -> None:
-    table, trained, _ = small
-    predictor = predictor_of(trained)
-    requested = np.zeros(len(table), dtype=np.bool_)
-    requested[::23] = True
-    batch = predict_history(predictor, table, requested)
-    for position, row in enumerate(np.flatnonzero(requested).tolist()):
-        moment = time_of(table, row) or datetime.now(UTC)
-        topic = table.topics[table.topic[row]]
-        one = predict(predictor, state_before(table, row), topic, int(table.difficulty[row]), moment)
-        assert batch.correct[position] == pytest.approx(one.correct, abs=1e-5)
-        assert np.exp(batch.log_seconds[position]) == pytest.approx(one.seconds, abs=0.51)
-
-
 @pytest.mark.parametrize(("n", "correct", "reason"), [(9, None, "9 samples"), (40, 1, "correct"), (40, 0, "incorrect")])
 def test_too_few_answers_or_one_class_only_is_skipped_with_a_reason(n: int, correct: int | None, reason: str) -> None:
-    table, _ = simulate(3, 2, n)
+    table = simulate(3, 2, n)
     if correct is not None:
         table = rebuilt(table, is_correct=np.full(n, correct, dtype=np.bool_))
     with pytest.raises(TrainingSkipped, match=reason):
@@ -163,14 +145,14 @@ def test_a_network_that_is_worse_than_its_prior_or_not_finite_does_not_beat_it()
 
 
 def test_the_newest_fifth_validates() -> None:
-    table, _ = simulate(5, 3, 100)
+    table = simulate(5, 3, 100)
     newest = validation_rows(table)
     assert newest.sum() == 20
     assert table.order[newest].min() > table.order[~newest].max()
 
 
 def test_topics_that_all_students_meet_in_the_same_order_are_split_one_by_one() -> None:
-    table, _ = simulate(40, 10, 400)
+    table = simulate(40, 10, 400)
     step = np.repeat(np.arange(10), 40)
     table = rebuilt(table, user=np.tile(np.arange(40), 10), topic=step, order=np.arange(400))
     late = validation_rows(table)
@@ -200,7 +182,7 @@ def test_a_residual_that_is_right_beyond_doubt_is_used_as_far_as_it_is_no_worse_
 
 @pytest.mark.slow
 def test_a_final_network_that_went_wrong_is_given_up_for_lnirt(caplog: pytest.LogCaptureFixture) -> None:
-    table, _ = simulate(6, 7, 300)
+    table = simulate(6, 7, 300)
     stage = stage_of(table, np.ones(len(table), dtype=np.bool_), 0, lambda _: None)
     shape = NetworkShape("correctness", len(stage.vocabulary.topics) + 1, 1, len(stage.vocabulary.mean), 1)
     # No network is right behind a temperature like this one.
@@ -262,7 +244,7 @@ def test_no_network_predicts_less_after_a_success_than_after_a_failure() -> None
     from training_job.fit.networks import NetworkShape, archive_bytes, build_network
 
     rng = np.random.default_rng(4)
-    table, _ = simulate(4, 3, 120)
+    table = simulate(4, 3, 120)
     files = version_files()
     vocabulary = json.loads(files["vocabulary.json"])
     model = build_network(NetworkShape("correctness", 4, 2, len(vocabulary["mean"]), 4))
@@ -270,21 +252,14 @@ def test_no_network_predicts_less_after_a_success_than_after_a_failure() -> None
         variable.assign(rng.normal(scale=0.5, size=variable.shape))
     predictor = Predictor.from_files({**files, "correctness_model.keras": archive_bytes(model)})
     for row in rng.choice(len(table), 60, replace=False).tolist():
-        state, moment = state_before(table, row), datetime.now(UTC)
-        (answer,) = answers_of(table, [row])
-        chances = []
-        for outcome in (True, False):
-            changed = msgspec.structs.replace(answer, is_correct=outcome)
-            known = dict(rows_by_key(state))
-            key = (answer.topic, answer.difficulty)
-            known[key] = advance(known.get(key), changed, state.n_answers)
-            after = UserState(state.user_id, state.n_answers + 1, tuple(known.values()))
-            chances.append(predict(predictor, after, answer.topic, 1 + row % 4, moment).correct)
+        moment, topic = datetime.now(UTC), table.topics[table.topic[row]]
+        states = (state_after(table, row, correct=outcome) for outcome in (True, False))
+        chances = [predict(predictor, state, topic, 1 + row % 4, moment).correct for state in states]
         assert chances[0] >= chances[1] - 1e-6
 
 
 def test_where_nothing_is_known_of_the_population_a_history_is_read_in_its_own_order() -> None:
-    table, _ = simulate(6, 4, 30)
+    table = simulate(6, 4, 30)
     lnirt, everything = fit_lnirt(table), np.ones(len(table), dtype=np.bool_)
     vocabulary = build_vocabulary(table, everything, lnirt)
     assert not len(vocabulary.sequences.keys)
@@ -296,7 +271,7 @@ def test_where_nothing_is_known_of_the_population_a_history_is_read_in_its_own_o
 
 
 def test_what_the_networks_learn_the_population_from_never_holds_the_students_own_answers() -> None:
-    table, _ = simulate(80, 4, 2400)
+    table = simulate(80, 4, 2400)
     lnirt, everything = fit_lnirt(table), np.ones(len(table), dtype=np.bool_)
     vocabulary = build_vocabulary(table, everything, lnirt)
     assert vocabulary.traits.n_traits > 0
@@ -323,7 +298,7 @@ def test_published_weights_are_rounded_to_what_packs_well() -> None:
 
 @pytest.mark.slow
 def test_several_members_train_for_the_given_epochs_and_differ() -> None:
-    table, _ = simulate(6, 4, 200)
+    table = simulate(6, 4, 200)
     everything = np.ones(len(table), dtype=np.bool_)
     lnirt = fit_lnirt(table)
     vocabulary = build_vocabulary(table, everything, lnirt)

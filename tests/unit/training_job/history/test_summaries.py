@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.features.columns import decayed_from_bytes, decayed_to_bytes
 from chalicelib.features.inputs import FEATURE_SCHEMA, dense_columns, time_priors
 from chalicelib.features.pooled import PooledLayout, Pooling
 from chalicelib.features.sequences import N_SEQUENCES
@@ -20,7 +19,7 @@ from tests.support.histories import answers_of, simulate, state_before, time_of
 from tests.support.models import constants_of, model_of
 from training_job.history.answers import AnswerTable
 from training_job.history.pooled import PooledSteps
-from training_job.history.scan import exclusive_decayed, exclusive_sums, group_starts
+from training_job.history.scan import exclusive_decayed
 from training_job.history.steps import answer_steps
 from training_job.history.summaries import summarise_history, user_chunks
 
@@ -81,7 +80,7 @@ def test_a_whole_history_gives_what_each_stored_state_gives(table: AnswerTable, 
 
 
 def test_the_population_of_these_tests_has_something_to_say_of_most_answers() -> None:
-    table, _ = simulate(10, 4, 300)
+    table = simulate(10, 4, 300)
     model = model_of(3)
     past = summarise_history(table, slice(0, len(table)), constants_of(model))
     assert past.sequences.shape == (300, N_SEQUENCES)
@@ -115,7 +114,7 @@ def test_the_dense_columns_do_not_know_how_the_last_answer_on_the_asked_topic_wa
 
 def test_the_dense_columns_are_those_that_the_schema_stands_for() -> None:
     """Networks were trained on these columns: who changes one raises FEATURE_SCHEMA, and notes the new sums here."""
-    table, _ = simulate(1, 4, 60)
+    table = simulate(1, 4, 60)
     model = model_of(3)
     sums = []
     for row in (7, 30, 59):
@@ -125,40 +124,12 @@ def test_the_dense_columns_are_those_that_the_schema_stands_for() -> None:
     assert {FEATURE_SCHEMA: sums} == {3: pytest.approx([-12.22294, -12.44523, -12.05253], abs=1e-4)}
 
 
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(0, 100))
-@settings(max_examples=50, deadline=None)
-def test_the_decayed_scan_equals_the_plain_loop(sizes: list[int], seed: int) -> None:
-    group = np.sort(np.array(sizes))
-    rng = np.random.default_rng(seed)
-    steps, index = rng.normal(size=(len(group), 2)), np.cumsum(rng.integers(1, 4, len(group)))
-    starts = group_starts(group)
-    result = exclusive_decayed(steps, index, starts, DECAY_ANSWERS)
-    for i in range(len(group)):
-        expected = np.zeros((2, len(DECAY_ANSWERS)))
-        for j in range(int(starts[i]), i):
-            expected += steps[j][:, None] * np.exp(-(index[i] - index[j]) / DECAY_ANSWERS)
-        np.testing.assert_allclose(result[i], expected, atol=1e-9)
-
-
-def test_exclusive_sums_start_again_with_each_group() -> None:
-    steps = np.array([[1.0], [2.0], [4.0], [8.0]])
-    assert exclusive_sums(steps, np.array([0, 0, 2, 2]))[:, 0].tolist() == [0.0, 1.0, 0.0, 4.0]
-
-
 def test_a_history_of_a_hundred_thousand_answers_of_one_student_stays_finite() -> None:
     n = 100_000
     steps = np.ones((n, 1))
     sums = exclusive_decayed(steps, np.arange(n), np.zeros(n, dtype=np.int64), DECAY_ANSWERS)
     limit = 1 / (np.exp(1 / DECAY_ANSWERS) - 1)
     np.testing.assert_allclose(sums[-1, 0], limit, rtol=1e-9)
-
-
-def test_chunks_never_part_a_student() -> None:
-    table, _ = simulate(9, 3, 200)
-    chunks = list(user_chunks(table, 30))
-    assert [chunk.start for chunk in chunks[1:]] == [chunk.stop for chunk in chunks[:-1]]
-    assert chunks[-1].stop == len(table)
-    assert all(table.user[chunk.stop - 1] != table.user[chunk.stop] for chunk in chunks[:-1])
 
 
 def test_a_table_is_sorted_by_student_and_then_by_time() -> None:
@@ -190,14 +161,8 @@ def test_a_table_refuses_columns_that_do_not_fit(change: dict[str, Any], message
 
 
 def test_advancing_out_of_order_is_refused() -> None:
-    table, _ = simulate(1, 1, 2)
+    table = simulate(1, 1, 2)
     first, second = answers_of(table, [0, 1])
     row = advance(None, first, 3)
     with pytest.raises(ValueError, match="does not follow"):
         advance(row, msgspec.structs.replace(second, difficulty=first.difficulty), 3)
-
-
-def test_decayed_sums_survive_storage_exactly() -> None:
-    table, _ = simulate(1, 2, 30)
-    for row in state_before(table, 29).rows:
-        assert (decayed_from_bytes(decayed_to_bytes(row.decayed)) == row.decayed).all()
