@@ -39,33 +39,26 @@ def test_one_message_comes_to_two_workers_at_once(patient: World) -> None:
     assert "is being worked on" in patient.work()
     held.released.set()
     assert "Background training complete" in first.wait()
-    wait_for(lambda: (patient.work(), patient.depth())[1] == (0, 0), what="the end of the second message")
+    patient.work_until_no_message()
     patient.check()
 
 
 def test_a_paused_worker_loses_its_lease_and_does_not_publish_over_the_newer_champion(world: World) -> None:
     world.complete(10)
-    held = world.worker_aws.hold("PUT .*/time_model.keras")
-    slow = world.worker()
-    held.wait_until_met()
-    slow.pause()
+    resume = world.paused_worker("PUT .*/time_model.keras")
     world.work_until_idle()
     world.complete(5)
     world.work_until_idle()
     newest = world.champion
     assert world.status().n_samples_last_training == 15
-    held.released.set()
-    slow.resume()
-    assert "no longer held by this worker" in slow.wait()
+    assert "no longer held by this worker" in resume()
     assert world.champion == newest
     world.check()
 
 
 def test_a_slow_worker_that_dies_in_its_files_leaves_the_champions_files_whole(world: World) -> None:
     world.complete(10)
-    held = world.worker_aws.hold("PUT .*/time_model.keras")
-    slow = world.worker()
-    held.wait_until_met()
+    held, slow = world.held_worker("PUT .*/time_model.keras")
     slow.pause()
     world.complete(1)
     world.work_until_idle()
@@ -82,40 +75,28 @@ def test_a_slow_worker_that_dies_in_its_files_leaves_the_champions_files_whole(w
 
 def test_a_slow_worker_does_not_write_its_verdict_over_the_champions(world: World) -> None:
     world.complete(10)
-    held = world.worker_aws.hold("PUT .*/metadata.json")
-    slow = world.worker()
-    held.wait_until_met()
-    slow.pause()
+    resume = world.paused_worker("PUT .*/metadata.json")
     world.complete(1)
     world.work_until_idle()
-    held.released.set()
-    slow.resume()
-    assert "no longer held by this worker" in slow.wait()
+    assert "no longer held by this worker" in resume()
     assert json.loads(world.read(world.key("metadata.json")))["n_samples"] == 11
     world.check()
 
 
 def test_a_pointer_that_was_on_its_way_when_another_published_is_refused(world: World) -> None:
     world.complete(10)
-    held = world.worker_aws.hold("PUT .*/champion.json")
-    slow = world.worker()
-    held.wait_until_met()
-    slow.pause()
+    resume = world.paused_worker("PUT .*/champion.json")
     world.work_until_idle()
     published = world.champion
     assert published is not None
-    held.released.set()
-    slow.resume()
-    assert "was moved meanwhile" in slow.wait()
+    assert "was moved meanwhile" in resume()
     assert world.champion == published
     world.check()
 
 
 def test_a_training_longer_than_the_visibility_stays_hidden(world: World) -> None:
     world.complete(10)
-    held = world.worker_aws.hold("PUT .*/lnirt.json")
-    worker = world.worker()
-    held.wait_until_met()
+    held, worker = world.held_worker()
     n_before = extensions(world)
     # Three times the length for which one heartbeat hides it.
     wait_for(lambda: extensions(world) >= n_before + 18, what="the heartbeats")
@@ -132,24 +113,20 @@ def extensions(world: World) -> int:
 
 def test_sqs_is_down_during_a_training_and_its_message_comes_again(patient: World) -> None:
     patient.complete(10)
-    held = patient.worker_aws.hold("PUT .*/lnirt.json")
-    worker = patient.worker()
-    held.wait_until_met()
+    held, worker = patient.held_worker()
     patient.worker_aws.down("ChangeMessageVisibility")
     patient.wait_for_message()
     assert "is being worked on" in patient.work()
     held.released.set()
     assert "Background training complete" in worker.wait()
     patient.lift_faults()
-    wait_for(lambda: (patient.work(), patient.depth())[1] == (0, 0), what="the end of the message")
+    patient.work_until_no_message()
     patient.check()
 
 
 def test_a_heartbeat_finds_no_postgresql_and_goes_on(world: World) -> None:
     world.complete(10)
-    held = world.worker_aws.hold("PUT .*/lnirt.json")
-    worker = world.worker()
-    held.wait_until_met()
+    held, worker = world.held_worker()
     missed = world.worker_database.at(RENEWING, cut=True, times=2)
     wait_for(lambda: missed.n_met == 2, what="two heartbeats without an answer")
     n_before = extensions(world)
@@ -176,16 +153,14 @@ def test_clocks_of_lambda_and_worker_are_twenty_minutes_apart(patient: World) ->
     first, second = patient.create(), patient.create()
     assert patient.lambda_process(first["id"], skew_seconds=600.0).status() == 200
     assert patient.status().training_enqueued_at is not None
-    held = patient.worker_aws.hold("PUT .*/lnirt.json")
-    worker = patient.worker(skew_seconds=-600.0)
-    held.wait_until_met()
+    held, worker = patient.held_worker(skew_seconds=-600.0)
     # A worker whose clock is right finds the lease held: nobody's own clock judges it.
     patient.send(message(patient), "another group", "another id")
     assert "is being worked on" in patient.work()
     held.released.set()
     assert "Background training complete" in worker.wait()
     assert patient.lambda_process(second["id"], skew_seconds=600.0).status() == 200
-    wait_for(lambda: (patient.work(), patient.depth())[1] == (0, 0), what="the end of the second message")
+    patient.work_until_no_message()
     patient.complete(4)
     patient.work_until_idle()
     assert patient.status().n_samples_last_training == 15

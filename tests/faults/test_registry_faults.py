@@ -59,40 +59,52 @@ def flipped(body: bytes) -> bytes:
     return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
 
 
-@pytest.mark.parametrize("damage", [truncated, flipped])
-@pytest.mark.parametrize("name", ["correctness_model.keras", "lnirt.json"])
-def test_a_damaged_file_is_not_served_and_the_next_training_replaces_the_version(
-    trained: World, damage: Callable[[bytes], bytes], name: str
-) -> None:
-    key = trained.key(name)
-    trained.put(key, damage(trained.read(key)))
-    mended_by_the_next_training(trained)
+def damaged(name: str, damage: Callable[[bytes], bytes]) -> Callable[[World], None]:
+    """Something that damages a file of the champion."""
+    return lambda world: world.put(world.key(name), damage(world.read(world.key(name))))
 
 
-def test_two_swapped_files_are_not_served(trained: World) -> None:
-    keys = [trained.key(name) for name in ("correctness_model.keras", "time_model.keras")]
-    bodies = [trained.read(key) for key in keys]
+def missing(name: str) -> Callable[[World], None]:
+    return lambda world: world.s3.delete_object(Bucket=world.settings.registry_bucket, Key=world.key(name))
+
+
+def swap_networks(world: World) -> None:
+    keys = [world.key(name) for name in ("correctness_model.keras", "time_model.keras")]
+    bodies = [world.read(key) for key in keys]
     for key, body in zip(keys, reversed(bodies), strict=True):
-        trained.put(key, body)
-    mended_by_the_next_training(trained, findings=2)
+        world.put(key, body)
 
 
-@pytest.mark.parametrize("name", ["time_model.keras", "metadata.json"])
-def test_a_file_is_missing(trained: World, name: str) -> None:
-    trained.s3.delete_object(Bucket=trained.settings.registry_bucket, Key=trained.key(name))
-    mended_by_the_next_training(trained)
+HARM: dict[str, Callable[[World], None]] = {
+    "a truncated network": damaged("correctness_model.keras", truncated),
+    "a flipped bit of a network": damaged("correctness_model.keras", flipped),
+    "truncated parameters": damaged("lnirt.json", truncated),
+    "a flipped bit of the parameters": damaged("lnirt.json", flipped),
+    "two swapped files": swap_networks,
+    "no time network": missing("time_model.keras"),
+    "no metadata": missing("metadata.json"),
+    "malformed metadata": damaged("metadata.json", lambda _: b'{"files": [1]}'),
+    "a version that is gone": lambda world: world.container.registry.delete_version(world.cohort, str(world.champion)),
+}
 
 
-def test_malformed_metadata(trained: World) -> None:
-    trained.put(trained.key("metadata.json"), b'{"files": [1]}')
-    mended_by_the_next_training(trained)
-
-
-def test_a_pointer_to_a_version_that_is_gone(trained: World) -> None:
-    old = trained.champion
-    assert old is not None
-    trained.container.registry.delete_version(trained.cohort, old)
-    mended_by_the_next_training(trained)
+@pytest.mark.parametrize("harm", HARM)
+def test_a_harmed_champion_is_not_served_and_is_replaced(trained: World, harm: str) -> None:
+    """A process that has the champion keeps it, a new one has defaults, and the next training is promoted."""
+    old, findings = trained.champion, 2 if harm == "two swapped files" else 1
+    HARM[harm](trained)
+    assert trained.predict() == ("embedding", old)
+    trained.cold_start()
+    assert trained.predict() == ("default", None)
+    assert trained.answer(trained.create()["id"], True, 0.0).status == 200
+    trained.check(*["champion-damaged"] * findings)
+    trained.complete(4)
+    trained.work_until_idle()
+    assert trained.champion != old
+    trained.cold_start()
+    assert trained.predict() == ("embedding", trained.champion)
+    # The damaged version is the predecessor now, kept for a rollback, which would refuse it.
+    trained.check(*["past-champion-damaged"] * findings)
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"version": "../x", "promoted_at": ""}', b""])
@@ -108,23 +120,6 @@ def test_a_malformed_pointer(trained: World, content: bytes) -> None:
     trained.cold_start()
     assert trained.predict() == ("embedding", trained.champion)
     trained.check()
-
-
-def mended_by_the_next_training(world: World, findings: int = 1) -> None:
-    """A process that has the champion goes on with it, a new one has defaults, and the next training is promoted."""
-    old = world.champion
-    assert world.predict() == ("embedding", old)
-    world.cold_start()
-    assert world.predict() == ("default", None)
-    assert world.answer(world.create()["id"], True, 0.0).status == 200
-    world.check(*["champion-damaged"] * findings)
-    world.complete(4)
-    world.work_until_idle()
-    assert world.champion != old
-    world.cold_start()
-    assert world.predict() == ("embedding", world.champion)
-    # The damaged version is the predecessor now, kept for a rollback, which would refuse it.
-    world.check(*["past-champion-damaged"] * findings)
 
 
 def test_a_wrong_byte_on_the_way_to_s3_is_refused_there(world: World) -> None:

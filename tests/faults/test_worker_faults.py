@@ -11,7 +11,6 @@ from infra.local import postgres
 from tests.support.faults.databases import kill_and_restart
 from tests.support.faults.rules import Rule
 from tests.support.faults.world import MARKS, World
-from tests.support.waiting import wait_for
 
 pytestmark = MARKS
 
@@ -88,9 +87,7 @@ def test_a_worker_killed_after_its_training_was_counted(world: World, place: str
 
 def test_a_worker_killed_before_it_sends_the_next_request(world: World) -> None:
     world.complete(10)
-    held = world.worker_aws.hold("PUT .*/champion.json")
-    worker = world.worker()
-    held.wait_until_met()
+    held, worker = world.held_worker("PUT .*/champion.json")
     world.complete(6)
     world.worker_aws.at("SendMessage", act=worker.kill, cut=True)
     held.released.set()
@@ -106,9 +103,7 @@ def test_a_worker_killed_before_it_sends_the_next_request(world: World) -> None:
 
 def test_a_worker_that_is_killed_takes_its_training_along(world: World) -> None:
     world.complete(10)
-    held = world.worker_aws.hold("PUT .*/lnirt.json")
-    worker = world.worker()
-    held.wait_until_met()
+    held, worker = world.held_worker()
     family = psutil.Process(worker.pid).children(recursive=True)
     assert len(family) == 2, "the process that forks, and its fork"
     worker.kill()
@@ -120,9 +115,7 @@ def test_a_worker_that_is_killed_takes_its_training_along(world: World) -> None:
 
 def test_a_training_that_is_killed_has_failed_and_the_worker_goes_on(world: World) -> None:
     world.complete(10)
-    held = world.worker_aws.hold("PUT .*/lnirt.json")
-    worker = world.worker()
-    held.wait_until_met()
+    held, worker = world.held_worker()
     psutil.Process(worker.pid).children(recursive=True)[-1].kill()
     said = worker.wait()
     held.released.set()
@@ -136,9 +129,7 @@ def test_a_training_that_is_killed_has_failed_and_the_worker_goes_on(world: Worl
 
 def test_a_worker_that_is_asked_to_stop_gives_its_training_back(world: World) -> None:
     world.complete(10, seconds=0.0)
-    held = world.worker_aws.hold("PUT .*/lnirt.json")
-    worker = world.worker(keras=True)
-    held.wait_until_met()
+    held, worker = world.held_worker(keras=True)
     family = psutil.Process(worker.pid).children(recursive=True)
     worker.terminate()
     assert "training is given back" in worker.wait()
@@ -152,9 +143,7 @@ def test_a_worker_that_is_asked_to_stop_gives_its_training_back(world: World) ->
 
 def test_postgresql_is_killed_during_a_training(fragile: World, fragile_server: postgres.Postgres) -> None:
     fragile.complete(10, seconds=0.0)
-    held = fragile.worker_aws.hold("PUT .*/correctness_model.keras")
-    worker = fragile.worker(keras=True)
-    held.wait_until_met()
+    held, worker = fragile.held_worker("PUT .*/correctness_model.keras", keras=True)
     kill_and_restart(fragile_server)
     held.released.set()
     assert "Background training complete" in worker.wait()
@@ -202,7 +191,7 @@ def test_a_training_fails_three_times_and_the_next_completion_asks_again(world: 
         world.wait_for_message()
         assert "Background training failed" in world.work()
     world.worker_database.rules.clear()
-    wait_for(lambda: (world.work(), world.depth())[1] == (0, 0), what="the dead letter")
+    world.work_until_no_message()
     status = world.status()
     assert (status.training_request_id, status.n_samples_since_training) == (None, 10)
     assert status.last_error == "DatabaseUnavailableError: PostgreSQL does not answer: network error"
@@ -230,5 +219,5 @@ def test_sqs_is_down_when_a_message_should_be_deleted(world: World, moto: psutil
     assert down.n_met == 2
     assert "deleting a message failed" in said
     world.lift_faults()
-    wait_for(lambda: (world.work(), world.depth())[1] == (0, 0), what="the end of the message")
+    world.work_until_no_message()
     world.check()

@@ -9,39 +9,24 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.support.faults.rules import HELD_SECONDS, CutError, Rule, Rules
+from tests.support.faults.rules import CutError, Proxy
 
 _HOP_BY_HOP = ("connection", "transfer-encoding", "content-length", "keep-alive", "expect")
 
 
-class HttpProxy:
+class HttpProxy(Proxy):
     """Listens on a free port of 127.0.0.1 and sends every request on to ``upstream`` (``http://host:port``)."""
 
     def __init__(self, upstream: str) -> None:
-        self.rules = Rules()
+        super().__init__()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
         self.upstream = upstream.removeprefix("http://")
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
-    def at(self, pattern: str, **what: Any) -> Rule:
-        """Make a rule (see :class:`Rule`)."""
-        return self.rules.add(Rule(pattern, **what))
-
-    def hold(self, pattern: str, **what: Any) -> Rule:
-        """Keep a request from going on until ``rule.released`` is set."""
-        rule = Rule(pattern, **what)
-        rule.act = lambda: rule.released.wait(HELD_SECONDS)
-        return self.rules.add(rule)
-
-    def down(self, pattern: str = "") -> Rule:
-        """Reset every connection that asks for this, until the rules are cleared."""
-        return self.at(pattern, cut=True, times=1_000_000)
-
     def close(self) -> None:
-        """Let go of whatever is held and end."""
-        self.rules.clear()
+        super().close()
         self._server.shutdown()
         self._server.server_close()
 

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tests.support.faults.rules import HELD_SECONDS, CutError, Rule, Rules
+from tests.support.faults.rules import CutError, Proxy, Rule, Rules
 
 _SOCKET_NAME = ".s.PGSQL.5432"
 
 
-class PostgresProxy:
+class PostgresProxy(Proxy):
     """Listens on a unix socket and sends everything on to the server on ``upstream``, another one."""
 
     def __init__(self, upstream: Path) -> None:
-        self.rules = Rules()
+        super().__init__()
         self._upstream = upstream
         self._directory = Path(tempfile.mkdtemp(prefix="faults-"))
         self.socket_path = self._directory / _SOCKET_NAME
@@ -37,28 +37,13 @@ class PostgresProxy:
         """The same database, by way of this proxy."""
         return f"{database_url.partition('?')[0]}?unix_sock={quote(str(self.socket_path), safe='/')}"
 
-    def at(self, pattern: str, **what: Any) -> Rule:
-        """Make a rule (see :class:`Rule`)."""
-        return self.rules.add(Rule(pattern, **what))
-
-    def hold(self, pattern: str, **what: Any) -> Rule:
-        """Keep a statement from going on until ``rule.released`` is set."""
-        rule = Rule(pattern, **what)
-        rule.act = lambda: rule.released.wait(HELD_SECONDS)
-        return self.rules.add(rule)
-
-    def down(self, pattern: str = "") -> Rule:
-        """Reset every connection on which such a statement comes, until the rules are cleared."""
-        return self.at(pattern, cut=True, times=1_000_000)
-
     def cut_all(self) -> None:
         """Reset every connection now."""
         for session in self._sessions:
             session.cut()
 
     def close(self) -> None:
-        """End, with all connections."""
-        self.rules.clear()
+        super().close()
         self._listener.close()
         self.cut_all()
         shutil.rmtree(self._directory)

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 HELD_SECONDS = 120.0
 """After this long a held request goes on, so that a test that failed ends."""
@@ -75,3 +76,28 @@ class Rules:
                     rule.n_met += 1
                     return rule
         return None
+
+
+class Proxy:
+    """The part that every proxy shares: making rules for what passes through it."""
+
+    def __init__(self) -> None:
+        self.rules = Rules()
+
+    def at(self, pattern: str, **what: Any) -> Rule:
+        """Make a rule (see :class:`Rule`)."""
+        return self.rules.add(Rule(pattern, **what))
+
+    def hold(self, pattern: str, **what: Any) -> Rule:
+        """Keep a request from going on until ``rule.released`` is set."""
+        rule = Rule(pattern, **what)
+        rule.act = lambda: rule.released.wait(HELD_SECONDS)
+        return self.rules.add(rule)
+
+    def down(self, pattern: str = "") -> Rule:
+        """Reset every connection on which such a request comes, until the rules are cleared."""
+        return self.at(pattern, cut=True, times=1_000_000)
+
+    def close(self) -> None:
+        """Let go of whatever is held and end."""
+        self.rules.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class World:
         self.nursery, self.directory = nursery, directory
         self.api_aws, self.worker_aws = HttpProxy(endpoint), HttpProxy(endpoint)
         self.api_database, self.worker_database = PostgresProxy(database), PostgresProxy(database)
+        self.proxies = (self.api_aws, self.worker_aws, self.api_database, self.worker_database)
         self.ledger = Ledger()
         self.settings = settings_from(self.environment)
         self.cohort = self.settings.cohort
@@ -173,6 +174,29 @@ class World:
         """Let a worker deal with one message, and give what it said."""
         return self.worker(**how).wait()
 
+    def held_worker(self, pattern: str = "PUT .*/lnirt.json", **how: Any) -> tuple[Rule, Process]:
+        """Start a worker, and return when it is held at the request that meets the pattern."""
+        held = self.worker_aws.hold(pattern)
+        worker = self.worker(**how)
+        held.wait_until_met()
+        return held, worker
+
+    def paused_worker(self, pattern: str) -> Callable[[], str]:
+        """Start a worker that is paused at a request; returns what lets it go on to its end, and gives what it said."""
+        held, worker = self.held_worker(pattern)
+        worker.pause()
+
+        def resume() -> str:
+            held.released.set()
+            worker.resume()
+            return worker.wait()
+
+        return resume
+
+    def work_until_no_message(self) -> None:
+        """Let workers deal with messages until the queue is empty."""
+        wait_for(lambda: (self.work(), self.depth())[1] == (0, 0), what="the end of the message")
+
     def work_until_idle(self, deliveries: int = 30, **how: Any) -> None:
         """Let workers deal with messages until no training is asked for."""
         for _ in range(deliveries):
@@ -255,7 +279,7 @@ class World:
 
     def lift_faults(self) -> None:
         """Let every request pass from now on."""
-        for proxy in (self.api_aws, self.worker_aws, self.api_database, self.worker_database):
+        for proxy in self.proxies:
             proxy.rules.clear()
 
     def close(self) -> None:
@@ -266,13 +290,7 @@ class World:
         self.container.engine.dispose()
         self.engine.dispose()
         wiring.install(None)
-        proxies: Sequence[HttpProxy | PostgresProxy] = (
-            self.api_aws,
-            self.worker_aws,
-            self.api_database,
-            self.worker_database,
-        )
-        for proxy in proxies:
+        for proxy in self.proxies:
             proxy.close()
 
 

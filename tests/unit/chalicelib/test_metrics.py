@@ -7,8 +7,10 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
 
@@ -30,18 +32,14 @@ from chalicelib.metrics import (
 from chalicelib.services import watch
 from tests.support.fakes.analytics import MemoryAnalyticsStore
 from tests.support.fakes.database import MemoryDatabase, MemoryTracker
+from tests.support.log_lines import logged
 
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
     """All that is logged, as JSON lines."""
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    stream = io.StringIO()
-    logs.configure("json", "INFO", stream)
-    yield stream
-    root.handlers[:] = before
-    root.setLevel(level)
+    with logged() as stream:
+        yield stream
 
 
 def declared(fields: dict[str, Any]) -> dict[str, list[str]]:
@@ -91,12 +89,8 @@ def test_a_prediction_that_was_not_answered_with_does_not_count() -> None:
 
 
 def test_a_completion_counts_even_when_the_request_failed_after_it() -> None:
-    fields = metrics.of_request({"counter": 3, "threshold": 5}, 500, 2.0)
-    assert declared(fields) == {"Completions": [], "CompletionLatency": []}
-
-
-def test_the_completion_that_asks_for_a_training_says_so() -> None:
-    fields = metrics.of_request({"counter": 5, "training_request_id": "r"}, 200, 2.0)
+    fields = metrics.of_request({"counter": 5, "threshold": 5, "training_request_id": "r"}, 500, 2.0)
+    assert declared(fields) == {"Completions": [], "CompletionLatency": [], "TrainingTriggers": []}
     assert fields[TRAINING_TRIGGERS.name] == fields[COMPLETIONS.name] == 1
 
 
@@ -136,15 +130,8 @@ def test_threads_write_their_own_metrics_in_whole_lines(lines: io.StringIO) -> N
 
 
 def test_text_lines_show_no_metrics() -> None:
-    stream = io.StringIO()
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    try:
-        logs.configure("text", "INFO", stream)
+    with logged("text") as stream:
         logging.getLogger("studysmart.worker").info("done", extra=metrics.fields({TRAINING_DURATION: 7.0}))
-    finally:
-        root.handlers[:] = before
-        root.setLevel(level)
     assert stream.getvalue().endswith("INFO studysmart.worker: done\n")
 
 
@@ -161,26 +148,8 @@ class Drift(MemoryAnalyticsStore):
         self.n = n
 
     def drift(self, limit: int, window: int, n_bins: int) -> list[DriftRow]:
-        from datetime import UTC, datetime
-
         now, n = datetime.now(UTC), min(self.n, limit)
-        if n == 0:
-            return []
-        return [
-            DriftRow(
-                window=0,
-                source=Source.LNIRT,
-                bin=9,
-                n=n,
-                sum_predicted=0.9 * n,
-                correct=n // 2,
-                sum_squared_error=0.41 * n,
-                timed=0,
-                sum_log_ratio=0.0,
-                first_at=now,
-                last_at=now,
-            )
-        ]
+        return [DriftRow(0, Source.LNIRT, 9, n, 0.9 * n, n // 2, 0.41 * n, 0, 0.0, now, now)] if n else []
 
 
 def test_the_watch_says_how_far_the_newest_predictions_are_off(lines: io.StringIO) -> None:
@@ -201,19 +170,18 @@ def test_without_completions_the_watch_says_that_nothing_waits(lines: io.StringI
     assert declared(line) == {COUNTER_OVER_THRESHOLD.name: []}
 
 
-def test_a_full_counter_counts_only_while_nothing_trains_and_there_are_samples_enough() -> None:
-    policy = TrainingPolicy(5, 10)
-    row = replace_row(n_samples_since_training=7, n_samples_total=12)
-    assert watch.completions_over_threshold(row, policy) == 7
-    assert watch.completions_over_threshold(replace_row(n_samples_since_training=4, n_samples_total=12), policy) == 0
-    assert watch.completions_over_threshold(replace_row(n_samples_since_training=7, n_samples_total=9), policy) == 0
-    queued = replace_row(n_samples_since_training=7, n_samples_total=12, training_request_id="r")
-    assert watch.completions_over_threshold(queued, policy) == 7
-    running = replace_row(n_samples_since_training=7, n_samples_total=12, training_request_id="r", lease_live=True)
-    assert watch.completions_over_threshold(running, policy) == 0
-
-
-def replace_row(**values: Any) -> Any:
-    import msgspec
-
-    return msgspec.structs.replace(MemoryTracker(MemoryDatabase()).read("default"), **values)
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, 7),
+        ({"n_samples_since_training": 4}, 0),
+        ({"n_samples_total": 9}, 0),
+        ({"training_request_id": "r"}, 7),
+        ({"training_request_id": "r", "lease_live": True}, 0),
+    ],
+    ids=["full", "not full", "too few samples", "queued", "running"],
+)
+def test_a_full_counter_counts_while_nothing_trains(changes: dict[str, Any], expected: int) -> None:
+    full = MemoryDatabase().change_tracker("default", n_samples_since_training=7, n_samples_total=12)
+    row = msgspec.structs.replace(full, **changes)
+    assert watch.completions_over_threshold(row, TrainingPolicy(5, 10)) == expected

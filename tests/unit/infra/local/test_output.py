@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import subprocess
@@ -14,20 +13,14 @@ import pytest
 from chalicelib import logs
 from chalicelib.services import watch
 from infra.local.output import Output, as_text, parsed
+from tests.support.log_lines import logged
 
 
 def json_lines(*messages: str, logger: str = "studysmart.api", error: Exception | None = None) -> str:
     """The lines that a process of the product writes."""
-    stream = io.StringIO()
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    try:
-        logs.configure("json", "INFO", stream)
+    with logged() as stream:
         for message in messages:
             logging.getLogger(logger).info(message, exc_info=error)
-    finally:
-        root.handlers[:] = before
-        root.setLevel(level)
     return stream.getvalue()
 
 
