@@ -123,7 +123,7 @@ def test_a_challenger_that_is_worse_only_in_time_is_not_promoted(
     assert found.figures["log_loss_difference"] == 0.0
 
 
-def test_an_irrelevant_difference_does_not_count_even_when_it_is_certain(table: AnswerTable, good: Predictor) -> None:
+def test_an_irrelevant_difference_does_not_count_even_when_it_is_certain(table: AnswerTable) -> None:
     slower = version(table.select(~validation_rows(table)), log_seconds=0.3)
     a_little = version(table.select(~validation_rows(table)), log_seconds=0.302)
     found = verdict(table, slower, reached(table, 0.5), a_little, a_little)
@@ -131,20 +131,23 @@ def test_an_irrelevant_difference_does_not_count_even_when_it_is_certain(table: 
     assert found.promoted
 
 
-def test_absurd_times_do_not_decide(table: AnswerTable, good: Predictor) -> None:
+def test_absurd_times_do_not_decide(table: AnswerTable) -> None:
     seconds = np.where(table.order >= 796, 80_000.0, table.seconds)
-    slower = version(table.select(~validation_rows(table)), log_seconds=0.5)
-    assert not verdict(rebuilt(table, seconds=seconds), good, reached(table, 0.5), slower, slower).promoted
+    assert not worse_by(rebuilt(table, seconds=seconds), log_seconds=0.5).promoted
 
 
 def test_without_times_only_correctness_is_compared(table: AnswerTable) -> None:
-    silent = rebuilt(table, seconds=None)
-    older = silent.select(~validation_rows(silent))
-    fine, worse = version(older), version(older, logit=1.5)
-    assert verdict(silent, fine, reached(table, 0.5), fine, fine).promoted
-    found = verdict(silent, fine, reached(table, 0.5), worse, worse)
+    found = worse_by(rebuilt(table, seconds=None), logit=1.5)
     assert not found.promoted
     assert not [name for name in found.figures if "time" in name]
+
+
+def worse_by(table: AnswerTable, **worse: float) -> Verdict:
+    """The verdict on a challenger that is worse than the champion; an equal one is promoted."""
+    older, known = table.select(~validation_rows(table)), reached(table, 0.5)
+    champion, challenger = version(older), version(older, **worse)
+    assert verdict(table, champion, known, champion, champion).promoted
+    return verdict(table, champion, known, challenger, challenger)
 
 
 def test_a_hold_out_that_is_too_small_to_tell_promotes_and_says_so() -> None:
@@ -157,11 +160,7 @@ def test_a_hold_out_that_is_too_small_to_tell_promotes_and_says_so() -> None:
 
 
 def test_one_student_is_enough_to_find_what_is_clearly_worse() -> None:
-    alone = simulate(1, 3, 400)
-    older = alone.select(~validation_rows(alone))
-    fine, worse = version(older), version(older, logit=-1.5)
-    assert verdict(alone, fine, reached(alone, 0.5), fine, fine).promoted
-    found = verdict(alone, fine, reached(alone, 0.5), worse, worse)
+    found = worse_by(simulate(1, 3, 400), logit=-1.5)
     assert (found.promoted, found.figures["n_students"]) == (False, 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -41,8 +42,7 @@ class Registry(MemoryRegistry):
 
 
 class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
+    now = 1000.0
 
     def __call__(self) -> float:
         return self.now
@@ -125,47 +125,28 @@ def test_others_are_served_the_old_model_while_one_request_fetches_the_new(
     registry.publish("v2")
     registry.open.clear()
     registry.entered.clear()
-    found: list[str | None] = []
-    fetching = threading.Thread(target=lambda: found.append(version_of(champion, "v2")))
-    fetching.start()
-    assert registry.entered.wait(10)
-    assert version_of(champion, "v2") == "v1"
-    registry.open.set()
-    fetching.join(10)
-    assert found == ["v2"]
+    with ThreadPoolExecutor(1) as pool:
+        fetching = pool.submit(version_of, champion, "v2")
+        assert registry.entered.wait(10)
+        assert version_of(champion, "v2") == "v1"
+        registry.open.set()
+        assert fetching.result(10) == "v2"
     assert version_of(champion) == "v2"
 
 
-def test_who_knows_of_the_first_model_waits_for_the_request_that_fetches_it(
-    champion: ChampionCache, registry: Registry
+@pytest.mark.parametrize("expected", [None, "v1"], ids=["cold start", "the first model is known"])
+def test_many_requests_at_once_load_the_model_once(
+    champion: ChampionCache, registry: Registry, expected: str | None
 ) -> None:
-    assert version_of(champion) is None
+    if expected:
+        assert version_of(champion) is None
     registry.publish("v1")
     registry.open.clear()
-    found: list[str | None] = []
-    threads = [threading.Thread(target=lambda: found.append(version_of(champion, "v1"))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    assert registry.entered.wait(10)
-    registry.open.set()
-    for thread in threads:
-        thread.join(10)
-    assert found == ["v1"] * 8
-    assert len(registry.readers) == 1
-
-
-def test_many_cold_requests_load_the_model_once(champion: ChampionCache, registry: Registry) -> None:
-    registry.publish("v1")
-    registry.open.clear()
-    found: list[str | None] = []
-    threads = [threading.Thread(target=lambda: found.append(version_of(champion))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    assert registry.entered.wait(10)
-    registry.open.set()
-    for thread in threads:
-        thread.join(10)
-    assert found == ["v1"] * 8
+    with ThreadPoolExecutor(8) as pool:
+        found = [pool.submit(version_of, champion, expected) for _ in range(8)]
+        assert registry.entered.wait(10)
+        registry.open.set()
+        assert [one.result(10) for one in found] == ["v1"] * 8
     assert len(registry.readers) == 1
 
 

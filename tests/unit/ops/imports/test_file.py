@@ -66,14 +66,16 @@ def test_correctness_is_a_digit_or_a_word(tmp_path: Path, text: str, expected: b
     assert good[0].is_correct is expected
 
 
-@pytest.mark.parametrize(("text", "level"), [("easy", 1), ("Medium", 2), ("HARD", 3), ("4", 4), ("", 2)])
-def test_difficulty_is_a_name_or_a_number_or_missing(tmp_path: Path, text: str, level: int) -> None:
-    assert row(tmp_path, "difficulty", text).difficulty == level
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("", None), ("0", 0.0), ("86400", 86400.0), ("1.5e2", 150.0)])
-def test_seconds_may_be_missing_or_zero(tmp_path: Path, text: str, seconds: float | None) -> None:
-    assert row(tmp_path, "actual_time_seconds", text).seconds == seconds
+@pytest.mark.parametrize(
+    ("column", "text", "expected"),
+    [
+        *(("difficulty", text, level) for text, level in {"easy": 1, "Medium": 2, "HARD": 3, "4": 4, "": 2}.items()),
+        *(("seconds", text, value) for text, value in {"": None, "0": 0.0, "86400": 86400.0, "1.5e2": 150.0}.items()),
+    ],
+)
+def test_difficulties_and_seconds_are_read(tmp_path: Path, column: str, text: str, expected: float | None) -> None:
+    header = "actual_time_seconds" if column == "seconds" else column
+    assert getattr(row(tmp_path, header, text), column) == expected
 
 
 def test_a_time_without_an_offset_is_utc(tmp_path: Path) -> None:
@@ -101,24 +103,44 @@ def test_a_bad_value_is_reported_with_line_and_column(tmp_path: Path, column: st
     assert fault(tmp_path, column, value) == f"line 2, {column}: {shown!r} {problem}"
 
 
-def test_all_faults_of_a_row_are_reported(tmp_path: Path) -> None:
-    good, faults = read(tmp_path, f"{HEADER}\n ,,maybe\n")
-    assert good == []
-    assert sorted(faults) == [
-        "line 2, is_correct: 'maybe' must be 0, 1, true or false",
-        "line 2, topic: '' is empty",
-        "line 2, user_id: ' ' is empty",
-    ]
-
-
-def test_good_rows_around_bad_ones_are_kept(tmp_path: Path) -> None:
-    good, faults = read(tmp_path, f"{HEADER}\na,t,1\nb,t,2\nc,t\nd,t,0,x\n\ne,t,0\n")
-    assert [(r.line, r.user_id) for r in good] == [(2, "a"), (7, "e")]
-    assert faults == [
-        "line 3, is_correct: '2' must be 0, 1, true or false",
-        "line 4: 'c,t' has 2 instead of 3 fields",
-        "line 5: 'd,t,0,x' has 4 instead of 3 fields",
-    ]
+@pytest.mark.parametrize(
+    ("content", "good", "faults"),
+    [
+        (
+            " ,,maybe\n",
+            [],
+            [
+                "line 2, user_id: ' ' is empty",
+                "line 2, topic: '' is empty",
+                "line 2, is_correct: 'maybe' must be 0, 1, true or false",
+            ],
+        ),
+        (
+            "a,t,1\nb,t,2\nc,t\nd,t,0,x\n\ne,t,0\n",
+            [(2, "t"), (7, "t")],
+            [
+                "line 3, is_correct: '2' must be 0, 1, true or false",
+                "line 4: 'c,t' has 2 instead of 3 fields",
+                "line 5: 'd,t,0,x' has 4 instead of 3 fields",
+            ],
+        ),
+        ('u,"Sums, ""easy"" ones",1\n', [(2, 'Sums, "easy" ones')], []),
+        (b"u,caf\xe9,1\nv,caf\xc3\xa9,1\n", [(3, "caf\u00e9")], ["line 2, topic: 'caf\\\\udce9' is not valid UTF-8"]),
+        (
+            'a,"t,1\n' + "u,t,1\n" * 20_000,
+            [(line, "t") for line in range(3, 20_003)],
+            ["line 2: 'a,\"t,1' has an unclosed quotation mark"],
+        ),
+    ],
+    ids=["every fault of a row", "good rows around bad ones", "quotes", "invalid UTF-8", "an unclosed quote"],
+)
+def test_rows_and_their_faults(
+    tmp_path: Path, content: str | bytes, good: list[tuple[int, str]], faults: list[str]
+) -> None:
+    raw = content.encode() if isinstance(content, str) else content
+    found, reported = read(tmp_path, HEADER.encode() + b"\n" + raw)
+    assert [(one.line, one.topic) for one in found] == good
+    assert sorted(reported) == sorted(faults)
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_removed(tmp_path: Path) -> None:
@@ -126,28 +148,10 @@ def test_a_byte_order_mark_and_windows_line_ends_are_removed(tmp_path: Path) -> 
     assert ([r.user_id for r in good], faults) == (["u"], [])
 
 
-def test_quoted_fields_may_contain_commas_and_quotes(tmp_path: Path) -> None:
-    good, _ = read(tmp_path, f'{HEADER}\nu,"Sums, ""easy"" ones",1\n')
-    assert good[0].topic == 'Sums, "easy" ones'
-
-
 def test_an_ignored_column_may_contain_line_breaks(tmp_path: Path) -> None:
     good, faults = read(tmp_path, f'{HEADER},note\nu,t,1,"two\nlines"\nv,t,x,\n')
     assert [r.line for r in good] == [2]
     assert faults == ["line 4, is_correct: 'x' must be 0, 1, true or false"]
-
-
-def test_an_unclosed_quote_affects_only_its_own_line(tmp_path: Path) -> None:
-    rest = "".join(f"u{n},t,1\n" for n in range(20_000))
-    good, faults = read(tmp_path, f'{HEADER}\na,"t,1\n{rest}')
-    assert len(good) == 20_000
-    assert faults == ["line 2: 'a,\"t,1' has an unclosed quotation mark"]
-
-
-def test_invalid_utf_8_is_a_fault_of_its_row(tmp_path: Path) -> None:
-    good, faults = read(tmp_path, HEADER.encode() + b"\nu,caf\xe9,1\nv,caf\xc3\xa9,1\n")
-    assert [r.topic for r in good] == ["caf\u00e9"]
-    assert faults == ["line 2, topic: 'caf\\\\udce9' is not valid UTF-8"]
 
 
 def test_a_null_byte_is_a_fault(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def two_abilities(n_students: int, n_answers: int, seed: int) -> AnswerTable:
     )
 
 
-def test_traits_foretell_what_one_ability_cannot() -> None:
+def test_traits_predict_what_one_ability_cannot() -> None:
     learnt, later = two_abilities(300, 40, seed=0), two_abilities(100, 40, seed=1)
     model = fit_lnirt(learnt)
     assert model.time is not None
@@ -112,25 +112,31 @@ def test_traits_never_expect_less_on_a_topic_after_a_success_there(seed: int, to
     assert right[0] >= wrong[0]
 
 
-def course(n_students: int, answers_each: int, *, right: bool) -> dict[str, list[Any]]:
+Row = tuple[int, int, bool]
+"""Student, topic, and whether the answer was correct."""
+
+
+def course(n_students: int, answers_each: int, *, right: bool) -> list[Row]:
     """Students who go from topic 0 to topic 1 and do well or badly there."""
-    rows: dict[str, list[Any]] = {"user": [], "topic": [], "is_correct": []}
-    for student in range(n_students):
-        for topic in (0, 1):
-            for number in range(answers_each):
-                rows["user"].append(student)
-                rows["topic"].append(topic)
-                rows["is_correct"].append(right if topic == 1 else number % 2 == 0)
-    return rows
+    return [
+        (student, topic, right if topic == 1 else number % 2 == 0)
+        for student in range(n_students)
+        for topic in (0, 1)
+        for number in range(answers_each)
+    ]
 
 
-def table_of(rows: dict[str, list[Any]], n_topics: int = 3) -> AnswerTable:
-    n = max(rows["user"]) + 1
+def table_of(rows: list[Row]) -> AnswerTable:
+    user, topic, is_correct = zip(*rows, strict=True)
+    user_ids, topics = [f"s{i}" for i in range(max(user) + 1)], [f"topic {i}" for i in range(3)]
     return AnswerTable.from_columns(
-        user=rows["user"], user_ids=[f"s{i}" for i in range(n)], topic=rows["topic"],
-        topics=[f"topic {i}" for i in range(n_topics)], difficulty=np.full(len(rows["user"]), 2),
-        is_correct=rows["is_correct"],
-    )  # fmt: skip
+        user=user,
+        user_ids=user_ids,
+        topic=topic,
+        topics=topics,
+        difficulty=np.full(len(rows), 2),
+        is_correct=is_correct,
+    )
 
 
 def after_topic_0(topic: int, attempts: int = 0, right: int = 0) -> np.ndarray[Any, np.dtype[np.uint32]]:
@@ -139,7 +145,7 @@ def after_topic_0(topic: int, attempts: int = 0, right: int = 0) -> np.ndarray[A
     )
 
 
-def test_those_who_fared_well_along_a_path_raise_it() -> None:
+def test_good_results_along_a_path_raise_it() -> None:
     model = model_of(3, times=False)
     well = fit_sequences(table_of(course(10, 4, right=True)), model).lookup(after_topic_0(1))[0]
     badly = fit_sequences(table_of(course(10, 4, right=False)), model).lookup(after_topic_0(1))[0]
@@ -233,12 +239,7 @@ def test_the_evidence_of_a_state_is_the_sum_of_what_its_rows_tell(seed: int, row
 
 def test_a_record_knows_what_followed_it_on_a_topic() -> None:
     """Students who are correct at first on topic 1 are correct on their third attempt; the others are not."""
-    rows: dict[str, list[Any]] = {"user": [], "topic": [], "is_correct": []}
-    for student in range(20):
-        for right in (student < 10, False, student < 10):
-            rows["user"].append(student)
-            rows["topic"].append(1)
-            rows["is_correct"].append(right)
+    rows = [(student, 1, right) for student in range(20) for right in (student < 10, False, student < 10)]
     paths = fit_sequences(table_of(rows), model_of(3, times=False))
     found = {right: paths.lookup(after_topic_0(1, attempts=2, right=right))[0] for right in (0, 1)}
     assert found[1][RECORD] - found[0][RECORD] > 0.2
@@ -299,15 +300,10 @@ def test_a_population_of_other_topics_than_lnirts_is_refused() -> None:
         Predictor.from_files({**files, "vocabulary.json": vocabulary.to_json()})
 
 
-def test_a_newcomer_is_expected_to_fare_as_those_who_began_with_the_topic() -> None:
+def test_a_newcomer_is_predicted_as_others_who_began_there() -> None:
     model = model_of(3, times=False)
     # Everybody's first answer is wrong, everything later on the same topic right.
-    rows: dict[str, list[Any]] = {"user": [], "topic": [], "is_correct": []}
-    for student in range(60):
-        for number in range(6):
-            rows["user"].append(student)
-            rows["topic"].append(0)
-            rows["is_correct"].append(number > 0)
+    rows = [(student, 0, number > 0) for student in range(60) for number in range(6)]
     plain_lnirt = VersionConstants.of_lnirt(model)
     learnt = replace(plain_lnirt, sequences=fit_sequences(table_of(rows), model))
     newcomer = UserState("new", 0, ())
