@@ -25,6 +25,11 @@ def _found(task: PracticeTask, search: str) -> bool:
     return key in name_key(task.subject) or key in name_key(task.topic) or search.lower() in task.task_content.lower()
 
 
+def _answer(task: PracticeTask) -> Answer:
+    topic, correct = name_key(task.topic), bool(task.is_correct)
+    return Answer(topic, task.difficulty_numeric, correct, task.actual_time_seconds, task.completed_at)
+
+
 def _row(cohort: str) -> TrackerRow:
     return TrackerRow(cohort, 0, 0, 0, None, None, None, None, None, None, False, None, None)
 
@@ -77,41 +82,45 @@ class MemoryDatabase:
         self.trackers[cohort] = replace(self.tracker(cohort), **changes)
         return self.tracker(cohort)
 
+    def lower_total(self, cohort: str, deleted: int) -> None:
+        self.change_tracker(cohort, n_samples_total=max(self.tracker(cohort).n_samples_total - deleted, 0))
+
+    def set_request(self, cohort: str, request: TrainingRequest | None, **changes: Any) -> None:
+        """Replace the cohort's live request, which nobody works on yet."""
+        self.change_tracker(
+            cohort,
+            training_request_id=request.request_id if request else None,
+            training_requested_at=request.requested_at if request else None,
+            training_enqueued_at=None,
+            lease_expires_at=None,
+            progress=None,
+            **changes,
+        )
+
     def new_request(self, cohort: str, reason: str) -> TrainingRequest:
         """Make the cohort's live training request."""
         request = TrainingRequest(str(uuid.uuid4()), cohort, self.moment(), reason)
         self.reasons[cohort] = reason
-        self.change_tracker(
-            cohort,
-            training_request_id=request.request_id,
-            training_requested_at=request.requested_at,
-            training_enqueued_at=None,
-            lease_expires_at=None,
-            progress=None,
-        )
+        self.set_request(cohort, request)
         return request
 
     def state_of(self, user_id: str) -> UserState:
         """The practice state: a replay of the account's completed tasks."""
         account = self.users.get(user_id)
         done = [self.tasks[task_id] for task_id in account.answers] if account else []
-        return replay(
-            user_id,
-            (
-                Answer(
-                    name_key(t.topic), t.difficulty_numeric, bool(t.is_correct), t.actual_time_seconds, t.completed_at
-                )
-                for t in done
-            ),
-        )
+        return replay(user_id, map(_answer, done))
 
 
-class MemoryTaskStore:
-    """Implements :class:`chalicelib.ports.TaskStore`."""
+class _Store:
+    """A store on the tables, for one cohort."""
 
     def __init__(self, database: MemoryDatabase, cohort: str = "default") -> None:
         self._db = database
         self.cohort = cohort
+
+
+class MemoryTaskStore(_Store):
+    """Implements :class:`chalicelib.ports.TaskStore`."""
 
     def prediction_context(self, user_id: str) -> PredictionContext:
         with self._db as db:
@@ -229,16 +238,11 @@ class MemoryTaskStore:
             del db.tasks[task.id]
             if task.completed:
                 db.users[user_id].answers.remove(task.id)
-                total = db.tracker(self.cohort).n_samples_total
-                db.change_tracker(self.cohort, n_samples_total=max(total - 1, 0))
+                db.lower_total(self.cohort, 1)
 
 
-class MemoryUserStore:
+class MemoryUserStore(_Store):
     """Implements :class:`chalicelib.ports.UserStore`."""
-
-    def __init__(self, database: MemoryDatabase, cohort: str = "default") -> None:
-        self._db = database
-        self._cohort = cohort
 
     def add(self, user_id: str, email: str, full_name: str | None) -> None:
         with self._db as db:
@@ -258,9 +262,7 @@ class MemoryUserStore:
             mine = [task for task in db.tasks.values() if task.user_id == user_id]
             for task in mine:
                 del db.tasks[task.id]
-            gone = sum(task.completed for task in mine)
-            total = db.tracker(self._cohort).n_samples_total
-            db.change_tracker(self._cohort, n_samples_total=max(total - gone, 0))
+            db.lower_total(self.cohort, sum(task.completed for task in mine))
             if user_id in db.users:
                 db.users[user_id] = Account(None, None, deleted=True)
 
@@ -272,11 +274,8 @@ class MemoryUserStore:
             return account
 
 
-class MemoryTracker:
+class MemoryTracker(_Store):
     """Implements :class:`chalicelib.ports.Tracker`."""
-
-    def __init__(self, database: MemoryDatabase) -> None:
-        self._db = database
 
     def read(self, cohort: str) -> TrackerRow:
         with self._db as db:
@@ -318,28 +317,13 @@ class MemoryTracker:
 
     def free_abandoned(self, after_seconds: float, resend_seconds: float) -> list[str]:
         with self._db as db:
-            after = timedelta(seconds=after_seconds)
+            after, freed = timedelta(seconds=after_seconds), []
             old = db.moment() - timedelta(seconds=resend_seconds)
-            freed = []
             for cohort in list(db.trackers):
                 row = db.tracker(cohort)
                 requested, sent = row.training_requested_at, row.training_enqueued_at
-                if (
-                    row.training_request_id
-                    and requested
-                    and sent
-                    and not row.lease_live
-                    and requested + after <= sent < old
-                ):
-                    db.change_tracker(
-                        cohort,
-                        training_request_id=None,
-                        training_requested_at=None,
-                        training_enqueued_at=None,
-                        lease_expires_at=None,
-                        progress=None,
-                        last_error="training was abandoned: no worker finished it",
-                    )
+                if requested and sent and not row.lease_live and requested + after <= sent < old:
+                    db.set_request(cohort, None, last_error="training was abandoned: no worker finished it")
                     freed.append(cohort)
             return freed
 

@@ -33,18 +33,33 @@ class _Person:
     groups: set[str] = field(default_factory=set)
 
 
-class MemoryIdentity:
-    """Implements :class:`chalicelib.ports.Identity`; a token has the claims that pages read, unsigned."""
+class _Service:
+    """A service that can be switched off."""
+
+    error: type[Exception]
 
     def __init__(self) -> None:
+        self.available = True
+
+    def check(self) -> None:
+        if not self.available:
+            raise self.error("the fake service is switched off")
+
+
+class MemoryIdentity(_Service):
+    """Implements :class:`chalicelib.ports.Identity`; a token has the claims that pages read, unsigned."""
+
+    error = IdentityUnavailableError
+
+    def __init__(self) -> None:
+        super().__init__()
         self._lock = threading.Lock()
         self._people: dict[str, _Person] = {}
         self._tokens: dict[str, str] = {}
-        self.available = True
         self.can_delete = True
 
     def register(self, email: str, password: str, full_name: str | None) -> str:
-        self._check()
+        self.check()
         with self._lock:
             name = email.strip().lower()
             if name in self._people:
@@ -53,10 +68,10 @@ class MemoryIdentity:
             return self._people[name].user_id
 
     def login(self, email: str, password: str) -> str:
-        self._check()
-        person = self._people.get(email.strip().lower())
-        if person is None or person.password != password:
-            raise UnauthenticatedError("Incorrect email or password")
+        try:
+            person = self._with_password(email, password)
+        except BadRequestError:
+            raise UnauthenticatedError("Incorrect email or password") from None
         claims = {"sub": person.user_id, "cognito:groups": sorted(person.groups), "jti": str(uuid.uuid4())}
         token = f"none.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.none"
         self._tokens[token] = person.user_id
@@ -79,14 +94,14 @@ class MemoryIdentity:
         self._with_password(email, old).password = new
 
     def _with_password(self, email: str, password: str) -> _Person:
-        self._check()
+        self.check()
         person = self._people.get(email.strip().lower())
         if person is None or person.password != password:
             raise BadRequestError("Incorrect password")
         return person
 
     def delete(self, user_id: str) -> None:
-        self._check()
+        self.check()
         if not self.can_delete:
             raise IdentityUnavailableError("Cognito failed")
         person = self._find(user_id)
@@ -100,7 +115,7 @@ class MemoryIdentity:
         person.groups.add("admins")
 
     def add_to_admins(self, email: str) -> None:
-        self._check()
+        self.check()
         person = self._people.get(email.strip().lower())
         if person is None:
             raise NotFoundError(f"no account has the e-mail {email}")
@@ -109,40 +124,36 @@ class MemoryIdentity:
     def _find(self, user_id: str) -> _Person | None:
         return next((person for person in self._people.values() if person.user_id == user_id), None)
 
-    def _check(self) -> None:
-        if not self.available:
-            raise IdentityUnavailableError("the fake identity provider is switched off")
 
-
-class MemoryQueue:
+class MemoryQueue(_Service):
     """Implements :class:`chalicelib.ports.TrainingQueue`; drops what has the id of an earlier message."""
 
+    error = QueueUnavailableError
+
     def __init__(self) -> None:
+        super().__init__()
         self.messages: list[TrainingRequest] = []
-        self.available = True
 
     def send(self, request: TrainingRequest) -> None:
         self.check()
         if all(request.request_id != sent.request_id for sent in self.messages):
             self.messages.append(request)
 
-    def check(self) -> None:
-        if not self.available:
-            raise QueueUnavailableError("the fake queue is switched off")
 
-
-class MemoryRegistry:
+class MemoryRegistry(_Service):
     """Implements :class:`chalicelib.ports.ModelRegistry`."""
 
+    error = RegistryUnavailableError
+
     def __init__(self) -> None:
+        super().__init__()
         self._versions: dict[tuple[str, str], dict[str, bytes]] = {}
         self._pointers: dict[str, tuple[Champion, str]] = {}
         self._malformed: set[str] = set()
         self._lock = threading.Lock()
-        self.available = True
 
     def read_champion(self, cohort: str, etag: str | None = None) -> tuple[Champion, str] | None:
-        self._check()
+        self.check()
         found = self._pointers.get(cohort)
         if found is None or found[1] == etag:
             return None
@@ -154,12 +165,12 @@ class MemoryRegistry:
         return self.champion_etag(cohort) is not None
 
     def champion_etag(self, cohort: str) -> str | None:
-        self._check()
+        self.check()
         found = self._pointers.get(cohort)
         return found[1] if found else None
 
     def write_champion(self, cohort: str, champion: Champion, expected_etag: str | None) -> str:
-        self._check()
+        self.check()
         with self._lock:
             found = self._pointers.get(cohort)
             if (found[1] if found else None) != expected_etag:
@@ -181,7 +192,7 @@ class MemoryRegistry:
         return {**files, "metadata.json": stored["metadata.json"]}
 
     def read_metadata(self, cohort: str, version: str) -> Mapping[str, Any]:
-        self._check()
+        self.check()
         raw = self._versions.get((cohort, version), {}).get("metadata.json")
         if raw is None:
             raise NotFoundError(f"version {version} is not in the registry")
@@ -195,7 +206,7 @@ class MemoryRegistry:
         metadata: Mapping[str, Any],
         still_ours: Callable[[], object] = lambda: None,
     ) -> Mapping[str, Any]:
-        self._check()
+        self.check()
         still_ours()
         described = {
             name: {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()} for name, body in files.items()
@@ -209,14 +220,14 @@ class MemoryRegistry:
         self._versions[cohort, version]["metadata.json"] = json.dumps(complete).encode()
 
     def list_versions(self, cohort: str) -> list[str]:
-        self._check()
+        self.check()
         return sorted(
             (version for (of, version), files in self._versions.items() if of == cohort and "metadata.json" in files),
             reverse=True,
         )
 
     def delete_version(self, cohort: str, version: str) -> None:
-        self._check()
+        self.check()
         self._versions.pop((cohort, version), None)
 
     def damage_pointer(self, cohort: str) -> None:
@@ -226,7 +237,3 @@ class MemoryRegistry:
     def damage(self, cohort: str, version: str, name: str, content: bytes) -> None:
         """Replace a stored file's content without telling the metadata."""
         self._versions[cohort, version][name] = content
-
-    def _check(self) -> None:
-        if not self.available:
-            raise RegistryUnavailableError("the fake registry is switched off")

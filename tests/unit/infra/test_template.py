@@ -27,6 +27,11 @@ def properties(rendered: dict[str, Any], name: str) -> dict[str, Any]:
     return dict(rendered["Resources"][name]["Properties"])
 
 
+def of_type(rendered: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    """The properties of all resources of a type."""
+    return {name: one["Properties"] for name, one in rendered["Resources"].items() if one["Type"] == f"AWS::{kind}"}
+
+
 def test_every_route_leads_to_the_alias_that_a_deployment_moves(rendered: dict[str, Any]) -> None:
     paths = properties(rendered, "RestAPI")["DefinitionBody"]["paths"]
     uris = [
@@ -42,21 +47,13 @@ def test_every_route_leads_to_the_alias_that_a_deployment_moves(rendered: dict[s
 
 
 def test_each_function_of_chalice_has_our_zip_and_a_role_of_its_own(rendered: dict[str, Any]) -> None:
-    functions = {
-        name: resource["Properties"]
-        for name, resource in rendered["Resources"].items()
-        if resource["Type"] == "AWS::Serverless::Function"
-    }
+    functions = of_type(rendered, "Serverless::Function")
     assert set(functions) == {"APIHandler", "SweepTrainingRequests", "PruneModels"}
     assert {function["CodeUri"] for function in functions.values()} == {"./studysmart-lambda.zip"}
+    # The zip has packages of one Python, whichever Python renders the template.
+    assert {function["Runtime"] for function in functions.values()} == {f"python{PYTHON}"}
     roles = {function["Role"]["Fn::GetAtt"][0] for function in functions.values()}
     assert roles == {"ApiRole", "SweeperRole", "PrunerRole"}
-
-
-def test_the_runtime_of_each_function_is_that_of_the_zip(rendered: dict[str, Any]) -> None:
-    """Whichever Python renders the template."""
-    functions = [r["Properties"] for r in rendered["Resources"].values() if r["Type"] == "AWS::Serverless::Function"]
-    assert {function["Runtime"] for function in functions} == {f"python{PYTHON}"}
 
 
 def test_a_task_in_ecs_gets_the_settings_of_the_lambdas(rendered: dict[str, Any]) -> None:
@@ -98,7 +95,7 @@ def test_a_message_is_hidden_for_as_long_as_the_training_lambda_may_run(rendered
 
 def test_alarms_and_dashboard_watch_metrics_that_the_product_has(rendered: dict[str, Any]) -> None:
     known = {metric.name for metric in metrics.METRICS}
-    alarms = [r["Properties"] for r in rendered["Resources"].values() if r["Type"] == "AWS::CloudWatch::Alarm"]
+    alarms = of_type(rendered, "CloudWatch::Alarm").values()
     watched = {alarm["MetricName"] for alarm in alarms if alarm.get("Namespace") == metrics.NAMESPACE}
     body = json.loads(properties(rendered, "Dashboard")["DashboardBody"]["Fn::Sub"])
     rows = [row for widget in body["widgets"] for row in widget["properties"].get("metrics", [])]
@@ -108,15 +105,14 @@ def test_alarms_and_dashboard_watch_metrics_that_the_product_has(rendered: dict[
 
 
 def test_every_alarm_for_people_tells_the_topic_and_says_what_it_is(rendered: dict[str, Any]) -> None:
-    alarms = {n: r["Properties"] for n, r in rendered["Resources"].items() if r["Type"] == "AWS::CloudWatch::Alarm"}
-    for name, alarm in alarms.items():
+    for name, alarm in of_type(rendered, "CloudWatch::Alarm").items():
         assert alarm["AlarmDescription"].endswith("."), name
         scaling = alarm["AlarmActions"] in ([{"Ref": "TrainingStart"}], [{"Ref": "TrainingStop"}])
         assert scaling or alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}], name
 
 
 def test_the_training_may_not_delete_and_only_the_pruner_and_the_operator_may(rendered: dict[str, Any]) -> None:
-    roles = {n: json.dumps(r) for n, r in rendered["Resources"].items() if r["Type"] == "AWS::IAM::Role"}
+    roles = {name: json.dumps(role) for name, role in of_type(rendered, "IAM::Role").items()}
     assert {name for name, text in roles.items() if "s3:Delete" in text} == {"PrunerRole", "OperatorRole"}
 
 

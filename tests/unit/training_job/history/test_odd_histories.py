@@ -35,9 +35,9 @@ def _crowded() -> AnswerTable:
     return rebuilt(table, user=np.where(np.random.default_rng(0).random(ANSWERS) < 0.9, 0, table.user))
 
 
-def _thousands_of_topics() -> AnswerTable:
-    table = simulate(30, 5000, 5000)
-    return rebuilt(table, topic=np.random.default_rng(0).permutation(5000))
+def _topics_met_once() -> AnswerTable:
+    table = simulate(30, 1500, 1500)
+    return rebuilt(table, topic=np.random.default_rng(0).permutation(1500))
 
 
 HISTORIES: dict[str, Callable[[], AnswerTable]] = {
@@ -52,7 +52,7 @@ HISTORIES: dict[str, Callable[[], AnswerTable]] = {
     "times only in the newest answers": lambda: rebuilt(
         _usual(), seconds=np.where(validation_rows(_usual()), _usual().seconds, np.nan)
     ),
-    "5,000 topics, each met once": _thousands_of_topics,
+    "1,500 topics, each met once": _topics_met_once,
     "one failure, in the newest answers": lambda: rebuilt(_usual(), is_correct=_usual().order != ANSWERS - 3),
 }
 
