@@ -2,147 +2,103 @@
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    Boolean,
-    CheckConstraint,
-    Column,
-    Computed,
-    DateTime,
-    Double,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    SmallInteger,
-    Table,
-    Text,
-    Uuid,
-    func,
-    text,
-)
+import sqlalchemy as sa
+from sqlalchemy import Column, Computed, Index, Table
 from sqlalchemy.dialects.postgresql import JSONB
 
-metadata = MetaData(
-    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "ck": "ck_%(table_name)s_%(constraint_name)s"}
-)
-
-_now = func.now()
+metadata = sa.MetaData(naming_convention={"ck": "ck_%(table_name)s_%(constraint_name)s"})
+_now = sa.func.now()
 
 users = Table(
     "users",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("email", Text),
-    Column("full_name", Text),
-    Column("n_answers", Integer, nullable=False, server_default="0"),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
-    Column("deleted_at", DateTime(timezone=True)),
+    Column("id", sa.Text, primary_key=True),
+    Column("email", sa.Text),
+    Column("full_name", sa.Text),
+    Column("n_answers", sa.Integer, nullable=False, server_default="0"),
+    Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("deleted_at", sa.DateTime(timezone=True)),
 )
 
 practice_tasks = Table(
     "practice_tasks",
     metadata,
-    Column("id", Uuid(as_uuid=False), primary_key=True),
-    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("subject_key", Text, nullable=False),
-    Column("topic", Text, nullable=False),
-    Column("topic_key", Text, nullable=False),
-    Column("difficulty", Text, nullable=False),
+    Column("id", sa.Uuid(as_uuid=False), primary_key=True),
+    Column("user_id", sa.Text, sa.ForeignKey("users.id"), nullable=False),
+    Column("subject", sa.Text, nullable=False),
+    Column("subject_key", sa.Text, nullable=False),
+    Column("topic", sa.Text, nullable=False),
+    Column("topic_key", sa.Text, nullable=False),
+    Column("difficulty", sa.Text, nullable=False),
     Column(
         "difficulty_numeric",
-        SmallInteger,
+        sa.SmallInteger,
         Computed("CASE difficulty WHEN 'easy' THEN 1 WHEN 'medium' THEN 2 WHEN 'hard' THEN 3 ELSE 4 END"),
         nullable=False,
     ),
-    Column("task_content", Text, nullable=False),
-    Column("solution_content", Text),
-    Column("answer_content", Text),
-    Column("estimated_time_minutes", Double),
-    Column("study_session_id", Uuid(as_uuid=False)),
-    Column("completed", Boolean, nullable=False, server_default=text("false")),
-    Column("completed_at", DateTime(timezone=True)),
-    Column("is_correct", Boolean),
-    Column("actual_time_seconds", Double),
-    Column("answer_index", Integer),
-    Column("predicted_correct", Double, nullable=False),
-    Column("predicted_time_seconds", Integer, nullable=False),
-    Column("predicted_time_low", Integer),
-    Column("predicted_time_high", Integer),
-    Column("prediction_source", Text, nullable=False),
-    Column("model_version", Text),
+    Column("task_content", sa.Text, nullable=False),
+    Column("solution_content", sa.Text),
+    Column("answer_content", sa.Text),
+    Column("estimated_time_minutes", sa.Double),
+    Column("study_session_id", sa.Uuid(as_uuid=False)),
+    Column("completed", sa.Boolean, nullable=False, server_default=sa.text("false")),
+    Column("completed_at", sa.DateTime(timezone=True)),
+    Column("is_correct", sa.Boolean),
+    Column("actual_time_seconds", sa.Double),
+    Column("answer_index", sa.Integer),
+    Column("predicted_correct", sa.Double, nullable=False),
+    Column("predicted_time_seconds", sa.Integer, nullable=False),
+    Column("predicted_time_low", sa.Integer),
+    Column("predicted_time_high", sa.Integer),
+    Column("prediction_source", sa.Text, nullable=False),
+    Column("model_version", sa.Text),
     Column(
         "lnirt_model_version",
-        Text,
+        sa.Text,
         Computed(
             "CASE WHEN prediction_source = 'default' OR model_version IS NULL THEN 'fallback_default' "
             "ELSE prediction_source || '_' || model_version END"
         ),
         nullable=False,
     ),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
-    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=_now),
-    CheckConstraint("difficulty IN ('easy', 'medium', 'hard', 'expert')", name="difficulty"),
-    CheckConstraint("actual_time_seconds BETWEEN 0 AND 86400", name="seconds"),
-    CheckConstraint("NOT completed OR (is_correct IS NOT NULL AND answer_index IS NOT NULL)", name="completed"),
+    Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("updated_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    sa.CheckConstraint("difficulty IN ('easy', 'medium', 'hard', 'expert')", name="difficulty"),
+    sa.CheckConstraint("actual_time_seconds BETWEEN 0 AND 86400", name="seconds"),
+    sa.CheckConstraint("NOT completed OR (is_correct IS NOT NULL AND answer_index IS NOT NULL)", name="completed"),
+    Index("ix_practice_tasks_newest", "user_id", "created_at", "id"),
+    Index("ix_practice_tasks_newest_of_subject", "user_id", "subject_key", "created_at", "id"),
+    Index("ix_practice_tasks_newest_of_topic", "user_id", "topic_key", "created_at", "id"),
+    Index("ix_practice_tasks_newest_open", "user_id", "created_at", "id", postgresql_where=sa.text("NOT completed")),
+    Index("ix_practice_tasks_in_order", "user_id", "answer_index", postgresql_where=sa.text("completed")),
+    # Of all students. An imported answer is not in it: it was created when it was completed, and nobody predicted it.
+    Index(
+        "ix_practice_tasks_recently_completed",
+        "completed_at",
+        postgresql_where=sa.text("completed AND completed_at > created_at"),
+    ),
 )
 """``answer_index`` counts a student's completed tasks from 0 in the order in which the state learnt them.
 
 ``completed_at`` of a completed task is null only for imported history that does not say when it was.
 """
 
-Index("ix_practice_tasks_newest", practice_tasks.c.user_id, practice_tasks.c.created_at, practice_tasks.c.id)
-Index(
-    "ix_practice_tasks_newest_of_subject",
-    practice_tasks.c.user_id,
-    practice_tasks.c.subject_key,
-    practice_tasks.c.created_at,
-    practice_tasks.c.id,
-)
-Index(
-    "ix_practice_tasks_newest_of_topic",
-    practice_tasks.c.user_id,
-    practice_tasks.c.topic_key,
-    practice_tasks.c.created_at,
-    practice_tasks.c.id,
-)
-Index(
-    "ix_practice_tasks_newest_open",
-    practice_tasks.c.user_id,
-    practice_tasks.c.created_at,
-    practice_tasks.c.id,
-    postgresql_where=~practice_tasks.c.completed,
-)
-Index(
-    "ix_practice_tasks_in_order",
-    practice_tasks.c.user_id,
-    practice_tasks.c.answer_index,
-    postgresql_where=practice_tasks.c.completed,
-)
-Index(
-    "ix_practice_tasks_recently_completed",
-    practice_tasks.c.completed_at,
-    postgresql_where=text("completed AND completed_at > created_at"),
-)
-"""Of all students. An imported answer was created when it was completed: it is not in there, nobody predicted it."""
-
 practice_state = Table(
     "practice_state",
     metadata,
-    Column("user_id", Text, ForeignKey("users.id"), primary_key=True),
-    Column("topic", Text, primary_key=True),
-    Column("difficulty", SmallInteger, primary_key=True),
-    Column("attempts", Integer, nullable=False),
-    Column("correct", Integer, nullable=False),
-    Column("timed", Integer, nullable=False),
-    Column("sum_log_seconds", Double, nullable=False),
-    Column("sum_sq_log_seconds", Double, nullable=False),
-    Column("first_index", Integer, nullable=False),
-    Column("last_index", Integer, nullable=False),
-    Column("last_correct", Boolean, nullable=False),
-    Column("last_at", DateTime(timezone=True)),
-    Column("decayed", LargeBinary, nullable=False),
+    Column("user_id", sa.Text, sa.ForeignKey("users.id"), primary_key=True),
+    Column("topic", sa.Text, primary_key=True),
+    Column("difficulty", sa.SmallInteger, primary_key=True),
+    Column("attempts", sa.Integer, nullable=False),
+    Column("correct", sa.Integer, nullable=False),
+    Column("timed", sa.Integer, nullable=False),
+    Column("sum_log_seconds", sa.Double, nullable=False),
+    Column("sum_sq_log_seconds", sa.Double, nullable=False),
+    Column("first_index", sa.Integer, nullable=False),
+    Column("last_index", sa.Integer, nullable=False),
+    Column("last_correct", sa.Boolean, nullable=False),
+    Column("last_at", sa.DateTime(timezone=True)),
+    Column("decayed", sa.LargeBinary, nullable=False),
 )
 """``topic`` is the key of the name; ``decayed`` is :func:`chalicelib.features.columns.decayed_to_bytes`.
 
@@ -153,18 +109,18 @@ practice_state = Table(
 embedding_model_tracker = Table(
     "embedding_model_tracker",
     metadata,
-    Column("cohort", Text, primary_key=True),
-    Column("n_samples_since_training", Integer, nullable=False, server_default="0"),
-    Column("n_samples_last_training", Integer, nullable=False, server_default="0"),
-    Column("n_samples_total", Integer, nullable=False, server_default="0"),
-    Column("last_trained_at", DateTime(timezone=True)),
-    Column("model_version", Text),
-    Column("training_request_id", Uuid(as_uuid=False)),
-    Column("training_requested_at", DateTime(timezone=True)),
-    Column("training_enqueued_at", DateTime(timezone=True)),
-    Column("training_reason", Text),
-    Column("lease_expires_at", DateTime(timezone=True)),
+    Column("cohort", sa.Text, primary_key=True),
+    Column("n_samples_since_training", sa.Integer, nullable=False, server_default="0"),
+    Column("n_samples_last_training", sa.Integer, nullable=False, server_default="0"),
+    Column("n_samples_total", sa.Integer, nullable=False, server_default="0"),
+    Column("last_trained_at", sa.DateTime(timezone=True)),
+    Column("model_version", sa.Text),
+    Column("training_request_id", sa.Uuid(as_uuid=False)),
+    Column("training_requested_at", sa.DateTime(timezone=True)),
+    Column("training_enqueued_at", sa.DateTime(timezone=True)),
+    Column("training_reason", sa.Text),
+    Column("lease_expires_at", sa.DateTime(timezone=True)),
     Column("progress", JSONB),
-    Column("last_error", Text),
-    CheckConstraint("n_samples_since_training >= 0 AND n_samples_total >= 0", name="counts"),
+    Column("last_error", sa.Text),
+    sa.CheckConstraint("n_samples_since_training >= 0 AND n_samples_total >= 0", name="counts"),
 )
