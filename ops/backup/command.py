@@ -19,12 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from chalicelib.domain.errors import ModelError, NotFoundError
 from chalicelib.storage.model_registry import METADATA, champion_from_json
 from chalicelib.wiring import Container
+from ops.backup import store
 from ops.backup.files import BackupWriter, Manifest, ObjectEntry, TableEntry, file_name
-from ops.backup.store import TABLES, Snapshot, snapshot
 from ops.registry_files import POINTER, ROOT, RegistryFiles, registry_files
 
 AGREEMENT_SECONDS = 10.0
@@ -52,9 +53,9 @@ def run(container: Container, options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """Tables and pointers of one moment. ``disagreements`` is empty if they agree."""
+    """A snapshot of the tables with the pointers. ``disagreements`` is empty if they agree."""
 
-    tables: Snapshot
+    connection: Any
     pointers: dict[str, bytes]
     needed: set[tuple[str, str]]
     """(cohort, version) of every version that tracker or pointer name."""
@@ -71,10 +72,10 @@ def back_up(
     tables = {}
     with _agreed_moment(container, files, agreement_seconds) as moment:
         revision = migrations.revision(container.engine)
-        for table in TABLES:
+        for table in store.TABLES:
             name = f"{table}.tsv.gz"
             with writer.compressed(name) as stream:
-                tables[table] = TableEntry(name, moment.tables.copy(table, stream))
+                tables[table] = TableEntry(name, store.copy(moment.connection, table, stream))
     keys, left_out = _copy_versions(files, writer, moment.needed)
     for key, content in moment.pointers.items():
         writer.add(file_name(key), content)
@@ -93,17 +94,17 @@ def _agreed_moment(container: Container, files: RegistryFiles, agreement_seconds
     """
     deadline = time.monotonic() + agreement_seconds
     while True:
-        with snapshot(container.engine) as tables:
-            moment = _read_pointers(tables, files)
+        with store.snapshot(container.engine) as connection:
+            moment = _read_pointers(connection, files)
             if not moment.disagreements or time.monotonic() >= deadline:
                 yield moment
                 return
         time.sleep(_PAUSE_SECONDS)
 
 
-def _read_pointers(tables: Snapshot, files: RegistryFiles) -> _Moment:
-    moment = _Moment(tables, {}, set(), [])
-    for cohort, version in tables.model_versions().items():
+def _read_pointers(connection: Any, files: RegistryFiles) -> _Moment:
+    moment = _Moment(connection, {}, set(), [])
+    for cohort, version in store.model_versions(connection).items():
         key = f"{ROOT}{cohort}/{POINTER}"
         named = set() if version is None else {version}
         serving = None

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import msgspec
@@ -63,48 +62,29 @@ class Manifest(msgspec.Struct, frozen=True):
         return f"{rows}, {len(self.registry):,} registry files"
 
 
-class _DigestingFile(io.RawIOBase):
-    """A new file that computes its size and digest while it is written. Errors of the disk become BackupError."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._digest = hashlib.sha256()
-        self._size = 0
-        with _disk(path):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = path.open("xb", buffering=0)
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        """Write all of the data."""
-        rest = memoryview(data)
-        with _disk(self._path):
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        self._digest.update(data)
-        self._size += len(data)
-        return len(data)
-
-    def finish(self) -> FileEntry:
-        """Wait until the file is on the disk; return its size and digest."""
-        with _disk(self._path):
-            os.fsync(self._file.fileno())
-        return FileEntry(self._size, self._digest.hexdigest())
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        super().close()
-
-
 @contextmanager
 def _disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise BackupError(f"{path} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a new file to write to. After the block it is on the disk."""
+    with _disk(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _entry(path: Path) -> FileEntry:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileEntry(file.tell(), digest)
 
 
 class BackupWriter:
@@ -123,28 +103,28 @@ class BackupWriter:
     @contextmanager
     def compressed(self, name: str) -> Iterator[gzip.GzipFile]:
         """Give a file to write to, compressed on the way."""
-        with _DigestingFile(self.directory / name) as digesting:
-            with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=digesting, mtime=0) as file:
-                yield file
-            self.files[name] = digesting.finish()
+        path = self.directory / name
+        with _new_file(path) as raw, gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as file:
+            yield file
+        self.files[name] = _entry(path)
 
     def add(self, name: str, content: bytes) -> None:
         """Add a file with this content."""
-        with _DigestingFile(self.directory / name) as digesting:
-            digesting.write(content)
-            self.files[name] = digesting.finish()
+        path = self.directory / name
+        with _new_file(path) as file:
+            file.write(content)
+        self.files[name] = _entry(path)
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest, which makes the directory a backup."""
         fields = msgspec.to_builtins(manifest)
         body = json.dumps({**fields, "sha256": _digest_of(fields)}, indent=1, ensure_ascii=False).encode()
         path = self.directory / MANIFEST
+        part = path.with_suffix(".part")
+        with _new_file(part) as file:
+            file.write(body)
         with _disk(path):
-            with path.with_suffix(".part").open("xb") as file:
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            path.with_suffix(".part").rename(path)
+            part.rename(path)
             directory = os.open(self.directory, os.O_RDONLY)
             os.fsync(directory)
             os.close(directory)
@@ -187,14 +167,12 @@ class Backup:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             return f"{name} is not a file of a backup"
         try:
-            with (self.directory / name).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                size = file.tell()
+            found = _entry(self.directory / name)
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
-        if (size, digest) != (expected.size, expected.sha256):
-            return f"{name} has {size} bytes and another digest than when it was written"
-        return None
+        return (
+            None if found == expected else f"{name} has {found.size} bytes and another digest than when it was written"
+        )
 
     def read(self, name: str) -> bytes:
         """Return the content of a file."""

@@ -22,7 +22,7 @@ from chalicelib.storage.model_registry import METADATA
 from chalicelib.wiring import Container
 from ops import tables
 from ops.backup.files import Backup
-from ops.backup.store import TABLES, empty_tables
+from ops.backup.store import TABLES, empty_tables, fill
 from ops.doctor import command as doctor
 from ops.doctor.checks import Doctor
 from ops.registry_files import POINTER, RegistryFiles, registry_files
@@ -58,11 +58,11 @@ def restore(container: Container, files: RegistryFiles, backup: Backup) -> None:
     _check_revision(container, backup)
     objects = {entry.key: entry.file for entry in backup.manifest.registry}
     present = _present_objects(files, backup, objects)
-    with empty_tables(container.engine) as empty:
+    with empty_tables(container.engine) as connection:
         for table in TABLES:
             entry = backup.manifest.tables[table]
             with backup.decompressed(entry.file) as stream:
-                rows = empty.fill(table, stream)
+                rows = fill(connection, table, stream)
             if rows != entry.rows:
                 raise BackupError(f"{table} has {rows} rows, but the manifest says {entry.rows}")
         for key in sorted(objects, key=_order):

@@ -7,7 +7,7 @@ and escapes line ends. It passes through this process in pieces, so memory does 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from io import BufferedIOBase
 from typing import Any
 
@@ -45,38 +45,27 @@ def columns_of(table: str) -> list[str]:
     return [column.name for column in metadata.tables[table].columns if column.computed is None]
 
 
-class Snapshot:
-    """All tables as of one moment."""
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-
-    def model_versions(self) -> dict[str, str | None]:
-        """Return the version that the tracker of each cohort names."""
-        rows = _run(self._connection, "SELECT cohort, model_version FROM embedding_model_tracker ORDER BY cohort")
-        return dict(rows.fetchall())
-
-    def copy(self, table: str, stream: BufferedIOBase) -> int:
-        """Write the rows of a table to a stream, ordered by their key; return their number."""
-        key = ", ".join(column.name for column in metadata.tables[table].primary_key)
-        query = f"SELECT {', '.join(columns_of(table))} FROM {table} ORDER BY {key}"
-        return int(_run(self._connection, f"COPY ({query}) TO STDOUT (FORMAT text, HEADER)", stream).rowcount)
+def model_versions(connection: Any) -> dict[str, str | None]:
+    """Return the version that the tracker of each cohort names."""
+    return dict(
+        _run(connection, "SELECT cohort, model_version FROM embedding_model_tracker ORDER BY cohort").fetchall()
+    )
 
 
-class EmptyTables:
-    """Empty tables that are filled in one transaction."""
+def copy(connection: Any, table: str, stream: BufferedIOBase) -> int:
+    """Write the rows of a table to a stream, ordered by their key; return their number."""
+    key = ", ".join(column.name for column in metadata.tables[table].primary_key)
+    query = f"SELECT {', '.join(columns_of(table))} FROM {table} ORDER BY {key}"
+    return int(_run(connection, f"COPY ({query}) TO STDOUT (FORMAT text, HEADER)", stream).rowcount)
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
 
-    def fill(self, table: str, stream: BufferedIOBase) -> int:
-        """Store rows that :meth:`Snapshot.copy` wrote; return their number. Raises BackupError if they do not fit."""
-        columns = ", ".join(columns_of(table))
-        statement = f"COPY {table} ({columns}) FROM STDIN (FORMAT text, HEADER MATCH)"
-        try:
-            return int(_run(self._connection, statement, stream).rowcount)
-        except dbapi.DatabaseError as error:
-            raise BackupError(f"{table} cannot be filled: {error}") from error
+def fill(connection: Any, table: str, stream: BufferedIOBase) -> int:
+    """Store rows that :func:`copy` wrote; return their number. Raises BackupError if they do not fit."""
+    statement = f"COPY {table} ({', '.join(columns_of(table))}) FROM STDIN (FORMAT text, HEADER MATCH)"
+    try:
+        return int(_run(connection, statement, stream).rowcount)
+    except dbapi.DatabaseError as error:
+        raise BackupError(f"{table} cannot be filled: {error}") from error
 
 
 def _run(connection: Any, statement: str, stream: BufferedIOBase | None = None) -> Any:
@@ -85,16 +74,14 @@ def _run(connection: Any, statement: str, stream: BufferedIOBase | None = None) 
     return cursor
 
 
-@contextmanager
-def snapshot(engine: Engine) -> Iterator[Snapshot]:
-    """Hold one read-only snapshot during the block. Raises DatabaseUnavailableError."""
-    with _transaction(engine, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY") as connection:
-        yield Snapshot(connection)
+def snapshot(engine: Engine) -> AbstractContextManager[Any]:
+    """Give a connection that sees all tables as of one moment. Raises DatabaseUnavailableError."""
+    return _transaction(engine, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
 @contextmanager
-def empty_tables(engine: Engine) -> Iterator[EmptyTables]:
-    """Give the tables to fill. The changes of the block take effect together at its end, or not at all.
+def empty_tables(engine: Engine) -> Iterator[Any]:
+    """Give a connection to fill the empty tables. The changes of the block take effect together, or not at all.
 
     Nobody else can write during the block. Raises ConflictError when the tables are in use, DatabaseUnavailableError.
     """
@@ -103,7 +90,7 @@ def empty_tables(engine: Engine) -> Iterator[EmptyTables]:
         if not _run(connection, _UNUSED).fetchone()[0]:
             raise ConflictError("the database is not empty: it has accounts, tasks, or a training")
         _run(connection, "DELETE FROM embedding_model_tracker")
-        yield EmptyTables(connection)
+        yield connection
         _run(connection, _UNSENT)
         _run(connection, f"ANALYZE {', '.join(TABLES)}")
 
