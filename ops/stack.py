@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -19,28 +18,20 @@ class NoStackError(StudySmartError):
     """There is nothing to work on; the text is for the operator."""
 
 
-class _StackFile(msgspec.Struct):
-    """The content of ``stack.json``. Services without an API have no address."""
+class Stack(msgspec.Struct):
+    """A one-machine stack that is running, as ``stack.json`` in its state directory describes it."""
 
     pid: int
-    url: str | None
+    address: str | None = msgspec.field(name="url")
     environment: dict[str, str]
-
-
-class Stack:
-    """A one-machine stack that is running."""
-
-    def __init__(self, state_dir: Path, url: str | None, environment: Mapping[str, str]) -> None:
-        self.state_dir = state_dir
-        self.environment = environment
-        self._url = url
+    state_dir: Path = Path(DEFAULT_STATE_DIR)
 
     @property
     def url(self) -> str:
         """The address of the API. Raises NoStackError when only the services are running."""
-        if self._url is None:
+        if self.address is None:
             raise NoStackError(f"the stack in {self.state_dir} runs without an API; start it with `make run`")
-        return self._url
+        return self.address
 
 
 def state_directory(state_dir: str | None) -> Path:
@@ -55,16 +46,17 @@ def running_stack(state_dir: Path) -> Stack | None:
     """
     path = state_dir / "stack.json"
     try:
-        content = msgspec.json.decode(path.read_bytes(), type=_StackFile)
+        stack = msgspec.json.decode(path.read_bytes(), type=Stack)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.MsgspecError, UnicodeError) as error:
         raise NoStackError(f"{path} cannot be read: {error}") from error
-    if not _is_alive(content.pid):
+    if not _is_alive(stack.pid):
         raise NoStackError(
-            f"the stack in {state_dir} is not running (process {content.pid} is gone); start it with `make run`"
+            f"the stack in {state_dir} is not running (process {stack.pid} is gone); start it with `make run`"
         )
-    return Stack(state_dir, content.url, content.environment)
+    stack.state_dir = state_dir
+    return stack
 
 
 def require_stack(state_dir: str | None) -> Stack:
@@ -102,5 +94,5 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass  # it runs as another user
     return True
