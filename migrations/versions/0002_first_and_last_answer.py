@@ -6,13 +6,10 @@ program cannot do so before it: install the program together with the migration.
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
 
 revision = "0002"
 down_revision = "0001"
-branch_labels = None
-depends_on = None
 
 _FIRST_FROM_TASKS = """
 UPDATE practice_state s SET first_index = met.first_index
@@ -33,14 +30,11 @@ UPDATE practice_state SET last_correct = (correct > 0 AND correct = attempts) WH
 
 
 def upgrade() -> None:
-    op.add_column("practice_state", sa.Column("first_index", sa.Integer))
-    op.add_column("practice_state", sa.Column("last_correct", sa.Boolean))
+    op.execute("ALTER TABLE practice_state ADD COLUMN first_index integer, ADD COLUMN last_correct boolean")
     for fill in (_FIRST_FROM_TASKS, _FIRST_WITHOUT_TASKS, _LAST_FROM_TASKS, _LAST_WITHOUT_TASKS):
         op.execute(fill)
-    op.alter_column("practice_state", "first_index", nullable=False)
-    op.alter_column("practice_state", "last_correct", nullable=False)
+    op.execute("ALTER TABLE practice_state ALTER first_index SET NOT NULL, ALTER last_correct SET NOT NULL")
 
 
 def downgrade() -> None:
-    op.drop_column("practice_state", "last_correct")
-    op.drop_column("practice_state", "first_index")
+    op.execute("ALTER TABLE practice_state DROP COLUMN last_correct, DROP COLUMN first_index")

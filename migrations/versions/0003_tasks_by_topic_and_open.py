@@ -6,25 +6,18 @@ to the table while the indexes are created.
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
 down_revision = "0002"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index("ix_practice_tasks_newest_of_topic", "practice_tasks", ["user_id", "topic_key", "created_at", "id"])
-    op.create_index(
-        "ix_practice_tasks_newest_open",
-        "practice_tasks",
-        ["user_id", "created_at", "id"],
-        postgresql_where=sa.text("NOT completed"),
+    op.execute("CREATE INDEX ix_practice_tasks_newest_of_topic ON practice_tasks (user_id, topic_key, created_at, id)")
+    op.execute(
+        "CREATE INDEX ix_practice_tasks_newest_open ON practice_tasks (user_id, created_at, id) WHERE NOT completed"
     )
 
 
 def downgrade() -> None:
-    op.drop_index("ix_practice_tasks_newest_open", "practice_tasks")
-    op.drop_index("ix_practice_tasks_newest_of_topic", "practice_tasks")
+    op.execute("DROP INDEX ix_practice_tasks_newest_open, ix_practice_tasks_newest_of_topic")
