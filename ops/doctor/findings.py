@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_REPAIR = "studysmart doctor --repair"
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -14,8 +16,11 @@ class Kind:
     code: str
     what: str
     fix: str
-    repairable: bool = False
-    """``doctor --repair`` fixes it."""
+
+    @property
+    def repairable(self) -> bool:
+        """``doctor --repair`` fixes it, as ``fix`` says."""
+        return _REPAIR in self.fix
 
     def found(self, **about: Any) -> Finding:
         """Return a finding of this kind with its facts."""
@@ -40,8 +45,6 @@ class Finding:
         return {"code": kind.code, "what": self.what, "fix": kind.fix, "repairable": kind.repairable, **self.about}
 
 
-_REPAIR = "studysmart doctor --repair"
-
 UNREACHABLE = Kind("unreachable", "{error}", "start the service or correct the environment, then run the doctor again")
 DATABASE_REVISION = Kind(
     "database-revision",
@@ -55,19 +58,16 @@ STATE_DIFFERS = Kind(
     "state-differs",
     "student {user_id}: {differences}",
     f"{_REPAIR} replays the student's answers and stores the state",
-    True,
 )
 ANSWERS_MISCOUNTED = Kind(
     "answers-miscounted",
     "student {user_id}: n_answers is {n_answers}, but {completed} tasks are completed",
     f"{_REPAIR} counts the student's answers",
-    True,
 )
 ANSWERS_MISNUMBERED = Kind(
     "answers-misnumbered",
     "student {user_id}: answer {place} of {completed} has the index {answer_index}",
     f"{_REPAIR} renumbers the student's answers in their order",
-    True,
 )
 DELETED_HAS_TASKS = Kind(
     "deleted-account-has-tasks",
@@ -78,7 +78,6 @@ TOTAL_DIFFERS = Kind(
     "total-differs",
     "n_samples_total is {n_samples_total}, but {completed} tasks are completed",
     f"{_REPAIR} sets the total to the number of completed tasks",
-    True,
 )
 COUNTER_ABOVE_TOTAL = Kind(
     "counter-above-total",
@@ -95,19 +94,16 @@ REQUEST_UNSENT = Kind(
     "request-unsent",
     "cohort {cohort}: request {request_id} has not been sent for {seconds:.0f} s",
     f"{_REPAIR} sends it; make sure that the sweeper runs every minute",
-    True,
 )
 REQUEST_IDLE = Kind(
     "request-not-taken-up",
     "cohort {cohort}: request {request_id} was sent {seconds:.0f} s ago, and no worker took it up",
     f"start a worker (python -m training_job); {_REPAIR} sends the message again",
-    True,
 )
 LEASE_EXPIRED = Kind(
     "lease-expired",
     "cohort {cohort}: request {request_id}: the lease of its worker expired {seconds:.0f} s ago",
     f"start a worker: the message comes again by itself; {_REPAIR} sends it again when it is due",
-    True,
 )
 TRAINING_FAILED = Kind(
     "training-failed",
@@ -118,7 +114,6 @@ VERSION_DIFFERS = Kind(
     "version-differs",
     "cohort {cohort}: the tracker names {tracker}, the pointer {pointer}",
     f"{_REPAIR} makes the tracker name the version of the pointer",
-    True,
 )
 POINTER_MALFORMED = Kind(
     "pointer-malformed", "cohort {cohort}: {fault}", "studysmart models rollback V; the next training repairs it too"
@@ -139,7 +134,6 @@ VERSION_INCOMPLETE = Kind(
     "version-incomplete",
     "version {version} of cohort {cohort}: {n_files} files and no metadata.json",
     f"{_REPAIR} deletes the files; their training died and was repeated",
-    True,
 )
 QUEUE_BACKLOG = Kind(
     "queue-backlog",
@@ -150,7 +144,6 @@ DEAD_LETTERS = Kind(
     "dead-letters",
     "{n_messages} messages failed too often",
     f"read last_error and the worker's log; {_REPAIR} deletes those whose request is over; for others, purge the queue",
-    True,
 )
 
 KINDS = [kind for kind in list(globals().values()) if isinstance(kind, Kind)]

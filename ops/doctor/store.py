@@ -2,18 +2,19 @@
 
 A completion is one statement, and every other change of answers is one transaction. So the facts of one snapshot agree,
 even while the API is running, and a disagreement is never a false alarm. Students are read in batches, each in a
-snapshot of its own: memory holds some rows and one student's state, and no snapshot lives long.
+snapshot of its own: memory holds one batch's states and one student's answers, and no snapshot lives long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
@@ -22,26 +23,32 @@ from chalicelib.features.state import Answer, StateRow
 from chalicelib.storage import completion
 from chalicelib.storage.database import transaction
 from chalicelib.storage.rows import state_row_from
+from ops.doctor.findings import Finding
 
-T = TypeVar("T")
-
-STUDENTS_AT_ONCE = 500
+STUDENTS_AT_ONCE = 100
 ROWS_AT_ONCE = 5_000
 
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
-_STUDENTS = text("SELECT id, n_answers FROM users WHERE id > :after ORDER BY id LIMIT :limit")
+_BATCH = "SELECT id, n_answers FROM users WHERE id > :after ORDER BY id LIMIT :limit"
 
-_ANSWERS = """
-    SELECT user_id, answer_index, topic_key, difficulty_numeric, is_correct, actual_time_seconds, completed_at
-    FROM practice_tasks WHERE completed AND user_id > :after AND user_id <= :last ORDER BY user_id, answer_index, id
+_ANSWERS = text(
+    f"""
+    SELECT u.id, u.n_answers, t.answer_index, t.topic_key, t.difficulty_numeric, t.is_correct, t.actual_time_seconds,
+           t.completed_at
+    FROM ({_BATCH}) u LEFT JOIN practice_tasks t ON t.user_id = u.id AND t.completed
+    ORDER BY u.id, t.answer_index, t.id
     """
+)
+"""A student without answers has one row, in which the columns of the task are null."""
 
-_STATES = """
+_STATES = text(
+    f"""
     SELECT user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds, first_index,
            last_index, last_correct, last_at, decayed
-    FROM practice_state WHERE user_id > :after AND user_id <= :last ORDER BY user_id, topic, difficulty
+    FROM practice_state JOIN ({_BATCH}) u ON u.id = user_id
     """
+)
 
 _TRACKERS = text(
     """
@@ -87,13 +94,13 @@ _SET_TOTAL = text(
 class StudentRecord:
     """One student in a snapshot.
 
-    ``answers`` can be read once and gives (answer index, answer) in the order of the indices. ``stored`` holds the rows
-    of the state by (topic, difficulty), with None for a row that cannot be read.
+    ``answers`` are (answer index, answer) in the order of the indices. ``stored`` holds the rows of the state by
+    (topic, difficulty), with None for a row that cannot be read.
     """
 
     user_id: str
     n_answers: int
-    answers: Iterator[tuple[int, Answer]]
+    answers: Sequence[tuple[int, Answer]]
     stored: Mapping[tuple[str, int], StateRow | None]
 
 
@@ -137,7 +144,7 @@ class PostgresDoctorStore:
         self._rows_at_once = rows_at_once
 
     def inspect(
-        self, look: Callable[[StudentRecord], Sequence[T]], found: Callable[[Sequence[T]], None]
+        self, look: Callable[[StudentRecord], Sequence[Finding]], found: Callable[[Sequence[Finding]], None]
     ) -> tuple[int, int]:
         """Pass every student to ``look`` and the findings of each batch to ``found``.
 
@@ -154,30 +161,27 @@ class PostgresDoctorStore:
             found(findings)
 
     def _inspect_batch(
-        self, connection: Connection, after: str, look: Callable[[StudentRecord], Sequence[T]]
-    ) -> tuple[list[str], int, list[T]]:
+        self, connection: Connection, after: str, look: Callable[[StudentRecord], Sequence[Finding]]
+    ) -> tuple[list[str], int, list[Finding]]:
         """Pass the next students after an id to ``look``.
 
         Returns their ids, the number of their answers, and the findings.
         """
         connection.exec_driver_sql(_SNAPSHOT)
-        students = connection.execute(_STUDENTS, {"after": after, "limit": self._students_at_once}).all()
-        if not students:
-            return [], 0, []
-        ids = {"after": after, "last": students[-1][0]}
-        answers = _ByStudent(self._fetched(connection, "answers", _ANSWERS, ids))
-        states = _ByStudent(self._fetched(connection, "states", _STATES, ids))
-        findings: list[T] = []
-        for user_id, n_answers in students:
-            stored = {(row[1], row[2]): _state_row(row) for row in states.of(user_id)}
-            findings += look(StudentRecord(user_id, n_answers, map(_answer, answers.of(user_id)), stored))
-        return [user_id for user_id, _ in students], answers.given, findings
-
-    def _fetched(self, connection: Connection, cursor: str, query: str, values: Mapping[str, Any]) -> Iterator[Any]:
-        """Yield the rows of a query, a few thousand at a time."""
-        connection.execute(text(f"DECLARE {cursor} NO SCROLL CURSOR FOR {query}"), values)
-        while rows := connection.exec_driver_sql(f"FETCH FORWARD {self._rows_at_once} FROM {cursor}").all():
-            yield from rows
+        batch = {"after": after, "limit": self._students_at_once}
+        stored: defaultdict[str, dict[tuple[str, int], StateRow | None]] = defaultdict(dict)
+        for user_id, *columns in connection.execute(_STATES, batch):
+            stored[user_id][columns[0], columns[1]] = _state_row(columns)
+        ids: list[str] = []
+        answered = 0
+        findings: list[Finding] = []
+        rows = connection.execute(_ANSWERS, batch, execution_options={"yield_per": self._rows_at_once})
+        for (user_id, n_answers), tasks in groupby(rows, key=itemgetter(0, 1)):
+            answers = [_answer(task) for task in tasks if task.answer_index is not None]
+            findings += look(StudentRecord(user_id, n_answers, answers, stored[user_id]))
+            answered += len(answers)
+            ids.append(user_id)
+        return ids, answered, findings
 
     def trackers(self) -> tuple[list[TrackerFacts], int]:
         """Return every tracker's row and the number of completed tasks, from one snapshot."""
@@ -217,32 +221,14 @@ class PostgresDoctorStore:
         return transaction(self._engine, work)
 
 
-class _ByStudent:
-    """Rows ordered by student, read student by student in the same order, each to the end."""
-
-    def __init__(self, rows: Iterator[Any]) -> None:
-        self._groups = groupby(rows, key=itemgetter(0))
-        self._next = next(self._groups, None)
-        self.given = 0
-
-    def of(self, user_id: str) -> Iterator[Any]:
-        """Yield the rows of a student; none when the next rows belong to another."""
-        if self._next is None or self._next[0] != user_id:
-            return
-        for row in self._next[1]:
-            self.given += 1
-            yield row
-        self._next = next(self._groups, None)
-
-
 def _answer(row: Any) -> tuple[int, Answer]:
-    _, index, topic, difficulty, correct, seconds, at = row
+    _, _, index, topic, difficulty, correct, seconds, at = row
     return index, Answer(topic, difficulty, bool(correct), seconds, at)
 
 
-def _state_row(row: Any) -> StateRow | None:
+def _state_row(columns: Sequence[Any]) -> StateRow | None:
     """Return the row, or None when its decayed sums cannot be read."""
     try:
-        return state_row_from(*row[1:])
+        return state_row_from(*columns)
     except ValueError:
         return None

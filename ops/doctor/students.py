@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import fields
 
 import numpy as np
 
-from chalicelib.features.state import Answer, StateRow, replay
+from chalicelib.features.state import StateRow, replay
 from ops.doctor.findings import ANSWERS_MISCOUNTED, ANSWERS_MISNUMBERED, STATE_DIFFERS, Finding
 from ops.doctor.store import StudentRecord
 
@@ -20,25 +20,18 @@ _DESCRIBED = 3
 
 
 def examine(student: StudentRecord) -> list[Finding]:
-    """Return the findings on one student. It reads the answers once, in order."""
-    misplaced: list[tuple[int, int]] = []
-
-    def in_order() -> Iterator[Answer]:
-        """Yield the answers, and note the first one whose index is not its place."""
-        for place, (index, answer) in enumerate(student.answers):
-            if index != place and not misplaced:
-                misplaced.append((place, index))
-            yield answer
-
-    expected = replay(student.user_id, in_order())
-    user, completed = student.user_id, expected.n_answers
-    found = [
-        ANSWERS_MISNUMBERED.found(user_id=user, place=place, answer_index=index, completed=completed)
-        for place, index in misplaced
-    ]
+    """Return the findings on one student."""
+    user, completed = student.user_id, len(student.answers)
+    found = []
+    for place, (index, _) in enumerate(student.answers):
+        if index != place:
+            about = {"user_id": user, "place": place, "answer_index": index, "completed": completed}
+            found.append(ANSWERS_MISNUMBERED.found(**about))
+            break  # the repair numbers all of them again
     if completed != student.n_answers:
         found.append(ANSWERS_MISCOUNTED.found(user_id=user, n_answers=student.n_answers, completed=completed))
-    differences = _differences({(row.topic, row.difficulty): row for row in expected.rows}, dict(student.stored))
+    expected = replay(user, (answer for _, answer in student.answers))
+    differences = _differences({(row.topic, row.difficulty): row for row in expected.rows}, student.stored)
     if differences:
         more = f", and {len(differences) - _DESCRIBED} more" if len(differences) > _DESCRIBED else ""
         text = "; ".join(differences[:_DESCRIBED]) + more
@@ -47,7 +40,7 @@ def examine(student: StudentRecord) -> list[Finding]:
 
 
 def _differences(
-    expected: dict[tuple[str, int], StateRow], stored: dict[tuple[str, int], StateRow | None]
+    expected: Mapping[tuple[str, int], StateRow], stored: Mapping[tuple[str, int], StateRow | None]
 ) -> list[str]:
     texts = []
     for key in sorted({*expected, *stored}):
