@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import chalicelib
 from chalicelib.domain.errors import QueueUnavailableError, StudySmartError
@@ -99,10 +100,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _status(container: Container, options: argparse.Namespace) -> int:
     report = status.read(container)
-    if options.json:
-        tables.print_json(status.as_json(report))
-    else:
-        tables.print_lines(status.as_lines(report))
+    tables.show(options.json, status.as_json(report), status.as_lines(report))
     return 0
 
 
@@ -112,11 +110,9 @@ def _monitor(container: Container, options: argparse.Namespace) -> int:
 
     # A shell starts background jobs with this signal ignored; here it is the way to end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with suppress(KeyboardInterrupt):  # the ordinary way to end it
         for line in monitor.follow(read, options.interval, options.until == "idle", options.json):
             print(line, flush=True)
-    except KeyboardInterrupt:
-        return 0  # the ordinary way to end it
     return 0
 
 

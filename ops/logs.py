@@ -65,10 +65,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         ask = of_files(log_files(state_directory(options.state_dir)), since)
     rows = traced(query, options.id, ask) if query.needs_ids else ask(query, [])
-    if options.json:
-        tables.print_json(rows)
-    else:
-        tables.print_lines(as_lines(rows))
+    tables.show(options.json, rows, as_lines(rows))
     return 0
 
 

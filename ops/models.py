@@ -63,9 +63,6 @@ def run(container: Container, options: argparse.Namespace) -> int:
 
 def _list(container: Container, options: argparse.Namespace) -> int:
     found = versions.list_versions(container.registry, container.settings.cohort)
-    if options.json:
-        tables.print_json(msgspec.to_builtins(found))
-        return 0
     rows = [
         [
             summary.version,
@@ -79,8 +76,8 @@ def _list(container: Container, options: argparse.Namespace) -> int:
     ]
     header = ["VERSION", "ROLE", "TRAINED (UTC)", "SAMPLES", "SIZE", "VERDICT"]
     lines = tables.table(header, rows, right=("SAMPLES", "SIZE"))
-    tables.print_lines(lines if rows else ["No version has been published yet."])
-    if found.fault:
+    tables.show(options.json, msgspec.to_builtins(found), lines if rows else ["No version has been published yet."])
+    if found.fault and not options.json:
         print(f"warning: {found.fault}; `studysmart models rollback V` repairs it", file=sys.stderr)
     return 0
 
@@ -94,12 +91,13 @@ def _role(role: str, pinned: bool) -> str:
 def _show(container: Container, options: argparse.Namespace) -> int:
     metadata = _metadata(container, options.v)
     if options.json:
-        tables.print_json(metadata)
+        tables.print_json(metadata)  # also malformed metadata, which the tables below cannot show
         return 0
     members = tables.flat({name: value for name, value in metadata.items() if name != "files"})
-    tables.print_lines(tables.pairs({name: tables.shown(value) for name, value in members.items()}))
+    described = tables.pairs({name: tables.shown(value) for name, value in members.items()})
     rows = [[name, tables.size(entry["size"]), entry["sha256"]] for name, entry in metadata["files"].items()]
-    tables.print_lines(["", *tables.table(["FILE", "SIZE", "SHA-256"], rows, right=("SIZE",))])
+    files = tables.table(["FILE", "SIZE", "SHA-256"], rows, right=("SIZE",))
+    tables.print_lines([*described, "", *files])
     return 0
 
 
@@ -114,12 +112,11 @@ def _diff(container: Container, options: argparse.Namespace) -> int:
     versions = (options.v, options.w)
     first, second = (tables.flat(_metadata(container, version)) for version in versions)
     names = [name for name in {**first, **second} if name not in _UNCOMPARED and first.get(name) != second.get(name)]
-    if options.json:
-        tables.print_json({name: [first.get(name), second.get(name)] for name in names})
-        return 0
-    rows = [_difference(name, first.get(name), second.get(name)) for name in names]
+    changes = {name: [first.get(name), second.get(name)] for name in names}
+    rows = [_difference(name, *change) for name, change in changes.items()]
     header = ["", *versions, "CHANGE"]
-    tables.print_lines(tables.table(header, rows, right=header[1:]) if rows else ["The two versions are the same."])
+    lines = tables.table(header, rows, right=header[1:]) if rows else ["The two versions are the same."]
+    tables.show(options.json, changes, lines)
     return 0
 
 
@@ -146,26 +143,20 @@ def _unpin(container: Container, options: argparse.Namespace) -> int:
 
 
 def _print_champion(champion: Champion, options: argparse.Namespace) -> int:
-    if options.json:
-        tables.print_json(msgspec.to_builtins(champion))
-    else:
-        effect = "pinned: trainings do not replace it" if champion.pinned else "the next better training replaces it"
-        print(f"Champion: {champion.version} ({effect})")
+    effect = "pinned: trainings do not replace it" if champion.pinned else "the next better training replaces it"
+    tables.show(options.json, msgspec.to_builtins(champion), [f"Champion: {champion.version} ({effect})"])
     return 0
 
 
 def _verify(container: Container, options: argparse.Namespace) -> int:
     found = model_check.verify(container.registry, container.settings.cohort)
-    if options.json:
-        tables.print_json({"clean": not found.faults, **asdict(found)})
-    else:
-        tables.print_lines(f"FAULT  {_where(fault)}: {fault.text}" for fault in found.faults)
-        tables.print_lines(
-            f"note   {_where(note)} is complete, but this program cannot serve it: {note.text}"
-            for note in found.unserved
-        )
-        n = len(found.faults)
-        print(f"{tables.count(len(found.checked), 'version')} read, {tables.count(n, 'fault')} found")
+    n = len(found.faults)
+    lines = [
+        *(f"FAULT  {_where(fault)}: {fault.text}" for fault in found.faults),
+        *(f"note   {_where(it)} is complete, but this program cannot serve it: {it.text}" for it in found.unserved),
+        f"{tables.count(len(found.checked), 'version')} read, {tables.count(n, 'fault')} found",
+    ]
+    tables.show(options.json, {"clean": n == 0, **asdict(found)}, lines)
     return 1 if found.faults else 0
 
 
@@ -179,10 +170,8 @@ def _where(fault: VersionFault) -> str:
 def _prune(container: Container, options: argparse.Namespace) -> int:
     keep = options.keep or container.settings.retained_versions
     gone = versions.prune(container.registry, container.settings.cohort, keep, dry_run=options.dry_run)
-    if options.json:
-        tables.print_json({"deleted": [] if options.dry_run else gone, "would_delete": gone if options.dry_run else []})
-        return 0
     done = "would be deleted" if options.dry_run else "deleted"
-    tables.print_lines(f"{version}  {done}" for version in gone)
-    print(f"{tables.count(len(gone), 'version')} {done}")
+    lines = [*(f"{version}  {done}" for version in gone), f"{tables.count(len(gone), 'version')} {done}"]
+    value = {"deleted": [] if options.dry_run else gone, "would_delete": gone if options.dry_run else []}
+    tables.show(options.json, value, lines)
     return 0

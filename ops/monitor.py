@@ -6,12 +6,11 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 from chalicelib.domain.errors import UnavailableError
 from chalicelib.domain.training import TrainingState
 from chalicelib.services.training import ModelStatus
-from ops.status import counter_line, training_line
+from ops.status import counter_line, model_json, training_line
 
 
 def follow(read: Callable[[], ModelStatus], interval: float, until_idle: bool, as_json: bool) -> Iterator[str]:
@@ -48,14 +47,5 @@ def _line(event: str, model: ModelStatus | None, as_json: bool) -> str:
     now = datetime.now(UTC)
     if not as_json:
         return f"{now:%H:%M:%S}  {event}"
-    fields: dict[str, Any] = {"at": now.isoformat(), "event": event}
-    if model is not None:
-        fields |= {
-            "counter": model.counter,
-            "threshold": model.threshold,
-            "training": str(model.training),
-            "progress": None if model.progress is None else dict(model.progress),
-            "model_version": model.model_version,
-            "n_samples_total": model.n_samples_total,
-        }
-    return json.dumps(fields)
+    facts = {} if model is None else model_json(model)
+    return json.dumps({"at": now.isoformat(), "event": event, **facts})

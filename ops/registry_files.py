@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.errors import PointerConflictError, RegistryUnavailableError
@@ -81,15 +82,13 @@ class RegistryFiles:
 
     def remains(self) -> list[Remains]:
         """Return the files of every version without ``metadata.json``."""
-        versions: dict[tuple[str, str], list[StoredObject]] = {}
-        for found in self.objects():
-            if found.version is not None:
-                versions.setdefault((found.cohort, found.version), []).append(found)
-        return [
-            Remains(cohort, version, tuple(files))
-            for (cohort, version), files in versions.items()
-            if not any(file.key == f"{ROOT}{cohort}/{version}/{METADATA}" for file in files)
-        ]
+        found = []
+        for (cohort, version), group in groupby(self.objects(), lambda each: (each.cohort, each.version)):
+            files = tuple(group)
+            metadata = f"{ROOT}{cohort}/{version}/{METADATA}"
+            if version is not None and metadata not in {file.key for file in files}:
+                found.append(Remains(cohort, version, files))
+        return found
 
     def delete_remains(self, remains: Remains) -> bool:
         """Delete the files of a version if they have not changed; return whether it did."""

@@ -111,10 +111,9 @@ class Session:
         try:
             self._pooled = engine.connect()
             ((self._pid, self.database),) = self._run("SELECT pg_backend_pid(), current_database()").rows
-        except DBAPIError as error:
-            raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_message(error.orig)}") from error
-        except OSError as error:
-            raise DatabaseUnavailableError(f"PostgreSQL does not answer: {error}") from error
+        except (DBAPIError, OSError) as error:
+            reason = _message(error.orig if isinstance(error, DBAPIError) else error)
+            raise DatabaseUnavailableError(f"PostgreSQL does not answer: {reason}") from error
 
     def execute(self, statement: str) -> bool:
         """Run one statement and print what it returns; on an error print its message and return False.

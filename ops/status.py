@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
@@ -15,8 +14,7 @@ from chalicelib.wiring import Container
 from ops import tables
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """The tracker's state, and the champion's files with their sizes in bytes."""
 
     cohort: str
@@ -45,17 +43,17 @@ def read(container: Container) -> Report:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """Return the report as JSON values. The tracker's fields have the names of ``GET /model/status``."""
-    trained = report.model.last_trained_at
-    return {
-        "cohort": report.cohort,
-        **msgspec.structs.asdict(report.model),
-        "last_trained_at": None if trained is None else trained.astimezone(UTC).isoformat(),
-        "champion": report.champion,
-        "promoted_at": report.promoted_at,
-        "files": report.files,
-        "registry_fault": report.registry_fault,
-    }
+    """Return the report as JSON values."""
+    fields = msgspec.structs.asdict(report)
+    model = model_json(fields.pop("model"))
+    return {**fields, **model}
+
+
+def model_json(model: ModelStatus) -> dict[str, Any]:
+    """Return the tracker's state as JSON values with the names of ``GET /model/status``."""
+    trained = model.last_trained_at
+    time = None if trained is None else trained.astimezone(UTC).isoformat()
+    return {**msgspec.structs.asdict(model), "last_trained_at": time}
 
 
 def as_lines(report: Report) -> list[str]:

@@ -73,6 +73,14 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=str))
 
 
+def show(as_json: bool, value: Any, lines: Iterable[str]) -> None:
+    """Print the value as JSON for a program, or the lines for a person."""
+    if as_json:
+        print_json(value)
+    else:
+        print_lines(lines)
+
+
 def print_lines(lines: Iterable[str]) -> None:
     """Print one line for each text."""
     for line in lines:

@@ -14,9 +14,6 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,17 +48,6 @@ def run(container: Container, options: argparse.Namespace) -> int:
     return 1 if warnings else 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Moment:
-    """A snapshot of the tables with the pointers. ``disagreements`` is empty if they agree."""
-
-    connection: Any
-    pointers: dict[str, bytes]
-    needed: set[tuple[str, str]]
-    """(cohort, version) of every version that tracker or pointer name."""
-    disagreements: list[str]
-
-
 def back_up(
     container: Container, files: RegistryFiles, directory: Path, agreement_seconds: float = AGREEMENT_SECONDS
 ) -> tuple[Manifest, list[str]]:
@@ -69,62 +55,58 @@ def back_up(
     import migrations
 
     writer = BackupWriter(directory)
-    tables = {}
-    with _agreed_moment(container, files, agreement_seconds) as moment:
-        revision = migrations.revision(container.engine)
-        for table in store.TABLES:
-            name = f"{table}.tsv.gz"
-            with writer.compressed(name) as stream:
-                tables[table] = TableEntry(name, store.copy(moment.connection, table, stream))
-    keys, left_out = _copy_versions(files, writer, moment.needed)
-    for key, content in moment.pointers.items():
+    deadline = time.monotonic() + agreement_seconds
+    while True:
+        with store.snapshot(container.engine) as connection:
+            pointers, needed, disagreements = _read_pointers(connection, files)
+            # When the time is up, a backup of both with a warning is better than none.
+            if not disagreements or time.monotonic() >= deadline:
+                revision = migrations.revision(container.engine)
+                tables = {table: _copy_table(connection, writer, table) for table in store.TABLES}
+                break
+        time.sleep(_PAUSE_SECONDS)
+    keys, left_out = _copy_versions(files, writer, needed)
+    for key, content in pointers.items():
         writer.add(file_name(key), content)
         keys.append(key)
     registry = [ObjectEntry(key, file_name(key)) for key in keys]
     manifest = Manifest(datetime.now(UTC).isoformat(), revision, tables, registry, left_out, writer.files)
     writer.finish(manifest)
-    return manifest, [*moment.disagreements, *left_out]
+    return manifest, [*disagreements, *left_out]
 
 
-@contextmanager
-def _agreed_moment(container: Container, files: RegistryFiles, agreement_seconds: float) -> Iterator[_Moment]:
-    """Give a snapshot of the tables with the pointers that belong to it.
-
-    When the time is up without agreement, it gives the last snapshot with its disagreements.
-    """
-    deadline = time.monotonic() + agreement_seconds
-    while True:
-        with store.snapshot(container.engine) as connection:
-            moment = _read_pointers(connection, files)
-            if not moment.disagreements or time.monotonic() >= deadline:
-                yield moment
-                return
-        time.sleep(_PAUSE_SECONDS)
+def _copy_table(connection: Any, writer: BackupWriter, table: str) -> TableEntry:
+    name = f"{table}.tsv.gz"
+    with writer.compressed(name) as stream:
+        return TableEntry(name, store.copy(connection, table, stream))
 
 
-def _read_pointers(connection: Any, files: RegistryFiles) -> _Moment:
-    moment = _Moment(connection, {}, set(), [])
+def _read_pointers(connection: Any, files: RegistryFiles) -> tuple[dict[str, bytes], set[tuple[str, str]], list[str]]:
+    """Return the pointers by key, the (cohort, version) pairs that they or the trackers name, and disagreements."""
+    pointers: dict[str, bytes] = {}
+    needed: set[tuple[str, str]] = set()
+    disagreements: list[str] = []
     for cohort, version in store.model_versions(connection).items():
         key = f"{ROOT}{cohort}/{POINTER}"
         named = set() if version is None else {version}
         serving = None
         try:
-            moment.pointers[key] = files.read(key)
-            champion = champion_from_json(moment.pointers[key])
+            pointers[key] = files.read(key)
+            champion = champion_from_json(pointers[key])
             serving = champion.version
             named |= {serving, *(old for old, _ in champion.past)}
         except NotFoundError:
             pass  # no pointer yet, or a tracker that names a version without one
         except ModelError as error:
-            moment.disagreements.append(f"cohort {cohort}: {error}")
+            disagreements.append(f"cohort {cohort}: {error}")
             serving = version
         if serving != version:
-            moment.disagreements.append(
+            disagreements.append(
                 f"cohort {cohort}: the tracker names {version}, the pointer {serving}; both are in the backup, and "
                 "studysmart doctor says how to fix it"
             )
-        moment.needed.update((cohort, name) for name in named)
-    return moment
+        needed.update((cohort, name) for name in named)
+    return pointers, needed, disagreements
 
 
 def _copy_versions(

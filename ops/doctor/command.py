@@ -40,10 +40,7 @@ def run(container: Container, options: argparse.Namespace) -> int:
             if not options.json:
                 print(f"repaired  {line}", flush=True)
         examined = doctor.examine(now)
-    if options.json:
-        tables.print_json(as_json(examined, repaired))
-    else:
-        tables.print_lines(as_lines(examined, time.monotonic() - begun))
+    tables.show(options.json, as_json(examined, repaired), as_lines(examined, time.monotonic() - begun))
     return 1 if examined.findings else 0
 
 
