@@ -56,6 +56,7 @@ def back_up(
 
     writer = BackupWriter(directory)
     deadline = time.monotonic() + agreement_seconds
+    # No snapshot contains the pointers, so a new one is taken until both agree.
     while True:
         with store.snapshot(container.engine) as connection:
             pointers, needed, disagreements = _read_pointers(connection, files)

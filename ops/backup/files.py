@@ -76,7 +76,7 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
     with _disk(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with path.open("xb") as file:
-            yield file
+            yield file  # an OSError of the block is one of the disk: pg8000 has an error of its own for a connection
             file.flush()
             os.fsync(file.fileno())
 
@@ -103,17 +103,23 @@ class BackupWriter:
     @contextmanager
     def compressed(self, name: str) -> Iterator[gzip.GzipFile]:
         """Give a file to write to, compressed on the way."""
-        path = self.directory / name
-        with _new_file(path) as raw, gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as file:
+        with (
+            _new_file(self.directory / name) as raw,
+            gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as file,
+        ):
             yield file
-        self.files[name] = _entry(path)
+        self._note(name)
 
     def add(self, name: str, content: bytes) -> None:
         """Add a file with this content."""
-        path = self.directory / name
-        with _new_file(path) as file:
+        with _new_file(self.directory / name) as file:
             file.write(content)
-        self.files[name] = _entry(path)
+        self._note(name)
+
+    def _note(self, name: str) -> None:
+        path = self.directory / name
+        with _disk(path):
+            self.files[name] = _entry(path)
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest, which makes the directory a backup."""
