@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import h5py
@@ -18,7 +18,7 @@ from chalicelib.features.inputs import dense_columns, time_priors
 from chalicelib.features.pooled import PooledLayout
 from chalicelib.features.state import UserState
 from chalicelib.features.summary import StateView
-from chalicelib.prediction.vocabulary import Vocabulary
+from chalicelib.prediction.vocabulary import Vocabulary, read_vocabulary
 from tests.support.models import constants_of, model_of
 
 
@@ -109,35 +109,34 @@ def network_input_layers(n_pooled: int, n_dense: int = N_DENSE) -> list[Layer]:
 
 def network(weight: float, n_pooled: int, n_dense: int = N_DENSE, *, bias: float = 0.0) -> bytes:
     """prior + weight * (sum of the pooled vector) + bias: enough of a network to see that it was asked."""
-    return archive(
-        [
-            *network_input_layers(n_pooled, n_dense),
-            Layer("Dense", "head", ["pooled"], {"units": 1}, [np.full((n_pooled, 1), weight), np.full(1, bias)]),
-            Layer("Add", "output", ["prior", "head"]),
-        ],
-        "output",
-    )
+    weights = [np.full((n_pooled, 1), weight), np.full(1, bias)]
+    return headed(network_input_layers(n_pooled, n_dense), "pooled", weights)
+
+
+def headed(layers: Sequence[Layer], source: str, weights: Sequence[Any]) -> bytes:
+    """A network that adds one dense unit on the output of ``source`` to the prior."""
+    head = Layer("Dense", "head", [source], {"units": 1}, weights)
+    return archive([*layers, head, Layer("Add", "output", ["prior", "head"])], "output")
 
 
 def attentive_network(n_pooled: int, n_dense: int = N_DENSE, *, last: float = 0.2, seed: int = 0) -> bytes:
     """prior + ``last`` * last + random weights * (state, pooled): what it gives depends on every input number."""
     weights = np.random.default_rng(seed).normal(scale=0.05, size=(1 + n_dense + n_pooled, 1))
     weights[0] = last
-    return archive(
-        [
-            *network_input_layers(n_pooled, n_dense),
-            Layer("Concatenate", "everything", ["last", "state", "pooled"], {"axis": -1}),
-            Layer("Dense", "head", ["everything"], {"units": 1}, [weights, np.zeros(1)]),
-            Layer("Add", "output", ["prior", "head"]),
-        ],
-        "output",
-    )
+    everything = Layer("Concatenate", "everything", ["last", "state", "pooled"], {"axis": -1})
+    return headed([*network_input_layers(n_pooled, n_dense), everything], "everything", [weights, np.zeros(1)])
 
 
 def attentive_files(*, times: bool = True) -> dict[str, bytes]:
     """Those of :func:`version_files` with networks that read every input."""
     networks = {"correctness_model.keras": attentive_network(4), "time_model.keras": attentive_network(4, seed=1)}
     return {**version_files(times=times), **networks}
+
+
+def with_vocabulary(files: Mapping[str, bytes], **changes: Any) -> dict[str, bytes]:
+    """The files of a version with some fields of its vocabulary replaced."""
+    vocabulary = replace(read_vocabulary(files["vocabulary.json"]), **changes)
+    return {**files, "vocabulary.json": vocabulary.to_json()}
 
 
 def version_files(*, weight: float = 0.1, times: bool = True, version: str = "v1") -> dict[str, bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,7 @@ from chalicelib.domain.lnirt_json import to_json
 from chalicelib.features.sequences import no_sequences
 from chalicelib.features.traits import no_traits
 from chalicelib.prediction.predictor import Predictor
-from chalicelib.prediction.vocabulary import read_vocabulary
-from tests.support.archives import network, version_files
+from tests.support.archives import network, version_files, with_vocabulary
 from tests.support.histories import rebuilt, simulate
 from training_job.fit.lnirt import fit_lnirt
 from training_job.fit.split import validation_rows
@@ -27,16 +25,15 @@ from training_job.scores import MIN_STUDENTS, mean_difference
 def version(table: AnswerTable, *, logit: float = 0.0, log_seconds: float = 0.0) -> Predictor:
     """A version that has learnt from a table, whose networks are off LNIRT by so much."""
     model = fit_lnirt(table)
-    networks = {
-        "correctness_model.keras": network(0.0, 4, bias=logit),
-        "time_model.keras": network(0.0, 4, bias=log_seconds),
-    }
-    files = version_files(times=model.time is not None)
-    vocabulary = read_vocabulary(files["vocabulary.json"])
-    vocabulary = replace(vocabulary, topics=model.topics, traits=no_traits(len(model.topics)), sequences=no_sequences())
-    return Predictor.from_files(
-        {**files, **networks, "lnirt.json": to_json(model), "vocabulary.json": vocabulary.to_json()}
+    files = with_vocabulary(
+        version_files(times=model.time is not None),
+        topics=model.topics,
+        traits=no_traits(len(model.topics)),
+        sequences=no_sequences(),
     )
+    files["correctness_model.keras"] = network(0.0, 4, bias=logit)
+    files["time_model.keras"] = network(0.0, 4, bias=log_seconds)
+    return Predictor.from_files({**files, "lnirt.json": to_json(model)})
 
 
 def reached(table: AnswerTable, share: float) -> dict[str, Any]:

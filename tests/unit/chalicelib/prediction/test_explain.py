@@ -22,9 +22,11 @@ from tests.support.archives import (
     Layer,
     archive,
     attentive_files,
+    headed,
     network,
     network_input_layers,
     version_files,
+    with_vocabulary,
 )
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -132,12 +134,8 @@ def test_without_the_record_on_the_topic_it_is_as_if_the_topic_was_never_met() -
         "trait_success", "trait_log_seconds",
     ):  # fmt: skip
         np.testing.assert_allclose(getattr(past, name), getattr(expected, name), atol=1e-12, err_msg=name)
-    assert (actual.last_outcome, actual.answers_since_topic, past.last_outcome, past.answers_since_topic) == (
-        1.0,
-        2.0,
-        0.0,
-        0.0,
-    )
+    assert (actual.last_outcome, actual.answers_since_topic) == (1.0, 2.0)
+    assert (past.last_outcome, past.answers_since_topic) == (0.0, 0.0)
     assert past.trait_success != actual.trait_success != 0.0
     assert past.ability_if_incorrect == actual.ability
 
@@ -166,33 +164,21 @@ def test_without_the_course_only_the_paths_are_those_of_the_average_student() ->
 
 
 @pytest.mark.parametrize(("beyond", "verb"), [(0.2, "raises"), (-0.2, "lowers")])
-def test_a_course_whose_students_fared_better_raises_the_chance_and_one_that_fared_worse_lowers_it(
-    beyond: float, verb: str
-) -> None:
-    files = version_files()
-    vocabulary = read_vocabulary(files["vocabulary.json"])
-    sequences = replace(vocabulary.sequences, values=np.full(len(vocabulary.sequences.keys), beyond))
+def test_a_course_moves_the_chance_as_its_students_performed(beyond: float, verb: str) -> None:
+    known = read_vocabulary(version_files()["vocabulary.json"]).sequences
+    files = with_vocabulary(version_files(), sequences=replace(known, values=np.full(len(known.keys), beyond)))
     weights = np.zeros((N_DENSE, 1))
     weights[-ATTEMPTS:] = 1.0  # the last of the dense columns are the sequences
-    layers = [*network_input_layers(4), Layer("Dense", "head", ["state"], {"units": 1}, [weights, np.zeros(1)])]
-    layers += [Layer("Add", "output", ["prior", "head"])]
-    predictor = Predictor.from_files(
-        {
-            **files,
-            "vocabulary.json": replace(vocabulary, sequences=sequences).to_json(),
-            "correctness_model.keras": archive(layers, "output"),
-        }
-    )
+    files["correctness_model.keras"] = headed(network_input_layers(4), "state", [weights, np.zeros(1)])
+    predictor = Predictor.from_files(files)
     course = why(predictor, MIXED, "topic 0")[Group.COURSE]
     assert course.probability * beyond > 0
     assert course.text.startswith(f"The performance of students in your course {verb} the chance of success by")
 
 
 def test_where_no_path_is_known_the_course_is_not_mentioned() -> None:
-    files = version_files()
-    vocabulary = read_vocabulary(files["vocabulary.json"])
-    nothing = {"vocabulary.json": replace(vocabulary, sequences=no_sequences()).to_json()}
-    assert Group.COURSE not in why(Predictor.from_files({**attentive_files(), **nothing}), MIXED, "topic 0")
+    files = with_vocabulary(attentive_files(), sequences=no_sequences())
+    assert Group.COURSE not in why(Predictor.from_files(files), MIXED, "topic 0")
 
 
 def test_the_strongest_group_comes_first(predictor: Predictor) -> None:

@@ -34,14 +34,10 @@ def test_without_a_version_the_default_answers() -> None:
     assert predict(None, practised(True), "topic 0", 2, NOW) == DEFAULT_PREDICTION
 
 
-def test_a_newcomer_on_an_unknown_topic_gets_the_default(predictor: Predictor) -> None:
+def test_a_newcomer_gets_lnirt_on_a_known_topic_only(predictor: Predictor) -> None:
     assert predict(predictor, NEWCOMER, "elsewhere", 2, NOW) == DEFAULT_PREDICTION
-
-
-def test_a_newcomer_on_a_known_topic_gets_lnirt(predictor: Predictor) -> None:
     prediction = predict(predictor, NEWCOMER, "topic 1", 2, NOW)
-    assert prediction.source is Source.LNIRT
-    assert prediction.lnirt_model_version == "lnirt_v1"
+    assert (prediction.source, prediction.lnirt_model_version) == (Source.LNIRT, "lnirt_v1")
 
 
 def test_a_student_on_an_unknown_topic_gets_lnirt_of_their_own_ability(predictor: Predictor) -> None:
@@ -117,18 +113,13 @@ def test_predicting_a_history_equals_predicting_one_by_one(times: bool) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(version_files()))
-def test_a_version_that_lacks_a_file_is_refused(name: str) -> None:
+def test_a_version_with_a_missing_or_damaged_file_is_refused(name: str) -> None:
     files = version_files()
-    del files[name]
+    content = files.pop(name)
     with pytest.raises(ModelError, match=name):
         Predictor.from_files(files)
-
-
-@pytest.mark.parametrize("name", sorted(version_files()))
-def test_a_damaged_file_is_refused(name: str) -> None:
-    files = version_files()
     with pytest.raises(ModelError):
-        Predictor.from_files({**files, name: files[name][: len(files[name]) // 2]})
+        Predictor.from_files({**files, name: content[: len(content) // 2]})
 
 
 @pytest.mark.parametrize(

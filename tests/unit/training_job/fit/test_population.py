@@ -30,8 +30,9 @@ from chalicelib.features.sequences import (
 )
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.features.summary import StateView
+from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import read_vocabulary
-from tests.support.archives import version_files
+from tests.support.archives import version_files, with_vocabulary
 from tests.support.histories import simulate
 from tests.support.models import constants_of, model_of
 from training_job.fit import sequences as sequences_fit
@@ -292,12 +293,9 @@ def test_a_damaged_population_is_refused(change: dict[str, dict[str, Any]]) -> N
 
 
 def test_a_population_of_other_topics_than_lnirts_is_refused() -> None:
-    from chalicelib.prediction.predictor import Predictor
-
-    files = version_files()
-    vocabulary = replace(read_vocabulary(files["vocabulary.json"]), traits=constants_of(model_of(7)).traits)
+    files = with_vocabulary(version_files(), traits=constants_of(model_of(7)).traits)
     with pytest.raises(ModelError, match="number of topics"):
-        Predictor.from_files({**files, "vocabulary.json": vocabulary.to_json()})
+        Predictor.from_files(files)
 
 
 def test_a_newcomer_is_predicted_as_others_who_began_there() -> None:

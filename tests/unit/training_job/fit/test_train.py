@@ -44,17 +44,20 @@ def predictor_of(trained: TrainedVersion) -> Predictor:
     return Predictor.from_files({**trained.files, "metadata.json": json.dumps(trained.metadata).encode()})
 
 
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Small = tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]]
+"""A history, the version that it trains, and the progress that was reported."""
+
+
 @pytest.fixture(scope="module")
-def small() -> tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]]:
+def small() -> Small:
     table = simulate(6, 7, 679)
     progress: list[Mapping[str, Any]] = []
     return table, train_version(table, version="v1", on_progress=progress.append), progress
 
 
 @pytest.mark.slow
-def test_a_trained_version_serves_and_agrees_with_keras(
-    small: tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]],
-) -> None:
+def test_a_trained_version_serves_and_agrees_with_keras(small: Small) -> None:
     table, trained, _ = small
     assert parity(trained.files, table) <= 1e-5
     prediction = predict(predictor_of(trained), state_before(table, 500), "topic 1", 2, datetime.now(UTC))
@@ -62,9 +65,7 @@ def test_a_trained_version_serves_and_agrees_with_keras(
 
 
 @pytest.mark.slow
-def test_metadata_and_progress_say_what_was_done(
-    small: tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]],
-) -> None:
+def test_metadata_and_progress_say_what_was_done(small: Small) -> None:
     _, trained, progress = small
     assert (trained.metadata["n_samples"], trained.metadata["n_users"], trained.metadata["n_topics"]) == (679, 6, 7)
     assert json.loads(json.dumps(trained.metadata)) == trained.metadata
@@ -74,9 +75,7 @@ def test_metadata_and_progress_say_what_was_done(
 
 
 @pytest.mark.slow
-def test_the_same_seed_trains_the_same_networks(
-    small: tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]],
-) -> None:
+def test_the_same_seed_trains_the_same_networks(small: Small) -> None:
     table, trained, progress = small
     again: list[Mapping[str, Any]] = []
     second = train_version(table, version="v1", on_progress=again.append)
@@ -97,18 +96,22 @@ def test_too_few_answers_or_one_class_only_is_skipped_with_a_reason(n: int, corr
         train_version(table, version="v1")
 
 
-def test_a_residual_that_is_noise_is_not_used() -> None:
+def drawn_logits(n: int, scale: float = 2.0) -> tuple[Floats, Floats]:
+    """True logits, and outcomes that are drawn by them."""
     rng = np.random.default_rng(0)
-    prior = rng.normal(size=200)
-    target = (rng.random(200) < sigmoid(prior)).astype(np.float64)
-    assert choose_scale(prior, prior + rng.normal(size=200), target, rng.integers(0, 10, 200), binary=True) == 0.0
+    truth = rng.normal(scale=scale, size=n)
+    return truth, (rng.random(n) < sigmoid(truth)).astype(np.float64)
+
+
+def test_a_residual_that_is_noise_is_not_used() -> None:
+    prior, target = drawn_logits(200, scale=1.0)
+    output = prior + np.random.default_rng(1).normal(size=200)
+    assert choose_scale(prior, output, target, np.arange(200) % 10, binary=True) == 0.0
 
 
 def test_a_residual_that_is_right_is_used() -> None:
-    rng = np.random.default_rng(0)
-    truth = rng.normal(scale=2, size=4000)
-    target = (rng.random(4000) < sigmoid(truth)).astype(np.float64)
-    assert choose_scale(np.zeros(4000), truth, target, rng.integers(0, 400, 4000), binary=True) > 0.7
+    truth, target = drawn_logits(4000)
+    assert choose_scale(np.zeros(4000), truth, target, np.arange(4000) % 400, binary=True) > 0.7
 
 
 @settings(max_examples=60, deadline=None)
@@ -166,11 +169,9 @@ def test_few_validation_answers_are_no_proof() -> None:
     assert choose_scale(np.zeros(20), np.full(20, 3.0), np.ones(20), np.arange(20), binary=True) == 0.0
 
 
-def test_a_residual_that_is_right_beyond_doubt_is_used_as_far_as_it_is_no_worse_than_at_its_best_factor() -> None:
-    rng = np.random.default_rng(0)
-    truth = rng.normal(scale=2, size=40_000)
-    target = (rng.random(40_000) < sigmoid(truth)).astype(np.float64)
-    user = rng.integers(0, 400, 40_000)
+def test_a_residual_that_is_certain_is_used_up_to_its_best_factor() -> None:
+    truth, target = drawn_logits(40_000)
+    user, rng = np.arange(40_000) % 400, np.random.default_rng(1)
     assert choose_scale(np.zeros(40_000), truth, target, user, binary=True) == 1.0
     # The temperature repairs a part of the overconfidence.
     assert choose_scale(np.zeros(40_000), 1.25 * truth, target, user, binary=True) == pytest.approx(0.9)
@@ -211,9 +212,7 @@ def test_a_gain_that_few_students_show_is_in_doubt() -> None:
 
 
 def test_overconfident_logits_get_a_temperature_above_one() -> None:
-    rng = np.random.default_rng(0)
-    truth = rng.normal(size=20_000)
-    target = (rng.random(20_000) < sigmoid(truth)).astype(np.float64)
+    truth, target = drawn_logits(20_000, scale=1.0)
     assert choose_temperature(1.1 * truth, target) == pytest.approx(1.1, abs=0.03)
     assert choose_temperature(1.1 * truth[:50], target[:50]) == 1.0
 
@@ -228,9 +227,7 @@ def test_calibration_error_is_the_gap_between_predicted_and_actual() -> None:
 
 
 @pytest.mark.slow
-def test_holdout_scores_have_a_loss_for_each_row(
-    small: tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]],
-) -> None:
+def test_holdout_scores_have_a_loss_for_each_row(small: Small) -> None:
     table, trained, _ = small
     holdout = validation_rows(table)
     scores = holdout_scores(predictor_of(trained), table, holdout)

@@ -57,17 +57,18 @@ HISTORIES: dict[str, Callable[[], AnswerTable]] = {
 }
 
 
+Odd = tuple[AnswerTable, TrainedVersion, Predictor]
+
+
 @pytest.fixture(scope="module", params=list(HISTORIES))
-def odd(request: pytest.FixtureRequest) -> tuple[AnswerTable, TrainedVersion, Predictor]:
+def odd(request: pytest.FixtureRequest) -> Odd:
     table = HISTORIES[request.param]()
     trained = train_version(table, version="v1")
     raw = json.dumps(trained.metadata, allow_nan=False).encode()
     return table, trained, Predictor.from_files({**trained.files, "metadata.json": raw})
 
 
-def test_every_answer_of_the_history_gets_a_finite_bounded_prediction(
-    odd: tuple[AnswerTable, TrainedVersion, Predictor],
-) -> None:
+def test_every_answer_of_the_history_gets_a_finite_bounded_prediction(odd: Odd) -> None:
     table, trained, predictor = odd
     assert parity(trained.files, table) <= 1e-5
     assert sum(map(len, trained.files.values())) < 4 * 1024 * 1024
@@ -86,9 +87,7 @@ def _is_sound(prediction: Prediction, has_times: bool) -> bool:
     return low is not None and high is not None and 1 <= low <= prediction.seconds <= high <= MAX_SECONDS
 
 
-def test_the_whole_chain_answers_at_every_difficulty_for_everybody(
-    odd: tuple[AnswerTable, TrainedVersion, Predictor],
-) -> None:
+def test_the_whole_chain_answers_at_every_difficulty_for_everybody(odd: Odd) -> None:
     table, _, predictor = odd
     now = datetime(2026, 1, 1, tzinfo=UTC)
     student = state_before(table, int(np.flatnonzero(table.user == table.user[0])[-1]))
