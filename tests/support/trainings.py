@@ -1,14 +1,24 @@
-"""Trainings for workers of tests: in this process instead of one of their own."""
+"""Trainings of tests: of a worker in this process, or each in a process of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from chalicelib.domain.training import TrainingRequest
 from training_job import pipeline
+from training_job.fit.train import train_version
+from training_job.history.answers import AnswerTable
+from training_job.history.replay import HistoryPredictions, predict_history
+from training_job.parity import parity
 from training_job.worker import Worker
 
 
@@ -33,3 +43,30 @@ def in_process(worker: Worker, train: pipeline.Train = pipeline.train_and_compar
         )
 
     return replace(worker, train=run)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a training in a process of its own left: the version's files, and how they agree with Keras."""
+
+    files: dict[str, bytes]
+    max_difference: float
+    validated: HistoryPredictions
+    """What the networks that were validated predict of the history."""
+
+
+def published(table: AnswerTable) -> Published:
+    """Train a version, and compare it with Keras."""
+    trained = train_version(table, version="v1")
+    raw = json.dumps(trained.metadata, allow_nan=False).encode()
+    validated = predict_history(trained.validated, table, np.ones(len(table), dtype=np.bool_))
+    return Published({**trained.files, "metadata.json": raw}, parity(trained.files, table), validated)
+
+
+@contextmanager
+def separate_processes() -> Iterator[Executor]:
+    """Run each call in a fresh process that has imported Keras, because every training leaves memory behind."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["keras", __name__])
+    with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
+        yield pool

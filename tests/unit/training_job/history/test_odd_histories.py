@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from datetime import UTC, datetime
 
 import numpy as np
@@ -14,11 +14,10 @@ from chalicelib.domain.tasks import MAX_SECONDS, Difficulty, name_key
 from chalicelib.features.state import UserState
 from chalicelib.prediction.predictor import Predictor, predict, predict_many
 from tests.support.histories import rebuilt, simulate, state_before
+from tests.support.trainings import Published, published, separate_processes
 from training_job.fit.split import validation_rows
-from training_job.fit.train import TrainedVersion, train_version
 from training_job.history.answers import AnswerTable
 from training_job.history.replay import predict_history
-from training_job.parity import parity
 
 pytestmark = pytest.mark.slow
 
@@ -57,23 +56,27 @@ HISTORIES: dict[str, Callable[[], AnswerTable]] = {
 }
 
 
-Odd = tuple[AnswerTable, TrainedVersion, Predictor]
+Odd = tuple[AnswerTable, Published, Predictor]
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Executor]:
+    with separate_processes() as pool:
+        yield pool
 
 
 @pytest.fixture(scope="module", params=list(HISTORIES))
-def odd(request: pytest.FixtureRequest) -> Odd:
+def odd(request: pytest.FixtureRequest, processes: Executor) -> Odd:
     table = HISTORIES[request.param]()
-    trained = train_version(table, version="v1")
-    raw = json.dumps(trained.metadata, allow_nan=False).encode()
-    return table, trained, Predictor.from_files({**trained.files, "metadata.json": raw})
+    trained = processes.submit(published, table).result()
+    return table, trained, Predictor.from_files(trained.files)
 
 
 def test_every_answer_of_the_history_gets_a_finite_bounded_prediction(odd: Odd) -> None:
     table, trained, predictor = odd
-    assert parity(trained.files, table) <= 1e-5
+    assert trained.max_difference <= 1e-5
     assert sum(map(len, trained.files.values())) < 4 * 1024 * 1024
-    for version in (predictor, trained.validated):
-        served = predict_history(version, table, np.ones(len(table), dtype=np.bool_))
+    for served in (trained.validated, predict_history(predictor, table, np.ones(len(table), dtype=np.bool_))):
         assert ((served.correct >= 0.01) & (served.correct <= 0.99)).all()
         assert np.isfinite(served.log_seconds).all()
 
