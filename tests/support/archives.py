@@ -107,6 +107,22 @@ def network_input_layers(n_pooled: int, n_dense: int = N_DENSE) -> list[Layer]:
     ]
 
 
+def network_inputs(
+    n: int, n_dense: int, n_pooled: int, *, n_topics: int, n_users: int, seed: int = 1
+) -> dict[str, Any]:
+    """Random values for all inputs of a network, ``n`` rows of each."""
+    rng = np.random.default_rng(seed)
+    return {
+        "prior": rng.normal(size=(n, 1)).astype(np.float32),
+        "user": rng.integers(0, n_users, (n, 1)).astype(np.int32),
+        "topic": rng.integers(0, n_topics, (n, 1)).astype(np.int32),
+        "difficulty": rng.integers(0, 4, (n, 1)).astype(np.int32),
+        "last": rng.choice([-1.0, 0.0, 1.0], (n, 1)).astype(np.float32),
+        "state": rng.normal(size=(n, n_dense)).astype(np.float32),
+        "pooled": rng.normal(size=(n, n_pooled)).astype(np.float32),
+    }
+
+
 def network(weight: float, n_pooled: int, n_dense: int = N_DENSE, *, bias: float = 0.0) -> bytes:
     """prior + weight * (sum of the pooled vector) + bias: enough of a network to see that it was asked."""
     weights = [np.full((n_pooled, 1), weight), np.full(1, bias)]

@@ -11,14 +11,11 @@ from datetime import date, datetime, timedelta
 from chalicelib.domain.predictions import Source
 from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
 from chalicelib.domain.tasks import PracticeTask, name_key
-from tests.support.fakes.database import MemoryDatabase
+from tests.support.fakes.database import MemoryStore
 
 
-class MemoryAnalyticsStore:
+class MemoryAnalyticsStore(MemoryStore):
     """Implements :class:`chalicelib.ports.AnalyticsStore`."""
-
-    def __init__(self, database: MemoryDatabase) -> None:
-        self._db = database
 
     def totals(self, user_id: str) -> Totals:
         with self._db as db:

@@ -111,7 +111,7 @@ class MemoryDatabase:
         return replay(user_id, map(_answer, done))
 
 
-class _Store:
+class MemoryStore:
     """A store on the tables, for one cohort."""
 
     def __init__(self, database: MemoryDatabase, cohort: str = "default") -> None:
@@ -119,7 +119,7 @@ class _Store:
         self.cohort = cohort
 
 
-class MemoryTaskStore(_Store):
+class MemoryTaskStore(MemoryStore):
     """Implements :class:`chalicelib.ports.TaskStore`."""
 
     def prediction_context(self, user_id: str) -> PredictionContext:
@@ -241,7 +241,7 @@ class MemoryTaskStore(_Store):
                 db.lower_total(self.cohort, 1)
 
 
-class MemoryUserStore(_Store):
+class MemoryUserStore(MemoryStore):
     """Implements :class:`chalicelib.ports.UserStore`."""
 
     def add(self, user_id: str, email: str, full_name: str | None) -> None:
@@ -274,7 +274,7 @@ class MemoryUserStore(_Store):
             return account
 
 
-class MemoryTracker(_Store):
+class MemoryTracker(MemoryStore):
     """Implements :class:`chalicelib.ports.Tracker`."""
 
     def read(self, cohort: str) -> TrackerRow:

@@ -6,14 +6,11 @@ from collections import defaultdict
 
 from chalicelib.domain.tasks import PracticeTask, name_key
 from chalicelib.ports import TopicChoice
-from tests.support.fakes.database import MemoryDatabase
+from tests.support.fakes.database import MemoryStore
 
 
-class MemoryRecommendationStore:
+class MemoryRecommendationStore(MemoryStore):
     """Implements :class:`chalicelib.ports.RecommendationStore`, over all tasks."""
-
-    def __init__(self, database: MemoryDatabase) -> None:
-        self._db = database
 
     def topics(self, user_id: str, subject_key: str | None, own: int, others: int) -> list[TopicChoice]:
         with self._db as db:

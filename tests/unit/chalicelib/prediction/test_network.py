@@ -12,7 +12,7 @@ import pytest
 from chalicelib.domain.errors import ModelError
 from chalicelib.prediction.archive import read_keras
 from chalicelib.prediction.network import BLOCK_ROWS, Network
-from tests.support.archives import network, rewritten
+from tests.support.archives import network, network_inputs, rewritten
 from training_job.fit.networks import NetworkShape, archive_bytes, build_network
 
 pytestmark = pytest.mark.slow
@@ -36,16 +36,7 @@ def served(model: Any) -> Network:
 
 
 def random_inputs(n: int, *, n_topics: int = N_TOPICS, n_users: int = N_USERS) -> dict[str, Any]:
-    rng = np.random.default_rng(1)
-    return {
-        "prior": rng.normal(size=(n, 1)).astype(np.float32),
-        "user": rng.integers(0, n_users, (n, 1)).astype(np.int32),
-        "topic": rng.integers(0, n_topics, (n, 1)).astype(np.int32),
-        "difficulty": rng.integers(0, 4, (n, 1)).astype(np.int32),
-        "last": rng.choice([-1.0, 0.0, 1.0], (n, 1)).astype(np.float32),
-        "state": rng.normal(size=(n, N_DENSE)).astype(np.float32),
-        "pooled": rng.normal(size=(n, N_POOLED)).astype(np.float32),
-    }
+    return network_inputs(n, N_DENSE, N_POOLED, n_topics=n_topics, n_users=n_users)
 
 
 @pytest.mark.parametrize("name", ["correctness", "time"])

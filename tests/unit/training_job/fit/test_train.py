@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.lnirt import sigmoid
 from chalicelib.prediction.predictor import Predictor, predict
-from tests.support.archives import version_files
-from tests.support.histories import rebuilt, simulate, state_after, state_before
+from tests.support.histories import rebuilt, simulate, state_before
 from training_job.fit.calibrate import (
     PRIOR_ONLY,
     Calibration,
@@ -234,25 +233,6 @@ def test_holdout_scores_have_a_loss_for_each_row(small: Small) -> None:
     assert scores["losses"].shape == (int(holdout.sum()),)
     assert scores["log_loss"] == pytest.approx(scores["losses"].mean())
     assert scores["n_timed"] == int(holdout.sum())
-
-
-@pytest.mark.slow
-def test_no_network_predicts_less_after_a_success_than_after_a_failure() -> None:
-    from training_job.fit.networks import NetworkShape, archive_bytes, build_network
-
-    rng = np.random.default_rng(4)
-    table = simulate(4, 3, 120)
-    files = version_files()
-    vocabulary = json.loads(files["vocabulary.json"])
-    model = build_network(NetworkShape("correctness", 4, 2, len(vocabulary["mean"]), 4))
-    for variable in model.trainable_variables:
-        variable.assign(rng.normal(scale=0.5, size=variable.shape))
-    predictor = Predictor.from_files({**files, "correctness_model.keras": archive_bytes(model)})
-    for row in rng.choice(len(table), 60, replace=False).tolist():
-        moment, topic = datetime.now(UTC), table.topics[table.topic[row]]
-        states = (state_after(table, row, correct=outcome) for outcome in (True, False))
-        chances = [predict(predictor, state, topic, 1 + row % 4, moment).correct for state in states]
-        assert chances[0] >= chances[1] - 1e-6
 
 
 def test_where_nothing_is_known_of_the_population_a_history_is_read_in_its_own_order() -> None:
