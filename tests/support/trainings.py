@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from chalicelib.domain.training import TrainingRequest
+from chalicelib.prediction.predictor import Predictor
 from training_job import pipeline
 from training_job.fit.train import train_version
 from training_job.history.answers import AnswerTable
@@ -53,14 +54,23 @@ class Published:
     max_difference: float
     validated: HistoryPredictions
     """What the networks that were validated predict of the history."""
+    progress: list[Mapping[str, Any]]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return dict(json.loads(self.files["metadata.json"]))
+
+    def predictor(self) -> Predictor:
+        return Predictor.from_files(self.files)
 
 
 def published(table: AnswerTable) -> Published:
     """Train a version, and compare it with Keras."""
-    trained = train_version(table, version="v1")
+    progress: list[Mapping[str, Any]] = []
+    trained = train_version(table, version="v1", on_progress=progress.append)
     raw = json.dumps(trained.metadata, allow_nan=False).encode()
     validated = predict_history(trained.validated, table, np.ones(len(table), dtype=np.bool_))
-    return Published({**trained.files, "metadata.json": raw}, parity(trained.files, table), validated)
+    return Published({**trained.files, "metadata.json": raw}, parity(trained.files, table), validated, progress)
 
 
 @contextmanager

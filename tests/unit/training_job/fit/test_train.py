@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.lnirt import sigmoid
-from chalicelib.prediction.predictor import Predictor, predict
+from chalicelib.prediction.predictor import predict
 from tests.support.histories import rebuilt, simulate, state_before
+from tests.support.trainings import Published, published
 from training_job.fit.calibrate import (
     PRIOR_ONLY,
     Calibration,
@@ -32,57 +33,50 @@ from training_job.fit.optimise import FittedNetwork, fit_members, losses_of, pre
 from training_job.fit.passes import TrainedNetwork, final_networks, stage_of
 from training_job.fit.samples import build_vocabulary, read_history_by_others, samples_of, spread_of
 from training_job.fit.split import validation_rows
-from training_job.fit.train import TrainedVersion, TrainingSkipped, train_version
+from training_job.fit.train import TrainingSkipped, train_version
 from training_job.history.answers import AnswerTable
 from training_job.history.replay import predict_history, read_history
-from training_job.parity import parity
 from training_job.scores import auc, expected_calibration_error, holdout_scores
 
-
-def predictor_of(trained: TrainedVersion) -> Predictor:
-    return Predictor.from_files({**trained.files, "metadata.json": json.dumps(trained.metadata).encode()})
-
-
 Floats = np.ndarray[Any, np.dtype[np.float64]]
-Small = tuple[AnswerTable, TrainedVersion, list[Mapping[str, Any]]]
-"""A history, the version that it trains, and the progress that was reported."""
+Small = tuple[AnswerTable, Published]
 
 
 @pytest.fixture(scope="module")
-def small() -> Small:
+def small(processes: Executor) -> Small:
     table = simulate(6, 7, 679)
-    progress: list[Mapping[str, Any]] = []
-    return table, train_version(table, version="v1", on_progress=progress.append), progress
+    return table, processes.submit(published, table).result()
 
 
 @pytest.mark.slow
 def test_a_trained_version_serves_and_agrees_with_keras(small: Small) -> None:
-    table, trained, _ = small
-    assert parity(trained.files, table) <= 1e-5
-    prediction = predict(predictor_of(trained), state_before(table, 500), "topic 1", 2, datetime.now(UTC))
+    table, trained = small
+    assert trained.max_difference <= 1e-5
+    prediction = predict(trained.predictor(), state_before(table, 500), "topic 1", 2, datetime.now(UTC))
     assert prediction.lnirt_model_version == "embedding_v1"
 
 
 @pytest.mark.slow
 def test_metadata_and_progress_say_what_was_done(small: Small) -> None:
-    _, trained, progress = small
-    assert (trained.metadata["n_samples"], trained.metadata["n_users"], trained.metadata["n_topics"]) == (679, 6, 7)
-    assert json.loads(json.dumps(trained.metadata)) == trained.metadata
-    epochs = [item for item in progress if item["phase"] == "correctness"]
+    _, trained = small
+    metadata = trained.metadata
+    assert (metadata["n_samples"], metadata["n_users"], metadata["n_topics"]) == (679, 6, 7)
+    epochs = [item for item in trained.progress if item["phase"] == "correctness"]
     assert [item["epoch"] for item in epochs] == list(range(1, len(epochs) + 1))
-    assert {"lnirt", "features", "correctness", "time", "evaluate"} <= {item["phase"] for item in progress}
+    assert {"lnirt", "features", "correctness", "time", "evaluate"} <= {item["phase"] for item in trained.progress}
 
 
 @pytest.mark.slow
-def test_the_same_seed_trains_the_same_networks(small: Small) -> None:
-    table, trained, progress = small
-    again: list[Mapping[str, Any]] = []
-    second = train_version(table, version="v1", on_progress=again.append)
-    first_losses, losses = ([item["val_loss"] for item in said if "val_loss" in item] for said in (progress, again))
+def test_the_same_seed_trains_the_same_networks(small: Small, processes: Executor) -> None:
+    table, first = small
+    second = processes.submit(published, table).result()
+    first_losses, losses = (
+        [item["val_loss"] for item in version.progress if "val_loss" in item] for version in (first, second)
+    )
     assert len(losses) > 5
     assert losses == pytest.approx(first_losses, abs=1e-4)
     everything = np.ones(len(table), dtype=np.bool_)
-    before, after = (predict_history(predictor_of(version), table, everything) for version in (trained, second))
+    before, after = (predict_history(version.predictor(), table, everything) for version in (first, second))
     np.testing.assert_allclose(before.correct, after.correct, atol=1e-4)
 
 
@@ -227,9 +221,9 @@ def test_calibration_error_is_the_gap_between_predicted_and_actual() -> None:
 
 @pytest.mark.slow
 def test_holdout_scores_have_a_loss_for_each_row(small: Small) -> None:
-    table, trained, _ = small
+    table, trained = small
     holdout = validation_rows(table)
-    scores = holdout_scores(predictor_of(trained), table, holdout)
+    scores = holdout_scores(trained.predictor(), table, holdout)
     assert scores["losses"].shape == (int(holdout.sum()),)
     assert scores["log_loss"] == pytest.approx(scores["losses"].mean())
     assert scores["n_timed"] == int(holdout.sum())

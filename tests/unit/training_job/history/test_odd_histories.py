@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor
 from datetime import UTC, datetime
 
@@ -14,7 +14,7 @@ from chalicelib.domain.tasks import MAX_SECONDS, Difficulty, name_key
 from chalicelib.features.state import UserState
 from chalicelib.prediction.predictor import Predictor, predict, predict_many
 from tests.support.histories import rebuilt, simulate, state_before
-from tests.support.trainings import Published, published, separate_processes
+from tests.support.trainings import Published, published
 from training_job.fit.split import validation_rows
 from training_job.history.answers import AnswerTable
 from training_job.history.replay import predict_history
@@ -59,17 +59,11 @@ HISTORIES: dict[str, Callable[[], AnswerTable]] = {
 Odd = tuple[AnswerTable, Published, Predictor]
 
 
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Executor]:
-    with separate_processes() as pool:
-        yield pool
-
-
 @pytest.fixture(scope="module", params=list(HISTORIES))
 def odd(request: pytest.FixtureRequest, processes: Executor) -> Odd:
     table = HISTORIES[request.param]()
     trained = processes.submit(published, table).result()
-    return table, trained, Predictor.from_files(trained.files)
+    return table, trained, trained.predictor()
 
 
 def test_every_answer_of_the_history_gets_a_finite_bounded_prediction(odd: Odd) -> None:
