@@ -35,7 +35,6 @@ _GZIP_LEVEL = 5
 
 # The limit of API Gateway. The API's own limit is lower.
 _MAXIMUM_BODY = 10 * 1024 * 1024
-_IDLE_SECONDS = 75
 
 
 class Handler(KeptConnection, ChaliceRequestHandler):  # type: ignore[misc]
@@ -43,7 +42,7 @@ class Handler(KeptConnection, ChaliceRequestHandler):  # type: ignore[misc]
 
     path: str
     server: Any
-    timeout = _IDLE_SECONDS
+    timeout = 75  # seconds until an idle connection is closed
     error_content_type = "application/json"
     error_message_format = '{"detail": "%(message)s"}'
 

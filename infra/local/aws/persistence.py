@@ -41,6 +41,7 @@ class State:
         self._connection.execute("PRAGMA synchronous = NORMAL")
         found = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if found not in (0, _FORMAT):
+            self.close()
             raise StateError(f"{path} has format {found}, this program reads {_FORMAT}; the file was not changed")
         self._connection.execute(
             "CREATE TABLE IF NOT EXISTS items"
