@@ -103,7 +103,7 @@ def run(
 def _published_before(request: TrainingRequest, registry: S3ModelRegistry) -> Trained | None:
     """Return the outcome of an earlier delivery of the request that made its version the champion.
 
-    Another version may be the champion by now. Whoever moved the pointer since then is not overruled.
+    Another version may be the champion by now: a pointer that was moved since then stays where it is.
     """
     champion, _ = read_pointer(registry, request.cohort)
     if champion is None or request.version not in roles(champion):

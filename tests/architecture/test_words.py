@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +13,6 @@ from tests.support.sources import ROOT, written_files
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 THIS = Path(__file__).relative_to(ROOT)
 SUFFIXES = {".py", ".md", ".html", ".js", ".css", ".yaml", ".yml", ".toml", ".sh", ""}
-
-EXEMPT: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["studysmart"]["words"]["exempt"]
-"""Files and folders that are not looked through."""
 
 BETWEEN = r"(?:\s|#)+"
 """Between the words of a phrase: a space, or the end of a line and the beginning of the next, also of a comment."""
@@ -46,7 +42,7 @@ def findings(text: str, name: str) -> Iterator[str]:
 
 def checked_files() -> list[Path]:
     files = (path.relative_to(ROOT) for path in written_files() if path.suffix in SUFFIXES)
-    return [path for path in files if not any(path.is_relative_to(str(exempt)) for exempt in [*EXEMPT, THIS])]
+    return [path for path in files if path != THIS]
 
 
 def test_texts_avoid_the_words_of_the_table() -> None:
@@ -63,11 +59,6 @@ def test_texts_avoid_the_words_of_the_table() -> None:
 def test_the_table_lists_words() -> None:
     assert len(WORDS) > 20
     assert CONTRIBUTING.relative_to(ROOT) in checked_files()
-
-
-@pytest.mark.parametrize("exempt", EXEMPT)
-def test_what_is_exempt_exists(exempt: str) -> None:
-    assert (ROOT / exempt).exists()
 
 
 @pytest.mark.parametrize(
