@@ -8,6 +8,8 @@ STATE_DIR ?= .local
 FILE ?=
 PYTHON ?=
 export PYTHON
+# A stack and the tests start many processes. Without bytecode each of them compiles every package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 py := .venv/bin/python
 installed := .venv/.installed
