@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from chalicelib.domain.tasks import Difficulty
-from ops.imports.file import UnusableFileError, open_history
-from ops.imports.rows import COLUMNS, HistoryRow
+from ops.imports.columns import COLUMNS
+from ops.imports.importer import open_history
+from ops.imports.report import ImportReport
+from ops.imports.rows import HistoryRow
+from ops.imports.source import UnusableFileError
 
 
 def select(path: Path, n_answers: int, n_users: int, n_topics: int) -> list[HistoryRow]:
@@ -46,10 +49,9 @@ def _evenly(rows: list[HistoryRow], n: int) -> list[HistoryRow]:
 
 
 def _good(path: Path) -> Iterator[HistoryRow]:
-    with open_history(path, datetime.now(UTC)) as rows:
-        for row in rows:
-            if isinstance(row, HistoryRow):
-                yield row
+    with open_history(path, datetime.now(UTC), ImportReport()) as chunks:
+        for rows in chunks:
+            yield from rows
 
 
 def write_csv(rows: list[HistoryRow], path: Path) -> None:

@@ -25,7 +25,6 @@ from chalicelib.domain.errors import StudySmartError
 from chalicelib.domain.tasks import Difficulty
 from evaluation import selection, simulator
 from lab.scenes import N_ANSWERS, N_TOPICS, N_USERS, SEED, SceneError, import_history
-from ops.imports.command import summary
 from ops.stack import Stack, running_stack, state_directory
 
 _TRAINING_SECONDS = 300.0
@@ -82,7 +81,7 @@ def _stack(state_dir: str | None) -> Iterator[Stack]:
 
 def demonstrate(stack: Stack, history: History) -> None:
     """Run every step on a stack. Raises DemoError when one does not have the expected effect."""
-    print(f"Import: {summary(import_history(stack, history.path, N_ANSWERS))}")
+    print(f"Import: {import_history(stack, history.path, N_ANSWERS).summary()}")
     subject, topic, difficulty = history.subject, history.topic, history.difficulty
     client = ApiClient(stack.url)
     print(f"Registered and logged in {client.register_and_login('Demo Student')}")

@@ -19,7 +19,8 @@ from benchmarks.client import ApiClient
 from chalicelib.domain.tasks import Difficulty
 from evaluation import selection, simulator
 from evaluation.simulator import SimulatedAnswer
-from ops.imports.importer import ImportReport, import_file
+from ops.imports.importer import import_file
+from ops.imports.report import ImportReport
 from ops.stack import Stack, connect
 
 N_ANSWERS, N_USERS, N_TOPICS, SEED = 679, 4, 7, 7

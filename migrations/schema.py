@@ -63,6 +63,7 @@ practice_tasks = Table(
     ),
     Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
     Column("updated_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("import_id", sa.Integer),
     sa.CheckConstraint("difficulty IN ('easy', 'medium', 'hard', 'expert')", name="difficulty"),
     sa.CheckConstraint("actual_time_seconds BETWEEN 0 AND 86400", name="seconds"),
     sa.CheckConstraint("NOT completed OR (is_correct IS NOT NULL AND answer_index IS NOT NULL)", name="completed"),
@@ -80,7 +81,8 @@ practice_tasks = Table(
 )
 """``answer_index`` counts a student's completed tasks from 0 in the order in which the state learnt them.
 
-``completed_at`` of a completed task is null only for imported history that does not say when it was.
+``completed_at`` of a completed task is null only for imported history that does not say when it was. ``import_id`` is
+the import that brought the task, so that it can be taken back.
 """
 
 practice_state = Table(
@@ -105,6 +107,22 @@ practice_state = Table(
 ``first_index`` and ``last_index`` are values of ``practice_tasks.answer_index``; ``last_correct`` is that task's
 ``is_correct``.
 """
+
+imports = Table(
+    "imports",
+    metadata,
+    Column("id", sa.Integer, sa.Identity(), primary_key=True),
+    Column("cohort", sa.Text, nullable=False),
+    Column("file", sa.Text, nullable=False),
+    Column("started_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("finished_at", sa.DateTime(timezone=True)),
+    Column("n_read", sa.Integer, nullable=False, server_default="0"),
+    Column("n_added", sa.Integer, nullable=False, server_default="0"),
+    Column("n_refused", sa.Integer, nullable=False, server_default="0"),
+    Column("n_new_users", sa.Integer, nullable=False, server_default="0"),
+    Column("undone_at", sa.DateTime(timezone=True)),
+)
+"""One row for each import of a file. ``finished_at`` is null for an import that was interrupted."""
 
 embedding_model_tracker = Table(
     "embedding_model_tracker",

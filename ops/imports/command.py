@@ -1,4 +1,4 @@
-"""``studysmart import``: prints its progress on standard error and a summary on standard output.
+"""``studysmart import``: prints its progress on standard error and a report on standard output.
 
 Exit status 0 when every row was good, 1 when some were not (the good ones are stored), 2 when the file is unusable.
 """
@@ -14,9 +14,11 @@ from pathlib import Path
 
 from chalicelib.wiring import Container
 from ops import tables
-from ops.arguments import whole_number
-from ops.imports.file import UnusableFileError
-from ops.imports.importer import ImportReport, import_file
+from ops.imports.formats import FORMATS
+from ops.imports.importer import GENERIC, Reading, import_file
+from ops.imports.report import ImportReport
+from ops.imports.source import UnusableFileError
+from ops.imports.store import history_store
 
 _QUIET_SECONDS = 5.0
 """The pause between lines of progress if standard error is not a terminal."""
@@ -24,41 +26,112 @@ _QUIET_SECONDS = 5.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("file", type=Path, metavar="FILE.csv[.gz]", help="with columns user_id, topic, is_correct")
+    parser.usage = "studysmart import [options] FILE | list | undo ID"
     parser.add_argument(
-        "--max-faults", type=whole_number(0), default=20, metavar="N", help="print at most N faults (default: 20)"
+        "what",
+        nargs="+",
+        metavar="FILE",
+        help='CSV in any usual form, also .gz or .zip, or "-" for standard input; "list" lists the imports, '
+        '"undo ID" takes one back',
     )
+    parser.add_argument("--dry-run", action="store_true", help="report what an import would do, and store nothing")
+    parser.add_argument(
+        "--replace", type=int, metavar="ID", help="take this import back before the file is imported in its place"
+    )
+    parser.add_argument(
+        "--map", type=_mapped, default={}, metavar="COLUMN=NAME,...", help="the file's names of some columns"
+    )
+    parser.add_argument(
+        "--format",
+        choices=["auto", GENERIC, *FORMATS],
+        default="auto",
+        help="a published form (default: auto, by the columns)",
+    )
+    parser.add_argument("--questions", type=Path, metavar="FILE", help="the questions file of ednet, riiid or eedi")
+    parser.add_argument("--encoding", metavar="NAME", help="such as windows-1252 (default: by the file)")
+    parser.add_argument("--separator", metavar="CHARACTER", help='such as ";" (default: by the first line)')
     parser.epilog = (
-        "Optional columns: subject, difficulty (easy to expert, or 1 to 4), actual_time_seconds, completed_at "
-        "(ISO 8601), position (order within the user). Answers from an earlier import are not added again."
+        "Columns: user_id, topic, is_correct, and optionally subject, difficulty (easy to expert, or 1 to 4), "
+        "actual_time_seconds, completed_at (ISO 8601, or seconds or milliseconds since 1970), position (order within "
+        "the student). Case, spaces and underscores do not matter. Answers are placed by their time. Answers from an "
+        "earlier import are not added again. A user_id that is an e-mail address means the account with it."
     )
 
 
 def run(container: Container, options: argparse.Namespace) -> int:
-    """Import a file into the container's database."""
-    cohort = container.settings.cohort
+    """Import a file into the container's database, list imports, or take one back."""
+    match options.what:
+        case ["list"]:
+            return _list(container)
+        case ["undo", number] if number.isdecimal():
+            return _undo(container, int(number))
+        case [file]:
+            return _import(container, Path(file), options)
+    print("error: give one FILE, or list, or undo ID", file=sys.stderr)
+    return 2
+
+
+def _import(container: Container, file: Path, options: argparse.Namespace) -> int:
+    reading = Reading(
+        None if options.format == "auto" else options.format,
+        options.map,
+        options.encoding,
+        {"\\t": "\t", "tab": "\t"}.get(options.separator, options.separator),
+        options.questions,
+    )
+    if options.replace is not None and not options.dry_run:
+        _undo(container, options.replace)
     try:
-        report = import_file(container.engine, cohort, options.file, datetime.now(UTC), _progress())
+        report = import_file(
+            container.engine,
+            container.settings.cohort,
+            file,
+            datetime.now(UTC),
+            _progress(),
+            reading,
+            dry_run=options.dry_run,
+        )
     except UnusableFileError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if sys.stderr.isatty():
         print(file=sys.stderr)
-    for fault in report.faults[: options.max_faults]:
-        print(fault, file=sys.stderr)
-    print(summary(report))
+    tables.print_lines(report.lines())
     return 1 if report.bad else 0
 
 
-def summary(report: ImportReport) -> str:
-    """Return the result of an import in one line."""
-    text = (
-        f"{tables.count(report.read, 'row')} read, {tables.count(report.added, 'answer')} added, "
-        f"{report.already_there:,} already there, {tables.count(report.new_users, 'new user')}"
+def _list(container: Container) -> int:
+    with history_store(container.engine, container.settings.cohort) as store:
+        imports = store.imports()
+    rows = [
+        [
+            str(found.id),
+            f"{found.started_at:%Y-%m-%d %H:%M:%S}",
+            found.file,
+            f"{found.added:,}",
+            f"{found.refused:,}",
+            "taken back" if found.undone_at else "complete" if found.finished_at else "interrupted",
+        ]
+        for found in imports
+    ]
+    tables.print_lines(
+        tables.table(["id", "started (UTC)", "file", "added", "refused", "state"], rows, ["id", "added", "refused"])
     )
-    if report.bad:
-        text += f", {tables.count(report.bad, 'bad row')} skipped"
-    return f"{text} ({report.seconds:.1f} s, {report.rows_per_second:,.0f} rows/s)"
+    return 0
+
+
+def _undo(container: Container, import_id: int) -> int:
+    with history_store(container.engine, container.settings.cohort) as store:
+        removed = store.undo(import_id)
+    print(f"Import {import_id} was taken back: {tables.count(removed, 'answer')} removed.")
+    return 0
+
+
+def _mapped(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(column.strip() and name.strip() for column, _, name in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=NAME,COLUMN=NAME")
+    return {column.strip(): name.strip() for column, _, name in pairs}
 
 
 def _progress() -> Callable[[ImportReport], None]:

@@ -1,14 +1,9 @@
-"""The SQL of an import: the rows are staged by COPY, then stored in one transaction for each batch of users.
-
-The rows of a user may be anywhere in a file. So they are first copied into a temporary table and read back in order
-through a cursor: memory holds one batch, however long the file is. A batch ends only between users, so all new answers
-of a user advance the state together. The ids of the tasks follow from their content, so answers that are already stored
-are left alone, and a killed import is simply run again.
+"""The SQL of an import: whole students are stored in one transaction, by COPY.
 
 Locks are taken in the order of every writer (users, tasks, state, tracker). The rows of the users are locked, in the
 order of their ids, before anything of theirs is read. So a completion cannot happen between an answer's index and its
-state, and two imports of one file cannot both miss the same answer. A batch inserts only new tasks, which nobody else
-can have locked.
+state, and two imports of one file cannot both miss the same answer. The ids of the tasks follow from their content, so
+answers that are already stored are left alone, and a killed import is simply run again.
 """
 
 from __future__ import annotations
@@ -16,209 +11,268 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 from pg8000 import dbapi
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from chalicelib.domain.errors import DatabaseUnavailableError
+from chalicelib.domain.errors import DatabaseUnavailableError, StudySmartError
 from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS
 from chalicelib.features.columns import decayed_to_bytes
-from chalicelib.features.state import Answer, StateRow, advance
-from chalicelib.storage.rows import state_row_from
-from ops.imports.rows import HistoryRow, Identity, identity, task_id
-
-BATCH_ROWS = 10_000
-"""A batch ends at the next change of user after this many answers."""
+from ops.imports.placing import Placed, StateLine, in_order_of_time, states
+from ops.imports.rows import HistoryRow, Identity, Task, identity, task_id
+from ops.imports.values import micros
 
 IMPORTED_CONTENT = "Imported answer"
-"""The content of imported tasks: files of history contain results, not questions."""
+"""The content of imported tasks: most files of history contain results, not questions."""
+
+USERS_TAKEN_BACK = 200
+"""The number of students whose answers are taken back at a time."""
 
 _log = logging.getLogger("studysmart.import")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NULL = r"\N"
 _SPECIAL = re.compile(r"[\\\t\n\r]")
+_LEVELS = ("", "easy", "medium", "hard", "expert")
 
-_STAGE = """
-CREATE TEMPORARY TABLE history_staged (
-    line bigint, user_id text COLLATE "C", position bigint, subject text, subject_key text, topic text,
-    topic_key text, difficulty smallint, is_correct boolean, seconds double precision, at_micros bigint
-)"""
-_STAGE_PLACED = """
-CREATE TEMPORARY TABLE history_placed (line bigint, id uuid, answer_index integer, age_micros integer)
-ON COMMIT DELETE ROWS"""
-_STAGE_STATE = "CREATE TEMPORARY TABLE history_state (LIKE practice_state) ON COMMIT DELETE ROWS"
-_IN_ORDER = """
-DECLARE history CURSOR WITH HOLD FOR
-SELECT line, user_id, position, subject, subject_key, topic, topic_key, difficulty, is_correct, seconds, at_micros
-FROM history_staged ORDER BY user_id, position NULLS LAST, at_micros NULLS LAST, line"""
-_ADD_USERS = """
-INSERT INTO users (id) SELECT unnest(cast(%s AS text[])) ON CONFLICT DO NOTHING"""
+_BEGIN_IMPORT = "INSERT INTO imports (cohort, file) VALUES (%s, %s) RETURNING id"
+_COUNT_IMPORT = """
+UPDATE imports SET n_read = n_read + %s, n_added = n_added + %s, n_new_users = n_new_users + %s WHERE id = %s"""
+_FINISH_IMPORT = "UPDATE imports SET finished_at = now(), n_read = %s, n_refused = %s WHERE id = %s"
+_LIST_IMPORTS = """
+SELECT id, file, started_at, finished_at, n_read, n_added, n_refused, n_new_users, undone_at
+FROM imports WHERE cohort = %s ORDER BY id"""
+_ACCOUNTS = "SELECT lower(email), id FROM users WHERE lower(email) = ANY(cast(%s AS text[])) AND deleted_at IS NULL"
+_ADD_USERS = "INSERT INTO users (id) SELECT unnest(cast(%s AS text[])) ON CONFLICT DO NOTHING"
 _LOCK_USERS = """
 SELECT id, n_answers, deleted_at IS NOT NULL FROM users WHERE id = ANY(cast(%s AS text[]))
 ORDER BY id COLLATE "C" FOR UPDATE"""
-_KNOWN_TASKS = "SELECT id::text FROM practice_tasks WHERE id = ANY(cast(%s AS uuid[]))"
-_STATES = """
-SELECT user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds, first_index,
-    last_index, last_correct, last_at, decayed
-FROM practice_state WHERE user_id = ANY(cast(%s AS text[]))"""
-_COPY_STAGED = "COPY history_staged FROM STDIN"
-_COPY_PLACED = "COPY history_placed FROM STDIN"
-_STORE_TASKS = f"""
-INSERT INTO practice_tasks (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content, completed,
-    completed_at, is_correct, actual_time_seconds, answer_index, predicted_correct, predicted_time_seconds,
-    prediction_source, created_at, updated_at)
-SELECT p.id, s.user_id, s.subject, s.subject_key, s.topic, s.topic_key,
-    (ARRAY['easy', 'medium', 'hard', 'expert'])[s.difficulty], '{IMPORTED_CONTENT}', true, t.at, s.is_correct,
-    s.seconds, p.answer_index, {DEFAULT_CORRECT}, {DEFAULT_SECONDS}, 'default', t.created, t.created
-FROM history_placed p JOIN history_staged s USING (line),
-LATERAL (SELECT timestamptz 'epoch' + s.at_micros * interval '1 microsecond' AS at) known,
-LATERAL (SELECT known.at, coalesce(known.at, now() - p.age_micros * interval '1 microsecond') AS created) t"""
+_OWNERS = "SELECT id::text, user_id FROM practice_tasks WHERE id = ANY(cast(%s AS uuid[]))"
+_ANSWERS = """
+SELECT user_id, id::text, answer_index, topic_key, difficulty_numeric, is_correct, actual_time_seconds,
+    cast(extract(epoch FROM completed_at) * 1000000 AS bigint)
+FROM practice_tasks WHERE user_id = ANY(cast(%s AS text[])) AND completed ORDER BY user_id, answer_index"""
+_MOVE_ANSWERS = """
+UPDATE practice_tasks SET answer_index = moved.n
+FROM unnest(cast(%s AS uuid[]), cast(%s AS integer[])) AS moved (id, n) WHERE practice_tasks.id = moved.id"""
+_COPY_TASKS = """
+COPY practice_tasks (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content, solution_content,
+    answer_content, estimated_time_minutes, study_session_id, completed, completed_at, is_correct, actual_time_seconds,
+    answer_index, predicted_correct, predicted_time_seconds, prediction_source, created_at, updated_at, import_id)
+FROM STDIN"""
 _COUNT_ANSWERS = """
-UPDATE users SET n_answers = added.n FROM unnest(cast(%s AS text[]), cast(%s AS integer[])) AS added (id, n)
-WHERE users.id = added.id"""
+UPDATE users SET n_answers = counted.n FROM unnest(cast(%s AS text[]), cast(%s AS integer[])) AS counted (id, n)
+WHERE users.id = counted.id"""
+_CLEAR_STATE = "DELETE FROM practice_state WHERE user_id = ANY(cast(%s AS text[]))"
 _COPY_STATE = """
-COPY history_state (user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds,
+COPY practice_state (user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds,
     first_index, last_index, last_correct, last_at, decayed)
 FROM STDIN"""
-_STORE_STATE = """
-INSERT INTO practice_state SELECT * FROM history_state ON CONFLICT (user_id, topic, difficulty) DO UPDATE SET
-    attempts = excluded.attempts, correct = excluded.correct, timed = excluded.timed,
-    sum_log_seconds = excluded.sum_log_seconds, sum_sq_log_seconds = excluded.sum_sq_log_seconds,
-    last_index = excluded.last_index, last_correct = excluded.last_correct, last_at = excluded.last_at,
-    decayed = excluded.decayed"""
 _COUNT_SAMPLES = """
-INSERT INTO embedding_model_tracker (cohort, n_samples_total) VALUES (%s, %s)
-ON CONFLICT (cohort) DO UPDATE
-SET n_samples_total = embedding_model_tracker.n_samples_total + excluded.n_samples_total"""
+INSERT INTO embedding_model_tracker (cohort, n_samples_total) VALUES (%s, greatest(%s, 0))
+ON CONFLICT (cohort) DO UPDATE SET n_samples_total = greatest(embedding_model_tracker.n_samples_total + %s, 0)"""
+_USERS_OF_IMPORT = """
+DECLARE undone CURSOR WITH HOLD FOR
+SELECT DISTINCT user_id FROM practice_tasks WHERE import_id = %s ORDER BY user_id"""
+_DELETE_TASKS = "DELETE FROM practice_tasks WHERE user_id = ANY(cast(%s AS text[])) AND import_id = %s"
+_DELETE_USERS = """
+DELETE FROM users WHERE id = ANY(cast(%s AS text[])) AND email IS NULL AND deleted_at IS NULL
+AND NOT EXISTS (SELECT FROM practice_tasks WHERE user_id = users.id)"""
+_MARK_UNDONE = "UPDATE imports SET undone_at = now() WHERE id = %s"
 
-_get_user = attrgetter("user_id")
-_Key = tuple[str, int]
+
+class UnknownImportError(StudySmartError):
+    """There is no import with this id, or it has been taken back."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """The effect of one committed batch. ``refused`` are answers of deleted accounts, which stay deleted."""
+    """The effect of one transaction: ``refused`` are rows that nobody can have answered, with the reason of each."""
 
-    rows: int
+    rows: int = 0
+    added: int = 0
+    new_users: int = 0
+    refused: tuple[tuple[HistoryRow, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRecord:
+    """One row of ``imports``."""
+
+    id: int
+    file: str
+    started_at: datetime
+    finished_at: datetime | None
+    read: int
     added: int
+    refused: int
     new_users: int
-    refused: tuple[HistoryRow, ...]
+    undone_at: datetime | None
 
 
-@dataclass(slots=True)
-class _Student:
-    """A locked user while their answers are stored."""
+class HistoryStore:
+    """Imports over one connection. With ``dry_run`` everything is done and rolled back."""
 
-    n_answers: int
-    states: dict[_Key, StateRow]
-    changed: set[_Key]
+    import_id: int | None = None
+    """The import to which stored answers belong."""
 
-
-class HistoryImport:
-    """One import over one connection: first :meth:`stage` every row, then run :meth:`batches` to the end."""
-
-    def __init__(self, connection: Any, cohort: str) -> None:
+    def __init__(self, connection: Any, cohort: str, *, dry_run: bool = False) -> None:
         self._connection = connection
         self._cohort = cohort
+        self._dry_run = dry_run
+        connection.autocommit = True
+        # A crash of PostgreSQL may lose the last batches: then the import is run again.
+        self._run("SET synchronous_commit = off")
 
-    def _run(self, sql: str, *values: Any, stream: Iterable[str] | None = None) -> Any:
+    def _run(self, sql: str, *parameters: Any, stream: Iterable[str] | None = None) -> Any:
         cursor = self._connection.cursor()
-        cursor.execute(sql, values, stream=stream)
+        cursor.execute(sql, parameters, stream=stream)
         return cursor
 
-    def prepare(self) -> None:
-        """Create the temporary tables.
-
-        A batch joins its rows to the staged rows by line number. A hash join would read the whole staged table for
-        every batch, which is quadratic in the length of the file, so only joins by index are allowed.
-        """
-        self._run("SET enable_hashjoin = off")
-        self._run("SET enable_mergejoin = off")
-        self._run(_STAGE)
-        self._run(_STAGE_PLACED)
-        self._run(_STAGE_STATE)
-
-    def stage(self, rows: Sequence[HistoryRow]) -> None:
-        """Copy answers into the temporary table; call it with a few thousand at a time."""
-        self._run(_COPY_STAGED, stream=_in_chunks(_staged_lines(rows)))
-
-    def batches(self, batch_rows: int = BATCH_ROWS) -> Iterator[BatchResult]:
-        """Store the staged rows, and yield the result of each committed batch."""
-        self._run("CREATE INDEX ON history_staged (line)")
-        self._run("ANALYZE history_staged")
-        self._run(_IN_ORDER)
-        batch: list[HistoryRow] = []
-        for _, answers in groupby(self._staged(batch_rows), _get_user):
-            batch.extend(answers)
-            if len(batch) >= batch_rows:
-                yield self._store_batch(batch)
-                batch = []
-        if batch:
-            yield self._store_batch(batch)
-        self._run("CLOSE history")
-
-    def _staged(self, size: int) -> Iterator[HistoryRow]:
-        while rows := self._run(f"FETCH FORWARD {size:d} FROM history").fetchall():
-            yield from map(HistoryRow._make, rows)
-
-    def _store_batch(self, batch: Sequence[HistoryRow]) -> BatchResult:
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._run("BEGIN")
         try:
-            result = self._store_locked(batch)
+            yield
         except BaseException:
             self._run("ROLLBACK")
             raise
-        self._run("COMMIT")
-        _log.debug("imported %d of %d answers", result.added, result.rows)
-        return result
+        self._run("ROLLBACK" if self._dry_run else "COMMIT")
 
-    def _store_locked(self, batch: Sequence[HistoryRow]) -> BatchResult:
-        user_ids = list(dict.fromkeys(map(_get_user, batch)))
+    def begin(self, file: str) -> int:
+        """Note that an import of a file begins, and return its id."""
+        import_id: int = self._run(_BEGIN_IMPORT, self._cohort, file).fetchone()[0]
+        return import_id
+
+    def finish(self, import_id: int, n_read: int, n_refused: int) -> None:
+        """Note that an import is complete."""
+        self._run(_FINISH_IMPORT, n_read, n_refused, import_id)
+
+    def imports(self) -> list[ImportRecord]:
+        """Return all imports, oldest first."""
+        return [ImportRecord(*row) for row in self._run(_LIST_IMPORTS, self._cohort).fetchall()]
+
+    def store(self, rows: Sequence[HistoryRow]) -> BatchResult:
+        """Store all rows of some students, in the order of the file, in one transaction."""
+        with self._transaction():
+            return self._store(rows)
+
+    def _store(self, rows: Sequence[HistoryRow]) -> BatchResult:
+        rows, refused = self._with_accounts(rows)
+        user_ids = sorted({row.user_id for row in rows})
         new_users = self._run(_ADD_USERS, user_ids).rowcount
-        students, deleted = self._lock(user_ids)
-        refused = tuple(row for row in batch if row.user_id in deleted)
-        ids = _task_ids(row for row in batch if row.user_id in students)
-        # A student without answers has none of the tasks.
-        known = self._known([task for task, row in ids.items() if students[row.user_id].n_answers])
-        new = [(task, row) for task, row in ids.items() if task not in known]
-        if new:
-            self._store(new, students)
-        return BatchResult(len(batch), len(new), new_users, refused)
-
-    def _known(self, ids: Sequence[str]) -> set[str]:
-        """Return those of the tasks that exist."""
-        if not ids:
-            return set()
-        return {task for (task,) in self._run(_KNOWN_TASKS, "{" + ",".join(ids) + "}").fetchall()}
-
-    def _lock(self, user_ids: list[str]) -> tuple[dict[str, _Student], set[str]]:
-        """Lock the users until the end of the transaction; return them with their states, and the deleted ones."""
         found = self._run(_LOCK_USERS, user_ids).fetchall()
-        students = {user: _Student(n_answers, {}, set()) for user, n_answers, deleted in found if not deleted}
-        practised = [user for user, student in students.items() if student.n_answers]
-        if practised:
-            for user, *columns in self._run(_STATES, practised).fetchall():
-                state = state_row_from(*columns)
-                students[user].states[state.topic, state.difficulty] = state
-        return students, {user for user, _, deleted in found if deleted}
+        deleted = {user for user, _, gone in found if gone}
+        practised = {user for user, n_answers, gone in found if n_answers and not gone}
+        if deleted:
+            refused += [(row, "user_id is an account that was deleted") for row in rows if row.user_id in deleted]
+            rows = [row for row in rows if row.user_id not in deleted]
+        new = self._unknown(_task_ids(rows), practised)
+        if new:
+            self._place(new, practised)
+            self._run(_COUNT_SAMPLES, self._cohort, len(new), len(new))
+        self._run(_COUNT_IMPORT, len(rows) + len(refused), len(new), new_users, self.import_id)
+        return BatchResult(len(rows) + len(refused), len(new), new_users, tuple(refused))
 
-    def _store(self, new: Sequence[tuple[str, HistoryRow]], students: dict[str, _Student]) -> None:
-        self._run(_COPY_PLACED, stream=_in_chunks(_placed(new, students)))
-        self._run(_STORE_TASKS)
-        changed = {user: student for user, student in students.items() if student.changed}
-        self._run(_COUNT_ANSWERS, list(changed), [student.n_answers for student in changed.values()])
-        self._run(_COPY_STATE, stream=_in_chunks(_state_lines(changed)))
-        self._run(_STORE_STATE)
-        self._run(_COUNT_SAMPLES, self._cohort, len(new))
+    def _with_accounts(self, rows: Sequence[HistoryRow]) -> tuple[list[HistoryRow], list[tuple[HistoryRow, str]]]:
+        """Replace e-mail addresses by the ids of their accounts; refuse those without an account."""
+        addresses = {row.user_id.lower() for row in rows if "@" in row.user_id}
+        if not addresses:
+            return list(rows), []
+        accounts = dict(self._run(_ACCOUNTS, sorted(addresses)).fetchall())
+        taken, refused = [], []
+        for row in rows:
+            if "@" not in row.user_id:
+                taken.append(row)
+            elif (account := accounts.get(row.user_id.lower())) is not None:
+                taken.append(row._replace(user_id=account))
+            else:
+                refused.append((row, "user_id is an e-mail address without an account: user_id is the id of a student"))
+        return taken, refused
+
+    def _unknown(self, rows: Mapping[str, HistoryRow], practised: set[str]) -> dict[str, HistoryRow]:
+        """Return the rows that are not stored, by the ids that their tasks get."""
+        # A student without answers has none of the tasks, unless the file gives them ids.
+        asked = [id_ for id_, row in rows.items() if row.task is not None or row.user_id in practised]
+        if not asked:
+            return dict(rows)
+        owners = self._owners(asked)
+        taken = {id_ for id_ in asked if id_ in owners and owners[id_] != rows[id_].user_id}
+        # A task of another student, for example in an export of theirs: this student's copy has an id of its own.
+        copies = {task_id((rows[id_].user_id, id_), 0): rows[id_] for id_ in taken}
+        known = owners.keys() | self._owners(list(copies))
+        return {id_: row for id_, row in ({**rows, **copies}).items() if id_ not in known}
+
+    def _owners(self, ids: Sequence[str]) -> dict[str, str]:
+        return dict(self._run(_OWNERS, "{" + ",".join(ids) + "}").fetchall()) if ids else {}
+
+    def _place(self, new: Mapping[str, HistoryRow], practised: set[str]) -> None:
+        old = self._answers([user for user in {row.user_id for row in new.values()} if user in practised])
+        histories: dict[str, list[Placed]] = {}
+        by_user = sorted(new.items(), key=lambda entry: entry[1].user_id)
+        for user, entries in groupby(by_user, lambda entry: entry[1].user_id):
+            arrived = [
+                Placed(id_, None, row.topic_key, row.difficulty, row.is_correct, row.seconds, row.at_micros)
+                for id_, row in entries
+            ]
+            histories[user] = in_order_of_time(old.get(user, ()), arrived)
+        self._write(histories, new)
+
+    def _answers(self, user_ids: Sequence[str]) -> dict[str, list[Placed]]:
+        if not user_ids:
+            return {}
+        rows = self._run(_ANSWERS, sorted(user_ids)).fetchall()
+        return {user: [Placed(*row[1:]) for row in found] for user, found in groupby(rows, itemgetter(0))}
+
+    def _write(self, histories: Mapping[str, Sequence[Placed]], new: Mapping[str, HistoryRow]) -> None:
+        """Store new tasks and the state of students whose answers are all in ``histories``."""
+        moved = [
+            (answer.task_id, n)
+            for answers in histories.values()
+            for n, answer in enumerate(answers)
+            if answer.place is not None and answer.place != n
+        ]
+        if moved:
+            self._run(_MOVE_ANSWERS, "{" + ",".join(id_ for id_, _ in moved) + "}", [n for _, n in moved])
+        if new:
+            self._run(_COPY_TASKS, stream=_in_chunks(_task_lines(histories, new, self.import_id)))
+        users = list(histories)
+        self._run(_COUNT_ANSWERS, users, [len(answers) for answers in histories.values()])
+        self._run(_CLEAR_STATE, users)
+        self._run(_COPY_STATE, stream=_in_chunks(map(_state_line, states(histories.items()))))
+
+    def undo(self, import_id: int) -> int:
+        """Take back all answers of an import, and return their number. Students who have nothing else are removed.
+
+        Raises UnknownImportError. If it is interrupted, it can be run again.
+        """
+        if not any(found.id == import_id and found.undone_at is None for found in self.imports()):
+            raise UnknownImportError(f"there is no import {import_id} that could be taken back")
+        removed = 0
+        self._run(_USERS_OF_IMPORT.replace("%s", str(int(import_id))))
+        while users := [user for (user,) in self._run(f"FETCH FORWARD {USERS_TAKEN_BACK} FROM undone").fetchall()]:
+            with self._transaction():
+                removed += self._take_back(users, import_id)
+        self._run("CLOSE undone")
+        self._run(_MARK_UNDONE, import_id)
+        return removed
+
+    def _take_back(self, users: list[str], import_id: int) -> int:
+        self._run(_LOCK_USERS, users)
+        removed: int = self._run(_DELETE_TASKS, users, import_id).rowcount
+        left = self._answers(users)
+        self._write({user: left.get(user, []) for user in users}, {})
+        self._run(_DELETE_USERS, users)
+        self._run(_COUNT_SAMPLES, self._cohort, -removed, -removed)
+        return removed
 
 
 def _task_ids(rows: Iterable[HistoryRow]) -> dict[str, HistoryRow]:
@@ -226,48 +280,72 @@ def _task_ids(rows: Iterable[HistoryRow]) -> dict[str, HistoryRow]:
     seen: Counter[Identity] = Counter()
     ids: dict[str, HistoryRow] = {}
     for row in rows:
+        if row.task is not None and row.task.id is not None:
+            ids.setdefault(row.task.id, row)
+            continue
         same = identity(row)
         ids[task_id(same, seen[same])] = row
         seen[same] += 1
     return ids
 
 
-def _placed(new: Sequence[tuple[str, HistoryRow]], students: dict[str, _Student]) -> Iterator[str]:
-    """Yield the lines of ``history_placed`` for the new tasks, and advance the states of the students.
+def _task_lines(
+    histories: Mapping[str, Sequence[Placed]], new: Mapping[str, HistoryRow], import_id: int | None
+) -> Iterator[str]:
+    """Yield the lines of ``_COPY_TASKS`` for the new answers.
 
-    A task without a time counts as created now. Its age in microseconds keeps such tasks in order in lists.
+    An answer without a time was created a moment ago: their ages keep them in order in lists.
     """
-    for n, (task, row) in enumerate(new):
-        student = students[row.user_id]
-        at = None if row.at_micros is None else _EPOCH + timedelta(microseconds=row.at_micros)
-        key = (row.topic_key, row.difficulty)
-        answer = Answer(row.topic_key, row.difficulty, row.is_correct, row.seconds, at)
-        student.states[key] = advance(student.states.get(key), answer, student.n_answers)
-        student.changed.add(key)
-        yield f"{row.line}\t{task}\t{student.n_answers}\t{len(new) - n}\n"
-        student.n_answers += 1
-
-
-def _state_lines(students: dict[str, _Student]) -> Iterator[str]:
-    """Yield the lines of ``_COPY_STATE`` for the rows that changed."""
-    for user, student in students.items():
-        for row in (student.states[key] for key in sorted(student.changed)):
+    now, age = micros(datetime.now(UTC)), len(new)
+    of_import = _or_null(import_id)
+    for user, answers in histories.items():
+        owner = _escaped(user)
+        for n, answer in enumerate(answers):
+            if answer.place is not None:
+                continue
+            row = new[answer.task_id]
+            age -= 1
+            done = _NULL if row.at_micros is None else _time(row.at_micros)
+            created = done
+            if row.at_micros is None:
+                known = row.task and row.task.created_micros
+                created = _time(now - age if known is None else known)
+            about = f"{IMPORTED_CONTENT}\t{_NULL}\t{_NULL}\t{_NULL}\t{_NULL}"
+            if row.task is not None:
+                about = _about(row.task)
             yield (
-                f"{_escaped(user)}\t{_escaped(row.topic)}\t{row.difficulty}\t{row.attempts}\t{row.correct}\t{row.timed}\t"
-                f"{row.sum_log_seconds}\t{row.sum_sq_log_seconds}\t{row.first_index}\t{row.last_index}\t"
-                f"{row.last_correct}\t{row.last_at or _NULL}\t\\\\x{decayed_to_bytes(row.decayed).hex()}\n"
+                f"{answer.task_id}\t{owner}\t{_escaped(row.subject)}\t{_escaped(row.subject_key)}\t"
+                f"{_escaped(row.topic)}\t{_escaped(row.topic_key)}\t{_LEVELS[row.difficulty]}\t{about}\ttrue\t{done}\t"
+                f"{row.is_correct}\t{_or_null(row.seconds)}\t{n}\t{DEFAULT_CORRECT}\t{DEFAULT_SECONDS}\tdefault\t"
+                f"{created}\t{created}\t{of_import}\n"
             )
 
 
-def _staged_lines(rows: Iterable[HistoryRow]) -> Iterator[str]:
-    """Yield the lines of ``history_staged``, whose columns are the fields of the rows."""
-    for row in rows:
-        yield "\t".join(map(_copy_field, row)) + "\n"
+def _about(task: Task) -> str:
+    texts = (IMPORTED_CONTENT if task.content is None else task.content, task.solution, task.answer)
+    return "\t".join(
+        [
+            *(_NULL if text is None else _escaped(text.replace("\x00", "")) for text in texts),
+            _or_null(task.minutes),
+            _or_null(task.session_id),
+        ]
+    )
 
 
-def _copy_field(value: object) -> str:
-    if isinstance(value, str):
-        return _escaped(value)
+def _state_line(row: StateLine) -> str:
+    last_at = _NULL if row.last_at is None else _time(row.last_at)
+    return (
+        f"{_escaped(row.user_id)}\t{_escaped(row.topic)}\t{row.difficulty}\t{row.attempts}\t{row.correct}\t{row.timed}\t"
+        f"{row.sum_log_seconds}\t{row.sum_sq_log_seconds}\t{row.first_index}\t{row.last_index}\t"
+        f"{row.last_correct}\t{last_at}\t\\\\x{decayed_to_bytes(row.decayed).hex()}\n"
+    )
+
+
+def _time(at: int) -> str:
+    return (_EPOCH + timedelta(microseconds=at)).isoformat()
+
+
+def _or_null(value: object) -> str:
     return _NULL if value is None else str(value)
 
 
@@ -285,16 +363,15 @@ def _in_chunks(lines: Iterator[str]) -> Iterator[str]:
 
 
 @contextmanager
-def history_import(engine: Engine, cohort: str) -> Iterator[HistoryImport]:
-    """Give an import with a connection of its own, closed at the end.
+def history_store(engine: Engine, cohort: str, *, dry_run: bool = False) -> Iterator[HistoryStore]:
+    """Give a store with a connection of its own, closed at the end.
 
     Raises DatabaseUnavailableError when the connection is lost. The batches committed before stay.
     """
     try:
         with engine.connect() as connection:
-            run = HistoryImport(connection.connection.driver_connection, cohort)
+            run = HistoryStore(connection.connection.driver_connection, cohort, dry_run=dry_run)
             connection.detach()
-            run.prepare()
             yield run
     except (DBAPIError, dbapi.InterfaceError, OSError) as error:
         raise DatabaseUnavailableError(f"PostgreSQL does not answer: {error}") from error

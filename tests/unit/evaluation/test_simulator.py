@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from evaluation import selection, simulator
-from ops.imports.file import UnusableFileError, open_history
-from ops.imports.rows import HistoryRow
+from ops.imports.importer import open_history
+from ops.imports.report import ImportReport
+from ops.imports.source import UnusableFileError
 
 
 def test_the_same_seed_gives_the_same_answers_and_another_seed_others() -> None:
@@ -22,10 +23,10 @@ def test_the_same_seed_gives_the_same_answers_and_another_seed_others() -> None:
 def test_simulated_answers_are_importable_rows(tmp_path: Path) -> None:
     answers = simulator.history(679, n_users=4)
     simulator.write_csv(answers, tmp_path / "a.csv")
-    with open_history(tmp_path / "a.csv", datetime.now(UTC)) as rows:
-        found = list(rows)
-    assert len(found) == 679
-    assert all(isinstance(row, HistoryRow) for row in found)
+    report = ImportReport()
+    with open_history(tmp_path / "a.csv", datetime.now(UTC), report) as chunks:
+        assert sum(map(len, chunks)) == 679
+    assert (report.bad, report.changed) == (0, {})
     assert len({a.user_id for a in answers}) == 4
 
 
@@ -67,6 +68,6 @@ def test_a_selection_is_written_as_it_was_read(tmp_path: Path) -> None:
     simulator.write_csv(simulator.history(40), path)
     chosen = selection.select(path, 40, 4, 7)
     selection.write_csv(chosen, tmp_path / "b.csv")
-    with open_history(tmp_path / "b.csv", datetime.now(UTC)) as rows:
-        again = [row._replace(line=0) for row in rows if isinstance(row, HistoryRow)]
+    with open_history(tmp_path / "b.csv", datetime.now(UTC), ImportReport()) as chunks:
+        again = [row._replace(line=0) for rows in chunks for row in rows]
     assert again == [row._replace(line=0) for row in chosen]
