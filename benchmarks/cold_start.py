@@ -135,7 +135,14 @@ def _publish(container: Container, token: str, work: Path) -> dict[str, bytes]:
         task = tasks.create_task(container.tasks, container.champion, user_id, new)
         change = TaskChange(is_correct=True, actual_time_seconds=30.0)
         tasks.update_task(
-            container.tasks, container.tracker, container.queue, container.policy, user_id, task.id, change
+            container.tasks,
+            container.champion,
+            container.tracker,
+            container.queue,
+            container.policy,
+            user_id,
+            task.id,
+            change,
         )
     version = _trained_version(container)
     files = container.registry.read_version(cohort, version)

@@ -16,7 +16,7 @@ from msgspec import Struct
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
-from chalicelib.domain.tasks import NewTask, PracticeTask, Result
+from chalicelib.domain.tasks import IdempotentRequest, NewTask, PracticeTask, Result
 from chalicelib.domain.training import Champion, Counted, TrackerRow, TrainingPolicy, TrainingRequest
 from chalicelib.features.state import UserState
 
@@ -59,8 +59,20 @@ class TaskStore(Protocol):
         """Return the student's state and the tracker's model version. Raises UnauthenticatedError."""
         ...
 
-    def insert(self, user_id: str, new: NewTask, prediction: Prediction) -> PracticeTask:
-        """Store a new task. Raises UnauthenticatedError if the account was deleted."""
+    def insert(
+        self, user_id: str, new: NewTask, prediction: Prediction, request: IdempotentRequest | None = None
+    ) -> PracticeTask:
+        """Store a new task, unless ``request`` has stored one already, which is returned then.
+
+        Raises UnauthenticatedError if the account was deleted, and what :meth:`made_by` raises.
+        """
+        ...
+
+    def made_by(self, user_id: str, request: IdempotentRequest) -> PracticeTask | None:
+        """Return the task that a request stored within the last day, None if there is none.
+
+        Raises InvalidInputError if another body was sent with the request's key.
+        """
         ...
 
     def get(self, user_id: str, task_id: str) -> PracticeTask:
@@ -85,12 +97,18 @@ class TaskStore(Protocol):
     ) -> Completion:
         """Complete a task, count it once, and request a training if one is due. Raises NotFoundError.
 
-        A repeat changes nothing. Another result for a completed task is stored as a correction.
+        A repeat changes nothing. Another result for a completed task is stored as a correction. A result with a time of
+        its own is placed by it among the student's answers.
         """
         ...
 
-    def set_session(self, user_id: str, task_id: str, session_id: UUID) -> PracticeTask:
-        """Store the study session of a task. Raises NotFoundError."""
+    def edit(
+        self, user_id: str, task_id: str, changes: Mapping[str, Any], prediction: Prediction | None
+    ) -> PracticeTask:
+        """Store changed fields of a task, with its new prediction if subject, topic or difficulty changed.
+
+        Raises NotFoundError, and ConflictError if a prediction is given and the task has been completed.
+        """
         ...
 
     def delete(self, user_id: str, task_id: str) -> None:

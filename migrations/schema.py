@@ -85,6 +85,18 @@ practice_tasks = Table(
 the import that brought the task, so that it can be taken back.
 """
 
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("user_id", sa.Text, primary_key=True),
+    Column("key", sa.Text, primary_key=True),
+    Column("digest", sa.LargeBinary, nullable=False),
+    Column("task_id", sa.Uuid(as_uuid=False), sa.ForeignKey("practice_tasks.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    Index("ix_idempotency_keys_task", "task_id"),
+)
+"""The ``Idempotency-Key`` of the requests of the last day that created a task; ``digest`` is that of the body."""
+
 practice_state = Table(
     "practice_state",
     metadata,

@@ -233,7 +233,8 @@ def _caller(request: Request, access: Access, identity: Identity) -> Caller:
 def _read_body(model: type[msgspec.Struct], request: Request, faults_as_text: bool) -> msgspec.Struct:
     content_type = request.headers.get("content-type", "")
     try:
-        return validation.read_body(model, request.raw_body or b"", content_type)
+        encoding = request.headers.get("content-encoding", "")
+        return validation.read_body(model, request.raw_body or b"", content_type, encoding)
     except InvalidInputError as error:
         if not faults_as_text:
             raise

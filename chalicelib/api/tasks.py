@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import msgspec
+from chalice.app import Request
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chalicelib.api.routing import Reply, Routes
 from chalicelib.domain.accounts import Caller
-from chalicelib.domain.tasks import MAX_NAME_LENGTH, Name, NewTask, PracticeTask, TaskChange
+from chalicelib.domain.errors import Fault, InvalidInputError
+from chalicelib.domain.tasks import MAX_NAME_LENGTH, IdempotentRequest, Name, NewTask, PracticeTask, TaskChange
 from chalicelib.domain.training import TrainingNote
 from chalicelib.ports import TaskFilter
 from chalicelib.services import tasks
 from chalicelib.wiring import Container
 
 routes = Routes(__name__, "practice tasks")
+
+MAX_KEY_LENGTH = 255
+"""Maximum length of an ``Idempotency-Key``."""
 
 
 class TaskQuery(Struct):
@@ -37,9 +43,22 @@ class UpdatedTask(PracticeTask, frozen=True):
 
 
 @routes.route("POST", "/practice-tasks", "Create a task", status=201, body=NewTask, answer=PracticeTask)
-def create_task(container: Container, caller: Caller, body: NewTask) -> PracticeTask:
-    """Create a task and predict the chance of a correct answer and the time."""
-    return _shown(tasks.create_task(container.tasks, container.champion, caller.user_id, body))
+def create_task(container: Container, caller: Caller, body: NewTask, request: Request) -> PracticeTask:
+    """Create a task and predict the chance of a correct answer and the time.
+
+    With the header ``Idempotency-Key`` a request can be sent again for 24 hours: it makes one task.
+    """
+    return _shown(tasks.create_task(container.tasks, container.champion, caller.user_id, body, _idempotent(request)))
+
+
+def _idempotent(request: Request) -> IdempotentRequest | None:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isprintable():
+        message = f"must be 1 to {MAX_KEY_LENGTH} printable characters"
+        raise InvalidInputError([Fault(("header", "Idempotency-Key"), message, "value_error")])
+    return IdempotentRequest(key, sha256(request.raw_body or b"").digest())
 
 
 @routes.route("GET", "/practice-tasks", "List your tasks", query=TaskQuery, answer=list[PracticeTask])
@@ -66,12 +85,16 @@ def read_task(container: Container, caller: Caller, task_id: str) -> PracticeTas
 
 @routes.route("PATCH", "/practice-tasks/{task_id}", "Complete or correct a task", body=TaskChange, answer=UpdatedTask)
 def update_task(container: Container, caller: Caller, task_id: str, body: TaskChange) -> UpdatedTask:
-    """Store the result of a task, correct the result of a completed task, or set the study session.
+    """Store the result of a task, correct the result of a completed task, or edit it.
+
+    Subject, topic and difficulty can be changed while the task is open, which is then predicted again. With
+    ``completed_at`` a client says when the student answered, if that was earlier.
 
     The answer to a result also contains the counter towards the next training.
     """
     task, note = tasks.update_task(
         container.tasks,
+        container.champion,
         container.tracker,
         container.queue,
         container.policy,
@@ -105,7 +128,7 @@ def _whole(number: float | None) -> int | float | None:
 def _link(query: TaskQuery, cursor: str | None) -> dict[str, str]:
     """Return the ``Link`` header of the next page.
 
-    The address is relative, so that it also works below a stage prefix and behind a proxy.
+    The address is relative, a query only, so that it also works below a stage prefix and with a slash at the end.
     """
     if cursor is None:
         return {}
@@ -113,4 +136,4 @@ def _link(query: TaskQuery, cursor: str | None) -> dict[str, str]:
     parameters |= {name: getattr(query, name) for name in ("subject", "topic", "q") if getattr(query, name) is not None}
     if query.completed is not None:
         parameters["completed"] = str(query.completed).lower()
-    return {"Link": f'<practice-tasks?{urlencode(parameters)}>; rel="next"'}
+    return {"Link": f'<?{urlencode(parameters)}>; rel="next"'}

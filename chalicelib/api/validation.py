@@ -2,7 +2,7 @@
 
 msgspec stops at the first fault of a value, so the fields of a Struct are converted one by one. msgspec decides whether
 a value is valid. :func:`_explain` describes an invalid one, in the texts and codes that FastAPI clients know. Unknown
-fields are ignored. A value is never echoed, because it may be a password.
+fields are ignored, unless the Struct forbids them. A value is never echoed, because it may be a password.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ MAX_BODY_BYTES = 1_000_000
 
 _BOM = b"\xef\xbb\xbf"
 _MISSING = ("missing", "Field required")
+_EXTRA = ("extra_forbidden", "Extra inputs are not permitted")
 
 
-def read_body(model: type[Model], raw: bytes, content_type: str) -> Model:
+def read_body(model: type[Model], raw: bytes, content_type: str, encoding: str = "") -> Model:
     """Return a request's JSON body as ``model``.
 
     Raises InvalidInputError with all faults, UnsupportedMediaTypeError and PayloadTooLargeError.
     """
     _check_content_type(content_type)
+    if encoding.strip().lower() not in ("", "identity"):
+        raise UnsupportedMediaTypeError(f"Content-Encoding {encoding.strip()[:40]} is not supported: send plain JSON")
     if len(raw) > MAX_BODY_BYTES:
         raise PayloadTooLargeError(f"The body must not be larger than {MAX_BODY_BYTES} bytes")
     if not raw.strip():
@@ -71,6 +74,9 @@ def _fields(model: type[msgspec.Struct]) -> tuple[tuple[str, Any, bool], ...]:
 def _read(model: type[Model], values: Mapping[str, Any], place: str, strict: bool) -> Model:
     faults: list[Fault] = []
     kept: dict[str, Any] = {}
+    if model.__struct_config__.forbid_unknown_fields:
+        known = {name for name, _, _ in _fields(model)}
+        faults += [Fault((place, name), _EXTRA[1], _EXTRA[0]) for name in values if name not in known]
     for name, annotation, required in _fields(model):
         if name not in values:
             if required:

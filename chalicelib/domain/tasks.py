@@ -2,37 +2,56 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from chalicelib.domain.predictions import Source
 
 MAX_NAME_LENGTH = 200
 """Maximum length of a subject or a topic, in characters."""
 
+MAX_TEXT_LENGTH = 100_000
+"""Maximum length of the texts of a task, in characters."""
+
 MAX_SECONDS = 86_400
 """Maximum time of a completion, in seconds: one day."""
+
+MIN_SECONDS = 0.001
+"""Minimum time of a completion, in seconds, unless it is 0: "not measured"."""
+
+_INVISIBLE = (
+    r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\u0000-\u0008\u000e-\u001b\u007f-\u0084\u0086-\u009f"
+)
+"""Characters without a glyph or a width, as the inside of a character class: Unicode's default ignorables, controls."""
+
+_INVISIBLE_CHARACTER = re.compile(f"[{_INVISIBLE}]")
 
 Name = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=MAX_NAME_LENGTH,
-        pattern=r"\S",
-        extra={"fault": ("string_too_short", "String should have at least 1 character that is no space")},
-        description="Kept and returned as sent; compared trimmed, NFC-normalised and case-folded",
+        pattern=rf"[^\s{_INVISIBLE}]",
+        extra={"fault": ("string_too_short", "String should have at least 1 visible character")},
+        description="Kept and returned as sent; compared in lower case, NFKC-normalised, without invisible characters "
+        "and with single spaces",
     ),
 ]
 """A subject or a topic as written."""
 
+Text = Annotated[str, Meta(max_length=MAX_TEXT_LENGTH)]
 Minutes = Annotated[float, Meta(ge=0, le=1_000_000)]
-Seconds = Annotated[float, Meta(ge=0, le=MAX_SECONDS, description="0 is a valid time; clients send whole seconds")]
+Seconds = Annotated[
+    float, Meta(ge=0, le=MAX_SECONDS, description='0 means "not measured"; other times are 0.001 or more')
+]
 
 
 class Difficulty(StrEnum):
@@ -61,11 +80,18 @@ _NUMERIC = {Difficulty.EASY: 1, Difficulty.MEDIUM: 2, Difficulty.HARD: 3, Diffic
 
 
 def name_key(name: str) -> str:
-    """Return the form in which subjects and topics are compared: trimmed, NFC-normalised, case-folded.
+    """Return the form in which subjects and topics are compared, empty for a name with nothing visible.
 
-    The name is normalised again after case folding, because case folding can undo the normal form.
+    It is in lower case and NFKC, without invisible characters, and each run of white space is one space. The name is
+    normalised again after the lower case, which can undo the normal form. Case folding is not used: it would make
+    "Maße" and "Masse" one name.
     """
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.strip()).casefold()).strip()
+    if not name.isascii():
+        name = unicodedata.normalize("NFKC", name)
+    name = _INVISIBLE_CHARACTER.sub("", name).lower()
+    if not name.isascii():
+        name = _INVISIBLE_CHARACTER.sub("", unicodedata.normalize("NFKC", name))
+    return " ".join(name.split())
 
 
 class NewTask(msgspec.Struct, frozen=True):
@@ -74,31 +100,78 @@ class NewTask(msgspec.Struct, frozen=True):
     subject: Name
     topic: Name
     difficulty: Difficulty
-    task_content: str
-    solution_content: str | None = None
-    answer_content: str | None = None
+    task_content: Text
+    solution_content: Text | None = None
+    answer_content: Text | None = None
     estimated_time_minutes: Minutes | None = None
     study_session_id: UUID | None = None
 
 
-class TaskChange(msgspec.Struct, frozen=True):
-    """A change of a task. ``is_correct`` together with ``actual_time_seconds`` completes the task."""
+class TaskChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A change of a task. ``is_correct`` together with ``actual_time_seconds`` completes the task.
+
+    ``completed_at`` says when the student did it, if that was earlier than the request. Subject, topic and difficulty
+    can be changed while the task is open. The last group of fields cannot be changed: a client that sends back a whole
+    task may send them as they are.
+    """
 
     completed: bool | None = None
     is_correct: bool | None = None
     actual_time_seconds: Seconds | None = None
+    completed_at: datetime | None = None
     study_session_id: UUID | None = None
+    subject: Name | None = None
+    topic: Name | None = None
+    difficulty: Difficulty | None = None
+    task_content: Text | None = None
+    solution_content: Text | None = None
+    answer_content: Text | None = None
+    estimated_time_minutes: Minutes | None = None
+
+    id: Any | UnsetType = UNSET
+    user_id: Any | UnsetType = UNSET
+    difficulty_numeric: Any | UnsetType = UNSET
+    predicted_correct: Any | UnsetType = UNSET
+    predicted_time_seconds: Any | UnsetType = UNSET
+    predicted_time_low: Any | UnsetType = UNSET
+    predicted_time_high: Any | UnsetType = UNSET
+    prediction_source: Any | UnsetType = UNSET
+    model_version: Any | UnsetType = UNSET
+    lnirt_model_version: Any | UnsetType = UNSET
+    created_at: Any | UnsetType = UNSET
+    updated_at: Any | UnsetType = UNSET
+
+
+NAMED = ("subject", "topic", "difficulty")
+"""The fields of a task that its prediction depends on."""
+
+EDITABLE = ("study_session_id", *NAMED, "task_content", "solution_content", "answer_content", "estimated_time_minutes")
+"""The fields of a task that can be changed without a result."""
+
+READ_ONLY = TaskChange.__struct_fields__[TaskChange.__struct_fields__.index("id") :]
+"""The fields of a task that cannot be changed."""
+
+
+COMPLETED_KEEPS_ITS_NAMES = "Subject, topic and difficulty of a completed task cannot be changed"
+
+
+class IdempotentRequest(msgspec.Struct, frozen=True):
+    """A request that a client may send again. ``key`` is the client's, ``digest`` that of the body (SHA-256)."""
+
+    key: str
+    digest: bytes
 
 
 class Result(msgspec.Struct, frozen=True):
     """A student's result on a task.
 
-    ``seconds`` is 0 to 86,400. Clients send whole seconds, so 0 is valid. It has no logarithm, so only the correctness
-    is learnt then.
+    ``seconds`` is 0.001 to 86,400; 0 means "not measured", and None is a time that an import did not know. Only the
+    correctness is learnt then. ``at`` is the time of the answer, None for now.
     """
 
     is_correct: bool
-    seconds: float
+    seconds: float | None
+    at: datetime | None = None
 
 
 class PracticeTask(msgspec.Struct, frozen=True):

@@ -7,13 +7,28 @@ import binascii
 import logging
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 
-from msgspec.structs import replace
+from msgspec import UNSET, to_builtins
+from msgspec.json import encode
+from msgspec.structs import asdict, replace
 
 from chalicelib import logs
 from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, UnavailableError
-from chalicelib.domain.tasks import NewTask, PracticeTask, Result, TaskChange, name_key
+from chalicelib.domain.tasks import (
+    COMPLETED_KEEPS_ITS_NAMES,
+    EDITABLE,
+    MIN_SECONDS,
+    NAMED,
+    READ_ONLY,
+    IdempotentRequest,
+    NewTask,
+    PracticeTask,
+    Result,
+    TaskChange,
+    name_key,
+)
 from chalicelib.domain.training import Counted, TrainingNote, TrainingPolicy, TrainingRequest, TrainingState
 from chalicelib.ports import TaskFilter, TaskStore, Tracker, TrainingQueue
 from chalicelib.services import training
@@ -31,10 +46,21 @@ class TaskPage:
     next_cursor: str | None
 
 
-def create_task(tasks: TaskStore, champion: ChampionCache, user_id: str, new: NewTask) -> PracticeTask:
-    """Predict a new task and store it with its prediction."""
+MAX_ANSWER_BYTES = 4_000_000
+"""Maximum size of a list of tasks as JSON: a Lambda may answer 6 MB, and other characters than ASCII may be escaped."""
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""How wrong the clock of a client may be."""
+
+
+def create_task(
+    tasks: TaskStore, champion: ChampionCache, user_id: str, new: NewTask, request: IdempotentRequest | None = None
+) -> PracticeTask:
+    """Predict a new task and store it with its prediction. The task of a repeated ``request`` is returned as it is."""
+    if request is not None and (made := tasks.made_by(user_id, request)) is not None:
+        return made
     prediction = predict_for(tasks, champion, user_id, new.topic, new.difficulty)
-    return tasks.insert(user_id, new, prediction)
+    return tasks.insert(user_id, new, prediction, request)
 
 
 def latest_of_subject(tasks: TaskStore, user_id: str, subject: str) -> PracticeTask:
@@ -50,9 +76,14 @@ def list_tasks(tasks: TaskStore, user_id: str, requested: TaskFilter, limit: int
         topic=None if requested.topic is None else name_key(requested.topic),
     )
     found = tasks.page(user_id, by_key, limit + 1, None if cursor is None else _position_of(cursor))
-    if len(found) <= limit:
-        return TaskPage(found, None)
-    return TaskPage(found[:limit], _cursor_after(found[limit - 1]))
+    shown = found[: _n_that_fit(found[:limit])]
+    return TaskPage(shown, _cursor_after(shown[-1]) if len(shown) < len(found) else None)
+
+
+def _n_that_fit(tasks: list[PracticeTask]) -> int:
+    """Return how many of the first tasks are smaller than an answer may be; one task always is."""
+    sizes = accumulate(len(encode(task)) + 1 for task in tasks)
+    return max(sum(size <= MAX_ANSWER_BYTES for size in sizes), 1)
 
 
 def _cursor_after(task: PracticeTask) -> str:
@@ -76,6 +107,7 @@ def _position_of(cursor: str) -> tuple[datetime, str]:
 
 def update_task(
     tasks: TaskStore,
+    champion: ChampionCache,
     tracker: Tracker,
     queue: TrainingQueue,
     policy: TrainingPolicy,
@@ -84,21 +116,23 @@ def update_task(
     change: TaskChange,
     later: training.Later = training.at_once,
 ) -> tuple[PracticeTask, TrainingNote | None]:
-    """Apply a PATCH: complete a task, correct it, set its study session, or change nothing.
+    """Apply a PATCH: complete a task, correct it, edit it, or change nothing.
 
     The note is returned for every change that carries a result, also for a repeated one. When this returns, a training
     that became due is in the tracker; ``later`` sends its message.
 
-    Raises NotFoundError, InvalidInputError if half of a result is missing, ConflictError if a completed task is
-    reopened.
+    Raises NotFoundError; InvalidInputError if half of a result is missing, a time is impossible, or a field is given
+    that cannot be changed; ConflictError if a completed task is reopened or gets another topic.
     """
-    if change.is_correct is not None and change.actual_time_seconds is not None and change.completed is not False:
-        result = Result(change.is_correct, change.actual_time_seconds)
+    _check_seconds(change)
+    if _completes_only(change):
+        result = Result(bool(change.is_correct), change.actual_time_seconds)
     else:
         task = tasks.get(user_id, task_id)
-        if not _is_correction(task, change):
-            if change.study_session_id is not None and change.study_session_id != task.study_session_id:
-                task = tasks.set_session(user_id, task_id, change.study_session_id)
+        _check_read_only(task, change)
+        corrects = _is_correction(task, change)
+        task = _edited(tasks, champion, user_id, task, change)
+        if not corrects:
             return task, None
         result = _merged(task, change)
     done = tasks.complete(user_id, task_id, result, change.study_session_id, policy)
@@ -112,9 +146,66 @@ def update_task(
     return done.task, TrainingNote(counted.counter, policy.threshold, counted.request is not None)
 
 
+def _completes_only(change: TaskChange) -> bool:
+    """Return True for a whole result without anything that has to be compared with the task."""
+    alone = {"is_correct", "actual_time_seconds", "completed", "study_session_id"}
+    given = {name for name, value in asdict(change).items() if value is not None and value is not UNSET}
+    return {"is_correct", "actual_time_seconds"} <= given <= alone and change.completed is not False
+
+
+def _check_seconds(change: TaskChange) -> None:
+    seconds = change.actual_time_seconds
+    if seconds is not None and 0 < seconds < MIN_SECONDS:
+        message = f"Input should be 0 or greater than or equal to {MIN_SECONDS}"
+        raise InvalidInputError([Fault(("body", "actual_time_seconds"), message, "greater_than_equal")])
+
+
+def _check_read_only(task: PracticeTask, change: TaskChange) -> None:
+    """Raise InvalidInputError for a field that cannot be changed, unless it is sent back as it is."""
+    current = to_builtins(task)
+    faults = [
+        Fault(("body", name), f"{name} cannot be changed", "read_only")
+        for name in READ_ONLY
+        if (value := getattr(change, name)) is not UNSET and not _same(current[name], value)
+    ]
+    if faults:
+        raise InvalidInputError(faults)
+
+
+def _same(current: object, sent: object) -> bool:
+    """Return True for equal values; the same time may be written in several ways."""
+    if current == sent:
+        return True
+    try:
+        return datetime.fromisoformat(str(current)) == datetime.fromisoformat(str(sent))
+    except (ValueError, TypeError):
+        return False
+
+
+def _edited(
+    tasks: TaskStore, champion: ChampionCache, user_id: str, task: PracticeTask, change: TaskChange
+) -> PracticeTask:
+    """Store the changed fields that are not a result; an open task with another topic is predicted again."""
+    changes = {
+        name: value
+        for name in EDITABLE
+        if (value := getattr(change, name)) is not None and value != getattr(task, name)
+    }
+    if not changes:
+        return task
+    prediction = None
+    if not changes.keys().isdisjoint(NAMED):
+        if task.completed:
+            raise ConflictError(COMPLETED_KEEPS_ITS_NAMES)
+        named = replace(task, **{name: changes[name] for name in NAMED if name in changes})
+        prediction = predict_for(tasks, champion, user_id, named.topic, named.difficulty)
+    return tasks.edit(user_id, task.id, changes, prediction)
+
+
 def _is_correction(task: PracticeTask, change: TaskChange) -> bool:
-    """Return whether a change without a full result corrects a completed task. Raises for invalid changes."""
-    carries_result = change.is_correct is not None or change.actual_time_seconds is not None
+    """Return whether a change completes a task or corrects a completed one. Raises for invalid changes."""
+    given = [name for name in _OF_A_RESULT if getattr(change, name) not in (None, getattr(task, name))]
+    carries_result = change.is_correct is not None or change.actual_time_seconds is not None or bool(given)
     if change.completed is False and task.completed:
         raise ConflictError("A completed task cannot be made open again; send a correction instead")
     if change.completed is False and carries_result:
@@ -122,21 +213,42 @@ def _is_correction(task: PracticeTask, change: TaskChange) -> bool:
             [Fault(("body", "completed"), "false contradicts the result sent with it", "value_error")]
         )
     if not task.completed and (change.completed or carries_result):
-        raise InvalidInputError(
-            [
-                Fault(("body", name), f"{name} is needed to complete a task", "missing")
-                for name in ("is_correct", "actual_time_seconds")
-                if getattr(change, name) is None
-            ]
-        )
+        missing = [
+            Fault(("body", name), f"{name} is needed to complete a task", "missing")
+            for name in ("is_correct", "actual_time_seconds")
+            if getattr(change, name) is None
+        ]
+        if missing:
+            raise InvalidInputError(missing)
     return carries_result
 
 
+_OF_A_RESULT = ("is_correct", "actual_time_seconds", "completed_at")
+
+
 def _merged(task: PracticeTask, change: TaskChange) -> Result:
-    """Return the task's result with the corrected half replaced."""
+    """Return the task's result with what the change has of it. A time that was unknown stays so."""
     is_correct = task.is_correct if change.is_correct is None else change.is_correct
     seconds = task.actual_time_seconds if change.actual_time_seconds is None else change.actual_time_seconds
-    return Result(bool(is_correct), seconds or 0.0)
+    at = None if change.completed_at is None else _time_of_answer(task, change.completed_at)
+    return Result(bool(is_correct), seconds, None if at == task.completed_at else at)
+
+
+def _time_of_answer(task: PracticeTask, at: datetime) -> datetime:
+    """Return when an offline client says that a student answered, between the task's creation and now.
+
+    A clock may be wrong by :data:`CLOCK_SKEW`; a time within that is moved to the bound. Raises InvalidInputError.
+    """
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    # An answer at the moment of its task's creation is one of an import.
+    earliest, latest = task.created_at + timedelta(microseconds=1), datetime.now(UTC)
+    for bad, problem in (
+        (at < earliest - CLOCK_SKEW, "is before the task was created"),
+        (at > latest + CLOCK_SKEW, "is in the future"),
+    ):
+        if bad:
+            raise InvalidInputError([Fault(("body", "completed_at"), f"{at.isoformat()} {problem}", "value_error")])
+    return min(max(at, earliest), latest)
 
 
 def _send(tracker: Tracker, queue: TrainingQueue, request: TrainingRequest) -> None:

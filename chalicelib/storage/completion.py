@@ -65,7 +65,7 @@ _COMPLETE = text(
         UPDATE practice_tasks t
         SET completed = true, is_correct = :is_correct, actual_time_seconds = CAST(:seconds AS double precision),
             study_session_id = coalesce(CAST(:session AS uuid), t.study_session_id),
-            answer_index = student.answer_index, completed_at = :moment, updated_at = :moment
+            answer_index = student.answer_index, completed_at = :at, updated_at = :moment
         FROM student WHERE t.id = CAST(:task_id AS uuid) AND t.user_id = student.id AND NOT t.completed
         RETURNING t.user_id, t.study_session_id
     ), state AS (
@@ -106,6 +106,7 @@ _CORRECT = text(
     f"""
     UPDATE practice_tasks
     SET is_correct = :is_correct, actual_time_seconds = CAST(:seconds AS double precision),
+        completed_at = coalesce(CAST(:at AS timestamptz), completed_at),
         study_session_id = coalesce(CAST(:session AS uuid), study_session_id), updated_at = clock_timestamp()
     WHERE id = CAST(:task_id AS uuid) AND user_id = :user_id
     RETURNING {TASK_COLUMNS}
@@ -122,6 +123,26 @@ _DELETE = text(
 _CLOSE_GAP = text(
     "UPDATE practice_tasks SET answer_index = answer_index - 1 WHERE user_id = :user_id AND answer_index > :index"
 )
+
+_PLACE = text(
+    """
+    WITH others AS (
+        SELECT max(completed_at) OVER (ORDER BY answer_index) AS latest FROM practice_tasks
+        WHERE user_id = :user_id AND completed AND id <> CAST(:task_id AS uuid)
+    ), place AS (
+        SELECT t.answer_index AS old, (SELECT count(*) FROM others WHERE latest IS NULL OR latest <= :at) AS new
+        FROM practice_tasks t WHERE t.id = CAST(:task_id AS uuid)
+    )
+    UPDATE practice_tasks t SET answer_index = CASE
+        WHEN t.id = CAST(:task_id AS uuid) THEN place.new
+        WHEN place.new < place.old THEN t.answer_index + 1
+        ELSE t.answer_index - 1 END
+    FROM place
+    WHERE t.user_id = :user_id AND t.completed AND place.new <> place.old
+        AND t.answer_index BETWEEN least(place.new, place.old) AND greatest(place.new, place.old)
+    """
+)
+"""Places an answer after all answers that are not newer. An answer without a time belongs to the one before it."""
 
 _HISTORY = text(
     """
@@ -175,7 +196,8 @@ def is_repeat(task: PracticeTask, result: Result, session_id: UUID | None) -> bo
 
 
 def _same_result(task: PracticeTask, result: Result) -> bool:
-    return task.is_correct == result.is_correct and task.actual_time_seconds == result.seconds
+    same_time = result.at is None or result.at == task.completed_at
+    return task.is_correct == result.is_correct and task.actual_time_seconds == result.seconds and same_time
 
 
 def complete(
@@ -183,7 +205,8 @@ def complete(
 ) -> Completion | None:
     """Complete an open task by one statement. Return None, with nothing changed, if ``seen`` is out of date."""
     task = seen.task
-    answer = Answer(seen.topic_key, task.difficulty_numeric, result.is_correct, result.seconds, seen.moment)
+    at = result.at or seen.moment
+    answer = Answer(seen.topic_key, task.difficulty_numeric, result.is_correct, result.seconds, at)
     after = advance(seen.before, answer, seen.n_answers)
     request_id = str(uuid.uuid4())
     values = {
@@ -195,6 +218,7 @@ def complete(
         "seconds": result.seconds,
         "session": session_id,
         "moment": seen.moment,
+        "at": at,
         "cohort": cohort,
         "request_id": request_id,
     }
@@ -210,7 +234,7 @@ def complete(
         is_correct=result.is_correct,
         actual_time_seconds=result.seconds,
         study_session_id=session,
-        completed_at=seen.moment,
+        completed_at=at,
         updated_at=seen.moment,
     )
     return Completion(done, Counted(counter, policy.threshold, total, request))
@@ -231,14 +255,24 @@ def complete_or_correct(
     if not seen.task.completed:
         completion = complete(connection, cohort, seen, result, session_id, policy)
         assert completion is not None, f"the row of {user_id} changed while it was locked"
+        if result.at is not None:
+            _place(connection, user_id, task_id, result.at)
         return completion
     if is_repeat(seen.task, result, session_id):
         return Completion(seen.task, None)
-    values = {"is_correct": result.is_correct, "seconds": result.seconds, "session": session_id}
+    values = {"is_correct": result.is_correct, "seconds": result.seconds, "session": session_id, "at": result.at}
     task = task_from(connection.execute(_CORRECT, values | {"user_id": user_id, "task_id": task_id}).one())
-    if not _same_result(seen.task, result):
+    if result.at is not None and result.at != seen.task.completed_at:
+        _place(connection, user_id, task_id, result.at)
+    elif not _same_result(seen.task, result):
         rebuild_state(connection, user_id)
     return Completion(task, None)
+
+
+def _place(connection: Connection, user_id: str, task_id: str, at: datetime) -> None:
+    """Place an answer by its time among the student's answers. The caller holds the student's row."""
+    connection.execute(_PLACE, {"user_id": user_id, "task_id": task_id, "at": at})
+    rebuild_state(connection, user_id)
 
 
 def delete(connection: Connection, cohort: str, user_id: str, task_id: str) -> None:

@@ -6,25 +6,33 @@ the task with its prediction.
 
 from __future__ import annotations
 
-import re
+import unicodedata
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Engine, TextClause, text
+from sqlalchemy import Connection, Engine, TextClause, text
 
-from chalicelib.domain.errors import NotFoundError, UnauthenticatedError
+from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, NotFoundError, UnauthenticatedError
 from chalicelib.domain.predictions import Prediction
-from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key
+from chalicelib.domain.tasks import (
+    COMPLETED_KEEPS_ITS_NAMES,
+    IdempotentRequest,
+    NewTask,
+    PracticeTask,
+    Result,
+    name_key,
+)
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.features.columns import rows_from_bytes
 from chalicelib.features.state import UserState
 from chalicelib.ports import Completion, PredictionContext, TaskFilter
 from chalicelib.storage import completion
 from chalicelib.storage.database import statement, transaction
-from chalicelib.storage.rows import STATE_AGGREGATES, TASK_COLUMNS, task_from
+from chalicelib.storage.rows import N_TASK_COLUMNS, STATE_AGGREGATES, TASK_COLUMNS, qualified, task_from
 
 _CONTEXT = text(
     f"""
@@ -67,24 +75,50 @@ _NEWEST = text(
     """
 )
 
-_SET_SESSION = text(
+_SET = {
+    "study_session_id": "CAST(:study_session_id AS uuid)",
+    "estimated_time_minutes": "CAST(:estimated_time_minutes AS double precision)",
+}
+"""The values of columns whose parameter needs a type."""
+
+_SET_PREDICTION = """
+    predicted_correct = CAST(:correct AS double precision), predicted_time_seconds = CAST(:seconds AS integer),
+    predicted_time_low = CAST(:seconds_low AS integer), predicted_time_high = CAST(:seconds_high AS integer),
+    prediction_source = :source, model_version = :model_version"""
+
+_MADE_BY = text(
     f"""
-    UPDATE practice_tasks SET study_session_id = CAST(:session AS uuid), updated_at = clock_timestamp()
-    WHERE id = CAST(:task_id AS uuid) AND user_id = :user_id RETURNING {TASK_COLUMNS}
+    SELECT {qualified(TASK_COLUMNS, "t")}, i.digest FROM idempotency_keys i JOIN practice_tasks t ON t.id = i.task_id
+    WHERE i.user_id = :user_id AND i.key = :key AND i.created_at > now() - interval '24 hours'
+    """
+)
+
+_FORGET_KEYS = text(
+    "DELETE FROM idempotency_keys WHERE user_id = :user_id AND created_at <= now() - interval '24 hours'"
+)
+
+_KEEP_KEY = text(
+    """
+    INSERT INTO idempotency_keys (user_id, key, digest, task_id) VALUES (:user_id, :key, :digest, CAST(:id AS uuid))
+    ON CONFLICT (user_id, key) DO NOTHING RETURNING 1
     """
 )
 
 _FOUND = (
     "(strpos(subject_key, CAST(:key AS text)) > 0 OR strpos(topic_key, CAST(:key AS text)) > 0 "
-    "OR task_content ILIKE CAST(:pattern AS text))"
+    "OR strpos(lower(normalize(task_content, NFKC)), CAST(:content AS text)) > 0)"
 )
-"""No index of its own: the rows are read in the order of the list, and a student has thousands of tasks at most."""
+"""Letters that are written as one character or as two are the same.
+
+No index of its own: the rows are read in the order of the list, and a student has thousands of tasks at most."""
 
 
-def _containing(search: str) -> str:
-    """Return the LIKE pattern of texts that contain ``search``, with its special characters escaped."""
-    escaped = re.sub(r"([\\%_])", r"\\\1", search)
-    return f"%{escaped}%"
+class _MadeMeanwhileError(Exception):
+    """Another request with the same key has stored its task."""
+
+
+def _prediction_values(prediction: Prediction) -> dict[str, Any]:
+    return {**msgspec.structs.asdict(prediction), "source": prediction.source.value}
 
 
 def canonical_id(task_id: str) -> str:
@@ -117,21 +151,64 @@ class PostgresTaskStore:
         state = UserState(user_id, n_answers or 0, rows_from_bytes(topics or (), packed or b""))
         return PredictionContext(state, model_version)
 
-    def insert(self, user_id: str, new: NewTask, prediction: Prediction) -> PracticeTask:
-        """Store a new task. Raises UnauthenticatedError if the account was deleted."""
+    def insert(
+        self, user_id: str, new: NewTask, prediction: Prediction, request: IdempotentRequest | None = None
+    ) -> PracticeTask:
+        """Store a new task, unless ``request`` has stored one already, which is returned then.
+
+        Raises UnauthenticatedError if the account was deleted, and what :meth:`made_by` raises.
+        """
         values = {
             **msgspec.structs.asdict(new),
-            **msgspec.structs.asdict(prediction),
+            **_prediction_values(prediction),
             "id": str(uuid.uuid4()),
             "user_id": user_id,
             "subject_key": name_key(new.subject),
             "topic_key": name_key(new.topic),
             "difficulty": new.difficulty.value,
-            "source": prediction.source.value,
         }
+        if request is not None:
+            return self._insert_once(user_id, values, request)
         row = statement(self._engine, lambda c: c.execute(_INSERT, values).one_or_none())
         if row is None:
             raise UnauthenticatedError("This account was deleted")
+        return task_from(row)
+
+    def _insert_once(self, user_id: str, values: Mapping[str, Any], request: IdempotentRequest) -> PracticeTask:
+        kept = {**msgspec.structs.asdict(request), "user_id": user_id, "id": values["id"]}
+
+        def insert(connection: Connection) -> PracticeTask:
+            row = connection.execute(_INSERT, values).one_or_none()
+            if row is None:
+                raise UnauthenticatedError("This account was deleted")
+            connection.execute(_FORGET_KEYS, kept)
+            # Waits for a request with the same key that is on its way.
+            if connection.execute(_KEEP_KEY, kept).one_or_none() is None:
+                raise _MadeMeanwhileError
+            return task_from(row)
+
+        try:
+            return transaction(self._engine, insert)
+        except _MadeMeanwhileError:
+            task = self.made_by(user_id, request)
+            if task is None:
+                raise ConflictError("The task of this Idempotency-Key was deleted; use another key") from None
+            return task
+
+    def made_by(self, user_id: str, request: IdempotentRequest) -> PracticeTask | None:
+        """Return the task that a request stored within the last day, None if there is none.
+
+        Raises InvalidInputError if another body was sent with the request's key.
+        """
+        values = {"user_id": user_id, "key": request.key}
+        row = statement(self._engine, lambda c: c.execute(_MADE_BY, values).one_or_none())
+        if row is None:
+            return None
+        if bytes(row[N_TASK_COLUMNS]) != request.digest:
+            fault = Fault(
+                ("header", "Idempotency-Key"), "was used with another body in the last 24 hours", "value_error"
+            )
+            raise InvalidInputError([fault])
         return task_from(row)
 
     def get(self, user_id: str, task_id: str) -> PracticeTask:
@@ -142,9 +219,32 @@ class PostgresTaskStore:
         """Return the newest task of a subject. Raises NotFoundError."""
         return self._one(_NEWEST, user_id=user_id, subject=subject_key)
 
-    def set_session(self, user_id: str, task_id: str, session_id: UUID) -> PracticeTask:
-        """Store the study session of a task. Raises NotFoundError."""
-        return self._one(_SET_SESSION, user_id=user_id, task_id=canonical_id(task_id), session=session_id)
+    def edit(
+        self, user_id: str, task_id: str, changes: Mapping[str, Any], prediction: Prediction | None
+    ) -> PracticeTask:
+        """Store changed fields of a task, with its new prediction if subject, topic or difficulty changed.
+
+        Raises NotFoundError, and ConflictError if a prediction is given and the task has been completed.
+        """
+        values: dict[str, Any] = dict(changes)
+        for name in ("subject", "topic"):
+            if name in changes:
+                values[f"{name}_key"] = name_key(changes[name])
+        assignments = [f"{name} = {_SET.get(name, f':{name}')}" for name in values]
+        still_open = ""
+        if prediction is not None:
+            assignments.append(_SET_PREDICTION)
+            values |= _prediction_values(prediction)
+            still_open = "AND NOT completed"
+        query = text(
+            f"UPDATE practice_tasks SET {', '.join(assignments)}, updated_at = clock_timestamp() "
+            f"WHERE id = CAST(:task_id AS uuid) AND user_id = :user_id {still_open} RETURNING {TASK_COLUMNS}"
+        )
+        try:
+            return self._one(query, user_id=user_id, task_id=canonical_id(task_id), **values)
+        except NotFoundError:
+            self.get(user_id, task_id)
+            raise ConflictError(COMPLETED_KEEPS_ITS_NAMES) from None
 
     def _one(self, query: TextClause, **values: Any) -> PracticeTask:
         row = statement(self._engine, lambda c: c.execute(query, values).one_or_none())
@@ -166,7 +266,8 @@ class PostgresTaskStore:
             conditions.append("completed" if requested.completed else "NOT completed")
         if requested.search is not None:
             conditions.append(_FOUND)
-            values["key"], values["pattern"] = name_key(requested.search), _containing(requested.search)
+            values["key"] = name_key(requested.search)
+            values["content"] = unicodedata.normalize("NFKC", requested.search).lower()
         if before is not None:
             conditions.append("(created_at, id) < (CAST(:created_at AS timestamptz), CAST(:before_id AS uuid))")
             values["created_at"], values["before_id"] = before
@@ -187,7 +288,7 @@ class PostgresTaskStore:
         seen = statement(self._engine, lambda c: completion.read(c, user_id, task_id))
         if completion.is_repeat(seen.task, result, session_id):
             return Completion(seen.task, None)
-        if not seen.task.completed:
+        if not seen.task.completed and result.at is None:
             # A broken connection may run this twice. The second time the student's row has another version.
             done = statement(
                 self._engine, lambda c: completion.complete(c, self._cohort, seen, result, session_id, policy)

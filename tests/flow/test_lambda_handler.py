@@ -73,7 +73,7 @@ def cohort(environment: dict[str, str], training_process: TrainingProcess) -> It
         new = NewTask("Math", f"topic {i % 3}", Difficulty.MEDIUM, "?")
         task = task_service.create_task(api.tasks, api.champion, "ada", new)
         change = TaskChange(is_correct=i % 3 != 0, actual_time_seconds=20.0 + i)
-        task_service.update_task(api.tasks, api.tracker, api.queue, api.policy, "ada", task.id, change)
+        task_service.update_task(api.tasks, api.champion, api.tracker, api.queue, api.policy, "ada", task.id, change)
     yield Cohort(environment, training_process, api)
     api.engine.dispose()
 

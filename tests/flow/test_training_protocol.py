@@ -63,7 +63,14 @@ class Stack:
             right = i % 3 != 0 if correct is None else correct
             change = TaskChange(is_correct=right, actual_time_seconds=timed * (20.0 + i))
             _, note = task_service.update_task(
-                self.api.tasks, self.api.tracker, self.api.queue, self.api.policy, user, task.id, change
+                self.api.tasks,
+                self.api.champion,
+                self.api.tracker,
+                self.api.queue,
+                self.api.policy,
+                user,
+                task.id,
+                change,
             )
             assert note is not None
             queued.append(note.queued)

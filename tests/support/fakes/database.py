@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import unicodedata
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,9 +13,23 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from chalicelib.domain.errors import DatabaseUnavailableError, NotFoundError, UnauthenticatedError
+from chalicelib.domain.errors import (
+    ConflictError,
+    DatabaseUnavailableError,
+    Fault,
+    InvalidInputError,
+    NotFoundError,
+    UnauthenticatedError,
+)
 from chalicelib.domain.predictions import Prediction
-from chalicelib.domain.tasks import NewTask, PracticeTask, Result, name_key
+from chalicelib.domain.tasks import (
+    COMPLETED_KEEPS_ITS_NAMES,
+    IdempotentRequest,
+    NewTask,
+    PracticeTask,
+    Result,
+    name_key,
+)
 from chalicelib.domain.training import Counted, TrackerRow, TrainingPolicy, TrainingRequest
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.ports import Completion, PredictionContext, TaskFilter
@@ -22,7 +37,11 @@ from chalicelib.ports import Completion, PredictionContext, TaskFilter
 
 def _found(task: PracticeTask, search: str) -> bool:
     key = name_key(search)
-    return key in name_key(task.subject) or key in name_key(task.topic) or search.lower() in task.task_content.lower()
+    return key in name_key(task.subject) or key in name_key(task.topic) or _plain(search) in _plain(task.task_content)
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).lower()
 
 
 def _answer(task: PracticeTask) -> Answer:
@@ -52,6 +71,7 @@ class MemoryDatabase:
         self.users: dict[str, Account] = {}
         self.tasks: dict[str, PracticeTask] = {}
         self.trackers: dict[str, TrackerRow] = {}
+        self.keys: dict[tuple[str, str], tuple[bytes, str]] = {}
         self.reasons: dict[str, str] = {}
         self.available = True
         self._now = now
@@ -119,6 +139,18 @@ class MemoryStore:
         self.cohort = cohort
 
 
+def _predicted(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "predicted_correct": prediction.correct,
+        "predicted_time_seconds": prediction.seconds,
+        "predicted_time_low": prediction.seconds_low,
+        "predicted_time_high": prediction.seconds_high,
+        "prediction_source": prediction.source,
+        "model_version": prediction.model_version,
+        "lnirt_model_version": prediction.lnirt_model_version,
+    }
+
+
 class MemoryTaskStore(MemoryStore):
     """Implements :class:`chalicelib.ports.TaskStore`."""
 
@@ -129,8 +161,12 @@ class MemoryTaskStore(MemoryStore):
                 raise UnauthenticatedError("This account was deleted")
             return PredictionContext(db.state_of(user_id), db.tracker(self.cohort).model_version)
 
-    def insert(self, user_id: str, new: NewTask, prediction: Prediction) -> PracticeTask:
+    def insert(
+        self, user_id: str, new: NewTask, prediction: Prediction, request: IdempotentRequest | None = None
+    ) -> PracticeTask:
         with self._db as db:
+            if request is not None and (made := self.made_by(user_id, request)) is not None:
+                return made
             account = db.users.setdefault(user_id, Account(None, None))
             if account.deleted:
                 raise UnauthenticatedError("This account was deleted")
@@ -151,18 +187,40 @@ class MemoryTaskStore(MemoryStore):
                 completed_at=None,
                 is_correct=None,
                 study_session_id=new.study_session_id,
-                predicted_correct=prediction.correct,
-                predicted_time_seconds=prediction.seconds,
-                predicted_time_low=prediction.seconds_low,
-                predicted_time_high=prediction.seconds_high,
-                prediction_source=prediction.source,
-                model_version=prediction.model_version,
-                lnirt_model_version=prediction.lnirt_model_version,
+                **_predicted(prediction),
                 created_at=now,
                 updated_at=now,
             )
             db.tasks[task.id] = task
+            if request is not None:
+                db.keys[user_id, request.key] = (request.digest, task.id)
             return task
+
+    def made_by(self, user_id: str, request: IdempotentRequest) -> PracticeTask | None:
+        with self._db as db:
+            digest, task_id = db.keys.get((user_id, request.key), (b"", ""))
+            task = db.tasks.get(task_id)
+            if task is None or task.created_at <= db.moment() - timedelta(hours=24):
+                return None
+            if digest != request.digest:
+                fault = Fault(("header", "Idempotency-Key"), "was used with another body", "value_error")
+                raise InvalidInputError([fault])
+            return task
+
+    def edit(
+        self, user_id: str, task_id: str, changes: Mapping[str, Any], prediction: Prediction | None
+    ) -> PracticeTask:
+        with self._db as db:
+            task = self.get(user_id, task_id)
+            changed = dict(changes)
+            if prediction is not None:
+                if task.completed:
+                    raise ConflictError(COMPLETED_KEEPS_ITS_NAMES)
+                changed |= _predicted(prediction)
+            if "difficulty" in changes:
+                changed["difficulty_numeric"] = changes["difficulty"].numeric
+            db.tasks[task.id] = replace(task, **changed, updated_at=db.moment())
+            return db.tasks[task.id]
 
     def get(self, user_id: str, task_id: str) -> PracticeTask:
         with self._db as db:
@@ -205,15 +263,28 @@ class MemoryTaskStore(MemoryStore):
                 "is_correct": result.is_correct,
                 "actual_time_seconds": result.seconds,
                 "study_session_id": session_id or task.study_session_id,
+                "completed_at": result.at or task.completed_at or db.moment(),
             }
             if task.completed:
                 if any(getattr(task, name) != value for name, value in done.items()):
                     db.tasks[task.id] = replace(task, **done, updated_at=db.moment())
+                    self._place(task.id)
                 return Completion(db.tasks[task.id], None)
-            now = db.moment()
-            db.tasks[task.id] = replace(task, **done, completed=True, completed_at=now, updated_at=now)
+            db.tasks[task.id] = replace(task, **done, completed=True, updated_at=db.moment())
             db.users[user_id].answers.append(task.id)
+            self._place(task.id)
             return Completion(db.tasks[task.id], self._count(db, policy))
+
+    def _place(self, task_id: str) -> None:
+        """Place an answer after all answers that are not newer."""
+        task = self._db.tasks[task_id]
+        answers = self._db.users[task.user_id].answers
+        answers.remove(task_id)
+        latest, place = datetime.min.replace(tzinfo=UTC), 0
+        for other in answers:
+            latest = max(latest, self._db.tasks[other].completed_at or latest)
+            place += task.completed_at is None or latest <= task.completed_at
+        answers.insert(place, task_id)
 
     def _count(self, db: MemoryDatabase, policy: TrainingPolicy) -> Counted:
         before = db.tracker(self.cohort)
@@ -225,12 +296,6 @@ class MemoryTaskStore(MemoryStore):
         due = policy.is_due(row.n_samples_since_training, row.n_samples_total)
         request = db.new_request(self.cohort, "threshold") if due and row.training_request_id is None else None
         return Counted(row.n_samples_since_training, policy.threshold, row.n_samples_total, request)
-
-    def set_session(self, user_id: str, task_id: str, session_id: UUID) -> PracticeTask:
-        with self._db as db:
-            task = self.get(user_id, task_id)
-            db.tasks[task.id] = replace(task, study_session_id=session_id, updated_at=db.moment())
-            return db.tasks[task.id]
 
     def delete(self, user_id: str, task_id: str) -> None:
         with self._db as db:

@@ -122,7 +122,9 @@ class Students(Machine):
     def _update(self, task_id: str, correct: bool, spent: float, later: Later = at_once) -> Any:
         api, change = self.deployment.api, TaskChange(is_correct=correct, actual_time_seconds=spent)
         user = self.world.tasks[task_id].user
-        _, note = task_service.update_task(api.tasks, api.tracker, api.queue, api.policy, user, task_id, change, later)
+        _, note = task_service.update_task(
+            api.tasks, api.champion, api.tracker, api.queue, api.policy, user, task_id, change, later
+        )
         assert note is not None
         return note
 

@@ -6,9 +6,10 @@ from chalicelib.domain.errors import DatabaseUnavailableError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, TaskChange
 from chalicelib.domain.training import TrainingPolicy, TrainingRequest
+from chalicelib.services.champion import ChampionCache
 from chalicelib.services.tasks import update_task
 from tests.support.fakes.database import MemoryDatabase, MemoryTaskStore, MemoryTracker
-from tests.support.fakes.services import MemoryQueue
+from tests.support.fakes.services import MemoryQueue, MemoryRegistry
 
 
 class UnstampedTracker(MemoryTracker):
@@ -24,7 +25,8 @@ def test_a_completion_succeeds_when_the_request_cannot_be_stamped() -> None:
     task = tasks.insert("ada", NewTask("Math", "Algebra", Difficulty.HARD, "?"), DEFAULT_PREDICTION)
     policy = TrainingPolicy(threshold=1, minimum_samples=1)
     change = TaskChange(is_correct=True, actual_time_seconds=3.0)
-    done, note = update_task(tasks, UnstampedTracker(database), queue, policy, "ada", task.id, change)
+    champion = ChampionCache(MemoryRegistry(), "default", 60.0)
+    done, note = update_task(tasks, champion, UnstampedTracker(database), queue, policy, "ada", task.id, change)
     assert done.completed
     assert note is not None
     assert note.counter == 1
