@@ -10,7 +10,7 @@ import msgspec
 from chalice.app import Request
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from chalicelib.api.routing import Reply, Routes
+from chalicelib.api.routing import Reply, Routes, path_of
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import Fault, InvalidInputError
 from chalicelib.domain.tasks import MAX_NAME_LENGTH, IdempotentRequest, Name, NewTask, PracticeTask, TaskChange
@@ -62,11 +62,13 @@ def _idempotent(request: Request) -> IdempotentRequest | None:
 
 
 @routes.route("GET", "/practice-tasks", "List your tasks", query=TaskQuery, answer=list[PracticeTask])
-def list_tasks(container: Container, caller: Caller, query: TaskQuery) -> Reply:
+def list_tasks(container: Container, caller: Caller, query: TaskQuery, request: Request) -> Reply:
     """Return a page of the caller's tasks, newest first. The ``Link`` header holds the next page."""
     requested = TaskFilter(query.subject, query.topic, query.completed, query.q)
     page = tasks.list_tasks(container.tasks, caller.user_id, requested, query.limit, query.cursor)
-    return Reply([_shown(task) for task in page.tasks], _link(query, page.next_cursor))
+    return Reply(
+        [_shown(task) for task in page.tasks], _link(query, page.next_cursor, slash=path_of(request).endswith("/"))
+    )
 
 
 @routes.route(
@@ -125,10 +127,11 @@ def _whole(number: float | None) -> int | float | None:
     return int(number) if number is not None and float(number).is_integer() else number
 
 
-def _link(query: TaskQuery, cursor: str | None) -> dict[str, str]:
+def _link(query: TaskQuery, cursor: str | None, *, slash: bool) -> dict[str, str]:
     """Return the ``Link`` header of the next page.
 
-    The address is relative, a query only, so that it also works below a stage prefix and with a slash at the end.
+    The address is relative, so that it also works below a stage prefix and behind a proxy. ``slash`` says that the
+    address of the request ends with one.
     """
     if cursor is None:
         return {}
@@ -136,4 +139,5 @@ def _link(query: TaskQuery, cursor: str | None) -> dict[str, str]:
     parameters |= {name: getattr(query, name) for name in ("subject", "topic", "q") if getattr(query, name) is not None}
     if query.completed is not None:
         parameters["completed"] = str(query.completed).lower()
-    return {"Link": f'<?{urlencode(parameters)}>; rel="next"'}
+    up = "../" if slash else ""
+    return {"Link": f'<{up}practice-tasks?{urlencode(parameters)}>; rel="next"'}

@@ -122,6 +122,8 @@ def _explain(kind: inspect.Type, value: Any, strict: bool) -> tuple[str, str]:
             return ("bool_type" if strict else "bool_parsing"), "Input should be a valid boolean"
         case inspect.UUIDType():
             return "uuid_parsing", "Input should be a valid UUID"
+        case inspect.DateTimeType():
+            return "datetime_parsing", "Input should be a valid datetime in ISO 8601"
         case inspect.IntType() | inspect.FloatType():
             return _explain_number(kind, value, strict)
     raise TypeError(f"no description for faults of {kind!r}")

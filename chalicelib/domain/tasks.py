@@ -17,6 +17,9 @@ from chalicelib.domain.predictions import Source
 MAX_NAME_LENGTH = 200
 """Maximum length of a subject or a topic, in characters."""
 
+MAX_KEY_LENGTH = 500
+"""Maximum length of a key of a name: NFKC makes 18 characters of one, and an index of PostgreSQL holds 2,700 bytes."""
+
 MAX_TEXT_LENGTH = 100_000
 """Maximum length of the texts of a task, in characters."""
 
@@ -91,7 +94,7 @@ def name_key(name: str) -> str:
     name = _INVISIBLE_CHARACTER.sub("", name).lower()
     if not name.isascii():
         name = _INVISIBLE_CHARACTER.sub("", unicodedata.normalize("NFKC", name))
-    return " ".join(name.split())
+    return " ".join(name.split())[:MAX_KEY_LENGTH]
 
 
 class NewTask(msgspec.Struct, frozen=True):

@@ -96,7 +96,7 @@ def test_an_unknown_path_is_404_with_cors(world: World) -> None:
     assert answer["headers"]["Access-Control-Allow-Origin"] == ORIGINS[0]
 
 
-def test_the_next_page_is_linked_relative_to_the_address(student: Api) -> None:
+def test_the_next_page_is_linked_relative_to_the_stage(student: Api) -> None:
     for _ in range(2):
         create(student)
     answer = invoke(
@@ -106,4 +106,4 @@ def test_the_next_page_is_linked_relative_to_the_address(student: Api) -> None:
         headers=signed_in(student),
         multiValueQueryStringParameters={"limit": ["1"]},
     )
-    assert answer["headers"]["Link"].startswith("<?limit=1&cursor=")
+    assert answer["headers"]["Link"].startswith("<practice-tasks?limit=1&cursor=")

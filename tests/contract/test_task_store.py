@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import numpy as np
 import pytest
 
-from chalicelib.domain.errors import NotFoundError, UnauthenticatedError
+from chalicelib.domain.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
-from chalicelib.domain.tasks import Difficulty, NewTask, PracticeTask, Result
+from chalicelib.domain.tasks import Difficulty, IdempotentRequest, NewTask, PracticeTask, Result
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.ports import TaskFilter
@@ -78,7 +79,7 @@ def test_the_task_of_another_student_is_not_found(stores: Stores) -> None:
         lambda: stores.tasks.get("eve", task.id),
         lambda: stores.tasks.delete("eve", task.id),
         lambda: stores.tasks.complete("eve", task.id, Result(True, 1.0), None, POLICY),
-        lambda: stores.tasks.set_session("eve", task.id, uuid.uuid4()),
+        lambda: stores.tasks.edit("eve", task.id, {"task_content": "!"}, None),
     ):
         with pytest.raises(NotFoundError):
             attempt()
@@ -290,12 +291,12 @@ def test_a_page_is_filtered_by_keys_and_completion(stores: Stores) -> None:
 
 
 def test_a_search_looks_into_names_and_content_whatever_the_case(stores: Stores) -> None:
-    texts = {"Älgebra": "Take 50 % of c_d\\e", "Geometry": "Take 50 of cad"}
+    texts = {"Älgebra": "Take 50 % of c_d\\e, re\u0301vision", "Geometry": "Take 50 of cad"}
     requested, _ = (
         stores.tasks.insert("ada", NewTask("Maths", topic, Difficulty.HARD, content), DEFAULT_PREDICTION)
         for topic, content in texts.items()
     )
-    for search in ("älg", "50 %", "C_D", "d\\e", " Älgebra"):
+    for search in ("älg", "50 %", "C_D", "d\\e", " Älgebra", "RÉVISION"):
         assert [t.id for t in stores.tasks.page("ada", TaskFilter(search=search), 9, None)] == [requested.id], search
     assert len(stores.tasks.page("ada", TaskFilter(search="MATHS"), 9, None)) == 2
     assert stores.tasks.page("ada", TaskFilter(search="álgebra"), 9, None) == []
@@ -311,11 +312,71 @@ def test_the_newest_task_of_a_subject_is_found_however_it_is_written(stores: Sto
         stores.tasks.newest_of_subject("ada", "chemistry")
 
 
-def test_a_session_id_is_stored(stores: Stores) -> None:
-    session = uuid.uuid4()
+def test_fields_of_a_task_are_edited(stores: Stores) -> None:
+    task, session = create(stores), uuid.uuid4()
+    changes = {"study_session_id": session, "task_content": "!", "estimated_time_minutes": 2.5}
+    stores.tasks.edit("ada", task.id, changes, None)
+    edited = stores.tasks.get("ada", task.id)
+    assert (edited.study_session_id, edited.task_content, edited.estimated_time_minutes) == (session, "!", 2.5)
+    assert (edited.topic, edited.solution_content) == (task.topic, task.solution_content)
+    assert edited.updated_at > task.updated_at
+
+
+def test_an_open_task_gets_another_topic_with_its_prediction(stores: Stores) -> None:
     task = create(stores)
-    assert stores.tasks.set_session("ada", task.id, session).study_session_id == session
-    assert stores.tasks.get("ada", task.id).study_session_id == session
+    prediction = Prediction(0.9, 12, 8, 20, Source.LNIRT, "v1")
+    changes = {"topic": " Geometry", "difficulty": Difficulty.EASY}
+    edited = stores.tasks.edit("ada", task.id, changes, prediction)
+    assert (edited.topic, edited.difficulty, edited.difficulty_numeric) == (" Geometry", Difficulty.EASY, 1)
+    assert (edited.predicted_correct, edited.prediction_source, edited.model_version) == (0.9, Source.LNIRT, "v1")
+    assert stores.tasks.page("ada", TaskFilter(topic="geometry"), 9, None) == [edited]
+    complete(stores, edited)
+    with pytest.raises(ConflictError):
+        stores.tasks.edit("ada", task.id, {"topic": "Algebra"}, prediction)
+
+
+def test_an_answer_is_placed_by_its_time(stores: Stores) -> None:
+    first, second, late, moved = (create(stores, topic=name) for name in ("a", "b", "c", "a"))
+    complete(stores, first)
+    complete(stores, moved)
+    complete(stores, second)
+    at = stores.tasks.get("ada", second.id).completed_at
+    assert at is not None
+    before = at - timedelta(microseconds=1)
+    stores.tasks.complete("ada", late.id, Result(False, 9.0, before), None, POLICY)
+    assert order(stores) == {"a": 1, "b": 3, "c": 2}
+    stores.tasks.complete("ada", moved.id, Result(True, 20.0, at + timedelta(hours=1)), None, POLICY)
+    assert order(stores) == {"a": 3, "b": 2, "c": 1}
+    stores.tasks.complete("ada", late.id, Result(True, None, before), None, POLICY)
+    assert order(stores) == {"a": 3, "b": 2, "c": 1}
+    assert stores.tasks.get("ada", late.id).completed_at == before
+
+
+def order(stores: Stores) -> dict[str, int]:
+    """The place of the last answer on each topic."""
+    return {row.topic: row.last_index for row in stores.tasks.prediction_context("ada").state.rows}
+
+
+REQUEST = IdempotentRequest("key", b"digest")
+
+
+def test_a_request_with_a_key_stores_one_task(stores: Stores) -> None:
+    assert stores.tasks.made_by("ada", REQUEST) is None
+    task = stores.tasks.insert("ada", new_task(), DEFAULT_PREDICTION, REQUEST)
+    assert stores.tasks.made_by("ada", REQUEST) == task
+    assert stores.tasks.insert("ada", new_task(), DEFAULT_PREDICTION, REQUEST) == task
+    assert stores.tasks.made_by("eve", REQUEST) is None
+    with pytest.raises(InvalidInputError):
+        stores.tasks.made_by("ada", IdempotentRequest("key", b"other"))
+    assert stores.tasks.insert("ada", new_task(), DEFAULT_PREDICTION, IdempotentRequest("2", b"digest")) != task
+    stores.tasks.delete("ada", task.id)
+    assert stores.tasks.made_by("ada", REQUEST) is None
+
+
+def test_requests_with_one_key_at_once_store_one_task(stores: Stores) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        made = [threads.submit(stores.tasks.insert, "ada", new_task(), DEFAULT_PREDICTION, REQUEST) for _ in range(8)]
+    assert len({task.result().id for task in made}) == 1
 
 
 def test_an_erased_account_has_no_data_and_can_create_nothing(stores: Stores) -> None:
