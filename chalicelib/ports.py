@@ -92,6 +92,13 @@ class TaskStore(Protocol):
         """
         ...
 
+    def answers(self, user_id: str, after: int, limit: int, max_bytes: int) -> list[tuple[int, PracticeTask]]:
+        """Return completed tasks after the index ``after`` with their indices, in the order of the state.
+
+        There are at most ``limit``, whose texts have at most ``max_bytes`` together, but at least one if there is any.
+        """
+        ...
+
     def complete(
         self, user_id: str, task_id: str, result: Result, session_id: UUID | None, policy: TrainingPolicy
     ) -> Completion:

@@ -104,6 +104,10 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
             }
             for field in msgspec.structs.fields(operation.query)
         ]
+    parameters += [
+        {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
+        for name, description in operation.headers.items()
+    ]
     return parameters
 
 
@@ -121,7 +125,7 @@ def _parameter_schema(annotation: Any, default: Any) -> dict[str, Any]:
 def _responses(operation: Operation, answer: dict[str, Any] | None) -> dict[str, Any]:
     success: dict[str, Any] = {"description": _REASONS[operation.status]}
     if answer is not None:
-        success["content"] = {"application/json": {"schema": answer}}
+        success["content"] = {operation.media_type: {"schema": answer}}
     responses = {str(operation.status): success}
     if operation.access is not Access.PUBLIC:
         responses["401"] = _error("The token is missing or invalid", "Detail")

@@ -75,6 +75,8 @@ class Operation(msgspec.Struct, frozen=True):
     answer: Any
     documented: bool
     faults_as_text: bool
+    media_type: str
+    headers: dict[str, str]
 
 
 class Routes:
@@ -98,8 +100,10 @@ class Routes:
         answer: Any = None,
         documented: bool = True,
         faults_as_text: bool = False,
+        media_type: str = validation.JSON_TYPE,
+        headers: dict[str, str] | None = None,
     ) -> Callable[[View], View]:
-        """Register a view. ``answer`` is the type of its JSON, for OpenAPI.
+        """Register a view. ``answer`` is the type of its JSON, for OpenAPI, and ``headers`` describes those it reads.
 
         With ``faults_as_text`` an invalid body is a 400 whose ``detail`` is a text, instead of a 422 with a list.
         Existing clients show the ``detail`` of these operations as it is.
@@ -120,6 +124,8 @@ class Routes:
                 answer,
                 documented,
                 faults_as_text,
+                media_type,
+                headers or {},
             )
             needed = frozenset(inspect.signature(view).parameters)
 

@@ -42,7 +42,15 @@ class UpdatedTask(PracticeTask, frozen=True):
     training: TrainingNote | UnsetType = UNSET
 
 
-@routes.route("POST", "/practice-tasks", "Create a task", status=201, body=NewTask, answer=PracticeTask)
+@routes.route(
+    "POST",
+    "/practice-tasks",
+    "Create a task",
+    status=201,
+    body=NewTask,
+    answer=PracticeTask,
+    headers={"Idempotency-Key": "A name of the request, so that it can be sent again for 24 hours"},
+)
 def create_task(container: Container, caller: Caller, body: NewTask, request: Request) -> PracticeTask:
     """Create a task and predict the chance of a correct answer and the time.
 

@@ -104,6 +104,21 @@ _KEEP_KEY = text(
     """
 )
 
+_ANSWERS = text(
+    f"""
+    SELECT {TASK_COLUMNS}, answer_index FROM (
+        SELECT *, sum(octet_length(task_content) + octet_length(coalesce(solution_content, ''))
+                      + octet_length(coalesce(answer_content, ''))) OVER (ORDER BY answer_index) AS size,
+               row_number() OVER (ORDER BY answer_index) AS n
+        FROM (
+            SELECT {TASK_COLUMNS}, answer_index FROM practice_tasks
+            WHERE user_id = :user_id AND completed AND answer_index > :after ORDER BY answer_index LIMIT :limit
+        ) page
+    ) sized
+    WHERE n = 1 OR size <= :max_bytes ORDER BY answer_index
+    """
+)
+
 _FOUND = (
     "(strpos(subject_key, CAST(:key AS text)) > 0 OR strpos(topic_key, CAST(:key AS text)) > 0 "
     "OR strpos(lower(normalize(task_content, NFKC)), CAST(:content AS text)) > 0)"
@@ -276,6 +291,15 @@ class PostgresTaskStore:
             "ORDER BY created_at DESC, id DESC LIMIT :limit"
         )
         return [task_from(row) for row in statement(self._engine, lambda c: c.execute(query, values).all())]
+
+    def answers(self, user_id: str, after: int, limit: int, max_bytes: int) -> list[tuple[int, PracticeTask]]:
+        """Return completed tasks after the index ``after`` with their indices, in the order of the state.
+
+        There are at most ``limit``, whose texts have at most ``max_bytes`` together, but at least one if there is any.
+        """
+        values = {"user_id": user_id, "after": after, "limit": limit, "max_bytes": max_bytes}
+        rows = statement(self._engine, lambda c: c.execute(_ANSWERS, values).all())
+        return [(row[N_TASK_COLUMNS], task_from(row)) for row in rows]
 
     def complete(
         self, user_id: str, task_id: str, result: Result, session_id: UUID | None, policy: TrainingPolicy

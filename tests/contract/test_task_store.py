@@ -357,6 +357,21 @@ def order(stores: Stores) -> dict[str, int]:
     return {row.topic: row.last_index for row in stores.tasks.prediction_context("ada").state.rows}
 
 
+def test_answers_are_given_in_order_within_bounds(stores: Stores) -> None:
+    made = [create(stores) for _ in range(4)]
+    create(stores)
+    for task in reversed(made):
+        complete(stores, task)
+    ids = [task.id for task in reversed(made)]
+    answers = stores.tasks.answers("ada", -1, 3, 10**6)
+    assert [(n, task.id) for n, task in answers] == list(enumerate(ids[:3]))
+    assert [task.id for _, task in stores.tasks.answers("ada", 2, 3, 10**6)] == ids[3:]
+    size = len(made[0].task_content)
+    assert len(stores.tasks.answers("ada", -1, 3, 2 * size)) == 2
+    assert len(stores.tasks.answers("ada", -1, 3, 1)) == 1
+    assert stores.tasks.answers("eve", -1, 3, 10**6) == []
+
+
 REQUEST = IdempotentRequest("key", b"digest")
 
 

@@ -254,6 +254,18 @@ class MemoryTaskStore(MemoryStore):
             ]
         return sorted(found, key=lambda task: (task.created_at, task.id), reverse=True)[:limit]
 
+    def answers(self, user_id: str, after: int, limit: int, max_bytes: int) -> list[tuple[int, PracticeTask]]:
+        with self._db as db:
+            account, size = db.users.get(user_id, Account(None, None)), 0
+            found: list[tuple[int, PracticeTask]] = []
+            for n, task in list(enumerate(db.tasks[id_] for id_ in account.answers))[after + 1 :][:limit]:
+                texts = (task.task_content, task.solution_content, task.answer_content)
+                size += sum(len((text or "").encode()) for text in texts)
+                if found and size > max_bytes:
+                    break
+                found.append((n, task))
+            return found
+
     def complete(
         self, user_id: str, task_id: str, result: Result, session_id: UUID | None, policy: TrainingPolicy
     ) -> Completion:
