@@ -5,11 +5,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from alembic import command
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from chalicelib.domain.tasks import name_key
 from chalicelib.features.state import Answer, StateRow, advance, replay
 from chalicelib.storage.database import connect
 from chalicelib.storage.rows import state_parameters
@@ -156,6 +158,30 @@ def test_downgrade_and_upgrade_keep_every_state(empty_url: str, engine: Engine) 
         assert not set(NEW_COLUMNS) & set(connection.execute(text("SELECT * FROM practice_state")).keys())
     upgrade(empty_url)
     assert firsts_and_lasts(engine) == before
+
+
+def test_keys_of_names_are_made_anew_with_the_states(empty_url: str, engine: Engine) -> None:
+    command.upgrade(alembic_config(empty_url), "0006")
+    names = ["Ma\u00dfe", "Masse", "Linear  equations", "linear equations", "Masse", "Ma\u00dfe"]
+    before = [name.strip().casefold() for name in names]
+    for n, (topic, key) in enumerate(zip(names, before, strict=True)):
+        if n == 0:
+            with engine.connect() as connection:
+                connection.execute(text("INSERT INTO users (id, n_answers) VALUES ('ada', 6)"))
+        add_task(engine, "ada", Answer(topic, 1, n % 2 == 0, 2.0), n)
+        with engine.connect() as connection:
+            connection.execute(
+                text("UPDATE practice_tasks SET topic_key = :key, actual_time_seconds = 2 WHERE topic = :topic"),
+                {"key": key, "topic": topic},
+            )
+    upgrade(empty_url)
+    answers = [Answer(name_key(topic), 1, n % 2 == 0, 2.0) for n, topic in enumerate(names)]
+    found = rows_by_key(PostgresTaskStore(engine, "default").prediction_context("ada").state)
+    expected = rows_by_key(replay("ada", answers))
+    assert set(found) == {("ma\u00dfe", 1), ("masse", 1), ("linear equations", 1)}
+    assert found == expected
+    for place, row in found.items():
+        np.testing.assert_allclose(row.decayed, expected[place].decayed, rtol=1e-12)
 
 
 def test_the_migrations_create_the_tables_of_the_schema(empty_url: str) -> None:
