@@ -53,11 +53,9 @@ class TaskStore(Protocol):
     @property
     def cohort(self) -> str:
         """The cohort whose tracker counts the completions."""
-        ...
 
     def prediction_context(self, user_id: str) -> PredictionContext:
         """Return the student's state and the tracker's model version. Raises UnauthenticatedError."""
-        ...
 
     def insert(
         self, user_id: str, new: NewTask, prediction: Prediction, request: IdempotentRequest | None = None
@@ -66,22 +64,18 @@ class TaskStore(Protocol):
 
         Raises UnauthenticatedError if the account was deleted, and what :meth:`made_by` raises.
         """
-        ...
 
     def made_by(self, user_id: str, request: IdempotentRequest) -> PracticeTask | None:
         """Return the task that a request stored within the last day, None if there is none.
 
         Raises InvalidInputError if another body was sent with the request's key.
         """
-        ...
 
     def get(self, user_id: str, task_id: str) -> PracticeTask:
         """Return a task of the student. Raises NotFoundError, also for foreign and malformed ids."""
-        ...
 
     def newest_of_subject(self, user_id: str, subject_key: str) -> PracticeTask:
         """Return the newest task of a subject. Raises NotFoundError."""
-        ...
 
     def page(
         self, user_id: str, requested: TaskFilter, limit: int, before: tuple[datetime, str] | None
@@ -90,14 +84,12 @@ class TaskStore(Protocol):
 
         Subject and topic of the filter are keys.
         """
-        ...
 
     def answers(self, user_id: str, after: int, limit: int, max_bytes: int) -> list[tuple[int, PracticeTask]]:
         """Return completed tasks after the index ``after`` with their indices, in the order of the state.
 
         There are at most ``limit``, whose texts have at most ``max_bytes`` together, but at least one if there is any.
         """
-        ...
 
     def complete(
         self, user_id: str, task_id: str, result: Result, session_id: UUID | None, policy: TrainingPolicy
@@ -107,7 +99,6 @@ class TaskStore(Protocol):
         A repeat changes nothing. Another result for a completed task is stored as a correction. A result with a time of
         its own is placed by it among the student's answers.
         """
-        ...
 
     def edit(
         self, user_id: str, task_id: str, changes: Mapping[str, Any], prediction: Prediction | None
@@ -116,11 +107,9 @@ class TaskStore(Protocol):
 
         Raises NotFoundError, and ConflictError if a prediction is given and the task has been completed.
         """
-        ...
 
     def delete(self, user_id: str, task_id: str) -> None:
         """Delete a task, and remove a completed one from the state and the total. Raises NotFoundError."""
-        ...
 
 
 class TopicChoice(Struct, frozen=True):
@@ -144,7 +133,6 @@ class RecommendationStore(Protocol):
 
         The latter are practised by the most students in a sample of bounded size. No topic is returned twice.
         """
-        ...
 
 
 class AnalyticsStore(Protocol):
@@ -152,27 +140,21 @@ class AnalyticsStore(Protocol):
 
     def totals(self, user_id: str) -> Totals:
         """Return sums over all tasks of the student."""
-        ...
 
     def days(self, user_id: str, since: datetime, utc_offset_minutes: int) -> list[DayRow]:
         """Return the days with completions at or after ``since``, newest first."""
-        ...
 
     def topics(self, user_id: str, decay_answers: float, limit: int) -> list[TopicRow]:
         """Return the topics with completions, most recently practised first."""
-        ...
 
     def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
         """Return sums of completed predictions by version and bin. None means all students."""
-        ...
 
     def latest_predicted(self, user_id: str, limit: int) -> list[PredictedAnswer]:
         """Return those of the student's ``limit`` newest answers that a model predicted, newest first."""
-        ...
 
     def drift(self, limit: int, window: int, n_bins: int) -> list[DriftRow]:
         """Return the ``limit`` newest completions of all students, in windows of ``window``; 0 is the newest."""
-        ...
 
 
 class UserStore(Protocol):
@@ -180,19 +162,15 @@ class UserStore(Protocol):
 
     def add(self, user_id: str, email: str, full_name: str | None) -> None:
         """Store the row of a new account, or complete an existing one that is not deleted."""
-        ...
 
     def get(self, user_id: str) -> tuple[str | None, str | None]:
         """Return (email, full_name). Raises UnauthenticatedError if the account was deleted or does not exist."""
-        ...
 
     def set_full_name(self, user_id: str, full_name: str | None) -> None:
         """Change the name. Raises UnauthenticatedError."""
-        ...
 
     def erase(self, user_id: str) -> None:
         """Delete the student's tasks and state, and blank the row. The id stays, marked as deleted."""
-        ...
 
 
 class Tracker(Protocol):
@@ -200,30 +178,24 @@ class Tracker(Protocol):
 
     def read(self, cohort: str) -> TrackerRow:
         """Return the cohort's row. A missing row is created."""
-        ...
 
     def set_counter(self, cohort: str, value: int) -> TrackerRow:
         """Set ``n_samples_since_training``."""
-        ...
 
     def set_model_version(self, cohort: str, version: str | None) -> None:
         """Store the version that serves. Warm processes read it with every creation."""
-        ...
 
     def request_training(self, cohort: str, reason: str) -> TrainingRequest | None:
         """Request a training, whatever the counter is. Return None if a request is live already."""
-        ...
 
     def mark_enqueued(self, request: TrainingRequest) -> None:
         """Store the time at which the request's message was sent."""
-        ...
 
     def unsent_requests(self, grace_seconds: float, resend_seconds: float) -> list[TrainingRequest]:
         """Return the requests whose message must be sent (again).
 
         These were not sent for ``grace_seconds``, or they were sent and no worker took them for ``resend_seconds``.
         """
-        ...
 
     def free_abandoned(self, after_seconds: float, resend_seconds: float) -> list[str]:
         """Clear requests that no worker will finish, and return their cohorts.
@@ -231,11 +203,9 @@ class Tracker(Protocol):
         No worker holds them, and their message was sent again ``after_seconds`` after the request, without success for
         ``resend_seconds``.
         """
-        ...
 
     def ping(self) -> None:
         """Raise DatabaseUnavailableError if the database does not answer."""
-        ...
 
 
 class TrainingQueue(Protocol):
@@ -243,11 +213,9 @@ class TrainingQueue(Protocol):
 
     def send(self, request: TrainingRequest) -> None:
         """Send the message: group = cohort, de-duplication id = request id. Raises QueueUnavailableError."""
-        ...
 
     def check(self) -> None:
         """Raise QueueUnavailableError if the queue does not answer."""
-        ...
 
 
 class ModelRegistry(Protocol):
@@ -258,33 +226,24 @@ class ModelRegistry(Protocol):
 
         Raises RegistryUnavailableError, ModelError for a malformed pointer.
         """
-        ...
-
-    def champion_exists(self, cohort: str) -> bool:
-        """Return whether there is a pointer."""
-        ...
 
     def champion_etag(self, cohort: str) -> str | None:
         """Return the pointer's ETag, whatever its content. None means that there is no pointer."""
-        ...
 
     def write_champion(self, cohort: str, champion: Champion, expected_etag: str | None) -> str:
         """Replace the pointer if it has the expected ETag (None: if there is none), and return the new ETag.
 
         Raises PointerConflictError.
         """
-        ...
 
     def read_version(self, cohort: str, version: str, names: Sequence[str] | None = None) -> dict[str, bytes]:
         """Return files of a version by name, checked against the sizes and digests in ``metadata.json``.
 
         Raises NotFoundError, ModelError for damaged or missing files.
         """
-        ...
 
     def read_metadata(self, cohort: str, version: str) -> Mapping[str, Any]:
         """Return the version's ``metadata.json``. Raises NotFoundError, ModelError."""
-        ...
 
     def write_version(
         self,
@@ -299,19 +258,15 @@ class ModelRegistry(Protocol):
         ``still_ours`` raises LeaseLostError in a worker that was overtaken. A file that another worker wrote after
         that check is not overwritten.
         """
-        ...
 
     def annotate_version(self, cohort: str, version: str, notes: Mapping[str, Any]) -> None:
         """Add fields to a version's ``metadata.json``, such as the decision of the gate."""
-        ...
 
     def list_versions(self, cohort: str) -> list[str]:
         """Return the versions that have a ``metadata.json``, newest first."""
-        ...
 
     def delete_version(self, cohort: str, version: str) -> None:
         """Delete a version. ``metadata.json`` goes first, so a half-deleted version is not a version."""
-        ...
 
 
 class Identity(Protocol):
@@ -319,32 +274,24 @@ class Identity(Protocol):
 
     def register(self, email: str, password: str, full_name: str | None) -> str:
         """Create a confirmed account and return its id (``sub``). Raises BadRequestError if the e-mail is taken."""
-        ...
 
     def login(self, email: str, password: str) -> str:
         """Return an access token. Raises UnauthenticatedError."""
-        ...
 
     def verify(self, token: str) -> Caller:
         """Return the caller of an access token. Raises UnauthenticatedError."""
-        ...
 
     def email_verified(self, user_id: str) -> bool:
         """Return whether the account's e-mail address is verified."""
-        ...
 
     def check_password(self, email: str, password: str) -> None:
         """Raise BadRequestError unless this is the account's password."""
-        ...
 
     def change_password(self, email: str, old: str, new: str) -> None:
         """Change the password. Raises BadRequestError if the old one is wrong."""
-        ...
 
     def delete(self, user_id: str) -> None:
         """Delete the account. A missing account is not an error."""
-        ...
 
     def add_to_admins(self, email: str) -> None:
         """Put an account into the group of administrators. Raises NotFoundError."""
-        ...

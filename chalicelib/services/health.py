@@ -38,7 +38,7 @@ def check(
     """Check database, registry and queue in parallel. ``model_version`` is the version that this process serves."""
     probes: dict[str, Callable[[], object]] = {
         "database": tracker.ping,
-        "registry": lambda: registry.champion_exists(cohort),
+        "registry": lambda: registry.champion_etag(cohort),
         "queue": queue.check,
     }
     with ThreadPoolExecutor(max_workers=len(probes)) as pool:

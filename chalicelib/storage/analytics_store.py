@@ -1,8 +1,8 @@
-"""Aggregates over practice tasks in PostgreSQL, each one statement that reads one student's tasks by index.
+"""Aggregates over practice tasks in PostgreSQL. Each is one statement that reads one student's tasks by an index.
 
-Only the calibration over all students scans the table; it is for admins. The drift, for admins too, reads the newest
-completions of all students by an index of its own. Predictions of source ``default`` are left
-out of everything that sets predicted against actual (see :mod:`chalicelib.services.analytics`).
+Two statements, for admins only, read the tasks of all students: the calibration scans the table, and the drift reads
+the newest completions by an index of its own. Comparisons of predictions with results skip predictions of source
+``default`` (see :mod:`chalicelib.services.analytics`).
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ _TOPICS = text(
     GROUP BY topic_key ORDER BY max(answer_index) DESC LIMIT :limit
     """
 )
-"""``since`` counts the answers on the topic that came after one."""
+"""``since`` is the number of later answers on the same topic."""
 
 
-def _calibration_of(whose: str) -> TextClause:
+def _calibration_of(students: str) -> TextClause:
     return text(
         f"""
         SELECT lnirt_model_version,
@@ -77,7 +77,7 @@ def _calibration_of(whose: str) -> TextClause:
                count(log_ratio)
                    FILTER (WHERE actual_time_seconds BETWEEN predicted_time_low AND predicted_time_high)
         FROM (SELECT *, ln(nullif(actual_time_seconds, 0) / predicted_time_seconds) AS log_ratio
-              FROM practice_tasks WHERE completed AND prediction_source <> 'default' {whose}) AS answers
+              FROM practice_tasks WHERE completed AND prediction_source <> 'default' {students}) AS answers
         GROUP BY lnirt_model_version, bin ORDER BY lnirt_model_version, bin
         """
     )
@@ -107,7 +107,7 @@ _DRIFT = text(
     GROUP BY window_number, prediction_source, bin ORDER BY window_number, prediction_source, bin
     """
 )
-"""The condition is that of the index ``ix_practice_tasks_recently_completed``, which leaves imported answers out."""
+"""The condition is that of the index ``ix_practice_tasks_recently_completed``, which skips imported answers."""
 
 _CALIBRATION = _calibration_of("AND user_id = :user_id")
 _CALIBRATION_OF_ALL = _calibration_of("")
@@ -120,30 +120,32 @@ class PostgresAnalyticsStore:
         self._engine = engine
 
     def totals(self, user_id: str) -> Totals:
-        """Sums over all tasks of the student."""
+        """Return sums over all tasks of the student."""
         return Totals(*self._rows(_TOTALS, user_id=user_id)[0])
 
     def days(self, user_id: str, since: datetime, utc_offset_minutes: int) -> list[DayRow]:
-        """Days with completions at or after ``since``, newest first."""
+        """Return the days with completions at or after ``since``, newest first."""
         return [DayRow(*row) for row in self._rows(_DAYS, user_id=user_id, since=since, minutes=utc_offset_minutes)]
 
     def topics(self, user_id: str, decay_answers: float, limit: int) -> list[TopicRow]:
-        """Topics with completions, most recently practised first."""
+        """Return the topics with completions, most recently practised first."""
         return [TopicRow(*row) for row in self._rows(_TOPICS, user_id=user_id, decay=decay_answers, limit=limit)]
 
     def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
-        """Completed predictions by version and bin; of everybody when ``user_id`` is None."""
-        whose = {} if user_id is None else {"user_id": user_id}
-        query = _CALIBRATION_OF_ALL if user_id is None else _CALIBRATION
-        return [CalibrationRow(*row) for row in self._rows(query, n_bins=n_bins, **whose)]
+        """Return sums of completed predictions by version and bin. None means all students."""
+        if user_id is None:
+            rows = self._rows(_CALIBRATION_OF_ALL, n_bins=n_bins)
+        else:
+            rows = self._rows(_CALIBRATION, n_bins=n_bins, user_id=user_id)
+        return [CalibrationRow(*row) for row in rows]
 
     def latest_predicted(self, user_id: str, limit: int) -> list[PredictedAnswer]:
-        """Those of the student's ``limit`` newest answers that a model had predicted, newest first."""
+        """Return those of the student's ``limit`` newest answers that a model predicted, newest first."""
         rows = self._rows(_PREDICTED, user_id=user_id, limit=limit)
         return [PredictedAnswer(row[0], Difficulty(row[1]), *row[2:]) for row in rows]
 
     def drift(self, limit: int, window: int, n_bins: int) -> list[DriftRow]:
-        """Everybody's ``limit`` newest completions in windows of ``window`` each, the newest first."""
+        """Return the ``limit`` newest completions of all students, in windows of ``window``; 0 is the newest."""
         rows = self._rows(_DRIFT, limit=limit, window=window, n_bins=n_bins)
         return [DriftRow(row[0], Source(row[1]), *row[2:]) for row in rows]
 

@@ -1,4 +1,4 @@
-"""AWS: how clients are made, and how their errors become ours."""
+"""Makes AWS clients, and translates their errors into ours."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
 _client_lock = threading.Lock()
-"""Making a client is not thread-safe; using one is."""
+"""Creating a client is not thread-safe; using one is."""
 
 
 @cache
 def _session() -> Session:
-    """One for all clients: endpoints and credentials are read once in a process."""
+    """Return the session of all clients, so that endpoints and credentials are read once per process."""
     from botocore.session import Session
 
     return Session()
 
 
 def aws_client(service: str, region: str, *, read_timeout: float = 3.0) -> Any:
-    """A client that gives up soon, because a student may wait behind it. The endpoint is botocore's own business.
+    """Return a client with short timeouts, because a student may wait for the answer.
 
-    Straight from botocore: boto3 makes the same client, and importing its resources and transfers first would take a
-    tenth of a cold start.
+    boto3 would return the same client, but importing it takes a tenth of a cold start.
     """
     from botocore.config import Config
 
@@ -45,14 +44,14 @@ def aws_client(service: str, region: str, *, read_timeout: float = 3.0) -> Any:
         return _session().create_client(service, region_name=region, config=config)
 
 
-def error_code(error: ClientError) -> str:
-    """AWS's code of an error, such as ``NoSuchKey``."""
-    return str(error.response.get("Error", {}).get("Code", ""))
+def error_code(error: ClientError | BotoCoreError) -> str:
+    """Return AWS's code of an error, such as ``NoSuchKey``; empty if AWS did not answer."""
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
 @contextmanager
 def translated(unavailable: type[UnavailableError], what: str) -> Iterator[None]:
-    """Raise ``unavailable`` for whatever botocore raises inside; handle expected codes before this sees them."""
+    """Raise ``unavailable`` for errors of botocore inside. Expected codes must be handled inside."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:

@@ -1,9 +1,10 @@
-"""The one door to PostgreSQL: an engine, short units of work, and PostgreSQL's errors turned into ours.
+"""Runs statements and transactions on PostgreSQL, and translates its errors into ours.
 
-Connections are in autocommit: a single statement has no BEGIN and COMMIT around it, and a transaction sends its own.
-Leaving a transaction by an exception rolls it back when the connection returns to the pool. A unit of work whose
-connection breaks before its COMMIT was sent has changed nothing, so it is run once more on a fresh connection; a
-break at the COMMIT itself is reported, because nobody can tell whether it took effect.
+Connections are in autocommit mode: a single statement needs no BEGIN and COMMIT, and a transaction sends its own. If a
+transaction raises, the pool rolls it back when it takes the connection back.
+
+If the connection breaks before the COMMIT was sent, nothing has changed, so the work runs a second time on a new
+connection. If it breaks at the COMMIT itself, the error is reported, because the outcome is unknown.
 
 Statements with parameters are prepared once per connection (:mod:`.prepared`).
 """
@@ -27,25 +28,26 @@ T = TypeVar("T")
 _log = logging.getLogger("studysmart.database")
 
 MOST_CONNECTIONS = 32
-"""Connections of one process at once. A Lambda needs one; more than are kept would be made anew for each request."""
+"""Maximum number of connections of one process. A Lambda needs one."""
 
 _SERVER_GONE = ("57P01", "57P02", "57P03", "08000", "08003", "08006")
-"""SQLSTATEs by which PostgreSQL says that it ends the session or is not ready."""
+"""SQLSTATEs of a session that PostgreSQL ends, or of a server that is not ready."""
 
 _NO_RESOURCES = "53"
-"""SQLSTATEs that begin so: its disk is full, its memory is used up, or it has no connection left."""
+"""First two characters of the SQLSTATEs for a full disk, exhausted memory, or too many connections."""
 
 _STATEMENTS_GONE = ("26000", "0A000")
-"""What was prepared is not there (a pooler gave us another session), or a migration changed what it returns.
+"""SQLSTATEs of a prepared statement that is missing, or whose result a migration has changed.
 
-Nothing was executed, and everything the connection prepared is in doubt: it is replaced like a broken one. 0A000 is
-"feature not supported" in general, and a second time it is reported as what it is.
+It is missing if a pooler gave us another session. Nothing was executed, and the connection's other prepared statements
+may be invalid too, so the connection is replaced like a broken one. 0A000 also means "feature not supported" in
+general; then the second attempt fails too, and its error is raised.
 """
 
 
 def connect(database_url: str, pool_size: int = MOST_CONNECTIONS) -> Engine:
-    """An engine whose connections are made when they are first needed, the last used first; ``pool_size`` are kept."""
-    # On a unix socket pg8000 would ask for TLS too, and read all of the system's authorities before it does.
+    """Return an engine that opens connections on demand and keeps up to ``pool_size`` of them."""
+    # Otherwise pg8000 attempts TLS on a unix socket too, and loads all certificate authorities of the system first.
     security: dict[str, Any] = {"ssl_context": False} if "unix_sock" in make_url(database_url).query else {}
     engine = create_engine(
         database_url,
@@ -63,31 +65,31 @@ def connect(database_url: str, pool_size: int = MOST_CONNECTIONS) -> Engine:
 
 
 def _forget_connect_timeout(connection: Any, _record: Any) -> None:
-    """pg8000's one timeout also bounds every later read, and a long query is no broken connection."""
+    """Remove the timeout after connecting. pg8000 would also apply it to each read, and so to long queries."""
     connection._usock.settimeout(None)
 
 
 def _recognise_broken_connection(context: ExceptionContext) -> None:
-    """Tell SQLAlchemy of the ways in which pg8000 reports a lost connection."""
+    """Mark the errors with which pg8000 reports a lost connection, so that SQLAlchemy replaces the connection."""
     original = context.original_exception
     if isinstance(original, OSError) or _state(original) in (*_SERVER_GONE, *_STATEMENTS_GONE):
         context.is_disconnect = True
 
 
 def _state(original: BaseException | None) -> str | None:
-    """The SQLSTATE of an error of pg8000's, None for one that PostgreSQL did not send."""
+    """Return the SQLSTATE of a pg8000 error, None if the error did not come from PostgreSQL."""
     if original is None or not original.args or not isinstance(original.args[0], dict):
         return None
     return str(original.args[0].get("C"))
 
 
 def statement(engine: Engine, work: Callable[[Connection], T]) -> T:
-    """Run one statement in autocommit; once more if the connection was broken, so it must be idempotent."""
+    """Run one statement. It must be idempotent, because it runs a second time if the connection was broken."""
     return _attempt(engine, work, transaction=False)
 
 
 def transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
-    """Run a transaction; once more if the connection broke before the COMMIT was sent."""
+    """Run a transaction. It runs a second time if the connection broke before the COMMIT was sent."""
     return _attempt(engine, work, transaction=True)
 
 
@@ -96,20 +98,20 @@ def _attempt(engine: Engine, work: Callable[[Connection], T], *, transaction: bo
         try:
             return _run(engine, work, transaction)
         except _BrokenBeforeCommitError as broken:
-            _log.warning("connection to PostgreSQL was broken, trying once more: %s", broken.cause)
+            _log.warning("The connection to PostgreSQL was broken; trying once more: %s", broken.cause)
             return _run(engine, work, transaction)
     except _BrokenBeforeCommitError as broken:
-        raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_said(broken.cause)}") from broken.cause
+        raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_message(broken.cause)}") from broken.cause
     except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
-        raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_said(error)}") from error
+        raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_message(error)}") from error
     except DBAPIError as error:
         if not (_state(error.orig) or "").startswith(_NO_RESOURCES):
             raise
-        raise DatabaseUnavailableError(f"PostgreSQL cannot do more: {_said(error)}") from error
+        raise DatabaseUnavailableError(f"PostgreSQL has no resources left: {_message(error)}") from error
 
 
-def _said(error: Exception) -> str:
-    """The driver's words, without the statement and its values: the tracker's ``last_error`` is shown to students."""
+def _message(error: Exception) -> str:
+    """Return the driver's message without the statement and its values, because students can see it."""
     return str(error.orig) if isinstance(error, DBAPIError) else str(error)
 
 
@@ -136,7 +138,7 @@ def _run(engine: Engine, work: Callable[[Connection], T], transaction: bool) -> 
             if error.connection_invalidated:
                 raise _BrokenBeforeCommitError(error) from error
             raise
-        except OSError as error:  # pg8000 lets a reset of the connection through as it is
+        except OSError as error:  # pg8000 does not wrap a connection reset in an error of its own
             raise _BrokenBeforeCommitError(error) from error
         connection.exec_driver_sql("COMMIT")
         return result

@@ -1,15 +1,15 @@
-"""Accounts in Cognito: the one door to it, which turns its errors into ours.
+"""Accounts in Cognito. Its errors are translated into ours.
 
-The pool signs people in by e-mail address. Addresses are compared without regard to case: Cognito is told the lower
-case, and the address as it was typed is kept in ``users``. An account's id is its ``sub``, which Cognito takes as a
-user name too. Registering takes two calls (sign up, confirm); when the second was never made, the next sign-in with
-the right password makes it.
+Users sign in with their e-mail address, in any case. Cognito stores it in lower case, and ``users`` stores it as typed.
+The id of an account is its ``sub``, which Cognito also accepts as a user name. A registration takes two calls (sign up,
+confirm). If a crash prevented the second call, the next login with the right password makes it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from chalicelib.domain.errors import (
     UnauthenticatedError,
 )
 from chalicelib.storage.aws import error_code
-from chalicelib.storage.token_cache import RememberingVerifier
+from chalicelib.storage.token_cache import CachingVerifier
 from chalicelib.storage.tokens import KeyCache, TokenVerifier, fetch_from, issuer_of, jwks_url_of
 
 if TYPE_CHECKING:
@@ -61,61 +61,53 @@ class CognitoIdentity:
         self._pool_id = pool_id
         self._client_id = client_id
         keys = KeyCache(fetch_from(jwks_url or jwks_url_of(region, pool_id)))
-        self._verifier = RememberingVerifier(TokenVerifier(keys, issuer_of(region, pool_id), client_id))
+        self._verifier = CachingVerifier(TokenVerifier(keys, issuer_of(region, pool_id), client_id).verify)
 
     @cached_property
     def _cognito(self) -> CognitoIdentityProviderClient:
-        """Made at the first account request: most requests only verify a token, and need no client."""
+        """The client, created on demand, because most requests only verify a token."""
         return self._connect()
 
     def register(self, email: str, password: str, full_name: str | None) -> str:
-        """Make a confirmed account and return its ``sub``.
+        """Create a confirmed account and return its ``sub``.
 
-        BadRequestError when the address is taken, InvalidInputError when Cognito refuses the password or address.
+        Raises BadRequestError if the address is taken, InvalidInputError if Cognito refuses the password or address.
         """
         name = username_of(email)
         attributes = [{"Name": "email", "Value": name}]
         if full_name:
             attributes.append({"Name": "name", "Value": full_name})
-        try:
-            made = self._cognito.sign_up(
+        with _translated("password"):
+            created = self._cognito.sign_up(
                 ClientId=self._client_id,
                 Username=name,
                 Password=password,
                 UserAttributes=attributes,  # type: ignore[arg-type]  # the stubs want their own TypedDict
             )
             self._confirm(name)
-        except (ClientError, BotoCoreError) as error:
-            raise _refusal(error, "password") from error
-        return made["UserSub"]
+        return created["UserSub"]
 
     def login(self, email: str, password: str) -> str:
-        """An access token; UnauthenticatedError for whatever is wrong with address or password."""
+        """Return an access token. Raises UnauthenticatedError if the address or the password is wrong."""
         name = username_of(email)
-        try:
-            return self._token(name, password)
-        except ClientError as error:
-            if error_code(error) != "UserNotConfirmedException":
-                raise _refusal(error) from error
-        except BotoCoreError as error:
-            raise _refusal(error) from error
-        log.info("finishing a registration that was left unconfirmed")
-        try:
+        with _translated():
+            try:
+                return self._token(name, password)
+            except ClientError as error:
+                if error_code(error) != "UserNotConfirmedException":
+                    raise
+            log.info("finishing a registration that was left unconfirmed")
             self._confirm(name)
             return self._token(name, password)
-        except (ClientError, BotoCoreError) as error:
-            raise _refusal(error) from error
 
     def verify(self, token: str) -> Caller:
-        """The caller of a valid access token; UnauthenticatedError otherwise."""
+        """Return the caller of a valid access token. Raises UnauthenticatedError."""
         return self._verifier.verify(token)
 
     def email_verified(self, user_id: str) -> bool:
-        """Whether the account's address was verified; UnauthenticatedError when there is no such account."""
-        try:
+        """Return whether the account's address is verified. Raises UnauthenticatedError for a missing account."""
+        with _translated():
             user = self._cognito.admin_get_user(UserPoolId=self._pool_id, Username=user_id)
-        except (ClientError, BotoCoreError) as error:
-            raise _refusal(error) from error
         values = {attribute["Name"]: attribute.get("Value") for attribute in user.get("UserAttributes", [])}
         return values.get("email_verified") == "true"
 
@@ -124,38 +116,34 @@ class CognitoIdentity:
         self._token_for_password(email, password)
 
     def change_password(self, email: str, old: str, new: str) -> None:
-        """Change the password; BadRequestError when the old one is wrong."""
+        """Change the password. Raises BadRequestError if the old one is wrong."""
         token = self._token_for_password(email, old)
-        try:
+        with _translated("new_password"):
             self._cognito.change_password(PreviousPassword=old, ProposedPassword=new, AccessToken=token)
-        except (ClientError, BotoCoreError) as error:
-            raise _refusal(error, "new_password") from error
 
     def delete(self, user_id: str) -> None:
-        """Delete the account; one that is gone already is no error."""
-        try:
-            self._cognito.admin_delete_user(UserPoolId=self._pool_id, Username=user_id)
-        except ClientError as error:
-            if error_code(error) != "UserNotFoundException":
-                raise _refusal(error) from error
-        except BotoCoreError as error:
-            raise _refusal(error) from error
+        """Delete the account. A missing account is not an error."""
+        with _translated():
+            try:
+                self._cognito.admin_delete_user(UserPoolId=self._pool_id, Username=user_id)
+            except ClientError as error:
+                if error_code(error) != "UserNotFoundException":
+                    raise
 
     def add_to_admins(self, email: str) -> None:
-        """Put an account into the group ``admins``; its tokens say so from the next login on.
+        """Put an account into the group ``admins``. Its tokens name the group from the next login on.
 
-        NotFoundError when no account has the address.
+        Raises NotFoundError if no account has the address.
         """
-        try:
-            self._cognito.admin_add_user_to_group(
-                UserPoolId=self._pool_id, Username=username_of(email), GroupName=ADMIN_GROUP
-            )
-        except ClientError as error:
-            if error_code(error) == "UserNotFoundException":
-                raise NotFoundError(f"no account has the e-mail {email}") from error
-            raise _refusal(error) from error
-        except BotoCoreError as error:
-            raise _refusal(error) from error
+        with _translated():
+            try:
+                self._cognito.admin_add_user_to_group(
+                    UserPoolId=self._pool_id, Username=username_of(email), GroupName=ADMIN_GROUP
+                )
+            except ClientError as error:
+                if error_code(error) == "UserNotFoundException":
+                    raise NotFoundError(f"no account has the e-mail {email}") from error
+                raise
 
     def _token_for_password(self, email: str, password: str) -> str:
         try:
@@ -167,7 +155,7 @@ class CognitoIdentity:
         try:
             self._cognito.admin_confirm_sign_up(UserPoolId=self._pool_id, Username=name)
         except ClientError as error:
-            # Somebody confirmed it in between: Cognito says NotAuthorized of a user whose status is CONFIRMED.
+            # Cognito answers so if another request has confirmed the user meanwhile.
             if error_code(error) != "NotAuthorizedException":
                 raise
 
@@ -184,13 +172,25 @@ class CognitoIdentity:
 
 
 def username_of(email: str) -> str:
-    """The form in which an address is Cognito's user name."""
+    """Return an address as Cognito's user name."""
     return email.strip().lower()
 
 
-def _refusal(error: ClientError | BotoCoreError, password_field: str | None = None) -> StudySmartError:
-    """Our error for one of boto3's. ``password_field`` names the body's field that Cognito may dislike."""
-    code = error_code(error) if isinstance(error, ClientError) else ""
+@contextmanager
+def _translated(password_field: str | None = None) -> Iterator[None]:
+    """Raise our error for an error of botocore inside. See :func:`_refusal` for ``password_field``."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise _refusal(error, password_field) from error
+
+
+def _refusal(error: ClientError | BotoCoreError, password_field: str | None) -> StudySmartError:
+    """Return our error for an error of botocore.
+
+    ``password_field`` is the field of the request's body that holds a new password, which Cognito may refuse.
+    """
+    code = error_code(error)
     message = error.response.get("Error", {}).get("Message", "") if isinstance(error, ClientError) else ""
     if code in _THROTTLED:
         return TooManyRequestsError("Too many attempts, please wait a moment")

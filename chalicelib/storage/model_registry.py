@@ -88,12 +88,8 @@ class S3ModelRegistry:
             raw = answer["Body"].read()
         return champion_from_json(raw), answer["ETag"]
 
-    def champion_exists(self, cohort: str) -> bool:
-        """Return whether there is a pointer. Raises RegistryUnavailableError."""
-        return self.champion_etag(cohort) is not None
-
     def champion_etag(self, cohort: str) -> str | None:
-        """Return the pointer's ETag, whatever its content. None means that there is no pointer."""
+        """Return the pointer's ETag, whatever its content, None without a pointer. Raises RegistryUnavailableError."""
         with translated(RegistryUnavailableError, "looking for the champion pointer"):
             try:
                 return self._s3.head_object(Bucket=self._bucket, Key=_pointer(cohort))["ETag"]

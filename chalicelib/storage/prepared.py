@@ -1,8 +1,7 @@
 """pg8000 connections that prepare each statement once and keep it.
 
-pg8000 parses, describes and executes a statement in three round trips each time it runs, and looks at every character
-of its text for parameters. Here a connection prepares a text when it first meets it, and from then on executes it in
-one round trip. What is prepared belongs to the connection, so it goes with it when the connection breaks.
+pg8000 needs three round trips for each execution (parse, describe, execute), and searches the text for parameters each
+time. These connections prepare a statement at its first execution. Later executions take one round trip.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pg8000 import legacy
 from pg8000.converters import TIMESTAMPTZ, make_params, timestamptz_in
 
 KEPT_STATEMENTS = 100
-"""Statements that a connection keeps prepared; the one that was not used for the longest time makes room."""
+"""Maximum number of prepared statements of a connection. The one that was not used for longest is closed first."""
 
 
 class _Prepared(msgspec.Struct, frozen=True):
@@ -29,12 +28,12 @@ class _Prepared(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=512)
 def _numbered(operation: str) -> str:
-    """The text with PostgreSQL's ``$1`` for SQLAlchemy's ``%s``."""
+    """Return the statement with PostgreSQL's ``$1`` in the place of SQLAlchemy's ``%s``."""
     return str(legacy.convert_paramstyle("format", operation, ())[0])
 
 
 def _time_from(text: str) -> Any:
-    """A time of PostgreSQL's. pg8000 reads it by strptime, which takes twenty times as long."""
+    """Return a timestamp. pg8000's own reader uses strptime, which takes twenty times as long."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:  # infinity, or beyond the year 9999
@@ -42,10 +41,10 @@ def _time_from(text: str) -> Any:
 
 
 class PreparingCursor(legacy.Cursor):  # type: ignore[misc]  # pg8000 has no types
-    """A cursor that executes statements with parameters as prepared ones."""
+    """A cursor that prepares statements with parameters."""
 
     def execute(self, operation: str, args: Sequence[Any] = (), stream: Any = None) -> PreparingCursor:
-        """Run a statement; one without parameters or with a stream goes pg8000's own way."""
+        """Run a statement. pg8000 itself runs those without parameters or with a stream."""
         if not args or stream is not None or self.paramstyle != "format" or not self._c.autocommit:
             super().execute(operation, args, stream)
             return self
@@ -55,7 +54,7 @@ class PreparingCursor(legacy.Cursor):  # type: ignore[misc]  # pg8000 has no typ
 
 
 class PreparingConnection(legacy.Connection):  # type: ignore[misc]
-    """A connection that remembers what it prepared."""
+    """A connection that keeps its prepared statements."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -63,13 +62,13 @@ class PreparingConnection(legacy.Connection):  # type: ignore[misc]
         self.register_in_adapter(TIMESTAMPTZ, _time_from)
 
     def cursor(self) -> PreparingCursor:
-        """A cursor of this connection."""
+        """Return a new cursor."""
         return PreparingCursor(self)
 
     def execute_prepared(self, statement: str, values: Sequence[Any]) -> Any:
-        """Execute a statement, prepared now or before; returns pg8000's context with rows and columns.
+        """Execute a statement, and return pg8000's context with rows and columns.
 
-        Raises pg8000's DatabaseError for what PostgreSQL refuses, InterfaceError when the connection is broken.
+        Raises pg8000's DatabaseError for an error of PostgreSQL, InterfaceError for a broken connection.
         """
         prepared = self._prepared.get(statement)
         if prepared is None:

@@ -1,9 +1,8 @@
-"""Topics that may be recommended, from PostgreSQL at a bounded cost: two statements, both by index.
+"""Topics that may be recommended, from PostgreSQL. Two statements by index read a bounded number of rows.
 
-The student's own topics are read from their newest tasks. What others practise is read from a sample of all tasks:
-ids are random, so a run of the primary key from anywhere is a random sample, without an index of its own and without
-reading more as the table grows. The run starts at a place that depends on the student only, so that the same request
-gives the same answer.
+The student's own topics come from their newest tasks. The topics of other students come from a sample of all tasks. Ids
+are random, so consecutive ids are a random sample, which needs no index of its own. The first id depends on the student
+only, so the same request gives the same answer.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from chalicelib.ports import TopicChoice
 from chalicelib.storage.database import statement
 
 NEWEST_TASKS = 1000
-"""How many of a student's newest tasks are looked at for own topics."""
+"""Number of the student's newest tasks in which their own topics are looked up."""
 
 SAMPLED_TASKS = 1000
-"""How many tasks are sampled from the starting place on, and again from the lowest id up to it.
+"""Maximum number of tasks in each half of the sample: from the first id on, and from the lowest id up to it.
 
-So all of a table of up to 1,000 tasks is seen, wherever the run starts.
+So a table of up to 1,000 tasks is read completely.
 """
 
 _NAMESPACE = uuid.UUID("0c9a3c1e-5d0a-5f43-9f0f-0a2f6b7f4d61")
@@ -59,7 +58,7 @@ class PostgresRecommendationStore:
         self._engine = engine
 
     def topics(self, user_id: str, subject_key: str | None, own: int, others: int) -> list[TopicChoice]:
-        """Up to ``own`` topics of the student, most recent first, then up to ``others`` that others practise."""
+        """Return up to ``own`` topics of the student, newest first, then up to ``others`` of other students."""
         mine = self._rows(_OWN, subject_key, user_id=user_id, newest=NEWEST_TASKS, limit=own)
         seen = {topic_key for _, _, topic_key in mine}
         start = str(uuid.uuid5(_NAMESPACE, user_id))

@@ -1,7 +1,7 @@
-"""Verification of Cognito's access tokens: RFC 7519 (JWT), RS256 only, keys from the pool's JWKS (RFC 7517).
+"""Verifies Cognito's access tokens: JWT (RFC 7519), RS256 only, with the keys of the pool's JWKS (RFC 7517).
 
-The keys are fetched once and kept. A key id that is not among them makes for a new fetch, because Cognito may have
-changed its keys, but not more often than each half minute: a key id is whatever a stranger writes into a header.
+The keys are fetched once and kept. Cognito may rotate them, so an unknown key id causes a new fetch. Anyone can send an
+unknown key id, so there is at most one such fetch in 30 seconds.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from chalicelib.domain.errors import IdentityUnavailableError, UnauthenticatedEr
 ALGORITHM = "RS256"
 REFETCH_SECONDS = 30.0
 RETRY_SECONDS = 1.0
-"""How soon after a failed fetch the next one may be tried."""
+"""Minimum time between a failed fetch and the next one."""
 
 LEEWAY_SECONDS = 10
-"""Clocks of Cognito and ours may differ by this much."""
+"""Tolerated difference between Cognito's clock and ours."""
 
 Fetch = Callable[[], Mapping[str, Any]]
 
 
 def issuer_of(region: str, pool_id: str) -> str:
-    """The ``iss`` of a pool's tokens."""
+    """Return the ``iss`` of a pool's tokens."""
     return f"https://cognito-idp.{region}.amazonaws.com/{pool_id}"
 
 
 def jwks_url_of(region: str, pool_id: str) -> str:
-    """Where AWS publishes a pool's keys."""
+    """Return the address of a pool's keys."""
     return f"{issuer_of(region, pool_id)}/.well-known/jwks.json"
 
 
 def fetch_from(url: str, timeout_seconds: int = 3) -> Fetch:
-    """A function that fetches a JWKS document over HTTP; IdentityUnavailableError when it cannot.
+    """Return a function that fetches a JWKS document. The function raises IdentityUnavailableError.
 
-    By botocore's HTTP client, which knows the same proxies as its other requests and makes a TLS context only where
-    there is TLS: ``urllib.request`` reads all of the system's authorities even for a plain address.
+    It uses botocore's HTTP client, which honours the same proxies as other AWS requests. ``urllib.request`` would load
+    all certificate authorities of the system, even for an address without TLS.
     """
 
     def fetch() -> Mapping[str, Any]:
@@ -80,7 +80,7 @@ class KeyCache:
         self._next_fetch = float("-inf")
 
     def key(self, kid: str) -> jwt.PyJWK:
-        """The key of that id. UnauthenticatedError when there is none, IdentityUnavailableError when none is known."""
+        """Return the key with this id. Raises UnauthenticatedError, IdentityUnavailableError if no key is known."""
         if (known := self._keys.get(kid)) is not None:
             return known
         with self._lock:
@@ -101,7 +101,7 @@ class KeyCache:
 
 
 class TokenVerifier:
-    """Turns an access token of one pool and one client into its caller."""
+    """A verifier of the access tokens of one pool and one client."""
 
     def __init__(self, keys: KeyCache, issuer: str, client_id: str) -> None:
         self._keys = keys
@@ -109,7 +109,7 @@ class TokenVerifier:
         self._client_id = client_id
 
     def verify(self, token: str) -> Caller:
-        """The caller of a valid token; UnauthenticatedError for any other, saying no more than a client needs."""
+        """Return the caller of a valid token. Raises UnauthenticatedError."""
         try:
             header = jwt.get_unverified_header(token)
             claims = jwt.decode(
@@ -118,8 +118,8 @@ class TokenVerifier:
                 algorithms=[ALGORITHM],
                 issuer=self._issuer,
                 leeway=LEEWAY_SECONDS,
-                # Cognito's access tokens name their client in client_id and have no audience. When one was issued
-                # limits nothing (RFC 7519), and where our clock is behind, a fresh login must not be refused.
+                # Cognito's access tokens have client_id in the place of an audience. The time of issue is not checked,
+                # because a new token would be refused if our clock is behind.
                 options={"require": ["exp", "iss", "sub"], "verify_aud": False, "verify_iat": False},
             )
         except jwt.ExpiredSignatureError as error:

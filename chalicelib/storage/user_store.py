@@ -20,6 +20,14 @@ _GET = text("SELECT email, full_name, deleted_at IS NOT NULL FROM users WHERE id
 
 _SET_NAME = text("UPDATE users SET full_name = :full_name WHERE id = :id AND deleted_at IS NULL RETURNING 1")
 
+_DELETE_TASKS = text("DELETE FROM practice_tasks WHERE user_id = :id RETURNING completed")
+
+_DELETE_STATE = text("DELETE FROM practice_state WHERE user_id = :id")
+
+_BLANK = text(
+    "UPDATE users SET email = NULL, full_name = NULL, n_answers = 0, deleted_at = clock_timestamp() WHERE id = :id"
+)
+
 
 class PostgresUserStore:
     """Implements :class:`chalicelib.ports.UserStore`."""
@@ -29,39 +37,31 @@ class PostgresUserStore:
         self._cohort = cohort
 
     def add(self, user_id: str, email: str, full_name: str | None) -> None:
-        """Store an account's row; again with the same id it fills in what was missing, unless it was deleted."""
+        """Store the row of a new account, or complete an existing one that is not deleted."""
         values = {"id": user_id, "email": email, "full_name": full_name}
         statement(self._engine, lambda c: c.execute(_ADD, values))
 
     def get(self, user_id: str) -> tuple[str | None, str | None]:
-        """(email, full_name) of an account that is not deleted, else UnauthenticatedError."""
+        """Return (email, full_name). Raises UnauthenticatedError if the account was deleted or does not exist."""
         row = statement(self._engine, lambda c: c.execute(_GET, {"id": user_id}).one_or_none())
         if row is None or row[2]:
             raise UnauthenticatedError("This account does not exist")
         return row[0], row[1]
 
     def set_full_name(self, user_id: str, full_name: str | None) -> None:
-        """Change the name; UnauthenticatedError where there is no such account."""
+        """Change the name. Raises UnauthenticatedError if the account was deleted or does not exist."""
         values = {"id": user_id, "full_name": full_name}
         if statement(self._engine, lambda c: c.execute(_SET_NAME, values).one_or_none()) is None:
             raise UnauthenticatedError("This account does not exist")
 
     def erase(self, user_id: str) -> None:
-        """Delete the student's tasks and state, and blank the row, keeping its id as deleted."""
-        transaction(self._engine, lambda c: self._erase(c, user_id))
+        """Delete the student's tasks and state, and blank the row. The id stays, marked as deleted."""
 
-    def _erase(self, connection: Connection, user_id: str) -> None:
-        values = {"id": user_id}
-        completion.take_user(connection, user_id)
-        deleted = connection.execute(
-            text("DELETE FROM practice_tasks WHERE user_id = :id RETURNING completed"), values
-        ).all()
-        connection.execute(text("DELETE FROM practice_state WHERE user_id = :id"), values)
-        connection.execute(
-            text(
-                "UPDATE users SET email = NULL, full_name = NULL, n_answers = 0, deleted_at = clock_timestamp() "
-                "WHERE id = :id"
-            ),
-            values,
-        )
-        completion.uncount(connection, self._cohort, sum(completed for (completed,) in deleted))
+        def work(connection: Connection) -> None:
+            completion.take_user(connection, user_id)
+            deleted = connection.execute(_DELETE_TASKS, {"id": user_id}).all()
+            connection.execute(_DELETE_STATE, {"id": user_id})
+            connection.execute(_BLANK, {"id": user_id})
+            completion.uncount(connection, self._cohort, sum(completed for (completed,) in deleted))
+
+        transaction(self._engine, work)

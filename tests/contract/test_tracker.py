@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from chalicelib.domain.training import TrainingState
+import pytest
+from sqlalchemy import text
+
+from chalicelib.domain.training import TrainingPolicy, TrainingState
+from chalicelib.storage.database import connect, statement
+from chalicelib.storage.tracker import due_sql, policy_values
 
 from .conftest import Stores
 
@@ -62,3 +67,15 @@ def test_a_request_that_grew_old_while_nothing_ran_is_not_abandoned(stores: Stor
 def test_the_counter_is_set(stores: Stores) -> None:
     assert stores.tracker.set_counter("default", 4).n_samples_since_training == 4
     assert stores.tracker.read("default").n_samples_since_training == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", [TrainingPolicy(5, 10), TrainingPolicy(8, 4), TrainingPolicy(1, 1)])
+def test_sql_and_python_agree_when_a_training_is_due(database_url: str, policy: TrainingPolicy) -> None:
+    engine = connect(database_url, pool_size=1)
+    counts = "generate_series(0, 12) AS counter, generate_series(0, 12) AS total"
+    query = text(f"SELECT counter, total, {due_sql('counter', 'total')} FROM {counts}")
+    rows = statement(engine, lambda connection: connection.execute(query, policy_values(policy)).all())
+    assert len(rows) == 13 * 13
+    assert [due for _, _, due in rows] == [policy.is_due(counter, total) for counter, total, _ in rows]
+    engine.dispose()

@@ -161,9 +161,6 @@ class MemoryRegistry(_Service):
             raise ModelError("champion.json is malformed")
         return found
 
-    def champion_exists(self, cohort: str) -> bool:
-        return self.champion_etag(cohort) is not None
-
     def champion_etag(self, cohort: str) -> str | None:
         self.check()
         found = self._pointers.get(cohort)

@@ -8,7 +8,7 @@ import pytest
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import UnauthenticatedError
 from chalicelib.storage import token_cache
-from chalicelib.storage.token_cache import RememberingVerifier
+from chalicelib.storage.token_cache import CachingVerifier
 
 SECRET = "a secret of thirty-two bytes or more"
 
@@ -37,24 +37,24 @@ def verifier() -> Verifier:
 
 
 @pytest.fixture
-def remembering(verifier: Verifier) -> RememberingVerifier:
-    return RememberingVerifier(verifier, lambda: verifier.now)
+def remembering(verifier: Verifier) -> CachingVerifier:
+    return CachingVerifier(verifier.verify, lambda: verifier.now)
 
 
 def token(user: str = "ada", expires_at: int = 1_600, secret: str = SECRET) -> str:
     return jwt.encode({"sub": user, "exp": expires_at}, secret, algorithm="HS256")
 
 
-def test_a_token_is_verified_once(remembering: RememberingVerifier, verifier: Verifier) -> None:
+def test_a_token_is_verified_once(remembering: CachingVerifier, verifier: Verifier) -> None:
     assert [remembering.verify(token()).user_id for _ in range(3)] == ["ada"] * 3
     assert len(verifier.asked) == 1
 
 
-def test_each_token_has_its_own_caller(remembering: RememberingVerifier) -> None:
+def test_each_token_has_its_own_caller(remembering: CachingVerifier) -> None:
     assert [remembering.verify(token(user)).user_id for user in ("ada", "bob", "ada")] == ["ada", "bob", "ada"]
 
 
-def test_a_remembered_token_ends_when_it_expires(remembering: RememberingVerifier, verifier: Verifier) -> None:
+def test_a_remembered_token_ends_when_it_expires(remembering: CachingVerifier, verifier: Verifier) -> None:
     remembering.verify(token(expires_at=1_600))
     verifier.now = 1_599.9
     assert remembering.verify(token(expires_at=1_600)).user_id == "ada"
@@ -64,7 +64,7 @@ def test_a_remembered_token_ends_when_it_expires(remembering: RememberingVerifie
 
 
 def test_a_refusal_is_not_remembered_and_taints_no_other_token(
-    remembering: RememberingVerifier, verifier: Verifier
+    remembering: CachingVerifier, verifier: Verifier
 ) -> None:
     remembering.verify(token())
     for _ in range(2):
@@ -73,7 +73,7 @@ def test_a_refusal_is_not_remembered_and_taints_no_other_token(
     assert len(verifier.asked) == 3
 
 
-def test_a_token_that_differs_in_one_character_is_another(remembering: RememberingVerifier) -> None:
+def test_a_token_that_differs_in_one_character_is_another(remembering: CachingVerifier) -> None:
     good = token()
     remembering.verify(good)
     head, content, signature = good.split(".")
@@ -82,7 +82,7 @@ def test_a_token_that_differs_in_one_character_is_another(remembering: Rememberi
 
 
 def test_the_number_of_remembered_tokens_is_bounded(
-    remembering: RememberingVerifier, verifier: Verifier, monkeypatch: pytest.MonkeyPatch
+    remembering: CachingVerifier, verifier: Verifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(token_cache, "KEPT_TOKENS", 2)
     for user in ("ada", "bob", "eve", "eve", "bob", "ada"):
