@@ -1,10 +1,8 @@
 """Logging set-up: one line per event, as text on one machine and as JSON on AWS.
 
-The request id and the user id of the request in hand are context variables: each thread of the local server and each
-invocation of the Lambda has its own. A filter copies them onto every record, so that a JSON line of any logger below
-carries them, together with what is true of the whole process (cohort, model version; the worker's training request).
-What is noted of a request while it is worked on is written with its last line. Lines never carry an e-mail address or a
-token.
+The ids of the current request and user are context variables, so each thread of the local server has its own. A filter
+adds them to every record, together with the fields of the whole process, such as cohort and model version. Facts that
+:func:`note` collects during a request are written with its last line. Lines never contain e-mail addresses or tokens.
 """
 
 from __future__ import annotations
@@ -28,15 +26,15 @@ _noted: ContextVar[dict[str, Any] | None] = ContextVar("noted", default=None)
 
 
 class ProductHandler(logging.StreamHandler[TextIO]):
-    """The handler that :func:`configure` installs, known by its type so that it can be replaced."""
+    """The handler that :func:`configure` installs. Its type identifies it when it is replaced."""
 
 
 Fields = Callable[[], Mapping[str, str | None]]
-"""Gives what is true of the whole process at the time of a line; None is left out."""
+"""Returns the fields of the whole process at the time of a line. A None is left out."""
 
 
 class _RequestContext(logging.Filter):
-    """Adds to each record the logger's name, the process's fields, and request and user while there is a request."""
+    """A filter that adds the logger's name, the process's fields, and the ids of request and user to each record."""
 
     def __init__(self, fields: Fields) -> None:
         super().__init__()
@@ -52,10 +50,10 @@ class _RequestContext(logging.Filter):
 
 
 def configure(log_format: str, level: str, stream: TextIO | None = None, fields: Fields = dict) -> None:
-    """Send all logging to ``stream`` (standard error by default) as ``text`` or ``json``; again changes nothing.
+    """Send all logging to ``stream`` (standard error by default) as ``text`` or ``json``. May be called repeatedly.
 
-    The product's own loggers speak from ``level`` up, those of libraries from WARNING up. The handlers that the Lambda
-    runtime and ``chalice local`` put on the root logger are taken off, because every line would be written twice.
+    The product's own loggers log from ``level`` up, those of libraries from WARNING up. The Lambda runtime and
+    ``chalice local`` add handlers to the root logger; they are removed, or every line would be written twice.
     """
     handler = ProductHandler(stream or sys.stderr)
     handler.setFormatter(_formatter(log_format))
@@ -71,7 +69,7 @@ def configure(log_format: str, level: str, stream: TextIO | None = None, fields:
 
 @contextmanager
 def request(request_id: str) -> Iterator[dict[str, Any]]:
-    """Mark all lines logged inside with this request id; gives what :func:`note` notes inside."""
+    """Add this request id to all lines logged inside. Yields the facts that :func:`note` collects inside."""
     noted: dict[str, Any] = {}
     request_token, user_token, noted_token = _request_id.set(request_id), _user_id.set(None), _noted.set(noted)
     try:
@@ -93,21 +91,21 @@ def fields(**values: str) -> Iterator[None]:
 
 
 def note(**values: Any) -> None:
-    """Note facts for the last line of the request in hand, each under a name of its own; without a request, nothing."""
+    """Add facts to the last line of the current request. Without a request, do nothing."""
     noted = _noted.get()
     if noted is not None:
         noted.update(values)
 
 
 def set_user(user_id: str) -> None:
-    """Mark the rest of this request's lines with its user."""
+    """Add this user id to the further lines of the current request."""
     _user_id.set(user_id)
 
 
 def _formatter(log_format: str) -> logging.Formatter:
     if log_format == "text":
         return logging.Formatter(TEXT_FORMAT)
-    # Imported here: text needs none of it, and it costs some 30 ms.
+    # Imported only for JSON, because the import takes 30 ms.
     from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 
     return LambdaPowertoolsFormatter(
@@ -115,13 +113,13 @@ def _formatter(log_format: str) -> logging.Formatter:
         utc=True,
         log_record_order=["timestamp", "level", "logger", "message", "request_id", "user_id"],
         json_serializer=_encoded,
-        # Where in our code a line comes from is clear from its logger and its words.
+        # The logger's name and the message already show which code logged the line.
         location=None,
     )
 
 
 def _encoded(line: object) -> str:
-    """A line as JSON: a quarter of the standard library's time, which a line with metrics would notice."""
+    """Return a line as JSON, in a quarter of the standard library's time."""
     return _ENCODER.encode(line).decode()
 
 

@@ -1,4 +1,4 @@
-"""The one composition root of the Lambda: settings -> clients -> adapters. Nothing is made before it is needed."""
+"""The composition root of the Lambda: settings, clients, adapters. Each is created when it is first used."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Container:
-    """The adapters of one process. Tests give their own by name, such as ``Container(settings, queue=fake)``."""
+    """The adapters of one process. Tests pass fakes by name, such as ``Container(settings, queue=fake)``."""
 
     def __init__(self, settings: Settings, **given: Any) -> None:
         self.settings = settings
@@ -53,22 +53,22 @@ class Container:
 
     @cached_property
     def tasks(self) -> TaskStore:
-        """Practice tasks and state."""
+        """Practice tasks and practice state."""
         return PostgresTaskStore(self.engine, self.settings.cohort)
 
     @cached_property
     def users(self) -> UserStore:
-        """Rows of accounts."""
+        """The rows of accounts."""
         return PostgresUserStore(self.engine, self.settings.cohort)
 
     @cached_property
     def tracker(self) -> Tracker:
-        """Counters and the training request."""
+        """The counter and the training request."""
         return PostgresTracker(self.engine)
 
     @cached_property
     def analytics(self) -> AnalyticsStore:
-        """Sums over completed tasks."""
+        """Aggregates of completed tasks."""
         return PostgresAnalyticsStore(self.engine)
 
     @cached_property
@@ -78,12 +78,12 @@ class Container:
 
     @cached_property
     def registry(self) -> ModelRegistry:
-        """Published models."""
+        """The published models."""
         return S3ModelRegistry(aws_client("s3", self.settings.aws_region), self.settings.registry_bucket)
 
     @cached_property
     def queue(self) -> TrainingQueue:
-        """Training requests."""
+        """The queue of training requests."""
         return SqsTrainingQueue(aws_client("sqs", self.settings.aws_region), self.settings.training_queue_url)
 
     @cached_property
@@ -103,7 +103,7 @@ class Container:
         return ChampionCache(self.registry, self.settings.cohort, self.settings.model_refresh_seconds)
 
     def log_fields(self) -> dict[str, str | None]:
-        """What each log line of the process says: the cohort, and the version once a model was asked for."""
+        """Return the fields of each log line: the cohort, and the version once a model was loaded."""
         champion = vars(self).get("champion")
         return {"cohort": self.settings.cohort, "version": None if champion is None else champion.version}
 
@@ -113,12 +113,12 @@ _container_lock = threading.Lock()
 
 
 def build(settings: Settings) -> Container:
-    """Adapters for the given settings; connects to nothing yet."""
+    """Return the adapters for these settings. Connects to nothing yet."""
     return Container(settings)
 
 
 def current() -> Container:
-    """The process's container, made from the environment at the first call. Raises ConfigurationError."""
+    """Return the process's container, made from the environment at the first call. Raises ConfigurationError."""
     global _container
     with _container_lock:
         if _container is None:
@@ -129,7 +129,7 @@ def current() -> Container:
 
 
 def install(container: Container | None) -> None:
-    """Use this container from now on; None forgets it."""
+    """Use this container from now on. None removes it."""
     global _container
     with _container_lock:
         _container = container

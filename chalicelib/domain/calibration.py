@@ -8,6 +8,11 @@ N_BINS = 10
 """Bins of the predicted probability, equally wide over 0..1."""
 
 
+def share(part: float, whole: float) -> float | None:
+    """Return part / whole, None if there is nothing to divide."""
+    return part / whole if whole else None
+
+
 def expected_calibration_error(bins: Iterable[tuple[float, float, float]]) -> float | None:
     """Return the mean absolute difference between actual and predicted frequency, None without answers.
 
@@ -17,4 +22,4 @@ def expected_calibration_error(bins: Iterable[tuple[float, float, float]]) -> fl
     n = error = 0.0
     for answers, correct, predicted in bins:
         n, error = n + answers, error + abs(correct - predicted)
-    return error / n if n else None
+    return share(error, n)

@@ -1,4 +1,4 @@
-"""Aggregates of completed tasks, as a store reads them: what the figures of the analytics are computed from."""
+"""Aggregates of completed tasks, as a store returns them. The analytics are computed from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Totals(Struct, frozen=True):
 
 
 class DayRow(Struct, frozen=True):
-    """One day's completions, the day as the reader's clock has it."""
+    """The completions of one day of the reader's clock."""
 
     day: date
     completed: int
@@ -32,7 +32,7 @@ class DayRow(Struct, frozen=True):
 
 
 class TopicRow(Struct, frozen=True):
-    """One topic's completions; ``weight`` and ``weighted_correct`` are sums decayed as mastery wants them."""
+    """The completions on one topic. ``weight`` and ``weighted_correct`` are decayed sums, for the mastery."""
 
     topic: str
     completed: int
@@ -46,10 +46,10 @@ class TopicRow(Struct, frozen=True):
 
 
 class CalibrationRow(Struct, frozen=True):
-    """Sums over the completed predictions of one model version whose predicted chance falls into one bin (0..9).
+    """Sums over the completed predictions of one model version in one bin (0..9) of the predicted probability.
 
-    ``timed`` predictions have a positive actual time; of those, ``with_interval`` carried an interval, and
-    ``inside`` fell into it. Time errors are natural logarithms of actual / predicted.
+    ``timed`` counts those with a positive actual time, ``with_interval`` those of them with a predicted interval, and
+    ``inside`` those whose time lies in it. A log ratio is ln(actual / predicted seconds).
     """
 
     lnirt_model_version: str
@@ -66,7 +66,7 @@ class CalibrationRow(Struct, frozen=True):
 
 
 class PredictedAnswer(Struct, frozen=True):
-    """One completed task that a model had predicted, and its result. Times are in seconds."""
+    """A completed task with the prediction of a model, and its result. Times are in seconds."""
 
     topic: str
     difficulty: Difficulty
@@ -81,10 +81,10 @@ class PredictedAnswer(Struct, frozen=True):
 
 
 class DriftRow(Struct, frozen=True):
-    """Sums over the completions of one window whose prediction has one source and falls into one bin (0..9).
+    """Sums over the completions of one window by the source of their prediction and the bin (0..9) of its probability.
 
-    Window 0 holds the newest completions. ``timed`` ones have a positive actual time; ``sum_log_ratio`` is of natural
-    logarithms of actual / predicted.
+    Window 0 is the newest. ``timed`` counts completions with a positive actual time, ``sum_log_ratio`` sums
+    ln(actual / predicted seconds).
     """
 
     window: int

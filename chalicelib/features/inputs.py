@@ -9,14 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.lnirt import (
-    N_LEVELS,
-    LnirtParameters,
-    SuccessPrior,
-    TimePrior,
-    success_prior,
-    time_prior,
-)
+from chalicelib.domain.lnirt import N_LEVELS, LnirtParameters, SuccessPrior, TimePrior, success_prior, time_prior
 from chalicelib.domain.numerics import Column, Functions, columns_of, functions_for, side_by_side, table_columns
 from chalicelib.features.sequences import ATTEMPTS, FIRST_TOPIC, RECORD
 from chalicelib.features.state import DECAY_ANSWERS

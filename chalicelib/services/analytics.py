@@ -1,8 +1,8 @@
-"""What the pages and other readers see of results: figures by day and topic, and predicted against actual.
+"""Analytics of results: by day, by topic, and compared with the predictions.
 
-The store aggregates; everything here is arithmetic on a few rows, so the cost does not grow with history beyond one
-indexed scan of the student's own tasks. Predictions of source ``default`` (0.5, 60 s) say nothing about a model and
-are left out wherever predicted stands against actual; imported history carries them too.
+The store aggregates by one indexed scan of a student's tasks; this module computes the figures from a few rows.
+Comparisons skip predictions of source ``default`` (0.5, 60 s), which imported answers have too, because no model made
+them.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from datetime import date, datetime, timedelta, timezone
 
 from msgspec import Struct
 
-from chalicelib.domain.calibration import N_BINS, expected_calibration_error
+from chalicelib.domain.calibration import N_BINS, expected_calibration_error, share
+from chalicelib.domain.numerics import OF_FLOATS
 from chalicelib.domain.results import CalibrationRow, DayRow, TopicRow
 from chalicelib.ports import AnalyticsStore
 
 N_DAYS = 30
-"""Days of the trend, today among them."""
+"""Number of days of the trend, including today."""
 
 MASTERY_DECAY_ANSWERS = 8.0
-"""An answer on a topic counts exp(-k / 8) in its mastery when k answers on that topic came after it."""
+"""Decay constant of mastery: an answer followed by k answers on the same topic has the weight exp(-k / 8)."""
 
 _Z_80 = 1.2815515594600038
-"""Standard normal quantile of 0.9: the limits of an 80 % interval."""
+"""The 90 % quantile of the standard normal distribution, for the limits of 80 % intervals."""
 
 
 class Period(Struct, frozen=True):
-    """Completions of a stretch of days; ``accuracy`` is null when there were none."""
+    """Completions of several days. ``accuracy`` is null without completions."""
 
     completed: int
     correct: int
@@ -47,7 +48,7 @@ class Day(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True):
-    """A student's figures. ``predicted_accuracy`` is the mean predicted chance of tasks that a model predicted."""
+    """A student's totals. ``predicted_accuracy`` is the mean probability that models predicted."""
 
     tasks: int
     completed: int
@@ -65,8 +66,8 @@ class Summary(Struct, frozen=True):
 class Topic(Struct, frozen=True):
     """A student's results on a topic.
 
-    ``mastery`` is the recency-weighted share of correct answers (see :func:`mastery`) with its 80 % interval;
-    ``time_ratio`` the geometric mean of actual / predicted seconds: 1.2 is 20 % slower than predicted.
+    ``mastery`` is the share of correct answers, weighted by recency (see :func:`mastery`), with its 80 % interval.
+    ``time_ratio`` is the geometric mean of actual / predicted seconds: 1.2 means 20 % slower than predicted.
     """
 
     topic: str
@@ -83,7 +84,7 @@ class Topic(Struct, frozen=True):
 
 
 class Bin(Struct, frozen=True):
-    """Predictions between ``low`` and ``high``: their mean, and the share that was solved with its 80 % interval."""
+    """Predictions between ``low`` and ``high``: their mean, and the share of correct answers with its 80 % interval."""
 
     low: float
     high: float
@@ -95,10 +96,10 @@ class Bin(Struct, frozen=True):
 
 
 class Calibration(Struct, frozen=True):
-    """How predictions stood to results. All but the counts is null when there is nothing to judge by.
+    """A comparison of predictions with results. A figure without data is null.
 
-    ``time_log_rmse`` is the root mean square of ln(actual / predicted seconds), ``time_ratio`` its geometric mean,
-    ``interval_coverage`` the share of times inside their 80 % interval.
+    ``time_log_rmse`` is the root mean square of ln(actual / predicted seconds), ``time_ratio`` the geometric mean of
+    actual / predicted seconds, and ``interval_coverage`` the share of times inside their 80 % interval.
     """
 
     n: int
@@ -121,14 +122,14 @@ class VersionCalibration(Struct, frozen=True):
 
 
 class CalibrationReport(Struct, frozen=True):
-    """Predicted against actual over all versions, and by version, newest first."""
+    """The calibration over all versions, and by version, newest first."""
 
     overall: Calibration
     by_version: list[VersionCalibration]
 
 
 def summary(store: AnalyticsStore, user_id: str, now: datetime, utc_offset_minutes: int) -> Summary:
-    """A student's figures, days as the reader's clock (``utc_offset_minutes`` ahead of UTC) has them."""
+    """Return a student's totals. Days begin at midnight of a clock that is ``utc_offset_minutes`` ahead of UTC."""
     here = timezone(timedelta(minutes=utc_offset_minutes))
     today = now.astimezone(here).date()
     since = datetime.combine(today - timedelta(days=N_DAYS - 1), datetime.min.time(), here)
@@ -138,7 +139,7 @@ def summary(store: AnalyticsStore, user_id: str, now: datetime, utc_offset_minut
         tasks=totals.tasks,
         completed=totals.completed,
         correct=totals.correct,
-        accuracy=_share(totals.correct, totals.completed),
+        accuracy=share(totals.correct, totals.completed),
         predicted_accuracy=totals.predicted_accuracy,
         mean_time_seconds=totals.mean_time_seconds,
         median_time_seconds=totals.median_time_seconds,
@@ -146,19 +147,19 @@ def summary(store: AnalyticsStore, user_id: str, now: datetime, utc_offset_minut
         today=_period(row for row in days if row.day == today),
         last_7_days=_period(row for row in days if row.day > today - timedelta(days=7)),
         days=[
-            Day(row.day, row.completed, row.correct, _share(row.correct, row.completed), row.median_time_seconds)
+            Day(row.day, row.completed, row.correct, share(row.correct, row.completed), row.median_time_seconds)
             for row in days
         ],
     )
 
 
 def topics(store: AnalyticsStore, user_id: str, limit: int) -> list[Topic]:
-    """A student's results by topic, most recently practised first."""
+    """Return a student's results by topic, most recently practised first."""
     return [_topic(row) for row in store.topics(user_id, MASTERY_DECAY_ANSWERS, limit)]
 
 
 def calibration(store: AnalyticsStore, user_id: str | None) -> CalibrationReport:
-    """Predicted against actual, of one student, or of everybody when ``user_id`` is None."""
+    """Return the calibration for one student, or for all students if ``user_id`` is None."""
     rows = store.calibration(user_id, N_BINS)
     by_version: dict[str, list[CalibrationRow]] = defaultdict(list)
     for row in rows:
@@ -171,39 +172,31 @@ def calibration(store: AnalyticsStore, user_id: str | None) -> CalibrationReport
 
 
 def mastery(weighted_correct: float, weight: float) -> tuple[float, float, float]:
-    """(mastery, low, high) from decayed sums of correct and of all answers, all in 0..1.
+    """Return (mastery, low, high) in 0..1 from the decayed sums of correct answers and of all answers.
 
-    The mean of Beta(1 + correct, 1 + wrong), and an 80 % interval that is normal on the logit scale, where a Beta is
-    nearly symmetric: variance 1/a + 1/b. No answers give one half, and an interval from .14 to .86.
+    Mastery is the mean of Beta(a, b) with a = 1 + correct and b = 1 + incorrect. The 80 % interval is that of a normal
+    distribution of the logit with variance 1/a + 1/b. Without answers mastery is 0.5 and the interval 0.14 to 0.86.
     """
-    right, wrong = 1.0 + weighted_correct, 1.0 + max(0.0, weight - weighted_correct)
-    centre, spread = math.log(right / wrong), _Z_80 * math.sqrt(1.0 / right + 1.0 / wrong)
-    return right / (right + wrong), _logistic(centre - spread), _logistic(centre + spread)
+    a, b = 1.0 + weighted_correct, 1.0 + max(0.0, weight - weighted_correct)
+    centre, spread = math.log(a / b), _Z_80 * math.sqrt(1.0 / a + 1.0 / b)
+    return a / (a + b), OF_FLOATS.logistic(centre - spread), OF_FLOATS.logistic(centre + spread)
 
 
 def interval_of_share(correct: int, n: int) -> tuple[float, float]:
-    """80 % interval of the chance behind ``correct`` of ``n`` >= 1 answers, in 0..1; the share itself lies in it.
+    """Return the 80 % score interval of the probability behind ``correct`` of ``n`` >= 1 answers, in 0..1.
 
     Wilson, 1927, Probable inference, the law of succession, and statistical inference, JASA 22, 209-212.
     """
-    share, square = correct / n, _Z_80**2 / n
-    middle = (share + square / 2) / (1 + square)
-    reach = math.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
-    return max(0.0, min(middle - reach, share)), min(1.0, max(middle + reach, share))
-
-
-def _logistic(value: float) -> float:
-    return 1.0 / (1.0 + math.exp(-value))
-
-
-def _share(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
+    p, square = correct / n, _Z_80**2 / n
+    middle = (p + square / 2) / (1 + square)
+    reach = math.sqrt(square * (p * (1 - p) + square / 4)) / (1 + square)
+    return max(0.0, min(middle - reach, p)), min(1.0, max(middle + reach, p))
 
 
 def _period(rows: Iterable[DayRow]) -> Period:
     kept = list(rows)
     completed, correct = sum(row.completed for row in kept), sum(row.correct for row in kept)
-    return Period(completed, correct, _share(correct, completed))
+    return Period(completed, correct, share(correct, completed))
 
 
 def _topic(row: TopicRow) -> Topic:
@@ -226,21 +219,21 @@ def _topic(row: TopicRow) -> Topic:
 def _calibration(rows: Sequence[CalibrationRow]) -> Calibration:
     n, timed = sum(row.n for row in rows), sum(row.timed for row in rows)
     correct, predicted = sum(row.correct for row in rows), sum(row.sum_predicted for row in rows)
-    mean_log = _share(sum(row.sum_log_ratio for row in rows), timed)
-    mean_square = _share(sum(row.sum_squared_log_ratio for row in rows), timed)
+    mean_log = share(sum(row.sum_log_ratio for row in rows), timed)
+    mean_square = share(sum(row.sum_squared_log_ratio for row in rows), timed)
     bins = _bins(rows)
     return Calibration(
         n=n,
-        accuracy=_share(correct, n),
-        predicted_accuracy=_share(predicted, n),
-        brier_score=_share(sum(row.sum_squared_error for row in rows), n),
+        accuracy=share(correct, n),
+        predicted_accuracy=share(predicted, n),
+        brier_score=share(sum(row.sum_squared_error for row in rows), n),
         expected_calibration_error=expected_calibration_error(
             (one.n, one.n * one.actual, one.n * one.predicted) for one in bins
         ),
         n_timed=timed,
         time_ratio=None if mean_log is None else math.exp(mean_log),
         time_log_rmse=None if mean_square is None else math.sqrt(mean_square),
-        interval_coverage=_share(sum(row.inside for row in rows), sum(row.with_interval for row in rows)),
+        interval_coverage=share(sum(row.inside for row in rows), sum(row.with_interval for row in rows)),
         bins=bins,
     )
 

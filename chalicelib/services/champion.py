@@ -1,11 +1,14 @@
-"""The model that serves, kept in memory: loaded on a cold start, replaced when the champion changes.
+"""The champion, kept in memory: loaded on a cold start, and replaced when the champion changes.
 
-Two things make a warm process look again. The tracker's version, which every creation reads anyway, differs from what
-is loaded: then the request itself fetches the new model, so that a training shows at the very next task; other
-requests go on with the old one meanwhile, or wait where there is none, since a first model is worth more than a
-default. Or the last look was too long ago: then a thread looks, by ETag, while the request is answered. A look that
-fails, or a version that is damaged, keeps the model in memory, and from then on no request waits for another try:
-threads make them until one succeeds.
+A warm process checks for a new champion in two cases:
+
+* The tracker names another version than the loaded one. Every creation reads the tracker anyway. The request itself
+  loads the new model, so the next task after a training uses it. Meanwhile other requests use the old model; without
+  one they wait, because a first model is better than a default prediction.
+* The last check is too old. A thread checks the pointer by its ETag while the request is answered.
+
+If a check fails or the version is damaged, the model in memory stays. From then on requests never wait: threads repeat
+the check until one succeeds.
 """
 
 from __future__ import annotations
@@ -36,11 +39,7 @@ class ChampionCache:
     """The champion of one cohort, shared by all threads of the process."""
 
     def __init__(
-        self,
-        registry: ModelRegistry,
-        cohort: str,
-        refresh_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
+        self, registry: ModelRegistry, cohort: str, refresh_seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._registry = registry
         self._cohort = cohort
@@ -56,7 +55,7 @@ class ChampionCache:
     def current(self, expected_version: str | None = None) -> Predictor | None:
         """Return the predictor to use now, or None while there is no model.
 
-        ``expected_version`` is the tracker's: when it is another than the loaded one, look at once.
+        ``expected_version`` is the version in the tracker. If it is not the loaded one, the pointer is read at once.
         """
         now = self._clock()
         if self._failed:
@@ -72,7 +71,7 @@ class ChampionCache:
 
     @property
     def version(self) -> str | None:
-        """The loaded version. A newer one is not looked for."""
+        """The loaded version. Reading it does not check for a newer one."""
         return self._loaded.predictor.version if self._loaded and self._loaded.predictor else None
 
     def _load_cold(self) -> None:

@@ -14,14 +14,14 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from chalicelib.domain.calibration import N_BINS, expected_calibration_error
+from chalicelib.domain.calibration import N_BINS, expected_calibration_error, share
 from chalicelib.domain.predictions import Source
 from chalicelib.domain.results import DriftRow
 from chalicelib.ports import AnalyticsStore
 
 
 class Sources(Struct, frozen=True):
-    """Completions by where their prediction came from."""
+    """Numbers of completions by the source of their prediction."""
 
     embedding: int
     lnirt: int
@@ -29,10 +29,10 @@ class Sources(Struct, frozen=True):
 
 
 class DriftWindow(Struct, frozen=True):
-    """Completions that follow each other. What has nothing to be judged by is null.
+    """Figures of consecutive completions. A figure without data is null.
 
-    All figures but ``n``, ``sources`` and ``fallback_rate`` are of predictions by a model; the error by chance is what
-    perfectly calibrated predictions could be expected to show in so few answers.
+    The figures after ``fallback_rate`` cover predictions by a model only. ``calibration_error_by_chance`` is the
+    expected error of perfectly calibrated predictions in a window of this size.
     """
 
     n: int
@@ -49,7 +49,7 @@ class DriftWindow(Struct, frozen=True):
 
 
 class Drift(Struct, frozen=True):
-    """The newest completions of all students, in all and by window, newest first. ``fallback_rate`` of none is null."""
+    """The newest completions of all students: in total, and by window, newest first."""
 
     n: int
     sources: Sources
@@ -58,16 +58,18 @@ class Drift(Struct, frozen=True):
 
 
 def drift(store: AnalyticsStore, limit: int, window: int) -> Drift:
-    """The ``limit`` newest completions in windows of ``window``; the oldest window may hold fewer."""
+    """Return the drift over the ``limit`` newest completions, in windows of ``window`` each.
+
+    The oldest window may be smaller.
+    """
     rows = store.drift(limit, window, N_BINS)
     by_window: dict[int, list[DriftRow]] = defaultdict(list)
     for row in rows:
         by_window[row.window].append(row)
     n = sum(row.n for row in rows)
     sources = _sources(rows)
-    return Drift(
-        n, sources, 1 - sources.embedding / n if n else None, [_window(by_window[key]) for key in sorted(by_window)]
-    )
+    windows = [_window(by_window[number]) for number in sorted(by_window)]
+    return Drift(n, sources, share(n - sources.embedding, n), windows)
 
 
 def _sources(rows: Sequence[DriftRow]) -> Sources:
@@ -80,7 +82,7 @@ def _sources(rows: Sequence[DriftRow]) -> Sources:
 def _window(rows: Sequence[DriftRow]) -> DriftWindow:
     n, sources = sum(row.n for row in rows), _sources(rows)
     judged = [row for row in rows if row.source is not Source.DEFAULT]
-    mean_log = _share(sum(row.sum_log_ratio for row in judged), sum(row.timed for row in judged))
+    mean_log = share(sum(row.sum_log_ratio for row in judged), sum(row.timed for row in judged))
     n_judged = sum(row.n for row in judged)
     error, by_chance = _calibration_errors(judged)
     return DriftWindow(
@@ -88,10 +90,10 @@ def _window(rows: Sequence[DriftRow]) -> DriftWindow:
         first_completed_at=min(row.first_at for row in rows),
         last_completed_at=max(row.last_at for row in rows),
         sources=sources,
-        fallback_rate=1 - sources.embedding / n,
-        accuracy=_share(sum(row.correct for row in judged), n_judged),
-        predicted_accuracy=_share(sum(row.sum_predicted for row in judged), n_judged),
-        brier_score=_share(sum(row.sum_squared_error for row in judged), n_judged),
+        fallback_rate=(n - sources.embedding) / n,
+        accuracy=share(sum(row.correct for row in judged), n_judged),
+        predicted_accuracy=share(sum(row.sum_predicted for row in judged), n_judged),
+        brier_score=share(sum(row.sum_squared_error for row in judged), n_judged),
         expected_calibration_error=error,
         calibration_error_by_chance=by_chance,
         time_ratio=None if mean_log is None else math.exp(mean_log),
@@ -99,10 +101,10 @@ def _window(rows: Sequence[DriftRow]) -> DriftWindow:
 
 
 def _calibration_errors(rows: Sequence[DriftRow]) -> tuple[float | None, float | None]:
-    """(expected calibration error, the same of perfect calibration) over bins of the predicted chance.
+    """Return the expected calibration error over bins, and its expectation for perfectly calibrated predictions.
 
-    The share of correct answers among n with chance p is off by sqrt(2 p (1 - p) / (pi n)) on average: the mean
-    absolute deviation of a normal distribution.
+    The share of correct answers among n with probability p deviates from p by sqrt(2 p (1 - p) / (pi n)) on average:
+    the mean absolute deviation of a normal distribution.
     """
     by_bin: dict[int, list[DriftRow]] = defaultdict(list)
     for row in rows:
@@ -114,8 +116,4 @@ def _calibration_errors(rows: Sequence[DriftRow]) -> tuple[float | None, float |
     n, by_chance = sum(row.n for row in rows), 0.0
     for size, _, predicted in bins:
         by_chance += math.sqrt(2 * predicted * (size - predicted) / (math.pi * size))
-    return expected_calibration_error(bins), _share(by_chance, n)
-
-
-def _share(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
+    return expected_calibration_error(bins), share(by_chance, n)

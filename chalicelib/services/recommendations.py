@@ -1,14 +1,15 @@
-"""What to practise next: topics and difficulties at which success is predicted near the chance that a student wants.
+"""Recommends topics and difficulties to practise: those whose predicted success is near a target.
 
-The candidates are the topics that the student practised lately and those that others practise, at all four
-difficulties, so that their number is bounded. Each is predicted by the same chain as a task would be. The score is
+The candidates are the student's latest topics and topics of other students, at all four difficulties. Each is predicted
+like a task. The score is
 
     1 - |predicted - target| + FORGETTING_BONUS * (share known) * 4 r (1 - r)
 
-where r is the chance that what was learnt on the topic is still there. The bonus is greatest for what was known well
-and is half forgotten by now; what is fresh, was never known, or is long gone gets nothing. r halves with every
-half-life, which doubles with each success on the topic and is halved by each failure: a half-life regression with
-fixed weights (Settles and Meeder 2016, "A trainable spaced repetition model for language learning").
+where r, the retention, is the probability that the student still remembers the topic. The bonus is greatest for a topic
+that was known well and is half forgotten. It is near 0 for a topic that is fresh, was never known, or is long
+forgotten. r halves with every half-life; each success on the topic doubles the half-life, and each failure halves it.
+This is half-life regression with fixed weights (Settles and Meeder 2016, "A trainable spaced repetition model for
+language learning").
 """
 
 from __future__ import annotations
@@ -26,29 +27,29 @@ from chalicelib.prediction.predictor import Predictor, predict_many
 from chalicelib.services.champion import ChampionCache
 
 MAX_TOPICS = 50
-"""Topics that are considered, at four difficulties each."""
+"""Maximum number of topics among the candidates."""
 
 MAX_OWN_TOPICS = 40
-"""How many of them may be the student's own, so that there is always something new to meet."""
+"""Maximum number of the student's own topics among them, so that there is room for new ones."""
 
 FORGETTING_BONUS = 0.15
-"""The most that forgetting adds to a score: it outweighs this much distance from the target."""
+"""Maximum bonus of a score for forgetting, in units of distance from the target."""
 
 FIRST_HALF_LIFE_DAYS = 2.0
-"""Half-life of what was answered as often right as wrong."""
+"""Half-life after as many successes as failures."""
 
 MAX_HALVINGS, MAX_DOUBLINGS = 2, 6
-"""Failures halve and successes double the half-life up to these, so it lies between half a day and 128 days."""
+"""Limits of the halvings and doublings, so that the half-life lies between half a day and 128 days."""
 
 NOTABLE_BONUS = 0.05
-"""From here on the reason speaks of forgetting."""
+"""Minimum bonus for which the reason mentions forgetting."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """One topic and difficulty with what is predicted on it.
+    """A topic and difficulty with its prediction.
 
-    ``retention`` is the chance that the topic is still remembered, ``known`` the smoothed share of right answers on
-    it, ``days`` since the last one; all None where the student has no dated answers on it.
+    ``retention`` is the probability that the topic is still remembered, ``known`` the smoothed share of correct answers
+    on it, and ``days`` the time since the last answer. All three are None without dated answers on the topic.
     """
 
     choice: TopicChoice
@@ -60,7 +61,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class Recommendation(msgspec.Struct, frozen=True):
-    """One thing to practise. ``score`` is greater for what fits better; ``reason`` says why in a sentence."""
+    """A topic and difficulty to practise. A greater ``score`` is better. ``reason`` is a sentence for the student."""
 
     subject: str
     topic: str
@@ -81,7 +82,10 @@ def recommend(
     target: float,
     limit: int,
 ) -> list[Recommendation]:
-    """The best ``limit`` things to practise for a ``target`` chance of success, of one subject or of all."""
+    """Return the best ``limit`` recommendations for a ``target`` probability of success.
+
+    None as the ``subject`` means all subjects.
+    """
     context = tasks.prediction_context(user_id)
     choices = store.topics(user_id, None if subject is None else name_key(subject), MAX_OWN_TOPICS, MAX_TOPICS)
     found = candidates(champion.current(context.model_version), context.state, choices[:MAX_TOPICS], datetime.now(UTC))
@@ -91,7 +95,7 @@ def recommend(
 def candidates(
     predictor: Predictor | None, state: UserState, choices: Iterable[TopicChoice], now: datetime
 ) -> list[Candidate]:
-    """Every choice at every difficulty, predicted."""
+    """Return a prediction of every topic at every difficulty."""
     by_topic: dict[str, list[StateRow]] = {}
     for row in state.rows:
         by_topic.setdefault(row.topic, []).append(row)
@@ -105,7 +109,7 @@ def candidates(
 
 
 def remembered(rows: Sequence[StateRow], now: datetime) -> tuple[float | None, float | None, float | None]:
-    """(retention, known, days) of a topic from its rows, see :class:`Candidate`."""
+    """Return (retention, known, days) from the rows of a topic. See :class:`Candidate`."""
     last = max((row.last_at for row in rows if row.last_at is not None), default=None)
     if last is None:
         return None, None, None
@@ -117,21 +121,21 @@ def remembered(rows: Sequence[StateRow], now: datetime) -> tuple[float | None, f
 
 
 def rank(found: Iterable[Candidate], target: float, limit: int) -> list[Recommendation]:
-    """The ``limit`` candidates with the greatest scores, best first; equal ones in the order in which they came."""
+    """Return the ``limit`` candidates with the greatest scores, best first. Ties stay in their order."""
     scored = [(_score(candidate, target), candidate) for candidate in found]
     scored.sort(key=lambda pair: -pair[0])
     return [_recommendation(score, candidate, target) for score, candidate in scored[:limit]]
 
 
 def bonus(candidate: Candidate) -> float:
-    """What forgetting adds to a score, 0 to :data:`FORGETTING_BONUS`."""
+    """Return the bonus for forgetting, 0 to :data:`FORGETTING_BONUS`."""
     if candidate.retention is None or candidate.known is None:
         return 0.0
     return FORGETTING_BONUS * candidate.known * 4.0 * candidate.retention * (1.0 - candidate.retention)
 
 
 def _score(candidate: Candidate, target: float) -> float:
-    # Rounded, so that candidates that differ by nothing visible stay in their order.
+    # Rounded, so that candidates whose scores look equal stay in their order.
     return round(1.0 - abs(candidate.prediction.correct - target) + bonus(candidate), 4)
 
 

@@ -17,24 +17,24 @@ from chalicelib.ports import Tracker, TrainingQueue
 _log = logging.getLogger("studysmart.training")
 
 SEND_GRACE_SECONDS = 10.0
-"""A younger request is still being sent by the process that made it."""
+"""Age of a request after which the sweeper sends it. Before, its own process is still sending it."""
 
 RESEND_SECONDS = 600.0
-"""After this long without a worker the message is sent again: longer than SQS remembers duplicates (300 s)."""
+"""Time without a worker after which the message is sent again. SQS would drop a duplicate within 300 s."""
 
 ABANDON_SECONDS = 3_600.0
-"""A request that was sent again after this long, in vain too, is given up: the next completion can make a new one.
+"""Age after which a request is abandoned if sending it again did not help. The next completion can make a new one.
 
-A request that only grew old while nothing ran is sent again first.
+After an outage, an old request is sent again before it is abandoned.
 """
 
 
 Later = Callable[[Callable[[], None]], None]
-"""Runs work on which the answer does not depend: at once, or after the answer if the process stays alive."""
+"""Runs work that the answer does not need: at once, or after the answer if the process stays alive."""
 
 
 def at_once(work: Callable[[], None]) -> None:
-    """Do the work now: the :data:`Later` of a Lambda, which sleeps from its answer to the next request."""
+    """Do the work now. A Lambda must, because it is frozen between its answer and the next request."""
     work()
 
 
@@ -78,27 +78,27 @@ def set_counter(tracker: Tracker, policy: TrainingPolicy, cohort: str, value: in
 
 
 def force_training(tracker: Tracker, queue: TrainingQueue, cohort: str) -> TrainingRequest | None:
-    """Ask for a training now; None when one is queued or running already.
+    """Request a training now. Return None if one is queued or running already.
 
-    Raises QueueUnavailableError when the message could not be sent; the sweeper sends it later all the same.
+    Raises QueueUnavailableError if the message could not be sent. The sweeper then sends it later.
     """
     request = tracker.request_training(cohort, "forced")
     if request is not None:
         logs.note(training_request_id=request.request_id, reason=request.reason)
-        _log.info("training %s was asked for by an operator", request.request_id)
+        _log.info("training %s was requested by an operator", request.request_id)
         send_request(tracker, queue, request)
     return request
 
 
 def send_request(tracker: Tracker, queue: TrainingQueue, request: TrainingRequest) -> None:
-    """Send a request's message and stamp that it was sent; QueueUnavailableError when it was not."""
+    """Send a request's message and store the time. Raises QueueUnavailableError."""
     queue.send(request)
     tracker.mark_enqueued(request)
     _log.info("training request %s sent for cohort %s", request.request_id, request.cohort)
 
 
 def sweep(tracker: Tracker, queue: TrainingQueue) -> list[str]:
-    """Send what was never sent or never taken up, and free what was given up; returns the ids of what was sent."""
+    """Send requests that were not sent or not taken, clear abandoned ones, and return the ids of those sent."""
     for cohort in tracker.free_abandoned(ABANDON_SECONDS, RESEND_SECONDS):
         _log.error("the training of cohort %s was abandoned: no worker finished it", cohort)
     sent = []
