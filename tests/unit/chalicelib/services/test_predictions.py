@@ -13,7 +13,7 @@ from tests.support.archives import network, version_files
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 NEWCOMER = UserState("newcomer", 0, ())
-PRACTISED = replay("student", [Answer("topic 0", 2, True, 30.0, NOW)])
+PRACTISED = replay("student", [Answer("topic 1", 2, True, 30.0, NOW)] * 30)
 VERSION = Predictor.from_files(version_files())
 OVERFLOWING = Predictor.from_files({**version_files(), "correctness_model.keras": network(3e38, 4)})
 
