@@ -9,11 +9,21 @@ function answerButton(className, text, letter, describedBy) {
   return el("button", { type: "button", className, attributes }, text, el("kbd", { ariaHidden: "true" }, letter));
 }
 
-/** Let keys press the buttons while the focus is in the task, also in the input of seconds. */
+/**
+ * Return the Latin letter of a key. A key that types one means it, wherever it is: Dvorak and AZERTY move the letters
+ * that are printed on the buttons. With another script, such as Cyrillic, the position of the key (`code`) decides.
+ */
+function letterOf({ key, code }) {
+  return (/^[a-z]$/i.test(key) ? key : /^Key([A-Z])$/.exec(code)?.[1] ?? "").toLowerCase();
+}
+
+const MODIFIERS = ["Control", "Alt", "AltGraph", "Meta", "Shift"];
+
+/** Let keys press the buttons while the focus is in the task, also in the input of seconds, which takes no letters. */
 function addShortcuts(controls, buttons) {
   controls.addEventListener("keydown", (event) => {
-    const button = buttons[event.key.toLowerCase()];
-    if (button === undefined || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
+    const button = buttons[letterOf(event)];
+    if (button === undefined || event.repeat || event.isComposing || MODIFIERS.some((name) => event.getModifierState(name))) return;
     event.preventDefault();
     button.click();
   });

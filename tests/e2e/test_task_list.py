@@ -63,6 +63,46 @@ def test_a_task_can_be_done_by_keyboard_alone(at_tasks: Visit) -> None:
     expect(page.locator("#counter")).to_have_text("1/5")
 
 
+LAYOUTS = [
+    ("Cyrillic", "с", "KeyC", "Correct"),
+    ("Greek", "ψ", "KeyC", "Correct"),
+    ("Hebrew", "ן", "KeyI", "Incorrect"),
+    ("Turkish", "ı", "KeyI", "Incorrect"),
+    ("Dvorak", "c", "KeyI", "Correct"),
+    ("capitals locked", "C", "KeyC", "Correct"),
+]
+"""What a keyboard reports for the key that presses a button: a Latin letter itself, or else the key's place."""
+
+_PRESS = """(target, init) => target.dispatchEvent(
+    new KeyboardEvent("keydown", {bubbles: true, cancelable: true, ...init}))"""
+
+
+@pytest.mark.parametrize(("key", "code", "verdict"), [row[1:] for row in LAYOUTS], ids=[row[0] for row in LAYOUTS])
+def test_keys_complete_a_task_on_every_layout(at_tasks: Visit, key: str, code: str, verdict: str) -> None:
+    at_tasks.create_task()
+    task = at_tasks.page.locator(".task").first
+    task.get_by_label("Seconds").fill("17")
+    assert task.get_by_label("Seconds").evaluate(_PRESS, {"key": key, "code": code}) is False, "the letter is typed"
+    expect(task.locator(".verdict")).to_contain_text(f"{verdict} in 17 s")
+
+
+def test_keys_that_mean_something_else_press_nothing(at_tasks: Visit) -> None:
+    page = at_tasks.page
+    at_tasks.create_task()
+    seconds = page.locator(".task").first.get_by_label("Seconds")
+    seconds.fill("17")
+    for name in ("ctrlKey", "altKey", "metaKey", "shiftKey", "modifierAltGraph", "repeat", "isComposing"):
+        assert seconds.evaluate(_PRESS, {"key": "c", "code": "KeyC", name: True}), name
+    # On Dvorak, the key in the place of C types J; a keyboard on glass reports no key at all.
+    for init in ({"key": "j", "code": "KeyC"}, {"key": "Unidentified", "code": ""}, {"key": "7", "code": "Digit7"}):
+        assert seconds.evaluate(_PRESS, init), init
+    for label in ("Exercise", "Search your tasks"):
+        page.get_by_label(label).press("c")
+        expect(page.get_by_label(label)).to_have_value("c")
+    expect(page.locator(".verdict")).to_have_count(0)
+    expect(page.locator("#counter")).to_have_text("0/5")
+
+
 def test_a_corrected_result_does_not_count_again(at_tasks: Visit) -> None:
     page = at_tasks.page
     at_tasks.finish_tasks(1)
