@@ -127,12 +127,7 @@ def change_password(container: Container, caller: Caller, body: PasswordBody) ->
 
 
 @routes.route(
-    "POST",
-    "/auth/delete-account",
-    "Delete your account",
-    body=DeletionBody,
-    faults_as_text=True,
-    answer=MessageAnswer,
+    "POST", "/auth/delete-account", "Delete your account", body=DeletionBody, faults_as_text=True, answer=MessageAnswer
 )
 def delete_account(container: Container, caller: Caller, body: DeletionBody) -> MessageAnswer:
     """Delete the caller's account with all tasks and the practice state. The password is required."""

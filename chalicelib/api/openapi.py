@@ -142,7 +142,4 @@ def _responses(operation: Operation, answer: dict[str, Any] | None) -> dict[str,
 
 
 def _error(description: str, name: str) -> dict[str, Any]:
-    return {
-        "description": description,
-        "content": {"application/json": {"schema": {"$ref": _REF.format(name=name)}}},
-    }
+    return {"description": description, "content": {"application/json": {"schema": {"$ref": _REF.format(name=name)}}}}

@@ -25,11 +25,7 @@ routes = Routes(__name__, "pages")
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 
-CONTENT_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
+CONTENT_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 """Content types of assets by suffix. All are text, so API Gateway needs no binary types."""
 
 SECURITY_HEADERS = {

@@ -25,11 +25,7 @@ class RecommendationQuery(Struct):
 
 
 @routes.route(
-    "GET",
-    "/recommendations",
-    "Recommend what to practise next",
-    query=RecommendationQuery,
-    answer=list[Recommendation],
+    "GET", "/recommendations", "Recommend what to practise next", query=RecommendationQuery, answer=list[Recommendation]
 )
 def recommend(container: Container, caller: Caller, query: RecommendationQuery) -> list[Recommendation]:
     """Return topics and difficulties whose predicted chance of success is nearest the target, best first."""

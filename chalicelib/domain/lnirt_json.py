@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -17,27 +18,16 @@ LNIRT_SCHEMA = 1
 
 def to_json(model: LnirtParameters) -> bytes:
     """Return the bytes of the file: one JSON object, numbers with six significant digits."""
-    document: dict[str, Any] = {
+    time = model.time
+    document = {
         "schema": LNIRT_SCHEMA,
         "topics": list(model.topics),
         "discrimination": _plain(model.discrimination),
         "easiness": _plain(model.easiness),
         "practice": _plain(model.practice),
         "offset_variance": model.offset_variance,
-        "time": None,
+        "time": None if time is None else {field.name: _plain(getattr(time, field.name)) for field in fields(time)},
     }
-    if model.time is not None:
-        time = model.time
-        document["time"] = {
-            "intensity": _plain(time.intensity),
-            "intensity_variance": _plain(time.intensity_variance),
-            "residual_variance": _plain(time.residual_variance),
-            "practice": _plain(time.practice),
-            "speed_variance": time.speed_variance,
-            "offset_variance": time.offset_variance,
-            "low": time.low,
-            "high": time.high,
-        }
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
@@ -100,7 +90,8 @@ def _positive(document: Mapping[str, Any], name: str) -> float:
     return value
 
 
-def _plain(array: FloatArray) -> Any:
-    if array.ndim > 1:
-        return [_plain(row) for row in array]
-    return [float(f"{value:.6g}") for value in array]
+def _plain(value: FloatArray | float) -> Any:
+    """Return an array as nested lists of numbers with six significant digits, and a number as it is."""
+    if isinstance(value, float):
+        return value
+    return [_plain(row) if value.ndim > 1 else float(f"{row:.6g}") for row in value]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -71,20 +71,6 @@ class Influence(msgspec.Struct, frozen=True):
     seconds: float | None
 
 
-class _Input(msgspec.Struct, frozen=True):
-    """The input of one prediction: the summary, and the state that the pooled vector and the embedding come from."""
-
-    past: Summary
-    state: UserState
-
-
-class _Replacements(msgspec.Struct, frozen=True):
-    """What replaces a group: a newcomer's input, or the student's summary had they never met the topic."""
-
-    newcomer: _Input
-    without_topic: Summary
-
-
 def explain(
     predictor: Predictor | None, prediction: Prediction, state: UserState, topic: str, difficulty: int, now: datetime
 ) -> list[Influence]:
@@ -94,17 +80,14 @@ def explain(
     """
     if predictor is None or prediction.source is Source.DEFAULT:
         return []
-    given = _Input(predictor.summarise(state, topic, difficulty, now), state)
-    nobody = UserState(NEWCOMER, 0, ())
-    replacements = _Replacements(
-        newcomer=_Input(predictor.summarise(nobody, topic, difficulty, now), nobody),
-        without_topic=predictor.summarise(without_topic(state, topic), topic, difficulty, now),
-    )
+    past = predictor.summarise(state, topic, difficulty, now)
+    newcomer = predictor.summarise(UserState(NEWCOMER, 0, ()), topic, difficulty, now)
+    elsewhere = predictor.summarise(without_topic(state, topic), topic, difficulty, now)
     try:
-        actual = _values(predictor, prediction.source, given)
+        actual = _values(predictor, prediction.source, state, past)
         others = {
-            group: _values(predictor, prediction.source, replaced(given, replacements))
-            for group, replaced in _REPLACED.items()
+            group: _values(predictor, prediction.source, *changed)
+            for group, changed in _without_each(state, past, newcomer, elsewhere).items()
         }
     except (ModelError, ArithmeticError, ValueError, IndexError) as error:
         _LOG.warning("prediction of %s could not be explained: %s", prediction.lnirt_model_version, error)
@@ -116,9 +99,9 @@ def explain(
     return sorted(notable, key=lambda one: (-abs(one.probability), -abs(one.seconds or 0.0)))
 
 
-def _values(predictor: Predictor, source: Source, given: _Input) -> tuple[float, float | None]:
+def _values(predictor: Predictor, source: Source, state: UserState, past: Summary) -> tuple[float, float | None]:
     """Return the probability and the seconds as they would be served, but with the seconds not rounded."""
-    logit, log_seconds = predictor.values(source, given.state, given.past)
+    logit, log_seconds = predictor.values(source, state, past)
     return bounded_probability(logit), None if log_seconds is None else bounded_seconds(log_seconds)
 
 
@@ -139,78 +122,52 @@ def _sentence(group: Group, probability: float, seconds: float | None) -> str:
     return f"{_NAMES[group]} {' and '.join(effects) or 'changes nothing'}."
 
 
-def _without_topic_record(given: _Input, replacements: _Replacements) -> _Input:
-    past, empty, elsewhere = given.past, replacements.newcomer.past, replacements.without_topic
-    changed = replace(
-        past,
-        sequences=[*past.sequences[:ATTEMPTS], *empty.sequences[ATTEMPTS:]],
-        attempts=empty.attempts,
-        correct=empty.correct,
-        timed=empty.timed,
-        log_seconds=empty.log_seconds,
-        topic_decayed=empty.topic_decayed,
+def _without_each(
+    state: UserState, past: Summary, newcomer: Summary, elsewhere: Summary
+) -> dict[Group, tuple[UserState, Summary]]:
+    """Return the state and the summary without each group.
+
+    The pooled vector and the student's embedding come from the state, everything else from the summary ``past``.
+    ``newcomer`` is the summary of a student without answers, ``elsewhere`` that of the student without the topic.
+    """
+    without_topic_record = replace(
+        _with_values_of(newcomer, past, _TOPIC_RECORD),
+        sequences=[*past.sequences[:ATTEMPTS], *newcomer.sequences[ATTEMPTS:]],
         overall_decayed=[
             [whole - own for whole, own in zip(*sums, strict=True)]
             for sums in zip(past.overall_decayed, past.topic_decayed, strict=True)
         ],
-        hours_since_topic=empty.hours_since_topic,
-        last_outcome=empty.last_outcome,
         ability_if_incorrect=past.ability,
-        answers_since_topic=empty.answers_since_topic,
         trait_success=elsewhere.trait_success,
         trait_log_seconds=elsewhere.trait_log_seconds,
     )
-    return replace(given, past=changed)
+    without_course = replace(past, sequences=[*[0.0] * ATTEMPTS, *past.sequences[ATTEMPTS:]])
+    # The other topics leave both the decayed sums and the pooled vector.
+    on_topic_only = dataclasses.replace(state, rows=()), replace(past, overall_decayed=past.topic_decayed)
+    return {
+        Group.TOPIC_RECORD: (state, without_topic_record),
+        Group.OVERALL_RECORD: (state, _with_values_of(newcomer, past, _OVERALL_RECORD)),
+        Group.RECENT_ANSWERS: on_topic_only,
+        Group.COURSE: (state, without_course),
+        Group.PAUSE: (state, _with_values_of(newcomer, past, ("hours_since_topic", "hours_since_any"))),
+        Group.STUDENT: (dataclasses.replace(state, user_id=NEWCOMER), past),
+        Group.DIFFICULTY: (state, replace(past, level=Difficulty.MEDIUM.numeric - 1)),
+    }
 
 
-def _without_overall_record(given: _Input, replacements: _Replacements) -> _Input:
-    empty = replacements.newcomer.past
-    changed = replace(
-        given.past,
-        n_answers=empty.n_answers,
-        n_topics=empty.n_topics,
-        ability=empty.ability,
-        ability_sd=empty.ability_sd,
-        ability_if_incorrect=empty.ability_if_incorrect,
-        trait_success=empty.trait_success,
-        trait_log_seconds=empty.trait_log_seconds,
-        speed_precision=empty.speed_precision,
-        speed_weighted=empty.speed_weighted,
-    )
-    return replace(given, past=changed)
+def _with_values_of(other: Summary, past: Summary, names: Sequence[str]) -> Summary:
+    """Return ``past`` with these fields of another summary."""
+    return replace(past, **{name: getattr(other, name) for name in names})
 
 
-def _without_recent_answers(given: _Input, _replacements: _Replacements) -> _Input:
-    """Remove the answers on other topics from the overall decayed sums and from the pooled vector."""
-    past = replace(given.past, overall_decayed=given.past.topic_decayed)
-    return _Input(past, dataclasses.replace(given.state, rows=()))
+_TOPIC_RECORD = (
+    "attempts", "correct", "timed", "log_seconds", "topic_decayed", "hours_since_topic", "last_outcome",
+    "answers_since_topic",
+)  # fmt: skip
+"""Fields of a summary that hold the record on the target topic only."""
 
-
-def _without_course(given: _Input, _replacements: _Replacements) -> _Input:
-    sequences = [*[0.0] * ATTEMPTS, *given.past.sequences[ATTEMPTS:]]
-    return replace(given, past=replace(given.past, sequences=sequences))
-
-
-def _without_pause(given: _Input, replacements: _Replacements) -> _Input:
-    empty = replacements.newcomer.past
-    past = replace(given.past, hours_since_topic=empty.hours_since_topic, hours_since_any=empty.hours_since_any)
-    return replace(given, past=past)
-
-
-def _without_student(given: _Input, _replacements: _Replacements) -> _Input:
-    return replace(given, state=dataclasses.replace(given.state, user_id=NEWCOMER))
-
-
-def _at_medium_difficulty(given: _Input, _replacements: _Replacements) -> _Input:
-    return replace(given, past=replace(given.past, level=Difficulty.MEDIUM.numeric - 1))
-
-
-_REPLACED: Mapping[Group, Callable[[_Input, _Replacements], _Input]] = {
-    Group.TOPIC_RECORD: _without_topic_record,
-    Group.OVERALL_RECORD: _without_overall_record,
-    Group.RECENT_ANSWERS: _without_recent_answers,
-    Group.COURSE: _without_course,
-    Group.PAUSE: _without_pause,
-    Group.STUDENT: _without_student,
-    Group.DIFFICULTY: _at_medium_difficulty,
-}
+_OVERALL_RECORD = (
+    "n_answers", "n_topics", "ability", "ability_sd", "ability_if_incorrect", "trait_success", "trait_log_seconds",
+    "speed_precision", "speed_weighted",
+)  # fmt: skip
+"""Fields of a summary that hold the record over all topics."""

@@ -195,13 +195,7 @@ class Networks:
 
 
 def network_inputs(
-    prior: Column,
-    user: Row,
-    topic: Row,
-    level: Row,
-    last_outcome: Column,
-    dense: Float32Array,
-    pooled: Float32Array,
+    prior: Column, user: Row, topic: Row, level: Row, last_outcome: Column, dense: Float32Array, pooled: Float32Array
 ) -> dict[str, npt.NDArray[Any]]:
     """Return the named inputs of a network for one prediction or for N.
 

@@ -93,10 +93,7 @@ class Vocabulary:
             "scale": [float(value) for value in self.scale],
             "traits": _packed_traits(self.traits),
             # The sequences: another name would make published versions unreadable.
-            "paths": {
-                "keys": _packed(self.sequences.keys, "<u4"),
-                "values": _packed(self.sequences.values, "<f2"),
-            },
+            "paths": {"keys": _packed(self.sequences.keys, "<u4"), "values": _packed(self.sequences.values, "<f2")},
             "has_time": self.has_time,
             "time_low": self.time_low,
             "time_high": self.time_high,
@@ -135,11 +132,7 @@ def read_vocabulary(raw: bytes) -> Vocabulary:
 
 
 def _check_schema(document: Mapping[str, Any]) -> None:
-    expected = {
-        "feature_schema": FEATURE_SCHEMA,
-        "state_schema": STATE_SCHEMA,
-        "decay_answers": DECAY_ANSWERS.tolist(),
-    }
+    expected = {"feature_schema": FEATURE_SCHEMA, "state_schema": STATE_SCHEMA, "decay_answers": DECAY_ANSWERS.tolist()}
     for name, value in expected.items():
         if document[name] != value:
             raise ModelError(f"vocabulary.json has {name} {document[name]!r}, this version reads {value!r}")
