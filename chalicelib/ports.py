@@ -222,7 +222,7 @@ class ModelRegistry(Protocol):
     """Published models: ``models/<cohort>/<version>/…`` and the pointer ``models/<cohort>/champion.json``."""
 
     def read_champion(self, cohort: str, etag: str | None = None) -> tuple[Champion, str] | None:
-        """Return the pointer and its ETag, or None if there is no pointer or it still has the given ``etag``.
+        """Return the pointer and its ETag. None means: no pointer, or one that still has the given ``etag``.
 
         Raises RegistryUnavailableError, ModelError for a malformed pointer.
         """

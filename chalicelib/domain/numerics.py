@@ -73,7 +73,10 @@ def functions_for(column: Column) -> Functions:
 
 
 def columns_of(values: Columns) -> Any:
-    """Return (N, a) as a list of a columns and (N, a, b) as a list of lists; a column or a list stays as it is."""
+    """Return an array (N, a) as a list of a columns, and (N, a, b) as a list of lists of columns.
+
+    A column or a list is returned as it is.
+    """
     if not isinstance(values, np.ndarray) or values.ndim == 1:
         return values
     return [columns_of(values[:, i]) for i in range(values.shape[1])]

@@ -1,7 +1,7 @@
 """A practice state as columns: the form in which a state is read from the database and predicted from.
 
 A state of 1,000 rows arrives as two values, the topics and all numbers as bytes, so a prediction makes no object per
-row. Code that needs rows gets each one when it asks for it.
+row. Code that needs rows gets each one when it reads it.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _as_number(value: float | datetime | None) -> float:
 
 
 class StoredRows(Sequence[StateRow]):
-    """Rows that are kept as columns; each row is made when it is asked for."""
+    """Rows that are kept as columns; each row is made when it is read."""
 
     def __init__(self, columns: StateColumns) -> None:
         self.columns = columns

@@ -140,7 +140,7 @@ def _time_columns(time: TimePrior | None) -> list[Column]:
 
 
 def _amounts(past: Summary, f: Functions) -> list[Column]:
-    """Return log(1 + count) of answers: on the cell, on the topic, in all; of topics; of correct and incorrect ones."""
+    """Return log(1 + count) of: answers on the cell, on the topic, in all; topics; successes, failures on the topic."""
     by_level, level = columns_of(past.attempts), past.level
     on_level = sum(n * (level == number) for number, n in enumerate(by_level))
     attempts = sum(by_level)

@@ -94,7 +94,7 @@ class KerasModel:
         return known[self.output]
 
     def _checked_shape(self) -> tuple[int, ...]:
-        """Run two rows of zeros, so that layers that do not fit together are found when an archive is read."""
+        """Return the shape of the output. Runs two rows of zeros, which finds layers that do not fit together."""
         output = self({item.name: np.zeros((2, item.width), dtype=item.dtype) for item in self.inputs})
         if len(output) != 2 or output.dtype != np.float32:
             raise ModelError(f"the model gives {output.dtype} of shape {output.shape} for 2 rows, expected float32")
