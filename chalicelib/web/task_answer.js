@@ -2,7 +2,7 @@
 import { ApiError, request } from "./api.js";
 import { secondsIn, stopwatch } from "./stopwatch.js";
 import { refreshSoon, showCompletion } from "./training.js";
-import { el, notice, report, whileBusy } from "./ui.js";
+import { duration, el, notice, report, whileBusy } from "./ui.js";
 
 function answerButton(className, text, letter, describedBy) {
   const attributes = { "aria-keyshortcuts": letter.toLowerCase(), "aria-describedby": describedBy };
@@ -48,13 +48,35 @@ export function answerControls(task, place, onChange) {
   const topic = `topic-${task.id}`;
   const input = el("input", { id, type: "text", inputMode: "numeric", className: "seconds", autocomplete: "off", maxLength: 5, attributes: { "aria-describedby": `${topic} ${id}-error` } });
   const inputError = el("p", { className: "error", id: `${id}-error`, role: "alert" });
+  const question = el("div", { className: "question", role: "group", hidden: true, attributes: { "aria-labelledby": `${id}-question` } });
   if (task.completed) input.value = String(Math.round(task.actual_time_seconds ?? 0));
   const watch = stopwatch(input, task.id);
   const correct = answerButton("good", "Correct", "C", topic);
   const incorrect = answerButton("bad", "Incorrect", "I", topic);
 
+  /** Ask which time is right, if the stopwatch ran for hours or while the device slept. Returns whether it asks. */
+  function asks(isCorrect) {
+    const doubt = watch.doubt();
+    if (doubt === null) return false;
+    const { total, worked } = doubt;
+    const choose = (seconds) => {
+      watch.set(seconds);
+      answer(isCorrect);
+    };
+    const choice = (seconds, text) => el("button", { type: "button", onclick: () => choose(seconds) }, text);
+    const gap = total > worked ? ` For ${duration(total - worked)} of it, this page was not running.` : "";
+    question.replaceChildren(
+      el("p", { id: `${id}-question` }, `The timer shows ${duration(total)}.${gap} How long did you work on this task?`),
+      ...[...new Set([total, worked, 0])].map((seconds) => choice(seconds, seconds === 0 ? "I do not know" : duration(seconds))));
+    question.hidden = false;
+    question.querySelector("button").focus();
+    return true;
+  }
+
   async function complete(isCorrect) {
     watch.stop();
+    question.hidden = true;
+    if (asks(isCorrect)) return;
     const seconds = secondsIn(input);
     inputError.textContent = seconds === null ? "Enter the time in whole seconds, from 0 to 86400, or start the timer." : "";
     input.ariaInvalid = seconds === null ? "true" : null;
@@ -73,13 +95,15 @@ export function answerControls(task, place, onChange) {
     }
   }
 
+  input.addEventListener("input", () => { question.hidden = true; });
   const answer = (isCorrect) => whileBusy([correct, incorrect], () => complete(isCorrect));
   correct.addEventListener("click", () => answer(true));
   incorrect.addEventListener("click", () => answer(false));
   const controls = el("div", { className: "answer" },
     el("div", { className: "time" }, el("label", { htmlFor: id }, "Seconds"), input, watch.button),
     el("div", { className: "actions" }, correct, incorrect),
-    inputError);
+    inputError,
+    question);
   addShortcuts(controls, { c: correct, i: incorrect, s: watch.button });
   return controls;
 }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Locator, Route, expect
 
 from tests.support.api import World
 from tests.support.visits import Visit
@@ -125,6 +126,96 @@ def test_a_running_stopwatch_survives_a_reload(at_tasks: Visit) -> None:
     page.locator(".task").first.get_by_role("button", name="Start timer").click()
     page.reload()
     expect(page.locator(".task").first.get_by_role("button", name="Pause")).to_be_visible()
+
+
+_RACING_CLOCKS = """
+const steady = performance.now.bind(performance), clock = Date.now.bind(Date);
+window.skipped = { steady: 0, clock: 0 };
+performance.now = () => steady() + window.skipped.steady;
+Date.now = () => clock() + window.skipped.clock;
+"""
+
+HOUR_MS = 3_600_000
+
+
+def run_stopwatch(visit: Visit, steady: float = 0.0, clock: float = 0.0, at_once: bool = True) -> Locator:
+    """Create a task, start its stopwatch, and let hours pass by the steady clock and by that of the computer."""
+    page = visit.page
+    page.add_init_script(_RACING_CLOCKS)
+    page.reload()
+    visit.create_task()
+    task = page.locator(".task").first
+    task.get_by_role("button", name="Start timer").click()
+    for _ in range(1 if at_once else 40):
+        pause = [hours * HOUR_MS / (1 if at_once else 40) for hours in (steady, clock)]
+        page.evaluate("([steady, clock]) => { skipped.steady += steady; skipped.clock += clock; }", pause)
+        page.evaluate("new Promise(done => setTimeout(done, 260))")
+    return task
+
+
+@pytest.mark.parametrize(("steady", "clock"), [(9, 9), (0, 9), (9, 8)], ids=["tab frozen", "asleep", "clock set back"])
+def test_a_stopwatch_that_slept_asks_for_the_time(at_tasks: Visit, steady: int, clock: int) -> None:
+    task = run_stopwatch(at_tasks, steady, clock)
+    task.get_by_role("button", name="Correct", exact=True).click()
+    question = task.get_by_role("group", name="How long did you work on this task?")
+    expect(question).to_contain_text("The timer shows 9 h. For 9 h of it, this page was not running.")
+    expect(question.get_by_role("button", name="9 h")).to_be_focused()
+    expect(at_tasks.page.locator("#counter")).to_have_text("0/5")
+    question.get_by_role("button", name="9 h").click()
+    expect(task.locator(".verdict")).to_contain_text("Correct in 9 h")
+
+
+def test_a_time_that_nobody_knows_is_not_recorded(at_tasks: Visit) -> None:
+    task = run_stopwatch(at_tasks, clock=2)
+    task.get_by_role("button", name="Incorrect").click()
+    task.get_by_role("button", name="I do not know").click()
+    expect(task.locator(".verdict")).to_have_text("Incorrect, time not recorded")
+
+
+def test_the_time_without_the_sleep_can_be_chosen(at_tasks: Visit) -> None:
+    task = run_stopwatch(at_tasks, clock=10 / 60)
+    expect(task.get_by_label("Seconds")).to_have_value(re.compile("^60[1-9]$"))
+    task.locator(".watch").press("c")
+    task.get_by_role("group").get_by_role("button", name=re.compile(r"^\d\ss$")).click()
+    expect(task.locator(".verdict")).to_have_text(re.compile(r"^Correct in \d\ss"))
+
+
+def test_a_stopwatch_that_runs_for_hours_asks(at_tasks: Visit) -> None:
+    task = run_stopwatch(at_tasks, steady=1.1, clock=1.1, at_once=False)
+    task.get_by_role("button", name="Correct", exact=True).click()
+    expect(task.get_by_role("group")).to_contain_text("The timer shows 1 h 6 min. How long")
+    task.get_by_label("Seconds").fill("600")
+    expect(task.get_by_role("group")).to_be_hidden()
+    task.get_by_role("button", name="Correct", exact=True).click()
+    expect(task.locator(".verdict")).to_contain_text("Correct in 10 min")
+
+
+@pytest.mark.parametrize("reload", [False, True], ids=["running", "reloaded"])
+def test_a_clock_set_back_takes_no_time_away(at_tasks: Visit, reload: bool) -> None:
+    task = run_stopwatch(at_tasks, clock=0 if reload else -1)
+    if reload:
+        at_tasks.page.add_init_script("window.skipped.clock = -3600_000;")
+        at_tasks.page.reload()
+        expect(task.get_by_role("button", name="Pause")).to_be_visible()
+    expect(task.get_by_label("Seconds")).to_have_value(re.compile(r"^\d$"))
+    task.get_by_role("button", name="Correct", exact=True).click()
+    expect(task.locator(".verdict")).to_have_text(re.compile(r"^Correct"))
+
+
+def test_a_stopwatch_shows_a_day_at_most(at_tasks: Visit) -> None:
+    task = run_stopwatch(at_tasks, clock=100)
+    expect(task.get_by_label("Seconds")).to_have_value("86400")
+    task.get_by_role("button", name="Correct", exact=True).click()
+    task.get_by_role("button", name="24 h").click()
+    expect(task.locator(".verdict")).to_contain_text("Correct in 24 h")
+
+
+def test_hours_between_two_visits_are_counted_apart(at_tasks: Visit) -> None:
+    task = run_stopwatch(at_tasks)
+    at_tasks.page.add_init_script("window.skipped.clock = 9 * 3600_000;")
+    at_tasks.page.reload()
+    task.get_by_role("button", name="Correct", exact=True).click()
+    expect(task.get_by_role("group")).to_contain_text("For 9 h of it")
 
 
 def test_an_invalid_time_is_refused_next_to_its_field(at_tasks: Visit) -> None:
