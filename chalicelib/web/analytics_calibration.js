@@ -1,7 +1,7 @@
 // Predicted and actual results, of all models or of one: the chance in bins, and the time of each answer.
 import { paceSentence } from "./analytics_topics.js";
 import { axis, chart, colours, drawDashedLine, emptyMessage, foldedTable, numberCell, pixelRatio, table } from "./charts.js";
-import { DIFFICULTY, count, counted, duration, el, percent, percentRange, timeElement } from "./ui.js";
+import { DIFFICULTY, count, counted, duration, el, excerpt, percent, percentRange, timeElement } from "./ui.js";
 
 const KINDS = { embedding: "Personal model", lnirt: "Population model" };
 const TIME_TICKS = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600, 7200, 21_600, 86_400]; // seconds
@@ -126,7 +126,7 @@ function nearest(plot, answers) {
 }
 
 function describeTime(answer) {
-  return `${answer.topic.slice(0, 40)}, ${DIFFICULTY[answer.difficulty]}: predicted ${duration(answer.predicted_time_seconds)}, took ${duration(answer.actual_time_seconds)}`;
+  return `${excerpt(answer.topic, 40)}, ${DIFFICULTY[answer.difficulty]}: predicted ${duration(answer.predicted_time_seconds)}, took ${duration(answer.actual_time_seconds)}`;
 }
 
 /** Return a scatter plot of predicted and actual times on logarithmic axes. */

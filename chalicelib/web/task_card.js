@@ -1,7 +1,7 @@
 // The card of a task: its text, its prediction, and either the controls to complete it or its result.
 import { answerControls } from "./task_answer.js";
 import { deleteWithUndo } from "./task_delete.js";
-import { difficultyBadge, duration, el, forecast, percent, sourceBadge, timeElement } from "./ui.js";
+import { difficultyBadge, duration, el, excerpt, forecast, percent, sourceBadge, timeElement } from "./ui.js";
 
 const LONG_TEXT = 400;
 const SHOWN_OF_LONG_TEXT = 200;
@@ -20,7 +20,7 @@ function head(task, ...tools) {
 function content(task) {
   if (task.task_content.length <= LONG_TEXT) return el("p", { className: "content", dir: "auto" }, task.task_content);
   return el("details", { className: "content" },
-    el("summary", { dir: "auto" }, `${task.task_content.slice(0, SHOWN_OF_LONG_TEXT).trimEnd()}…`),
+    el("summary", { dir: "auto" }, excerpt(task.task_content, SHOWN_OF_LONG_TEXT)),
     el("p", { dir: "auto" }, task.task_content));
 }
 

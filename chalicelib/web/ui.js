@@ -97,6 +97,16 @@ export function forecast(prediction) {
   ].filter((part) => part !== null);
 }
 
+// ---- names and excerpts --------------------------------------------------------------------------------------
+
+const graphemes = lazy(() => new Intl.Segmenter(undefined, { granularity: "grapheme" }));
+
+/** Return a text that is cut before the character at `length`, as a reader counts characters: an emoji is one. */
+export function excerpt(text, length) {
+  if (text.length <= length) return text;
+  return `${text.slice(0, graphemes().segment(text).containing(length).index).trimEnd()}…`;
+}
+
 export const DIFFICULTY = { easy: "Easy", medium: "Medium", hard: "Hard", expert: "Expert" };
 
 export const difficultyBadge = (difficulty) => el("span", { className: "badge", data: { difficulty } }, DIFFICULTY[difficulty] ?? difficulty);

@@ -154,6 +154,34 @@ def test_a_new_task_ends_a_search(at_tasks: Visit) -> None:
     expect(page.get_by_label("Search your tasks")).to_have_value("")
 
 
+CHARACTERS = {
+    "emoji": "🎯",
+    "family": "👩‍👩‍👧‍👦",
+    "skin tone": "👍🏽",
+    "flag": "🇪🇺",
+    "keycap": "3️⃣",
+    "combining": "q\u0323\u0307",
+    "Hangul letters": "\u1112\u1161\u11ab",
+    "Devanagari": "क्षि",
+    "line break": "\r\n",
+}
+
+
+@pytest.mark.parametrize("character", CHARACTERS.values(), ids=CHARACTERS)
+def test_an_excerpt_shows_characters_whole_or_not_at_all(at_tasks: Visit, character: str) -> None:
+    """The character stands at every place around the cut, so that the cut falls at its start, inside and at its end."""
+    units = len(character.encode("utf-16-le")) // 2
+    before = [200 - units + moved for moved in range(units + 1)]
+    for length in before:
+        at_tasks.create_by_api(1, task_content="x" * length + character + "y" * 300)
+    at_tasks.page.reload()
+    excerpts = at_tasks.page.locator(".task summary")
+    expect(excerpts).to_have_count(len(before))
+    whole = "" if character.isspace() else character
+    expected = ["x" * length + (whole if length + units <= 200 else "") + "…" for length in before]
+    assert excerpts.evaluate_all("all => all.map(each => each.textContent)") == expected[::-1]
+
+
 def deletions(visit: Visit) -> list[str]:
     """Return the addresses of DELETE requests; the list grows with each request."""
     sent: list[str] = []
