@@ -19,6 +19,7 @@ from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import IdentityUnavailableError, UnauthenticatedError
 
 ALGORITHM = "RS256"
+FETCH_SECONDS = 3
 REFETCH_SECONDS = 30.0
 RETRY_SECONDS = 1.0
 """Minimum time between a failed fetch and the next one."""
@@ -39,34 +40,30 @@ def jwks_url_of(region: str, pool_id: str) -> str:
     return f"{issuer_of(region, pool_id)}/.well-known/jwks.json"
 
 
-def fetch_from(url: str, timeout_seconds: int = 3) -> Fetch:
-    """Return a function that fetches a JWKS document. The function raises IdentityUnavailableError.
+def fetch_jwks(url: str) -> Mapping[str, Any]:
+    """Return the JWKS document at an address. Raises IdentityUnavailableError.
 
-    It uses botocore's HTTP client, which honours the same proxies as other AWS requests. ``urllib.request`` would load
-    all certificate authorities of the system, even for an address without TLS.
+    botocore's HTTP client honours the same proxies as other AWS requests. ``urllib.request`` would load all certificate
+    authorities of the system, even for an address without TLS.
     """
+    from botocore.awsrequest import AWSRequest
+    from botocore.exceptions import BotoCoreError
+    from botocore.httpsession import URLLib3Session
+    from botocore.utils import get_environ_proxies
 
-    def fetch() -> Mapping[str, Any]:
-        from botocore.awsrequest import AWSRequest
-        from botocore.exceptions import BotoCoreError
-        from botocore.httpsession import URLLib3Session
-        from botocore.utils import get_environ_proxies
-
-        session = URLLib3Session(timeout=timeout_seconds, proxies=get_environ_proxies(url))
-        try:
-            answer = session.send(AWSRequest("GET", url).prepare())
-            if answer.status_code != HTTPStatus.OK:
-                raise IdentityUnavailableError(f"fetching {url} failed: {answer.status_code}")
-            document = json.loads(answer.content)
-        except (BotoCoreError, ValueError) as error:  # no connection, or no JSON
-            raise IdentityUnavailableError(f"fetching {url} failed: {error}") from error
-        finally:
-            session.close()
-        if not isinstance(document, dict):
-            raise IdentityUnavailableError(f"{url} holds no JWKS")
-        return document
-
-    return fetch
+    session = URLLib3Session(timeout=FETCH_SECONDS, proxies=get_environ_proxies(url))
+    try:
+        answer = session.send(AWSRequest("GET", url).prepare())
+        if answer.status_code != HTTPStatus.OK:
+            raise IdentityUnavailableError(f"fetching {url} failed: {answer.status_code}")
+        document = json.loads(answer.content)
+    except (BotoCoreError, ValueError) as error:  # no connection, or no JSON
+        raise IdentityUnavailableError(f"fetching {url} failed: {error}") from error
+    finally:
+        session.close()
+    if not isinstance(document, dict):
+        raise IdentityUnavailableError(f"{url} holds no JWKS")
+    return document
 
 
 class KeyCache:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from chalicelib.domain.errors import IdentityUnavailableError, UnauthenticatedError
-from chalicelib.storage.tokens import KeyCache, TokenVerifier, fetch_from, issuer_of
+from chalicelib.storage.tokens import KeyCache, TokenVerifier, fetch_jwks, issuer_of
 
 ISSUER = issuer_of("eu-central-1", "eu-central-1_pool")
 CLIENT = "the-client"
@@ -216,12 +216,12 @@ def test_keys_come_over_http_or_are_an_outage(status: int, body: bytes) -> None:
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        fetch = fetch_from(f"http://127.0.0.1:{server.server_port}/jwks.json")
+        url = f"http://127.0.0.1:{server.server_port}/jwks.json"
         if body == b'{"keys": []}':
-            assert fetch() == {"keys": []}
+            assert fetch_jwks(url) == {"keys": []}
         else:
             with pytest.raises(IdentityUnavailableError):
-                fetch()
+                fetch_jwks(url)
         thread.join()
 
 
@@ -229,4 +229,4 @@ def test_no_answer_over_http_is_an_outage() -> None:
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         port = server.server_port
     with pytest.raises(IdentityUnavailableError):
-        fetch_from(f"http://127.0.0.1:{port}/jwks.json")()
+        fetch_jwks(f"http://127.0.0.1:{port}/jwks.json")
