@@ -143,7 +143,11 @@ def _unpin(container: Container, options: argparse.Namespace) -> int:
 
 
 def _print_champion(champion: Champion, options: argparse.Namespace) -> int:
-    effect = "pinned: trainings do not replace it" if champion.pinned else "the next better training replaces it"
+    effect = "the next better training replaces it"
+    if champion.pinned:
+        effect = "pinned: trainings do not replace it"
+    elif champion.rolled_back_at is not None:
+        effect = "a training that is queued or running does not replace it, later ones may"
     tables.show(options.json, msgspec.to_builtins(champion), [f"Champion: {champion.version} ({effect})"])
     return 0
 

@@ -96,7 +96,9 @@ def run(
         gate.NEWEST_ANSWER: gate.reach(table),
     }
     judge = gate.judge_on(table, trained.validated)
-    champion = publish(registry, request.cohort, request.version, trained.files, metadata, judge, still_ours)
+    champion = publish(
+        registry, request.cohort, request.version, trained.files, metadata, judge, request.requested_at, still_ours
+    )
     return Trained(champion, snapshot.counter, len(table))
 
 

@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from chalicelib.domain.errors import ModelError, NotFoundError, PointerConflictError
@@ -29,10 +30,12 @@ def publish(
     files: Mapping[str, bytes],
     metadata: Mapping[str, Any],
     judge: Judge,
+    requested_at: datetime,
     still_ours: Callable[[], object],
 ) -> str:
     """Write a version, promote it if the judge says so, and return the version that serves afterwards.
 
+    A version to which an operator has rolled back after ``requested_at`` is not replaced.
     ``still_ours`` raises LeaseLostError when another worker took the training over. Raises ModelError when the written
     files cannot be read back, PointerConflictError when version or pointer were changed again and again meanwhile.
     """
@@ -43,7 +46,7 @@ def publish(
         if champion is not None and champion.version == version:
             # An earlier PUT succeeded, and its answer was lost.
             return version
-        verdict = _judge(registry, cohort, champion, challenger, judge)
+        verdict = _judge(registry, cohort, champion, challenger, judge, requested_at)
         still_ours()
         registry.annotate_version(
             cohort,
@@ -67,7 +70,12 @@ def publish(
 
 
 def _judge(
-    registry: S3ModelRegistry, cohort: str, champion: Champion | None, challenger: Predictor, judge: Judge
+    registry: S3ModelRegistry,
+    cohort: str,
+    champion: Champion | None,
+    challenger: Predictor,
+    judge: Judge,
+    requested_at: datetime,
 ) -> Verdict:
     if champion is None:
         return judge(None, challenger)
@@ -84,4 +92,6 @@ def _judge(
         return replace(verdict, reason=f"{replaced}; {verdict.reason}")
     if champion.pinned:
         return Verdict(False, f"champion {champion.version} is pinned", {})
+    if champion.stands_against(requested_at):
+        return Verdict(False, f"an operator chose {champion.version} after this training was requested", {})
     return judge(serving, challenger)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct
 
 from chalicelib.api.routing import Access, Routes
@@ -74,13 +75,23 @@ def model_versions(container: Container) -> Versions:
     return versions.list_versions(container.registry, container.settings.cohort)
 
 
+class RollbackAnswer(ModelStatus, frozen=True):
+    """The status after a rollback. ``next_training_may_replace`` is false while the version is pinned."""
+
+    next_training_may_replace: bool
+
+
 @routes.route(
-    "POST", "/model/rollback", "Roll back to a version", access=Access.ADMIN, body=VersionBody, answer=ModelStatus
+    "POST", "/model/rollback", "Roll back to a version", access=Access.ADMIN, body=VersionBody, answer=RollbackAnswer
 )
-def rollback(container: Container, body: VersionBody) -> ModelStatus:
-    """Make a published version serve. The next created task is predicted by it."""
-    versions.rollback(container.registry, container.tracker, container.settings.cohort, body.version)
-    return training.status(container.tracker, container.policy, container.settings.cohort)
+def rollback(container: Container, body: VersionBody) -> RollbackAnswer:
+    """Make a published version serve. The next created task is predicted by it.
+
+    A training that is queued or running does not replace it. Unless the version is pinned, a later training may.
+    """
+    champion = versions.rollback(container.registry, container.tracker, container.settings.cohort, body.version)
+    status = training.status(container.tracker, container.policy, container.settings.cohort)
+    return RollbackAnswer(**msgspec.structs.asdict(status), next_training_may_replace=not champion.pinned)
 
 
 @routes.route("POST", "/model/pin", "Pin a version", access=Access.ADMIN, body=VersionBody, answer=PointerAnswer)

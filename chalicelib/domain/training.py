@@ -94,7 +94,8 @@ class TrainingNote(Struct, frozen=True):
 class Champion(Struct, frozen=True):
     """The content of ``champion.json``: the version that serves, and the versions that served before.
 
-    ``past`` holds (version, end of its time as the champion), newest first.
+    ``past`` holds (version, end of its time as the champion), newest first. ``rolled_back_at`` is the time at which an
+    operator chose the version, None if a training did: trainings that were requested before it do not replace it.
     """
 
     version: Annotated[str, Meta(pattern=r"^[^/]+$")]
@@ -103,6 +104,25 @@ class Champion(Struct, frozen=True):
     request_id: str | None
     pinned: bool = False
     past: tuple[tuple[str, str], ...] = ()
+    rolled_back_at: str | None = None
+
+    def stands_against(self, requested_at: datetime) -> bool:
+        """Return True if a training that was requested at this time must not replace the version."""
+        if self.rolled_back_at is None:
+            return False
+        try:
+            return datetime.fromisoformat(self.rolled_back_at) > requested_at
+        except (ValueError, TypeError):
+            return False  # a pointer that somebody wrote by hand
+
+    def periods(self) -> dict[str, tuple[str | None, str | None]]:
+        """Return the last time of each version as the champion: its beginning if it is known, and its end."""
+        begins = [end for _, end in self.past[1:]]
+        found = {
+            version: (begin, end)
+            for (version, end), begin in reversed([*zip(self.past, [*begins, None], strict=False)])
+        }
+        return {**found, self.version: (self.promoted_at, None)}
 
 
 class FileEntry(Struct, frozen=True):

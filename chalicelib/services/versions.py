@@ -36,6 +36,8 @@ CHAMPION, PREVIOUS, PAST, OTHER = "champion", "previous", "past", "other"
 class VersionSummary(msgspec.Struct, frozen=True):
     """A version in a list. ``role`` is champion, previous, past or other.
 
+    ``from`` and ``until`` are the last time in which it was the champion, as far as the pointer remembers.
+
     ``promoted`` and ``reason`` are the decision of the gate, ``training_reason`` is the reason of the training, and
     ``metrics`` are the scores on the answers that were held out. Values that the metadata lacks are None. ``fault``
     says why the metadata could not be read.
@@ -43,6 +45,8 @@ class VersionSummary(msgspec.Struct, frozen=True):
 
     version: str
     role: str
+    from_: str | None = msgspec.field(name="from", default=None)
+    until: str | None = None
     trained_at: str | None = None
     n_samples: int | None = None
     size_bytes: int | None = None
@@ -77,8 +81,14 @@ def list_versions(registry: ModelRegistry, cohort: str) -> Versions:
         fault = str(error)
     named = roles(champion)
     names = sorted({*registry.list_versions(cohort), *named}, reverse=True)
+    periods = {} if champion is None else champion.periods()
+
+    def summary(name: str) -> VersionSummary:
+        begin, end = periods.get(name, (None, None))
+        return replace(_summary(registry, cohort, name, named.get(name, OTHER)), from_=begin, until=end)
+
     with ThreadPoolExecutor(max_workers=8) as pool:
-        summaries = list(pool.map(lambda name: _summary(registry, cohort, name, named.get(name, OTHER)), names))
+        summaries = list(pool.map(summary, names))
     if champion is None:
         return Versions(None, None, False, fault, summaries)
     return Versions(champion.version, champion.promoted_at, champion.pinned, fault, summaries)
@@ -126,14 +136,17 @@ def _metadata(registry: ModelRegistry, cohort: str, version: str) -> VersionMeta
 def rollback(registry: ModelRegistry, tracker: Tracker, cohort: str, version: str) -> Champion:
     """Make a version serve, and return the new pointer. A pinned cohort stays pinned.
 
+    A training that was requested before does not replace it; one that is requested later may.
+
     Raises NotFoundError, ConflictError for a version that cannot be served, PointerConflictError.
     """
     request_id = _servable(registry, cohort, version)
 
     def change(now: Champion | None) -> Champion:
-        if now is not None and now.version == version:
+        if now is not None and now.version == version and now.rolled_back_at is not None:
             return now
-        return successor(now, version, request_id, pinned=now is not None and now.pinned)
+        after = successor(now, version, request_id, pinned=now is not None and now.pinned)
+        return replace(after, rolled_back_at=datetime.now(UTC).isoformat())
 
     return _moved(registry, tracker, cohort, change)
 

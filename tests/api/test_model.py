@@ -96,7 +96,10 @@ def test_the_versions_are_listed_newest_first_with_what_they_are(admin: Api, wor
         ("v2", "champion"),
         ("v1", "previous"),
     ]
+    assert found["versions"][2]["until"] == found["versions"][1]["from"]
     assert found["versions"][0] == {
+        "from": None,
+        "until": None,
         "version": "v3",
         "role": "other",
         "trained_at": None,
@@ -127,7 +130,8 @@ def test_after_a_rollback_the_next_task_is_predicted_by_the_older_version(
     publish(world, "v2")
     body = {**TASK, "topic": "topic 0"}
     assert student.post("/practice-tasks", body).json["model_version"] == "v2"
-    assert admin.post("/model/rollback", {"version": "v1"}).json["model_version"] == "v1"
+    answer = admin.post("/model/rollback", {"version": "v1"}).json
+    assert (answer["model_version"], answer["next_training_may_replace"]) == ("v1", True)
     assert student.post("/practice-tasks", body).json["model_version"] == "v1"
     assert admin.post("/model/rollback", {"version": "v1"}).status == 200
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from chalicelib.config import settings_from
 from chalicelib.domain.errors import PointerConflictError
@@ -70,7 +71,7 @@ def write(deployment: Container, version: str, **metadata: Any) -> None:
     deployment.registry.write_version("default", version, files, {"request_id": f"r {version}", **metadata})
 
 
-def train(deployment: Container, version: str, *, good: bool = True) -> str:
+def train(deployment: Container, version: str, *, good: bool = True, requested_at: datetime | None = None) -> str:
     """Do what a training does at its end, and return the version that serves afterwards."""
     files = version_files(version=version)
     del files["metadata.json"]
@@ -82,6 +83,7 @@ def train(deployment: Container, version: str, *, good: bool = True) -> str:
         files,
         {"request_id": f"r {version}", "n_samples": 10, "trained_at": "2026-01-01T10:00:00+00:00"},
         lambda *_: verdict,
+        requested_at or datetime.now(UTC),
         lambda: None,
     )
     deployment.tracker.set_model_version("default", served)
@@ -142,7 +144,10 @@ def test_a_rollback_moves_pointer_and_tracker(
     for version in VERSIONS:
         train(deployment, version)
     assert serving(deployment, environment) == V3
-    assert studysmart("rollback", V1) == (0, f"Champion: {V1} (the next better training replaces it)\n")
+    assert studysmart("rollback", V1) == (
+        0,
+        f"Champion: {V1} (a training that is queued or running does not replace it, later ones may)\n",
+    )
     moved = champion(deployment)
     assert (moved.version, moved.previous, moved.request_id) == (V1, V3, f"r {V1}")
     assert [version for version, _ in moved.past] == [V3, V2, V1]
@@ -157,7 +162,8 @@ def test_an_interrupted_rollback_is_completed_by_repeating_it(
     train(deployment, V2)
     found = deployment.registry.read_champion("default")
     assert found is not None
-    deployment.registry.write_champion("default", versions.successor(found[0], V1, None), found[1])
+    interrupted = replace(versions.successor(found[0], V1, None), rolled_back_at=datetime.now(UTC).isoformat())
+    deployment.registry.write_champion("default", interrupted, found[1])
     before = champion(deployment)
     assert deployment.tracker.read("default").model_version == V2
     assert studysmart("rollback", V1)[0] == 0
@@ -230,6 +236,23 @@ def test_a_rollback_of_a_pinned_champion_stays_pinned(deployment: Container, stu
     studysmart("rollback", V1)
     assert champion(deployment).pinned
     assert train(deployment, V3) == V1
+
+
+def test_a_rollback_stands_against_trainings_that_were_requested_before(
+    deployment: Container, studysmart: Callable[..., Any]
+) -> None:
+    train(deployment, V1)
+    train(deployment, V2)
+    before = datetime.now(UTC)
+    studysmart("rollback", V1)
+    assert train(deployment, V3, requested_at=before) == V1
+    listed = {found.version: found for found in versions.list_versions(deployment.registry, "default").versions}
+    assert listed[V3].reason == f"an operator chose {V1} after this training was requested"
+    assert (listed[V1].until, listed[V3].from_) == (None, None)
+    assert "" < (listed[V2].from_ or "") < (listed[V2].until or "")
+    v4 = "20260104T000000Z-00000004"
+    assert train(deployment, v4) == v4
+    assert champion(deployment).rolled_back_at is None
 
 
 def test_without_a_champion_there_is_nothing_to_pin(

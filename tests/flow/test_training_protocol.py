@@ -252,7 +252,16 @@ def test_a_worse_challenger_is_kept_not_promoted_and_says_so(stack: Stack) -> No
     metadata = {**registry.read_metadata(cohort, first), "request_id": "r2"}
     models = {name: body for name, body in files.items() if name != "metadata.json"}
     worse = Verdict(False, "worse on the hold-out", {"difference": 0.1})
-    served = publish(registry, cohort, "20990101T000000Z-00000002", models, metadata, lambda *_: worse, lambda: None)
+    served = publish(
+        registry,
+        cohort,
+        "20990101T000000Z-00000002",
+        models,
+        metadata,
+        lambda *_: worse,
+        datetime.now(UTC),
+        lambda: None,
+    )
     assert served == first == stack.champion()
     kept = registry.read_metadata(cohort, "20990101T000000Z-00000002")
     assert kept["promotion"] == {"promoted": False, "reason": "worse on the hold-out", "difference": 0.1}
