@@ -143,9 +143,8 @@ def rollback(registry: ModelRegistry, tracker: Tracker, cohort: str, version: st
     request_id = _servable(registry, cohort, version)
 
     def change(now: Champion | None) -> Champion:
-        if now is not None and now.version == version and now.rolled_back_at is not None:
-            return now
-        after = successor(now, version, request_id, pinned=now is not None and now.pinned)
+        same = now if now is not None and now.version == version else None
+        after = same or successor(now, version, request_id, pinned=now is not None and now.pinned)
         return replace(after, rolled_back_at=datetime.now(UTC).isoformat())
 
     return _moved(registry, tracker, cohort, change)

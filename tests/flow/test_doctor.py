@@ -451,7 +451,7 @@ def test_another_revision_does_not_stop_the_other_checks(clinic: Clinic) -> None
 
 
 def test_a_database_without_tables_is_found(clinic: Clinic) -> None:
-    clinic.sql("DROP TABLE practice_state, practice_tasks, users, embedding_model_tracker, alembic_version")
+    clinic.sql("DROP TABLE practice_state, practice_tasks, users, embedding_model_tracker, alembic_version CASCADE")
     assert clinic.findings()[0].what.startswith("the database is at revision none")
 
 

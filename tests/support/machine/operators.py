@@ -67,16 +67,16 @@ class Operators(Students):
         report = import_file(deployment.api.engine, deployment.cohort, path, datetime.now(UTC), lambda _: None)
         assert (report.added, report.bad) == (len(missing), sum(row.user not in here for row in rows))
         query = (
-            "SELECT CAST(id AS text) FROM practice_tasks WHERE user_id = :user AND answer_index >= :known "
-            "ORDER BY answer_index"
+            "SELECT CAST(id AS text) FROM practice_tasks WHERE user_id = :user AND completed AND completed_at IS NULL "
+            "ORDER BY answer_index OFFSET :known"
         )
         for user in {row.user for row in missing}:
-            known = len(self.world.answers.get(user, ()))
+            known = self.world.imported(user)
             added = [task_id for (task_id,) in deployment.rows(query, user=user, known=known)]
             for row, task_id in zip((row for row in missing if row.user == user), added, strict=True):
                 assert row.task_id in ("", task_id)
                 row.task_id = task_id
-                self.world.tasks[task_id] = Task(user, row.topic, row.difficulty)
+                self.world.tasks[task_id] = Task(user, row.topic, row.difficulty, imported=True)
                 self.world.answer(task_id, row.correct, float(row.seconds))
 
     @step(always)
@@ -98,6 +98,8 @@ class Operators(Students):
         version = nth(api.registry.list_versions(cohort), pick)
         versions.rollback(api.registry, api.tracker, cohort, version)
         self.world.serve(version, self.world.pinned)
+        if self.world.live is not None:
+            self.world.live.outranked = True
 
     @step(lambda self: self.world.champion is not None, pick=st.none() | anything)
     def pin_or_unpin(self, pick: int | None) -> None:

@@ -204,7 +204,7 @@ class Workers(Operators):
             verdict = registry.read_metadata(self.deployment.cohort, version)["promotion"]
             promoted = verdict["promoted"]
             assert promoted or world.pinned or world.champion is not None
-            assert not (promoted and world.pinned)
+            assert not (promoted and (world.pinned or live.outranked))
             self.did("promoted" if promoted else "pinned" if world.pinned else "not promoted")
             if promoted and death == "before the pointer":
                 self.did(f"death {death}")

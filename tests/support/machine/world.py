@@ -22,6 +22,8 @@ class Task:
     topic: str
     difficulty: int
     result: tuple[bool, float | None] | None = None
+    imported: bool = False
+    """Answers of an import have no times here, so they are placed before those that have."""
 
 
 @dataclass
@@ -30,6 +32,8 @@ class Request:
 
     id: str
     held: bool = False
+    outranked: bool = False
+    """Whether an operator has rolled back since it was asked for."""
     made: tuple[str, int, int] | None = None
     """The version that a worker wrote for it before it died, with the counter and the samples that it covers."""
 
@@ -89,8 +93,13 @@ class World:
         """Store a result; the first one of a task places it in the student's history."""
         task = self.tasks[task_id]
         if task.result is None:
-            self.answers.setdefault(task.user, []).append(task_id)
+            answers = self.answers.setdefault(task.user, [])
+            answers.insert(self.imported(task.user) if task.imported else len(answers), task_id)
         task.result = (correct, seconds)
+
+    def imported(self, user: str) -> int:
+        """The number of a student's imported answers."""
+        return sum(self.tasks[task_id].imported for task_id in self.answers.get(user, ()))
 
     def ask(self, request_id: str, sent: bool = True) -> None:
         """A training is asked for; its message was sent or is still to be."""
