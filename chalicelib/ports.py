@@ -141,8 +141,8 @@ class AnalyticsStore(Protocol):
     def totals(self, user_id: str) -> Totals:
         """Return sums over all tasks of the student."""
 
-    def days(self, user_id: str, since: datetime, utc_offset_minutes: int) -> list[DayRow]:
-        """Return the days with completions at or after ``since``, newest first."""
+    def days(self, user_id: str, midnights: Sequence[datetime]) -> list[DayRow]:
+        """Return the days with completions, newest first. Each day begins at a midnight; the last one has no end."""
 
     def topics(self, user_id: str, decay_answers: float, limit: int) -> list[TopicRow]:
         """Return the topics with completions, most recently practised first."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import StrEnum
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from msgspec import Meta, Struct
 
 from chalicelib.api.routing import Access, Routes
 from chalicelib.domain.accounts import Caller
-from chalicelib.domain.errors import ForbiddenError
+from chalicelib.domain.errors import Fault, ForbiddenError, InvalidInputError
 from chalicelib.domain.results import PredictedAnswer
 from chalicelib.services import analytics, drift
 from chalicelib.wiring import Container
@@ -26,9 +27,24 @@ class Scope(StrEnum):
 
 
 class SummaryQuery(Struct):
-    """The reader's offset from UTC in minutes, from -14 to 14 hours. It decides where days begin."""
+    """The reader's time zone, which decides where days begin.
+
+    ``tz`` is a name such as ``Europe/Berlin``: days then begin at midnight also before and after a change of clocks.
+    Without it, all days have the offset ``utc_offset_minutes``, from -14 to 14 hours.
+    """
 
     utc_offset_minutes: Annotated[int, Meta(ge=-840, le=840)] = 0
+    tz: Annotated[str, Meta(max_length=64)] | None = None
+
+    def zone(self) -> tzinfo:
+        """Return the time zone. Raises InvalidInputError."""
+        if self.tz is None:
+            return timezone(timedelta(minutes=self.utc_offset_minutes))
+        try:
+            return ZoneInfo(self.tz)
+        except (KeyError, ValueError, OSError) as error:  # unknown, not a time zone, or the name of a folder
+            message = "Input should be an IANA time zone such as 'Europe/Berlin'"
+            raise InvalidInputError([Fault(("query", "tz"), message, "time_zone")]) from error
 
 
 class TopicsQuery(Struct):
@@ -59,7 +75,7 @@ class DriftQuery(Struct):
 @routes.route("GET", "/analytics/summary", "Get your totals and trend", query=SummaryQuery, answer=analytics.Summary)
 def summary(container: Container, caller: Caller, query: SummaryQuery) -> analytics.Summary:
     """Return the caller's accuracy, times, and the results of each of the last 30 days."""
-    return analytics.summary(container.analytics, caller.user_id, datetime.now(UTC), query.utc_offset_minutes)
+    return analytics.summary(container.analytics, caller.user_id, datetime.now(UTC), query.zone())
 
 
 @routes.route("GET", "/analytics/topics", "Get your results by topic", query=TopicsQuery, answer=list[analytics.Topic])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, tzinfo
 
 from msgspec import Struct
 
@@ -128,13 +128,12 @@ class CalibrationReport(Struct, frozen=True):
     by_version: list[VersionCalibration]
 
 
-def summary(store: AnalyticsStore, user_id: str, now: datetime, utc_offset_minutes: int) -> Summary:
-    """Return a student's totals. Days begin at midnight of a clock that is ``utc_offset_minutes`` ahead of UTC."""
-    here = timezone(timedelta(minutes=utc_offset_minutes))
-    today = now.astimezone(here).date()
-    since = datetime.combine(today - timedelta(days=N_DAYS - 1), datetime.min.time(), here)
+def summary(store: AnalyticsStore, user_id: str, now: datetime, zone: tzinfo) -> Summary:
+    """Return a student's figures. Days begin at midnight in the reader's ``zone``."""
+    today = now.astimezone(zone).date()
+    dates = [today - timedelta(days=age) for age in reversed(range(N_DAYS))]
     totals = store.totals(user_id)
-    days = store.days(user_id, since, utc_offset_minutes)
+    days = store.days(user_id, [datetime.combine(each, datetime.min.time(), zone) for each in dates])
     return Summary(
         tasks=totals.tasks,
         completed=totals.completed,

@@ -7,6 +7,7 @@ the newest completions by an index of its own. Comparisons of predictions with r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -32,14 +33,13 @@ _TOTALS = text(
 
 _DAYS = text(
     """
-    SELECT day, count(*), count(*) FILTER (WHERE is_correct),
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY actual_time_seconds)
-    FROM (SELECT CAST(completed_at AT TIME ZONE 'UTC' + make_interval(mins => CAST(:minutes AS integer)) AS date)
-                     AS day, is_correct, actual_time_seconds
-          FROM practice_tasks WHERE user_id = :user_id AND completed AND completed_at >= :since) AS answers
+    SELECT width_bucket(completed_at, CAST(:midnights AS timestamptz[])) AS day, count(*),
+           count(*) FILTER (WHERE is_correct), percentile_cont(0.5) WITHIN GROUP (ORDER BY actual_time_seconds)
+    FROM practice_tasks WHERE user_id = :user_id AND completed AND completed_at >= :since
     GROUP BY day ORDER BY day DESC
     """
 )
+"""``day`` counts the midnights up to the completion. Python's time zones decide, and the database needs none."""
 
 _TOPICS = text(
     """
@@ -123,9 +123,11 @@ class PostgresAnalyticsStore:
         """Return sums over all tasks of the student."""
         return Totals(*self._rows(_TOTALS, user_id=user_id)[0])
 
-    def days(self, user_id: str, since: datetime, utc_offset_minutes: int) -> list[DayRow]:
-        """Return the days with completions at or after ``since``, newest first."""
-        return [DayRow(*row) for row in self._rows(_DAYS, user_id=user_id, since=since, minutes=utc_offset_minutes)]
+    def days(self, user_id: str, midnights: Sequence[datetime]) -> list[DayRow]:
+        """Return the days with completions, newest first. Each day begins at a midnight; the last one has no end."""
+        array = f"{{{','.join(midnight.isoformat() for midnight in midnights)}}}"
+        rows = self._rows(_DAYS, user_id=user_id, since=midnights[0], midnights=array)
+        return [DayRow(midnights[number - 1].date(), *figures) for number, *figures in rows]
 
     def topics(self, user_id: str, decay_answers: float, limit: int) -> list[TopicRow]:
         """Return the topics with completions, most recently practised first."""

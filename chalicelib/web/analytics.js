@@ -2,14 +2,13 @@
 import { calibration } from "./analytics_calibration.js";
 import { days } from "./analytics_days.js";
 import { topics } from "./analytics_topics.js";
-import { summaryFigures } from "./figures.js";
+import { loadSummary, summaryFigures } from "./figures.js";
 import { fillSections } from "./sections.js";
 import { startPage } from "./ui.js";
 
 function fillAll() {
-  const offset = -new Date().getTimezoneOffset();
   const retry = fillAll; // there is one notice for all failures, so its button loads everything again
-  fillSections({ summary: summaryFigures, days: (summary) => days(summary.days) }, [`analytics/summary?utc_offset_minutes=${offset}`], { retry });
+  fillSections({ summary: summaryFigures, days: (summary) => days(summary.days) }, [loadSummary], { retry });
   fillSections({ topics }, ["analytics/topics"], { retry });
   fillSections({ calibration }, ["analytics/calibration", "analytics/predicted"], { retry });
 }

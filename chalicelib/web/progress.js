@@ -1,6 +1,5 @@
 // The student's progress: today, the last seven days one by one, and the total.
-import { request } from "./api.js";
-import { figure, periodFigure } from "./figures.js";
+import { figure, loadSummary, periodFigure } from "./figures.js";
 import { count, duration, el, percent } from "./ui.js";
 
 const DAYS = 7;
@@ -36,7 +35,7 @@ function week(rows) {
 
 /** Load the analytics summary and return the content of the section. */
 export async function progress() {
-  const { data } = await request("GET", `analytics/summary?utc_offset_minutes=${-new Date().getTimezoneOffset()}`);
+  const { data } = await loadSummary();
   const { completed, tasks, median_time_seconds: median } = data;
   return [
     el("div", { className: "figures three" },

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 
 from chalicelib.domain.predictions import Prediction, Source
@@ -50,6 +52,14 @@ def test_the_summary_counts_what_was_done_today(student: Api, other: Api) -> Non
     assert (summary["completed"], summary["accuracy"], summary["median_time_seconds"]) == (2, 0.5, 30)
     assert summary["today"] == {"completed": 2, "correct": 1, "accuracy": 0.5}
     assert [day["completed"] for day in summary["days"]] == [2]
+
+
+def test_days_are_those_of_the_readers_zone(student: Api) -> None:
+    finish(student, True, 20)
+    for query, hours in [("tz=Pacific/Kiritimati", 14), ("tz=Etc/GMT%2B12&utc_offset_minutes=840", -12), ("tz=", 0)]:
+        today = datetime.now(timezone(timedelta(hours=hours))).date()
+        days = student.get(f"/analytics/summary?{query}").json["days"]
+        assert [day["day"] for day in days] == [today.isoformat()], query
 
 
 def test_topics_are_listed_with_mastery_and_its_interval(student: Api) -> None:
@@ -114,6 +124,12 @@ def test_nobody_has_finished_anything_yet(admin: Api) -> None:
     [
         ("/analytics/summary?utc_offset_minutes=841", "utc_offset_minutes"),
         ("/analytics/summary?utc_offset_minutes=x", "utc_offset_minutes"),
+        ("/analytics/summary?tz=Mars/Olympus", "tz"),
+        ("/analytics/summary?tz=America", "tz"),
+        ("/analytics/summary?tz=../Europe/Berlin", "tz"),
+        ("/analytics/summary?tz=/etc/localtime", "tz"),
+        ("/analytics/summary?tz=%00", "tz"),
+        (f"/analytics/summary?tz={'x' * 300}", "tz"),
         ("/analytics/topics?limit=0", "limit"),
         ("/analytics/calibration?scope=theirs", "scope"),
         ("/analytics/predicted?limit=1001", "limit"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 from msgspec.structs import replace
@@ -41,9 +42,10 @@ class Practice:
         prediction: Prediction = DEFAULT_PREDICTION,
         topic: str = "Fractions",
         user: str = ADA,
+        at: datetime | None = None,
     ) -> PracticeTask:
         task = self.create(prediction, topic, user)
-        return self.tasks.complete(user, task.id, Result(correct, seconds), None, TrainingPolicy()).task
+        return self.tasks.complete(user, task.id, Result(correct, seconds, at), None, TrainingPolicy()).task
 
 
 @pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.slow)])
@@ -63,7 +65,7 @@ def predicted(chance: float, seconds: int = 40, version: str = "v1", source: Sou
 
 def test_nobody_has_no_figures(practice: Practice) -> None:
     assert practice.analytics.totals("nobody") == Totals(0, 0, 0, None, None, None, 0)
-    assert practice.analytics.days("nobody", datetime(2020, 1, 1, tzinfo=UTC), 0) == []
+    assert practice.analytics.days("nobody", [datetime(2020, 1, 1, tzinfo=UTC)]) == []
     assert practice.analytics.topics("nobody", 8.0, 10) == []
     assert practice.analytics.calibration("nobody", 10) == []
     assert practice.analytics.calibration(None, 10) == []
@@ -85,10 +87,22 @@ def test_totals_count_open_and_completed_tasks_of_this_student_only(practice: Pr
 def test_days_are_those_of_the_readers_clock(practice: Practice) -> None:
     moment = practice.answer(True, 20).completed_at
     assert moment is not None
-    for minutes in (0, -840, 840):
-        days = practice.analytics.days(ADA, moment - timedelta(days=1), minutes)
-        assert days == [DayRow((moment + timedelta(minutes=minutes)).date(), 1, 1, 20)]
-    assert practice.analytics.days(ADA, moment + timedelta(seconds=1), 0) == []
+    for zone in (UTC, ZoneInfo("America/New_York"), timezone(timedelta(hours=-14)), timezone(timedelta(hours=14))):
+        today = moment.astimezone(zone).date()
+        midnights = [datetime.combine(today + timedelta(days=n), datetime.min.time(), zone) for n in (-1, 0, 1)]
+        assert practice.analytics.days(ADA, midnights) == [DayRow(today, 1, 1, 20)]
+    second = timedelta(seconds=1)
+    assert practice.analytics.days(ADA, [moment - second, moment]) == [DayRow(moment.date(), 1, 1, 20)]
+    assert practice.analytics.days(ADA, [moment + second]) == []
+
+
+def test_days_end_at_midnight_also_before_clocks_change(practice: Practice) -> None:
+    """New York's clocks were an hour further ahead until 1 November 2026, so 30 October ended at 04:00 UTC."""
+    for moment in ("2026-10-31T03:30Z", "2026-10-31T04:30Z", "2026-11-02T04:30Z"):
+        practice.answer(True, 20, at=datetime.fromisoformat(moment))
+    dates = [date(2026, 10, 30) + timedelta(days=n) for n in range(4)]
+    midnights = [datetime.combine(each, datetime.min.time(), ZoneInfo("America/New_York")) for each in dates]
+    assert [row.day for row in practice.analytics.days(ADA, midnights)] == [dates[2], dates[1], dates[0]]
 
 
 def test_spellings_of_a_topic_are_one_topic_named_by_the_newest(practice: Practice) -> None:

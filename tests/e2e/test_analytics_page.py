@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -45,6 +46,22 @@ def test_without_tasks_the_page_says_what_to_do(visit: Visit) -> None:
     expect(visit.page.locator("#topics")).to_contain_text("No tasks done yet")
     expect(visit.page.locator("#calibration")).to_contain_text("No model has predicted")
     expect(visit.page.locator("canvas")).to_have_count(0)
+
+
+@pytest.mark.parametrize("path", ["dashboard", "dashboard/analytics"])
+def test_days_are_those_of_the_readers_time_zone(visit: Visit, world: World, path: str) -> None:
+    visit.sign_in_directly()
+    add_practice(world)
+    with visit.page.expect_request("**/analytics/summary?tz=Europe%2FBerlin"):
+        visit.open(path)
+    visit.expect_loaded()
+    visit.failures_expected = True
+    refusal = {"detail": [{"loc": ["query", "tz"], "msg": "unknown", "type": "time_zone"}]}
+    visit.page.route("**/analytics/summary?tz=*", lambda route: route.fulfill(status=422, json=refusal))
+    with visit.page.expect_request(re.compile(r"summary\?utc_offset_minutes=(60|120)$")):
+        visit.page.reload()
+    visit.expect_loaded()
+    expect(visit.page.locator(".figure", has_text="Today")).to_contain_text("24")
 
 
 def test_every_chart_has_a_label_and_a_table(at_analytics: Visit) -> None:

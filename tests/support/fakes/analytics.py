@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
 
 from chalicelib.domain.predictions import Source
 from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
@@ -32,11 +33,12 @@ class MemoryAnalyticsStore(MemoryStore):
             sum(times),
         )
 
-    def days(self, user_id: str, since: datetime, utc_offset_minutes: int) -> list[DayRow]:
+    def days(self, user_id: str, midnights: Sequence[datetime]) -> list[DayRow]:
         by_day: dict[date, list[PracticeTask]] = defaultdict(list)
+        starts = [each.astimezone(UTC) for each in midnights]
         for task in self._done(user_id):
-            if task.completed_at is not None and task.completed_at >= since:
-                by_day[(task.completed_at + timedelta(minutes=utc_offset_minutes)).date()].append(task)
+            if task.completed_at is not None and task.completed_at >= starts[0]:
+                by_day[midnights[bisect_right(starts, task.completed_at) - 1].date()].append(task)
         return [
             DayRow(day, len(done), _correct(done), statistics.median(_times(done)) if _times(done) else None)
             for day, done in sorted(by_day.items(), reverse=True)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, date, datetime
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta, timezone
+from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -19,13 +22,13 @@ class Figures(MemoryAnalyticsStore):
     def __init__(self, days: list[DayRow] | None = None, calibration: list[CalibrationRow] | None = None) -> None:
         super().__init__(MemoryDatabase())
         self._days, self._calibration = days or [], calibration or []
-        self.since: datetime | None = None
+        self.midnights: Sequence[datetime] = []
 
     def totals(self, user_id: str) -> Totals:
         return Totals(4, 3, 2, 0.6, 20.0, 19.0, 60.0)
 
-    def days(self, user_id: str, since: datetime, utc_offset_minutes: int) -> list[DayRow]:
-        self.since = since
+    def days(self, user_id: str, midnights: Sequence[datetime]) -> list[DayRow]:
+        self.midnights = midnights
         return self._days
 
     def topics(self, user_id: str, decay_answers: float, limit: int) -> list[TopicRow]:
@@ -44,20 +47,41 @@ def test_today_begins_at_the_readers_midnight() -> None:
     late_evening_in_utc = datetime(2026, 3, 31, 23, 30, tzinfo=UTC)
     days = [DayRow(date(2026, 4, 1), 2, 1, 30.0), DayRow(date(2026, 3, 31), 3, 3, 20.0)]
     store = Figures(days)
-    summary = analytics.summary(store, "ada", late_evening_in_utc, utc_offset_minutes=60)
+    summary = analytics.summary(store, "ada", late_evening_in_utc, timezone(timedelta(hours=1)))
     assert (summary.today.completed, summary.today.accuracy) == (2, 0.5)
-    assert store.since is not None
-    assert store.since.isoformat() == "2026-03-03T00:00:00+01:00"
+    assert store.midnights[0].isoformat() == "2026-03-03T00:00:00+01:00"
+    assert (len(store.midnights), store.midnights[-1].isoformat()) == (30, "2026-04-01T00:00:00+01:00")
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "lengths"),
+    [
+        ("America/New_York", "2026-11-03T12:00Z", {"2026-11-01": 25}),
+        ("America/New_York", "2026-03-20T12:00Z", {"2026-03-08": 23}),
+        ("Europe/Berlin", "2026-10-30T12:00Z", {"2026-10-25": 25}),
+        ("Australia/Lord_Howe", "2026-04-20T12:00Z", {"2026-04-05": 24.5}),
+        ("Africa/Cairo", "2026-05-10T12:00Z", {"2026-04-24": 23}),  # the clocks go from 0:00 to 1:00
+        ("America/Havana", "2026-11-10T12:00Z", {"2026-11-01": 25}),  # and from 1:00 back to 0:00
+        ("Asia/Kathmandu", "2026-11-10T12:00Z", {}),
+    ],
+)
+def test_days_are_shorter_or_longer_where_clocks_change(zone: str, now: str, lengths: dict[str, float]) -> None:
+    store = Figures()
+    analytics.summary(store, "ada", datetime.fromisoformat(now), ZoneInfo(zone))
+    starts = [each.astimezone(UTC) for each in store.midnights]
+    hours = [(end - start) / timedelta(hours=1) for start, end in pairwise(starts)]
+    dates = [each.date().isoformat() for each in store.midnights]
+    assert {day: length for day, length in zip(dates, hours, strict=False) if length != 24} == lengths
 
 
 def test_the_last_seven_days_are_today_and_six_before() -> None:
     days = [DayRow(date(2026, 3, day), 1, 1, None) for day in (31, 25, 24)]
-    summary = analytics.summary(Figures(days), "ada", datetime(2026, 3, 31, 12, tzinfo=UTC), 0)
+    summary = analytics.summary(Figures(days), "ada", datetime(2026, 3, 31, 12, tzinfo=UTC), UTC)
     assert (summary.last_7_days.completed, len(summary.days)) == (2, 3)
 
 
 def test_a_day_without_completions_has_no_accuracy() -> None:
-    summary = analytics.summary(Figures(), "ada", datetime(2026, 3, 31, tzinfo=UTC), 0)
+    summary = analytics.summary(Figures(), "ada", datetime(2026, 3, 31, tzinfo=UTC), UTC)
     assert (summary.today.completed, summary.today.accuracy) == (0, None)
 
 
