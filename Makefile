@@ -70,8 +70,8 @@ $(installed): uv.lock pyproject.toml infra/uv.txt infra/venv.sh $(moved)
 	@infra/venv.sh --inexact --group $*
 	@touch $@
 
-chromium: $(installed) ## Install Chromium for the browser tests where that is possible (as root, by apt)
-	@infra/chromium.sh
+chromium: $(installed) ## Install Chromium and PgBouncer for their tests where that is possible (as root, by apt)
+	@infra/test_programs.sh
 
 docs: .venv/.docs ## Build the documentation site into site/
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet

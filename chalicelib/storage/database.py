@@ -6,26 +6,32 @@ transaction raises, the pool rolls it back when it takes the connection back.
 If the connection breaks before the COMMIT was sent, nothing has changed, so the work runs a second time on a new
 connection. If it breaks at the COMMIT itself, the error is reported, because the outcome is unknown.
 
-Statements with parameters are prepared once per connection (:mod:`.prepared`).
+Statements with parameters are prepared once per connection, unless a pooler is in between (:mod:`.prepared`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from chalicelib.domain.errors import DatabaseUnavailableError
+from chalicelib.storage.database_url import connection_options
 from chalicelib.storage.prepared import PreparingConnection
 
 T = TypeVar("T")
 
 _log = logging.getLogger("studysmart.database")
+
+CONNECT_SECONDS = 4.0
+ANSWER_SECONDS = 4.0
+"""How long connecting and each answer may take: an attempt and its repetition end within 10 seconds."""
 
 MOST_CONNECTIONS = 32
 """Maximum number of connections of one process. A Lambda needs one."""
@@ -46,27 +52,30 @@ general; then the second attempt fails too, and its error is raised.
 
 
 def connect(database_url: str, pool_size: int = MOST_CONNECTIONS) -> Engine:
-    """Return an engine that opens connections on demand and keeps up to ``pool_size`` of them."""
-    # Otherwise pg8000 attempts TLS on a unix socket too, and loads all certificate authorities of the system first.
-    security: dict[str, Any] = {"ssl_context": False} if "unix_sock" in make_url(database_url).query else {}
+    """Return an engine that opens connections on demand and keeps up to ``pool_size`` of them.
+
+    Raises ConfigurationError for a URL that cannot be used.
+    """
+    url, options = connection_options(database_url)
     engine = create_engine(
-        database_url,
+        url,
         pool_size=pool_size,
         max_overflow=MOST_CONNECTIONS - pool_size,
         pool_timeout=5,
         pool_use_lifo=True,
         isolation_level="AUTOCOMMIT",
-        connect_args={"timeout": 10, **security},
+        connect_args={"timeout": CONNECT_SECONDS, **options},
     )
     event.listen(engine, "do_connect", lambda _dialect, _record, args, options: PreparingConnection(*args, **options))
     event.listen(engine, "handle_error", _recognise_broken_connection)
-    event.listen(engine, "connect", _forget_connect_timeout)
+    event.listen(engine, "connect", lambda connection, _record: wait_for_answers(connection, None))
     return engine
 
 
-def _forget_connect_timeout(connection: Any, _record: Any) -> None:
-    """Remove the timeout after connecting. pg8000 would also apply it to each read, and so to long queries."""
-    connection._usock.settimeout(None)
+def wait_for_answers(connection: Any, seconds: float | None) -> None:
+    """Let a driver's connection wait so long for each answer; None is for ever, for queries that take long."""
+    if connection._usock is not None:  # of a connection that was broken it is closed
+        connection._usock.settimeout(seconds)
 
 
 def _recognise_broken_connection(context: ExceptionContext) -> None:
@@ -123,12 +132,23 @@ class _BrokenBeforeCommitError(Exception):
         self.cause = cause
 
 
+@contextmanager
+def _patience(connection: Connection) -> Iterator[None]:
+    """Limit the waits for answers: a connection that went silent must not keep a request for ever."""
+    driver: Any = connection.connection.driver_connection
+    wait_for_answers(driver, ANSWER_SECONDS)
+    try:
+        yield
+    finally:
+        wait_for_answers(driver, None)
+
+
 def _run(engine: Engine, work: Callable[[Connection], T], transaction: bool) -> T:
     try:
         connection = engine.connect()
     except (DBAPIError, OSError) as error:
         raise _BrokenBeforeCommitError(error) from error
-    with connection:
+    with connection, _patience(connection):
         try:
             if not transaction:
                 return work(connection)

@@ -2,6 +2,9 @@
 
 pg8000 needs three round trips for each execution (parse, describe, execute), and searches the text for parameters each
 time. These connections prepare a statement at its first execution. Later executions take one round trip.
+
+A pooler in transaction mode gives each statement to any session, where a name may belong to a statement of another
+client. So with a pooler nothing is prepared: a statement is parsed and executed in one round trip.
 """
 
 from __future__ import annotations
@@ -9,12 +12,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import msgspec
 from pg8000 import legacy
 from pg8000.converters import TIMESTAMPTZ, make_params, timestamptz_in
+from pg8000.core import DESCRIBE, SYNC_MSG, Context, _flush, _write
+
+_UNNAMED = b"\x00"
 
 KEPT_STATEMENTS = 100
 """Maximum number of prepared statements of a connection. The one that was not used for longest is closed first."""
@@ -70,6 +76,8 @@ class PreparingConnection(legacy.Connection):  # type: ignore[misc]
 
         Raises pg8000's DatabaseError for an error of PostgreSQL, InterfaceError for a broken connection.
         """
+        if self.pooled:
+            return self._execute_at_once(statement, make_params(self.py_types, values))
         prepared = self._prepared.get(statement)
         if prepared is None:
             prepared = self._prepare(statement)
@@ -77,6 +85,27 @@ class PreparingConnection(legacy.Connection):  # type: ignore[misc]
             self._prepared.move_to_end(statement)
         parameters = make_params(self.py_types, values)
         return self.execute_named(prepared.name, parameters, prepared.columns, prepared.readers, statement)
+
+    @cached_property
+    def pooled(self) -> bool:
+        """True if a pooler such as PgBouncer is in between, which may give each statement another session.
+
+        A pooler tells its clients process ids of its own, so that they differ from the session's.
+        """
+        told = int.from_bytes((self._backend_key_data or b"")[:4], "big", signed=True)
+        return bool(self.execute_simple("SELECT pg_backend_pid()").rows[0][0] != told)
+
+    def _execute_at_once(self, statement: str, parameters: Sequence[str | None]) -> Any:
+        """Parse, bind, describe and execute in one message, which a pooler gives to one session."""
+        context = Context(statement)
+        self.send_PARSE(_UNNAMED, statement, ())
+        self.send_BIND(_UNNAMED, parameters)
+        self._send_message(DESCRIBE, b"P" + _UNNAMED)
+        self.send_EXECUTE()
+        _write(self._sock, SYNC_MSG)
+        _flush(self._sock)
+        self.handle_messages(context)
+        return context
 
     def _prepare(self, statement: str) -> _Prepared:
         if len(self._prepared) >= KEPT_STATEMENTS:

@@ -180,7 +180,9 @@ def _initialise(server: Postgres) -> None:
         check=False,
     )
     if done.returncode:
-        raise PostgresError(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
+        reason = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        fatal = [line.partition("FATAL:")[2].strip() for line in reason if "FATAL:" in line]
+        raise PostgresError(f"initdb failed: {(fatal or reason)[0]}")
     fresh.rename(server.data)
 
 

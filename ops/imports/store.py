@@ -80,8 +80,7 @@ _COUNT_SAMPLES = """
 INSERT INTO embedding_model_tracker (cohort, n_samples_total) VALUES (%s, greatest(%s, 0))
 ON CONFLICT (cohort) DO UPDATE SET n_samples_total = greatest(embedding_model_tracker.n_samples_total + %s, 0)"""
 _USERS_OF_IMPORT = """
-DECLARE undone CURSOR WITH HOLD FOR
-SELECT DISTINCT user_id FROM practice_tasks WHERE import_id = %s ORDER BY user_id"""
+SELECT DISTINCT user_id FROM practice_tasks WHERE user_id > %s AND import_id = %s ORDER BY user_id LIMIT %s"""
 _DELETE_TASKS = "DELETE FROM practice_tasks WHERE user_id = ANY(cast(%s AS text[])) AND import_id = %s"
 _DELETE_USERS = """
 DELETE FROM users WHERE id = ANY(cast(%s AS text[])) AND email IS NULL AND deleted_at IS NULL
@@ -129,8 +128,6 @@ class HistoryStore:
         self._cohort = cohort
         self._dry_run = dry_run
         connection.autocommit = True
-        # A crash of PostgreSQL may lose the last batches: then the import is run again.
-        self._run("SET synchronous_commit = off")
 
     def _run(self, sql: str, *parameters: Any, stream: Iterable[str] | None = None) -> Any:
         cursor = self._connection.cursor()
@@ -140,6 +137,8 @@ class HistoryStore:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._run("BEGIN")
+        # A crash of PostgreSQL may lose the last batches: then the import is run again.
+        self._run("SET LOCAL synchronous_commit = off")
         try:
             yield
         except BaseException:
@@ -256,12 +255,12 @@ class HistoryStore:
         """
         if not any(found.id == import_id and found.undone_at is None for found in self.imports()):
             raise UnknownImportError(f"there is no import {import_id} that could be taken back")
-        removed = 0
-        self._run(_USERS_OF_IMPORT.replace("%s", str(int(import_id))))
-        while users := [user for (user,) in self._run(f"FETCH FORWARD {USERS_TAKEN_BACK} FROM undone").fetchall()]:
+        removed, last = 0, ""
+        while rows := self._run(_USERS_OF_IMPORT, last, import_id, USERS_TAKEN_BACK).fetchall():
+            users = [user for (user,) in rows]
             with self._transaction():
                 removed += self._take_back(users, import_id)
-        self._run("CLOSE undone")
+            last = users[-1]
         self._run(_MARK_UNDONE, import_id)
         return removed
 

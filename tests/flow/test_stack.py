@@ -68,6 +68,23 @@ def test_a_port_in_use_is_one_line_and_exit_status_1(shared: RunningStack, tmp_p
     assert done.stderr.splitlines() == [f"error: port {port} on 127.0.0.1 cannot be used: Address already in use"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--port", "99999"], "the port must be a number from 0 to 65535, not 99999"),
+        (["--port", "http"], "the port must be a number from 0 to 65535, not http"),
+        (["--port", "0", "--state-dir", "{file}"], "{file}: File exists"),
+        (["--port", "0", "--state-dir", "{file}/deeper"], "{file}/deeper: Not a directory"),
+    ],
+)
+def test_a_start_that_cannot_work_is_one_line(tmp_path: Path, arguments: list[str], problem: str) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    done = run_and_fail(*(argument.format(file=file) for argument in arguments))
+    assert done.returncode in (1, 2)
+    assert done.stderr.splitlines() == [f"error: {problem.format(file=file)}"]
+
+
 def test_a_second_stack_on_a_directory_is_refused(shared: RunningStack) -> None:
     done = run_and_fail("--port", "0", "--state-dir", str(shared.state))
     assert done.returncode == 1

@@ -1,0 +1,270 @@
+"""Connections to PostgreSQL as deployments have them: by TLS, through a pooler, and over a network that goes silent."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from sqlalchemy import Engine, text
+
+from chalicelib.domain.errors import ConfigurationError, DatabaseUnavailableError
+from chalicelib.domain.predictions import DEFAULT_PREDICTION
+from chalicelib.domain.tasks import Difficulty, NewTask, Result
+from chalicelib.domain.training import TrainingPolicy
+from chalicelib.storage.database import connect, statement
+from chalicelib.storage.database_url import connection_options
+from chalicelib.storage.task_store import PostgresTaskStore
+from infra.local import postgres
+from infra.local.processes import child_command
+
+pytestmark = pytest.mark.slow
+
+POLICY = TrainingPolicy(threshold=5, minimum_samples=10)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("nonsense", "is not a URL"),
+        ("mysql://u@h/d", "begins with mysql:"),
+        ("postgresql://u@h/d?sslmode=on", "sslmode=on, which is none of disable"),
+        ("postgresql://u@h/d?connect_timout=3", "unknown option connect_timout"),
+        ("postgresql://u@h/d?sslmode=verify-full&sslrootcert=/none.pem", "cannot be read: No such file"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_explained(url: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        connect(url)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+pg8000"])
+def test_every_usual_scheme_means_our_driver(scheme: str) -> None:
+    assert connection_options(f"{scheme}://u@h/d")[0].drivername == "postgresql+pg8000"
+
+
+def certificate(directory: Path) -> Path:
+    """Write key and certificate of 127.0.0.1 (server.key, server.crt), and return the certificate's path."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (directory / "server.key").write_bytes(secret)
+    (directory / "server.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return directory / "server.crt"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Front:
+    """A TCP address in front of PostgreSQL's unix socket: it terminates TLS, and can go silent.
+
+    While it is silent, it keeps connections and forwards nothing. (The PostgreSQL of the tests is built without TLS.)
+    """
+
+    def __init__(self, upstream: Path, root: Path) -> None:
+        self._upstream = upstream
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._context.load_cert_chain(root, root.with_suffix(".key"))
+        self.root = root
+        self.encrypted: list[bool] = []
+        self.speaks = threading.Event()
+        self.speaks.set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def url(self, options: str, host: str = "127.0.0.1") -> str:
+        return f"postgresql://postgres@{host}:{self.port}/postgres?{options}"
+
+    def close(self) -> None:
+        self._listener.close()
+        self.speaks.set()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(str(self._upstream))
+        first = client.recv(8)
+        encrypted = first == struct.pack("!ii", 8, 80877103)
+        self.encrypted.append(encrypted)
+        if encrypted:
+            client.sendall(b"S")
+            try:
+                client = self._context.wrap_socket(client, server_side=True)
+            except OSError:
+                return  # the client does not trust the certificate
+        else:
+            server.sendall(first)
+        for source, target in ((client, server), (server, client)):
+            threading.Thread(target=self._forward, args=(source, target), daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                self.speaks.wait()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+
+
+@pytest.fixture
+def front(postgres_server: postgres.Postgres, tmp_path: Path) -> Iterator[Front]:
+    found = Front(postgres_server.socket_path, certificate(tmp_path))
+    yield found
+    found.close()
+
+
+ONE = text("SELECT CAST(:n AS integer)")
+
+
+def ask(engine: Engine, n: int = 1) -> int:
+    """Let PostgreSQL return a number."""
+    return int(statement(engine, lambda c: c.execute(ONE, {"n": n}).scalar_one()))
+
+
+@pytest.mark.parametrize(
+    ("options", "encrypted"),
+    [
+        ("sslmode=disable", False),
+        ("sslmode=prefer", True),
+        ("sslmode=require", True),
+        ("sslmode=verify-ca&sslrootcert={root}", True),
+        ("sslmode=verify-full&sslrootcert={root}", True),
+    ],
+)
+def test_the_mode_of_tls_is_that_of_the_url(front: Front, options: str, *, encrypted: bool) -> None:
+    engine = connect(front.url(options.format(root=front.root)))
+    assert ask(engine) == 1
+    assert front.encrypted == [encrypted]
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "options", ["sslmode=verify-full", "sslmode=verify-ca&sslrootcert=system", "sslmode=require&sslrootcert=system"]
+)
+def test_a_certificate_of_an_unknown_authority_is_refused(front: Front, options: str) -> None:
+    with pytest.raises(DatabaseUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
+        ask(connect(front.url(options)))
+
+
+def test_the_name_in_the_certificate_is_verified(front: Front) -> None:
+    options = f"sslrootcert={front.root}&sslmode="
+    assert ask(connect(front.url(f"{options}verify-ca", "localhost"))) == 1
+    with pytest.raises(DatabaseUnavailableError, match="localhost"):
+        ask(connect(front.url(f"{options}verify-full", "localhost")))
+
+
+def test_a_connection_that_goes_silent_is_given_up_within_ten_seconds(front: Front) -> None:
+    engine = connect(front.url("sslmode=disable"))
+    assert ask(engine) == 1
+    front.speaks.clear()
+    started = time.monotonic()
+    with pytest.raises(DatabaseUnavailableError):
+        ask(engine)
+    assert time.monotonic() - started < 10
+    front.speaks.set()
+    assert ask(engine, 3) == 3
+    engine.dispose()
+
+
+def test_long_queries_outside_of_requests_may_take_their_time(front: Front) -> None:
+    engine = connect(front.url("sslmode=disable"))
+    assert ask(engine) == 1
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        assert driver._usock.gettimeout() is None
+    engine.dispose()
+
+
+@pytest.fixture
+def pooled_url(postgres_server: postgres.Postgres, database_url: str, tmp_path: Path) -> Iterator[str]:
+    """The address of PgBouncer in transaction mode, with two sessions for everybody, in front of a database."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        pytest.skip("pgbouncer is not installed")
+    name = re.search(r"@/([^?]+)", database_url)
+    assert name is not None
+    port, folder = free_port(), tmp_path
+    (folder / "users.txt").write_text('"postgres" ""\n')
+    (folder / "pgbouncer.ini").write_text(
+        f"[databases]\n* = host={postgres_server.sockets} port=5432 user=postgres\n[pgbouncer]\n"
+        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\nauth_file = {folder}/users.txt\n"
+        "pool_mode = transaction\ndefault_pool_size = 2\n"
+    )
+    for path in (folder, *folder.parents[:3], *folder.iterdir()):
+        path.chmod(path.stat().st_mode | 0o055)
+    command = child_command([program, str(folder / "pgbouncer.ini")], user="nobody")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "process up" in line:
+                break
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield f"postgresql://postgres@127.0.0.1:{port}/{name[1]}?sslmode=disable"
+        process.kill()
+
+
+def test_a_pooler_in_transaction_mode_mixes_nothing_up(pooled_url: str) -> None:
+    engines = [connect(pooled_url) for _ in range(2)]
+    stores = [PostgresTaskStore(engine, "default") for engine in engines]
+
+    def practise(n: int) -> None:
+        store, user = stores[n % 2], f"student-{n}"
+        for i in range(12):
+            task = store.insert(user, NewTask("Maths", f"t{i}", Difficulty.EASY, "?"), DEFAULT_PREDICTION)
+            assert store.complete(user, task.id, Result(True, 5.0), None, POLICY).task.completed
+            assert store.prediction_context(user).state.n_answers == i + 1
+        store.delete(user, task.id)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(practise, range(4)))
+    with engines[0].connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        assert driver.pooled
+    for engine in engines:
+        engine.dispose()
