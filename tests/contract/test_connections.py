@@ -232,8 +232,8 @@ def pooled_url(postgres_server: postgres.Postgres, database_url: str, tmp_path: 
     (folder / "users.txt").write_text('"postgres" ""\n')
     (folder / "pgbouncer.ini").write_text(
         f"[databases]\n* = host={postgres_server.sockets} port=5432 user=postgres\n"
-        "[pgbouncer]\nlisten_addr = 127.0.0.1\n"
-        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\nauth_file = {folder}/users.txt\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = any\nauth_file = {folder}/users.txt\n"
         "pool_mode = transaction\ndefault_pool_size = 2\n"
     )
     for path in (folder, *folder.parents[:3], *folder.iterdir()):
