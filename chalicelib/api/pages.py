@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from base64 import b64encode
 from functools import cache
 from pathlib import Path
 from string import Template
@@ -25,8 +26,13 @@ routes = Routes(__name__, "pages")
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 
-CONTENT_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
-"""Content types of assets by suffix. All are text, so API Gateway needs no binary types."""
+CONTENT_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".woff2": "text/plain; charset=us-ascii",
+}
+"""Content types of assets by suffix. All are text, so API Gateway needs no binary types; fonts are sent as Base64."""
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -44,6 +50,9 @@ VENDORED = (
     "swagger-ui/swagger-ui.css",
     "uplot/uPlot.iife.min.js",
     "uplot/uPlot.min.css",
+    "katex/katex.min.js",
+    "katex/katex.min.css",
+    *(f"katex/{path.name}" for path in sorted((WEB / "vendor" / "katex").glob("*.woff2"))),
 )
 """Third-party assets below ``vendor``, next to their licences."""
 
@@ -106,7 +115,11 @@ def assets() -> dict[str, str]:
     """Return the text of every asset by file name. No other file can be requested."""
     own = [path for path in sorted(WEB.iterdir()) if path.suffix in CONTENT_TYPES]
     vendored = [WEB / "vendor" / path for path in VENDORED]
-    return {path.name: path.read_text("utf-8") for path in own + vendored}
+    return {path.name: _text(path) for path in own + vendored}
+
+
+def _text(path: Path) -> str:
+    return b64encode(path.read_bytes()).decode() if path.suffix == ".woff2" else path.read_text("utf-8")
 
 
 @cache

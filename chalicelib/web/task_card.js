@@ -1,4 +1,5 @@
 // The card of a task: its text, its prediction, and either the controls to complete it or its result.
+import { richText } from "./rich_text.js";
 import { answerControls } from "./task_answer.js";
 import { deleteWithUndo } from "./task_delete.js";
 import { difficultyBadge, duration, el, excerpt, forecast, percent, sourceBadge, timeElement } from "./ui.js";
@@ -16,12 +17,13 @@ function head(task, ...tools) {
     el("div", { className: "task-tools" }, ...tools));
 }
 
-/** Return the exercise as plain text, a long one folded. `dir=auto` finds the direction of its script. */
+/** Return the exercise. A long one is folded, and laid out when it is opened. `dir=auto` finds the direction of its script. */
 function content(task) {
-  if (task.task_content.length <= LONG_TEXT) return el("p", { className: "content", dir: "auto" }, task.task_content);
-  return el("details", { className: "content" },
-    el("summary", { dir: "auto" }, excerpt(task.task_content, SHOWN_OF_LONG_TEXT)),
-    el("p", { dir: "auto" }, task.task_content));
+  if (task.task_content.length <= LONG_TEXT) return el("div", { className: "content" }, richText(task.task_content));
+  const plain = el("p", { dir: "auto" }, task.task_content); // browsers search it, and open what they find
+  const details = el("details", { className: "content" }, el("summary", { dir: "auto" }, excerpt(task.task_content, SHOWN_OF_LONG_TEXT)), plain);
+  details.addEventListener("toggle", () => plain.replaceWith(richText(task.task_content)), { once: true });
+  return details;
 }
 
 /** Compare the actual time with the predicted one, in words. */
