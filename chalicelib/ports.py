@@ -13,7 +13,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from chalicelib.domain.accounts import Caller
+from chalicelib.domain.accounts import Caller, Session, TokenRule
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
 from chalicelib.domain.tasks import IdempotentRequest, NewTask, PracticeTask, Result
@@ -169,6 +169,15 @@ class UserStore(Protocol):
     def set_full_name(self, user_id: str, full_name: str | None) -> None:
         """Change the name. Raises UnauthenticatedError."""
 
+    def token_rule(self, user_id: str) -> TokenRule:
+        """Return the tokens of the account that are valid. An account without a row has no rule yet."""
+
+    def end_sessions(self, user_id: str, kept: Sequence[str]) -> None:
+        """Refuse all tokens issued until now, except those with the given digests."""
+
+    def keep_token(self, user_id: str, digest: str) -> None:
+        """Admit a token that was issued in the second in which the sessions were ended."""
+
     def erase(self, user_id: str) -> None:
         """Delete the student's tasks and state, and blank the row. The id stays, marked as deleted."""
 
@@ -273,10 +282,25 @@ class Identity(Protocol):
     """Accounts and tokens (Cognito)."""
 
     def register(self, email: str, password: str, full_name: str | None) -> str:
-        """Create a confirmed account and return its id (``sub``). Raises BadRequestError if the e-mail is taken."""
+        """Create an unconfirmed account and return its id (``sub``). Raises EmailTakenError.
 
-    def login(self, email: str, password: str) -> str:
-        """Return an access token. Raises UnauthenticatedError."""
+        It can sign in, but as long as it is unconfirmed its registration can be repeated.
+        """
+
+    def confirm(self, email: str) -> None:
+        """Finish a registration."""
+
+    def account_of(self, email: str, password: str) -> tuple[str, bool] | None:
+        """Return id of the account with this password, and if it is confirmed. None if there is no such account."""
+
+    def login(self, email: str, password: str) -> Session:
+        """Return new tokens. Raises UnauthenticatedError."""
+
+    def refresh(self, refresh_token: str) -> Session:
+        """Return a new access token for a refresh token. Raises UnauthenticatedError if it is no longer valid."""
+
+    def sign_out(self, user_id: str) -> None:
+        """End all refresh tokens of an account. A missing account is not an error."""
 
     def verify(self, token: str) -> Caller:
         """Return the caller of an access token. Raises UnauthenticatedError."""

@@ -21,6 +21,7 @@ from chalicelib.ports import (
     UserStore,
 )
 from chalicelib.services.champion import ChampionCache
+from chalicelib.services.sessions import Sessions
 from chalicelib.services.training import Later, at_once
 from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.aws import aws_client
@@ -96,6 +97,11 @@ class Container:
             region=self.settings.aws_region,
             jwks_url=self.settings.jwks_url,
         )
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """The check that a token's session was not ended."""
+        return Sessions(self.users)
 
     @cached_property
     def champion(self) -> ChampionCache:

@@ -18,7 +18,10 @@ users = Table(
     Column("n_answers", sa.Integer, nullable=False, server_default="0"),
     Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
     Column("deleted_at", sa.DateTime(timezone=True)),
+    Column("tokens_valid_from", sa.DateTime(timezone=True)),
+    Column("kept_tokens", sa.Text),
 )
+"""Access tokens issued until ``tokens_valid_from`` are refused, but not those whose digests are in ``kept_tokens``."""
 
 practice_tasks = Table(
     "practice_tasks",

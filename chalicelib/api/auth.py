@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from chalice.app import Request
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from chalicelib.api.routing import Access, Routes
-from chalicelib.domain.accounts import Caller, User
+from chalicelib.api.routing import Access, Routes, bearer_token
+from chalicelib.domain.accounts import Caller, Session, User
 from chalicelib.services import accounts
 from chalicelib.wiring import Container
 
@@ -51,13 +52,21 @@ class LoginBody(Struct):
 
 
 class TokenAnswer(Struct):
-    """An access token, to be sent as ``Authorization: Bearer …``."""
+    """An access token, to be sent as ``Authorization: Bearer …``, and a refresh token to get the next one."""
 
     access_token: str
+    refresh_token: str
+    expires_in: int
     token_type: str = "bearer"
 
 
-class ProfileBody(Struct):
+class RefreshBody(Struct, forbid_unknown_fields=True):
+    """The refresh token of a sign-in."""
+
+    refresh_token: Annotated[str, Meta(min_length=1, max_length=10_000)]
+
+
+class ProfileBody(Struct, forbid_unknown_fields=True):
     """A change of your profile. Absent fields stay as they are."""
 
     full_name: FullName | UnsetType | None = UNSET
@@ -82,6 +91,15 @@ class MessageAnswer(Struct):
     message: str
 
 
+class PasswordAnswer(Struct):
+    """A message for the user, and new tokens of the session."""
+
+    message: str
+    access_token: str
+    refresh_token: str
+    expires_in: int
+
+
 @routes.route(
     "POST", "/auth/register", "Register an account", access=Access.PUBLIC, status=201, body=RegisterBody, answer=User
 )
@@ -93,7 +111,27 @@ def register(container: Container, body: RegisterBody) -> User:
 @routes.route("POST", "/auth/login", "Sign in", access=Access.PUBLIC, body=LoginBody, answer=TokenAnswer)
 def login(container: Container, body: LoginBody) -> TokenAnswer:
     """Exchange e-mail address and password for an access token."""
-    return TokenAnswer(accounts.login(container.users, container.identity, body.email, body.password))
+    return _answer(accounts.login(container.users, container.identity, body.email, body.password))
+
+
+@routes.route(
+    "POST", "/auth/refresh", "Get a new access token", access=Access.PUBLIC, body=RefreshBody, answer=TokenAnswer
+)
+def refresh(container: Container, body: RefreshBody) -> TokenAnswer:
+    """Exchange a refresh token for a new access token."""
+    return _answer(accounts.refresh(container.users, container.identity, body.refresh_token))
+
+
+@routes.route("POST", "/auth/sign-out-everywhere", "Sign out everywhere", answer=MessageAnswer)
+def sign_out_everywhere(container: Container, caller: Caller) -> MessageAnswer:
+    """End the sessions of the caller on all devices, this one too. Other devices notice within a minute."""
+    accounts.end_sessions(container.users, container.identity, caller.user_id)
+    container.sessions.forget(caller.user_id)
+    return MessageAnswer("Signed out everywhere")
+
+
+def _answer(session: Session) -> TokenAnswer:
+    return TokenAnswer(session.access_token, session.refresh_token, session.expires_in)
 
 
 @routes.route("GET", "/auth/me", "Get your profile", answer=User)
@@ -116,14 +154,17 @@ def update_profile(container: Container, caller: Caller, body: ProfileBody) -> U
     "Change your password",
     body=PasswordBody,
     faults_as_text=True,
-    answer=MessageAnswer,
+    answer=PasswordAnswer,
 )
-def change_password(container: Container, caller: Caller, body: PasswordBody) -> MessageAnswer:
-    """Change the caller's password. The current password is required."""
-    accounts.change_password(
-        container.users, container.identity, caller.user_id, body.current_password, body.new_password
-    )
-    return MessageAnswer("Password changed")
+def change_password(container: Container, caller: Caller, request: Request, body: PasswordBody) -> PasswordAnswer:
+    """Change the caller's password. The current password is required.
+
+    All other sessions end within a minute. The refresh token of this one ends too, and the answer has a new one.
+    """
+    token, users, identity = bearer_token(request), container.users, container.identity
+    session = accounts.change_password(users, identity, caller.user_id, token, body.current_password, body.new_password)
+    container.sessions.forget(caller.user_id)
+    return PasswordAnswer("Password changed", session.access_token, session.refresh_token, session.expires_in)
 
 
 @routes.route(
@@ -132,4 +173,5 @@ def change_password(container: Container, caller: Caller, body: PasswordBody) ->
 def delete_account(container: Container, caller: Caller, body: DeletionBody) -> MessageAnswer:
     """Delete the caller's account with all tasks and the practice state. The password is required."""
     accounts.delete_account(container.users, container.identity, caller.user_id, body.password)
+    container.sessions.forget(caller.user_id)
     return MessageAnswer("Account deleted")

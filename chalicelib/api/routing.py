@@ -34,7 +34,6 @@ from chalicelib.domain.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
-from chalicelib.ports import Identity
 
 log = logging.getLogger("studysmart.api")
 
@@ -157,7 +156,7 @@ class Routes:
         if operation.access is not Access.PUBLIC or "container" in needed:
             given["container"] = wiring.current()
         if operation.access is not Access.PUBLIC:
-            given["caller"] = _caller(request, operation.access, given["container"].identity)
+            given["caller"] = _caller(request, operation.access, given["container"])
         if operation.query is not None:
             given["query"] = validation.read_query(operation.query, request.query_params or {})
         if operation.body is not None:
@@ -225,12 +224,19 @@ def _json_response(value: Any, status: int, headers: Mapping[str, str]) -> Respo
     return Response(body, {"Content-Type": validation.JSON_TYPE, "Cache-Control": "no-store", **headers}, status)
 
 
-def _caller(request: Request, access: Access, identity: Identity) -> Caller:
+def bearer_token(request: Request) -> str:
+    """Return the access token of a request. Raises UnauthenticatedError."""
     scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise UnauthenticatedError("Not authenticated")
-    caller = identity.verify(token.strip())
+    return str(token.strip())
+
+
+def _caller(request: Request, access: Access, container: wiring.Container) -> Caller:
+    token = bearer_token(request)
+    caller = container.identity.verify(token)
     logs.set_user(caller.user_id)
+    container.sessions.check(caller, token)
     if access is Access.ADMIN and not caller.is_admin:
         raise ForbiddenError("Only admins may do this")
     return caller

@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import msgspec
 
 ADMIN_GROUP = "admins"
 
 
+def token_digest(token: str) -> str:
+    """Return a digest by which a token is recognised. Tokens themselves are not stored."""
+    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 class Caller(msgspec.Struct, frozen=True):
-    """The user who makes a request, from the verified access token."""
+    """The user who makes a request, from the verified access token.
+
+    ``issued_at`` is the second in which the token was issued, by the clock of the identity provider.
+    """
 
     user_id: str
     groups: frozenset[str]
+    issued_at: int = 0
 
     @property
     def is_admin(self) -> bool:
         """True if the caller is in the Cognito group ``admins``."""
         return ADMIN_GROUP in self.groups
+
+
+class Session(msgspec.Struct, frozen=True):
+    """The tokens of a sign-in. ``expires_in`` is the life of the access token in seconds."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+
+
+class TokenRule(msgspec.Struct, frozen=True):
+    """The tokens of an account that are valid: those issued after ``valid_from``, in seconds, and the kept ones.
+
+    Tokens have whole seconds only, so one that was issued in the second of the change must be kept by its digest.
+    """
+
+    deleted: bool = False
+    valid_from: int = 0
+    kept: frozenset[str] = frozenset()
+
+    def admits(self, issued_at: int, token: str) -> bool:
+        """Return whether a token with this time of issue is valid."""
+        return not self.deleted and (issued_at > self.valid_from or token_digest(token) in self.kept)
 
 
 class User(msgspec.Struct, frozen=True):

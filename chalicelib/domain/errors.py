@@ -32,6 +32,10 @@ class BadRequestError(StudySmartError):
     """The request is valid field by field but cannot be carried out."""
 
 
+class EmailTakenError(BadRequestError):
+    """The e-mail address already has an account."""
+
+
 class UnauthenticatedError(StudySmartError):
     """The token is missing or invalid, or the e-mail or password is wrong."""
 

@@ -4,34 +4,77 @@ from __future__ import annotations
 
 import logging
 
-from chalicelib.domain.accounts import User
-from chalicelib.domain.errors import UnauthenticatedError
+from chalicelib.domain.accounts import Session, User, token_digest
+from chalicelib.domain.errors import EmailTakenError, UnauthenticatedError
 from chalicelib.ports import Identity, UserStore
 
 _log = logging.getLogger("studysmart.accounts")
 
 
 def register(users: UserStore, identity: Identity, email: str, password: str, full_name: str | None) -> User:
-    """Create an account. Cognito comes first, because a sign-in creates a row that a crash left missing."""
-    user_id = identity.register(email, password, full_name)
+    """Create an account, or finish a registration with the same password that failed on its way.
+
+    The account is confirmed last, so an unconfirmed one is a registration that nobody knows to have worked.
+    Raises EmailTakenError.
+    """
+    try:
+        user_id = identity.register(email, password, full_name)
+    except EmailTakenError:
+        unfinished = _unfinished(users, identity, email, password)
+        if unfinished is None:
+            raise
+        user_id = unfinished or identity.register(email, password, full_name)
     users.add(user_id, email, full_name)
+    identity.confirm(email)
     return _user(user_id, email, full_name, email_verified=False)
 
 
-def login(users: UserStore, identity: Identity, email: str, password: str) -> str:
-    """Return an access token, and complete a registration or deletion that a crash interrupted.
+def _unfinished(users: UserStore, identity: Identity, email: str, password: str) -> str | None:
+    """Return the id of an account whose registration can be finished, None if the address is taken.
+
+    It is empty if there was a deletion to finish, after which the address is free.
+    """
+    account = identity.account_of(email, password)
+    if account is None:
+        return None
+    user_id, confirmed = account
+    if users.token_rule(user_id).deleted:
+        _log.info("finishing the deletion of account %s", user_id)
+        identity.delete(user_id)
+        return ""
+    return None if confirmed and _has_row(users, user_id) else user_id
+
+
+def login(users: UserStore, identity: Identity, email: str, password: str) -> Session:
+    """Return new tokens, and complete a registration or deletion that a crash interrupted.
 
     Raises UnauthenticatedError.
     """
-    token = identity.login(email, password)
-    user_id = identity.verify(token).user_id
+    session = identity.login(email, password)
+    user_id = identity.verify(session.access_token).user_id
     if not _has_row(users, user_id):
         users.add(user_id, email.strip(), None)
         if not _has_row(users, user_id):
             _log.info("finishing the deletion of account %s", user_id)
             identity.delete(user_id)
             raise UnauthenticatedError("Incorrect email or password")
-    return token
+    return _admitted(users, identity, session)
+
+
+def refresh(users: UserStore, identity: Identity, refresh_token: str) -> Session:
+    """Return a new access token for a refresh token. Raises UnauthenticatedError."""
+    return _admitted(users, identity, identity.refresh(refresh_token))
+
+
+def _admitted(users: UserStore, identity: Identity, session: Session) -> Session:
+    """Return new tokens, after keeping an access token issued in the second in which sessions were ended."""
+    caller = identity.verify(session.access_token)
+    rule = users.token_rule(caller.user_id)
+    if rule.deleted:
+        raise UnauthenticatedError("This account does not exist")
+    if not rule.admits(caller.issued_at, session.access_token):
+        users.keep_token(caller.user_id, token_digest(session.access_token))
+    return session
 
 
 def _has_row(users: UserStore, user_id: str) -> bool:
@@ -48,10 +91,21 @@ def profile(users: UserStore, identity: Identity, user_id: str) -> User:
     return _user(user_id, email, full_name, email_verified=identity.email_verified(user_id))
 
 
-def change_password(users: UserStore, identity: Identity, user_id: str, current: str, new: str) -> None:
-    """Change the password. Raises BadRequestError if the current one is wrong."""
+def change_password(users: UserStore, identity: Identity, user_id: str, token: str, current: str, new: str) -> Session:
+    """Change the password, end all other sessions, and return new tokens of the caller.
+
+    The token of the request stays valid until it expires. Raises BadRequestError if the current password is wrong.
+    """
     email, _ = users.get(user_id)
     identity.change_password(email or user_id, current, new)
+    end_sessions(users, identity, user_id, token)
+    return login(users, identity, email or user_id, new)
+
+
+def end_sessions(users: UserStore, identity: Identity, user_id: str, *kept: str) -> None:
+    """End the sessions of an account on all devices. Access tokens in ``kept`` stay valid until they expire."""
+    users.end_sessions(user_id, [token_digest(token) for token in kept])
+    identity.sign_out(user_id)
 
 
 def delete_account(users: UserStore, identity: Identity, user_id: str, password: str) -> None:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.domain.accounts import ADMIN_GROUP, Caller
+from chalicelib.domain.accounts import ADMIN_GROUP, Caller, Session
 from chalicelib.domain.errors import (
     BadRequestError,
+    EmailTakenError,
     Fault,
     IdentityUnavailableError,
     InvalidInputError,
@@ -32,11 +33,13 @@ from chalicelib.storage.tokens import KeyCache, TokenVerifier, fetch_jwks, issue
 
 if TYPE_CHECKING:
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
+    from mypy_boto3_cognito_idp.literals import AuthFlowTypeType
 
 log = logging.getLogger("studysmart.identity")
 
 TAKEN = "Email already registered"
 WRONG = "Incorrect email or password"
+ENDED = "The session has ended, please sign in again"
 WRONG_PASSWORD = "Incorrect password"
 
 _THROTTLED = frozenset({"TooManyRequestsException", "LimitExceededException", "TooManyFailedAttemptsException"})
@@ -69,9 +72,9 @@ class CognitoIdentity:
         return self._connect()
 
     def register(self, email: str, password: str, full_name: str | None) -> str:
-        """Create a confirmed account and return its ``sub``.
+        """Create an unconfirmed account and return its ``sub``.
 
-        Raises BadRequestError if the address is taken, InvalidInputError if Cognito refuses the password or address.
+        Raises EmailTakenError, InvalidInputError if Cognito refuses the password or address.
         """
         name = username_of(email)
         attributes = [{"Name": "email", "Value": name}]
@@ -84,21 +87,59 @@ class CognitoIdentity:
                 Password=password,
                 UserAttributes=attributes,  # type: ignore[arg-type]  # the stubs want their own TypedDict
             )
-            self._confirm(name)
         return created["UserSub"]
 
-    def login(self, email: str, password: str) -> str:
-        """Return an access token. Raises UnauthenticatedError if the address or the password is wrong."""
+    def confirm(self, email: str) -> None:
+        """Finish a registration."""
+        with _translated():
+            self._confirm(username_of(email))
+
+    def account_of(self, email: str, password: str) -> tuple[str, bool] | None:
+        """Return id of the account with this password, and if it is confirmed. None if there is no such account."""
+        name = username_of(email)
+        try:
+            with _translated():
+                try:
+                    return self.verify(self._tokens(name, password).access_token).user_id, True
+                except ClientError as error:
+                    # Cognito says so only if the password is right.
+                    if error_code(error) != "UserNotConfirmedException":
+                        raise
+                return self._attributes(name)["sub"], False
+        except UnauthenticatedError:
+            return None
+
+    def login(self, email: str, password: str) -> Session:
+        """Return new tokens. Raises UnauthenticatedError if the address or the password is wrong."""
         name = username_of(email)
         with _translated():
             try:
-                return self._token(name, password)
+                return self._tokens(name, password)
             except ClientError as error:
                 if error_code(error) != "UserNotConfirmedException":
                     raise
             log.info("finishing a registration that was left unconfirmed")
             self._confirm(name)
-            return self._token(name, password)
+            return self._tokens(name, password)
+
+    def refresh(self, refresh_token: str) -> Session:
+        """Return a new access token for a refresh token. Raises UnauthenticatedError if it is no longer valid."""
+        with _translated():
+            try:
+                return self._authenticate("REFRESH_TOKEN_AUTH", {"REFRESH_TOKEN": refresh_token}, refresh_token)
+            except ClientError as error:
+                if error_code(error) in _REFUSED:
+                    raise UnauthenticatedError(ENDED) from error
+                raise
+
+    def sign_out(self, user_id: str) -> None:
+        """End all refresh tokens of an account. A missing account is not an error."""
+        with _translated():
+            try:
+                self._cognito.admin_user_global_sign_out(UserPoolId=self._pool_id, Username=user_id)
+            except ClientError as error:
+                if error_code(error) != "UserNotFoundException":
+                    raise
 
     def verify(self, token: str) -> Caller:
         """Return the caller of a valid access token. Raises UnauthenticatedError."""
@@ -107,9 +148,7 @@ class CognitoIdentity:
     def email_verified(self, user_id: str) -> bool:
         """Return whether the account's address is verified. Raises UnauthenticatedError for a missing account."""
         with _translated():
-            user = self._cognito.admin_get_user(UserPoolId=self._pool_id, Username=user_id)
-        values = {attribute["Name"]: attribute.get("Value") for attribute in user.get("UserAttributes", [])}
-        return values.get("email_verified") == "true"
+            return self._attributes(user_id).get("email_verified") == "true"
 
     def check_password(self, email: str, password: str) -> None:
         """Raise BadRequestError unless this is the account's password."""
@@ -147,7 +186,7 @@ class CognitoIdentity:
 
     def _token_for_password(self, email: str, password: str) -> str:
         try:
-            return self.login(email, password)
+            return self.login(email, password).access_token
         except UnauthenticatedError as error:
             raise BadRequestError(WRONG_PASSWORD) from error
 
@@ -159,16 +198,21 @@ class CognitoIdentity:
             if error_code(error) != "NotAuthorizedException":
                 raise
 
-    def _token(self, name: str, password: str) -> str:
-        answer = self._cognito.initiate_auth(
-            ClientId=self._client_id,
-            AuthFlow="USER_PASSWORD_AUTH",
-            AuthParameters={"USERNAME": name, "PASSWORD": password},
-        )
-        token = answer.get("AuthenticationResult", {}).get("AccessToken")
+    def _attributes(self, name: str) -> dict[str, str]:
+        user = self._cognito.admin_get_user(UserPoolId=self._pool_id, Username=name)
+        return {attribute["Name"]: attribute.get("Value", "") for attribute in user.get("UserAttributes", [])}
+
+    def _tokens(self, name: str, password: str) -> Session:
+        return self._authenticate("USER_PASSWORD_AUTH", {"USERNAME": name, "PASSWORD": password})
+
+    def _authenticate(self, flow: AuthFlowTypeType, parameters: dict[str, str], refresh_token: str = "") -> Session:
+        answer = self._cognito.initiate_auth(ClientId=self._client_id, AuthFlow=flow, AuthParameters=parameters)
+        result = answer.get("AuthenticationResult", {})
+        token = result.get("AccessToken")
         if token is None:  # a challenge, such as a password that an administrator made temporary
             raise UnauthenticatedError(WRONG)
-        return token
+        # A refresh gives a new refresh token only if the client rotates them.
+        return Session(token, result.get("RefreshToken", refresh_token), result.get("ExpiresIn", 3600))
 
 
 def username_of(email: str) -> str:
@@ -196,7 +240,7 @@ def _refusal(error: ClientError | BotoCoreError, password_field: str | None) -> 
         return TooManyRequestsError("Too many attempts, please wait a moment")
     if password_field is not None:
         if code == "UsernameExistsException":
-            return BadRequestError(TAKEN)
+            return EmailTakenError(TAKEN)
         if code in ("InvalidPasswordException", "InvalidParameterException"):
             field = "email" if "email" in message.lower() else password_field
             return InvalidInputError([Fault(("body", field), message or "Input was refused", "value_error")])

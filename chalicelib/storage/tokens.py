@@ -126,4 +126,5 @@ class TokenVerifier:
         if claims.get("token_use") != "access" or claims.get("client_id") != self._client_id:
             raise UnauthenticatedError("Could not validate credentials")
         groups = claims.get("cognito:groups") or []
-        return Caller(claims["sub"], frozenset(group for group in groups if isinstance(group, str)))
+        names = frozenset(group for group in groups if isinstance(group, str))
+        return Caller(claims["sub"], names, int(claims.get("iat", 0)))

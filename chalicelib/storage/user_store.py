@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, Engine, text
 
+from chalicelib.domain.accounts import TokenRule
 from chalicelib.domain.errors import UnauthenticatedError
 from chalicelib.storage import completion
 from chalicelib.storage.database import statement, transaction
@@ -11,7 +14,7 @@ from chalicelib.storage.database import statement, transaction
 _ADD = text(
     """
     INSERT INTO users (id, email, full_name) VALUES (:id, :email, :full_name)
-    ON CONFLICT (id) DO UPDATE SET email = excluded.email, full_name = coalesce(users.full_name, excluded.full_name)
+    ON CONFLICT (id) DO UPDATE SET email = excluded.email, full_name = coalesce(excluded.full_name, users.full_name)
     WHERE users.deleted_at IS NULL
     """
 )
@@ -20,12 +23,25 @@ _GET = text("SELECT email, full_name, deleted_at IS NOT NULL FROM users WHERE id
 
 _SET_NAME = text("UPDATE users SET full_name = :full_name WHERE id = :id AND deleted_at IS NULL RETURNING 1")
 
+_TOKEN_RULE = text(
+    """
+    SELECT deleted_at IS NOT NULL, coalesce(floor(extract(epoch FROM tokens_valid_from))::bigint, 0),
+        coalesce(kept_tokens, '')
+    FROM users WHERE id = :id
+    """
+)
+
+_END_SESSIONS = text("UPDATE users SET tokens_valid_from = clock_timestamp(), kept_tokens = :kept WHERE id = :id")
+
+_KEEP_TOKEN = text("UPDATE users SET kept_tokens = concat_ws(' ', kept_tokens, :digest) WHERE id = :id")
+
 _DELETE_TASKS = text("DELETE FROM practice_tasks WHERE user_id = :id RETURNING completed")
 
 _DELETE_STATE = text("DELETE FROM practice_state WHERE user_id = :id")
 
 _BLANK = text(
-    "UPDATE users SET email = NULL, full_name = NULL, n_answers = 0, deleted_at = clock_timestamp() WHERE id = :id"
+    "UPDATE users SET email = NULL, full_name = NULL, n_answers = 0, kept_tokens = NULL, deleted_at = clock_timestamp()"
+    " WHERE id = :id"
 )
 
 
@@ -53,6 +69,20 @@ class PostgresUserStore:
         values = {"id": user_id, "full_name": full_name}
         if statement(self._engine, lambda c: c.execute(_SET_NAME, values).one_or_none()) is None:
             raise UnauthenticatedError("This account does not exist")
+
+    def token_rule(self, user_id: str) -> TokenRule:
+        """Return the tokens of the account that are valid. An account without a row has no rule yet."""
+        row = statement(self._engine, lambda c: c.execute(_TOKEN_RULE, {"id": user_id}).one_or_none())
+        return TokenRule() if row is None else TokenRule(row[0], row[1], frozenset(row[2].split()))
+
+    def end_sessions(self, user_id: str, kept: Sequence[str]) -> None:
+        """Refuse all tokens issued until now, except those with the given digests."""
+        values = {"id": user_id, "kept": " ".join(kept)}
+        statement(self._engine, lambda c: c.execute(_END_SESSIONS, values))
+
+    def keep_token(self, user_id: str, digest: str) -> None:
+        """Admit a token that was issued in the second in which the sessions were ended."""
+        statement(self._engine, lambda c: c.execute(_KEEP_TOKEN, {"id": user_id, "digest": digest}))
 
     def erase(self, user_id: str) -> None:
         """Delete the student's tasks and state, and blank the row. The id stays, marked as deleted."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from chalicelib import wiring
+from chalicelib.domain.accounts import token_digest
+from chalicelib.domain.errors import IdentityUnavailableError, UnauthenticatedError
+from chalicelib.services.sessions import Sessions
 from tests.support.api import PASSWORD, TASK, Api, World, sign_up
 
 USER_FIELDS = {"id", "email", "full_name", "email_verified", "profile_completed"}
@@ -28,7 +32,7 @@ def test_signing_in_gives_a_bearer_token(world: World, anyone: Api) -> None:
     sign_up(world)
     answer = anyone.post("/auth/login", {"email": "ADA@example.org", "password": PASSWORD})
     assert answer.status == 200
-    assert answer.json.keys() == {"access_token", "token_type"}
+    assert answer.json.keys() == {"access_token", "token_type", "refresh_token", "expires_in"}
     assert answer.json["token_type"] == "bearer"
 
 
@@ -125,7 +129,7 @@ def test_no_account_is_deleted_without_its_password(student: Api, body: bytes, d
 def test_a_deleted_account_is_gone_and_its_address_is_free(student: Api, anyone: Api) -> None:
     assert student.post("/auth/delete-account", {"password": PASSWORD}).status == 200
     assert student.get("/auth/me").status == 401
-    assert student.get("/practice-tasks").status in (200, 401)
+    assert student.get("/practice-tasks").status == 401
     assert anyone.post("/auth/login", {"email": "ada@example.org", "password": PASSWORD}).status == 401
     assert anyone.post("/auth/register", {"email": "ada@example.org", "password": PASSWORD}).status == 201
 
@@ -151,6 +155,7 @@ def test_the_scheme_is_read_in_any_case(student: Api) -> None:
         ("GET", "/auth/me"),
         ("PUT", "/auth/me"),
         ("POST", "/auth/change-password"),
+        ("POST", "/auth/sign-out-everywhere"),
         ("POST", "/auth/delete-account"),
         ("POST", "/practice-tasks"),
         ("GET", "/practice-tasks"),
@@ -176,15 +181,121 @@ def test_signing_in_is_503_while_the_identity_provider_is_away(world: World, any
     assert "retry-after" in answer.headers
 
 
-def test_an_account_whose_registration_broke_off_is_whole_after_signing_in(world: World, anyone: Api) -> None:
-    """The identity provider has it, and the database was away: 503, then "already registered", then it works."""
-    world.database.available = False
-    account = {"email": "ada@example.org", "password": PASSWORD}
-    assert anyone.post("/auth/register", account).status == 503
-    world.database.available = True
-    assert anyone.post("/auth/register", account).status == 400
-    anyone.token = anyone.post("/auth/login", account).json["access_token"]
+ACCOUNT = {"email": "ada@example.org", "password": PASSWORD, "full_name": "Ada"}
+
+
+def failing(world: World, step: str, worked: bool, patch: pytest.MonkeyPatch) -> None:
+    """Let a step of a registration fail: before its work, or after it, so that its answer is lost."""
+    owner = wiring.current().users if step == "add" else world.identity
+    work = getattr(owner, step)
+
+    def fail(*arguments: object) -> None:
+        if worked:
+            work(*arguments)
+        raise IdentityUnavailableError("no answer")
+
+    patch.setattr(owner, step, fail)
+
+
+@pytest.mark.parametrize("worked", [False, True])
+@pytest.mark.parametrize("step", ["register", "add", "confirm"])
+def test_a_registration_that_failed_is_repeated(
+    world: World, anyone: Api, step: str, worked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        failing(world, step, worked, patch)
+        assert anyone.post("/auth/register", ACCOUNT).status == 503
+    if (step, worked) == ("confirm", True):
+        assert anyone.post("/auth/register", ACCOUNT).status == 400  # it is complete, and nobody can know it
+    else:
+        guess = anyone.post("/auth/register", {**ACCOUNT, "password": "a guess at it"})
+        assert guess.status == (201 if (step, worked) == ("register", False) else 400)
+        if guess.status == 201:
+            return
+        assert anyone.post("/auth/register", ACCOUNT).json["full_name"] == "Ada"
+        assert anyone.post("/auth/register", ACCOUNT).status == 400
+    anyone.token = anyone.post("/auth/login", ACCOUNT).json["access_token"]
+    me = anyone.get("/auth/me").json
+    assert (me["email"], me["full_name"]) == ("ada@example.org", "Ada")
+
+
+def test_a_registration_finishes_a_deletion(student: Api, world: World, anyone: Api) -> None:
+    world.identity.can_delete = False
+    assert student.post("/auth/delete-account", {"password": PASSWORD}).status == 503
+    world.identity.can_delete = True
+    assert anyone.post("/auth/register", ACCOUNT).status == 201
+    anyone.token = anyone.post("/auth/login", ACCOUNT).json["access_token"]
+    assert anyone.get("/auth/me").status == 200
+
+
+def test_an_account_without_a_row_is_completed_by_signing_in(world: World, anyone: Api) -> None:
+    world.identity.register("ada@example.org", PASSWORD, None)
+    anyone.token = anyone.post("/auth/login", ACCOUNT).json["access_token"]
     assert anyone.get("/auth/me").json["email"] == "ada@example.org"
+
+
+def signed_in(world: World) -> tuple[Api, str]:
+    """Another session of the same student, and its refresh token."""
+    answer = Api().post("/auth/login", ACCOUNT).json
+    return Api(answer["access_token"]), answer["refresh_token"]
+
+
+def test_a_refresh_token_gives_a_new_access_token(student: Api, world: World, anyone: Api) -> None:
+    _, refresh_token = signed_in(world)
+    answer = anyone.post("/auth/refresh", {"refresh_token": refresh_token})
+    assert (answer.status, answer.json["token_type"], answer.json["expires_in"]) == (200, "bearer", 3600)
+    assert Api(answer.json["access_token"]).get("/auth/me").status == 200
+    assert anyone.post("/auth/refresh", {"refresh_token": "unknown"}).status == 401
+
+
+def test_a_new_password_ends_the_other_sessions_only(student: Api, world: World, anyone: Api) -> None:
+    other, refresh_token = signed_in(world)
+    assert other.get("/practice-tasks").status == 200
+    changed = student.post("/auth/change-password", {"current_password": PASSWORD, "new_password": "battery staple"})
+    assert other.get("/practice-tasks").status == 401
+    assert anyone.post("/auth/refresh", {"refresh_token": refresh_token}).status == 401
+    assert student.get("/practice-tasks").status == 200
+    assert anyone.post("/auth/refresh", {"refresh_token": changed.json["refresh_token"]}).status == 200
+    again = anyone.post("/auth/login", {**ACCOUNT, "password": "battery staple"})
+    assert Api(again.json["access_token"]).get("/practice-tasks").status == 200
+
+
+def test_signing_out_everywhere_ends_every_session(student: Api, world: World, anyone: Api) -> None:
+    other, refresh_token = signed_in(world)
+    assert student.post("/auth/sign-out-everywhere").status == 200
+    assert [api.get("/practice-tasks").status for api in (student, other)] == [401, 401]
+    assert anyone.post("/auth/refresh", {"refresh_token": refresh_token}).status == 401
+    assert signed_in(world)[0].get("/practice-tasks").status == 200
+
+
+def test_the_tokens_of_a_deleted_account_end(student: Api, world: World, anyone: Api) -> None:
+    other, refresh_token = signed_in(world)
+    assert other.get("/practice-tasks").status == 200
+    student.post("/auth/delete-account", {"password": PASSWORD})
+    assert [api.get("/practice-tasks").status for api in (student, other)] == [401, 401]
+    assert anyone.post("/auth/refresh", {"refresh_token": refresh_token}).status == 401
+
+
+def test_another_process_learns_of_an_ended_session_within_a_minute(student: Api, world: World) -> None:
+    now = [0.0]
+    users, caller = wiring.current().users, world.identity.verify(str(student.token))
+    elsewhere = Sessions(users, lambda: now[0])
+    elsewhere.check(caller, str(student.token))
+    users.end_sessions(caller.user_id, [])
+    elsewhere.check(caller, str(student.token))
+    now[0] = 60.0
+    with pytest.raises(UnauthenticatedError):
+        elsewhere.check(caller, str(student.token))
+    users.keep_token(caller.user_id, token_digest(str(student.token)))
+    elsewhere.check(caller, str(student.token))
+
+
+@pytest.mark.parametrize("field", ["email", "role"])
+def test_a_profile_refuses_other_fields_by_name(student: Api, field: str) -> None:
+    answer = student.put("/auth/me", {"full_name": "Grace", field: "grace@example.org"})
+    assert answer.status == 422
+    assert [(fault["loc"], fault["type"]) for fault in answer.json["detail"]] == [(["body", field], "extra_forbidden")]
+    assert student.get("/auth/me").json["full_name"] == "Ada"
 
 
 def test_a_deletion_that_broke_off_is_finished_at_the_next_sign_in(student: Api, world: World, anyone: Api) -> None:

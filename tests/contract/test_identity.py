@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -88,14 +89,14 @@ def email() -> str:
 
 def test_a_registered_account_signs_in_and_its_token_names_it(identity: Identity, email: str) -> None:
     user_id = identity.register(email, PASSWORD, "Ada")
-    caller = identity.verify(identity.login(email, PASSWORD))
+    caller = identity.verify(identity.login(email, PASSWORD).access_token)
     assert (caller.user_id, caller.is_admin) == (user_id, False)
 
 
 def test_an_account_becomes_an_administrator_with_its_next_login(identity: Identity, email: str) -> None:
     identity.register(email, PASSWORD, None)
     identity.add_to_admins(email.upper())
-    assert identity.verify(identity.login(email, PASSWORD)).is_admin
+    assert identity.verify(identity.login(email, PASSWORD).access_token).is_admin
 
 
 def test_nobody_can_be_made_administrator_without_an_account(identity: Identity, email: str) -> None:
@@ -107,7 +108,7 @@ def test_addresses_differ_by_more_than_case(identity: Identity, email: str) -> N
     user_id = identity.register(email, PASSWORD, None)
     with pytest.raises(BadRequestError, match=r"^Email already registered$"):
         identity.register(email.upper(), PASSWORD, None)
-    assert identity.verify(identity.login(f" {email.lower()}", PASSWORD)).user_id == user_id
+    assert identity.verify(identity.login(f" {email.lower()}", PASSWORD).access_token).user_id == user_id
 
 
 def test_of_many_registrations_of_one_address_one_succeeds(identity: Identity, email: str) -> None:
@@ -126,7 +127,7 @@ def test_of_many_registrations_of_one_address_one_succeeds(identity: Identity, e
 @pytest.mark.parametrize("password", ["aaaaaaaa", "12345678", "p\u00e4ssw\u00f6rter", "a b c d e", "x" * 256])
 def test_eight_characters_of_any_kind_are_a_password(identity: Identity, email: str, password: str) -> None:
     identity.register(email, password, None)
-    identity.verify(identity.login(email, password))
+    identity.verify(identity.login(email, password).access_token)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_a_new_account_is_no_admin_and_becomes_one_by_its_group(
 ) -> None:
     user_id = identity.register(email, PASSWORD, None)
     make_admin(user_id)
-    assert identity.verify(identity.login(email, PASSWORD)).is_admin
+    assert identity.verify(identity.login(email, PASSWORD).access_token).is_admin
 
 
 def test_a_new_address_is_not_verified(identity: Identity, email: str) -> None:
@@ -184,6 +185,42 @@ def test_a_deleted_account_is_gone_and_its_address_is_free(identity: Identity, e
     assert identity.register(email, PASSWORD, None) != user_id
 
 
+def test_an_account_is_found_by_its_password(identity: Identity, email: str) -> None:
+    user_id = identity.register(email, PASSWORD, None)
+    assert identity.account_of(email, PASSWORD) == (user_id, False)
+    identity.confirm(email)
+    identity.confirm(email)
+    assert identity.account_of(email.upper(), PASSWORD) == (user_id, True)
+    assert identity.account_of(email, "a guess") is identity.account_of("nobody@example.org", PASSWORD) is None
+
+
+def test_a_refresh_token_works_until_its_sessions_end(identity: Identity, email: str) -> None:
+    user_id = identity.register(email, PASSWORD, None)
+    first, second = identity.login(email, PASSWORD), identity.login(email, PASSWORD)
+    assert first.expires_in == 3600
+    assert identity.verify(identity.refresh(first.refresh_token).access_token).user_id == user_id
+    identity.sign_out(user_id)
+    for token in (first.refresh_token, second.refresh_token, "unknown"):
+        with pytest.raises(UnauthenticatedError):
+            identity.refresh(token)
+    assert identity.refresh(identity.login(email, PASSWORD).refresh_token)
+
+
+def test_a_deleted_account_refreshes_nothing(identity: Identity, email: str) -> None:
+    user_id = identity.register(email, PASSWORD, None)
+    session = identity.login(email, PASSWORD)
+    identity.delete(user_id)
+    identity.sign_out(user_id)
+    with pytest.raises(UnauthenticatedError):
+        identity.refresh(session.refresh_token)
+
+
+def test_a_token_says_when_it_was_issued(identity: Identity, email: str) -> None:
+    identity.register(email, PASSWORD, None)
+    issued_at = identity.verify(identity.login(email, PASSWORD).access_token).issued_at
+    assert abs(issued_at - time.time()) < 60
+
+
 @pytest.mark.parametrize("token", ["", "nonsense", "a.b.c"])
 def test_what_is_no_token_is_refused(identity: Identity, token: str) -> None:
     with pytest.raises(UnauthenticatedError):
@@ -198,7 +235,7 @@ def test_signing_in_finishes_a_registration_that_broke_off(pool: Pool, email: st
         identity.register(email, PASSWORD, None)
     with pytest.raises(UnauthenticatedError):
         identity.login(email, "wrong horse")
-    assert identity.verify(identity.login(email, PASSWORD)).user_id == made["UserSub"]
+    assert identity.verify(identity.login(email, PASSWORD).access_token).user_id == made["UserSub"]
 
 
 @pytest.mark.slow
@@ -226,6 +263,7 @@ def test_a_password_that_a_student_did_not_choose_does_not_sign_in(pool: Pool, e
 def test_an_id_token_is_no_access_token(pool: Pool, email: str) -> None:
     identity = pool.identity()
     identity.register(email, PASSWORD, None)
+    identity.confirm(email)
     tokens = pool.client.initiate_auth(
         ClientId=pool.client_id,
         AuthFlow="USER_PASSWORD_AUTH",

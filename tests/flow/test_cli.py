@@ -179,7 +179,7 @@ def test_monitor_ends_when_no_training_is_running(deployment: Container, capsys:
 def test_an_account_becomes_an_administrator(deployment: Container, capsys: pytest.CaptureFixture[str]) -> None:
     deployment.identity.register("ada@example.com", "correct horse", None)
     assert cli.main(["make-admin", "Ada@example.com"]) == 0
-    token = deployment.identity.login("ada@example.com", "correct horse")
+    token = deployment.identity.login("ada@example.com", "correct horse").access_token
     assert deployment.identity.verify(token).is_admin
     assert cli.main(["make-admin", "nobody@example.com"]) == 1
     assert "no account has the e-mail" in capsys.readouterr().err

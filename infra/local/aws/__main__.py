@@ -14,7 +14,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 
 from chalicelib import logs
-from infra.local.aws import bucket, cognito
+from infra.local.aws import accounts, bucket, cognito
 from infra.local.aws.persistence import State, WriteThrough
 from infra.local.aws.resources import client_environment, create_stack, program_environment
 from infra.local.connections import KeptConnection
@@ -47,6 +47,7 @@ def main() -> int:
     logs.configure("text", "INFO")
     bucket.register()
     cognito.register()
+    accounts.register()
     listening = socket.socket(fileno=arguments.socket) if arguments.socket is not None else bound_socket(0)
     listening.listen(128)
     host, port = listening.getsockname()

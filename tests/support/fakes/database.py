@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 import unicodedata
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from chalicelib.domain.accounts import TokenRule
 from chalicelib.domain.errors import (
     ConflictError,
     DatabaseUnavailableError,
@@ -61,6 +63,8 @@ class Account:
     full_name: str | None
     deleted: bool = False
     answers: list[str] = field(default_factory=list)
+    valid_from: int = 0
+    kept: frozenset[str] = frozenset()
 
 
 class MemoryDatabase:
@@ -325,7 +329,7 @@ class MemoryUserStore(MemoryStore):
         with self._db as db:
             account = db.users.setdefault(user_id, Account(email, full_name))
             if not account.deleted:
-                account.email, account.full_name = email, account.full_name or full_name
+                account.email, account.full_name = email, full_name or account.full_name
 
     def get(self, user_id: str) -> tuple[str | None, str | None]:
         account = self._live(user_id)
@@ -342,6 +346,20 @@ class MemoryUserStore(MemoryStore):
             db.lower_total(self.cohort, sum(task.completed for task in mine))
             if user_id in db.users:
                 db.users[user_id] = Account(None, None, deleted=True)
+
+    def token_rule(self, user_id: str) -> TokenRule:
+        with self._db as db:
+            account = db.users.get(user_id)
+            return TokenRule() if account is None else TokenRule(account.deleted, account.valid_from, account.kept)
+
+    def end_sessions(self, user_id: str, kept: Sequence[str]) -> None:
+        with self._db as db:
+            account = db.users[user_id]
+            account.valid_from, account.kept = int(time.time()), frozenset(kept)
+
+    def keep_token(self, user_id: str, digest: str) -> None:
+        with self._db as db:
+            db.users[user_id].kept |= {digest}
 
     def _live(self, user_id: str) -> Account:
         with self._db as db:

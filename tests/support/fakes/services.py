@@ -6,14 +6,16 @@ import base64
 import hashlib
 import json
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.domain.accounts import Caller
+from chalicelib.domain.accounts import Caller, Session
 from chalicelib.domain.errors import (
     BadRequestError,
+    EmailTakenError,
     IdentityUnavailableError,
     ModelError,
     NotFoundError,
@@ -31,6 +33,9 @@ class _Person:
     email: str
     password: str
     groups: set[str] = field(default_factory=set)
+    confirmed: bool = False
+    verified: bool = False
+    code: str | None = None
 
 
 class _Service:
@@ -55,7 +60,8 @@ class MemoryIdentity(_Service):
         super().__init__()
         self._lock = threading.Lock()
         self._people: dict[str, _Person] = {}
-        self._tokens: dict[str, str] = {}
+        self._tokens: dict[str, tuple[str, int]] = {}
+        self._refresh_tokens: dict[str, str] = {}
         self.can_delete = True
 
     def register(self, email: str, password: str, full_name: str | None) -> str:
@@ -63,26 +69,54 @@ class MemoryIdentity(_Service):
         with self._lock:
             name = email.strip().lower()
             if name in self._people:
-                raise BadRequestError("Email already registered")
+                raise EmailTakenError("Email already registered")
             self._people[name] = _Person(str(uuid.uuid4()), name, password)
             return self._people[name].user_id
 
-    def login(self, email: str, password: str) -> str:
+    def confirm(self, email: str) -> None:
+        self.check()
+        self._people[email.strip().lower()].confirmed = True
+
+    def account_of(self, email: str, password: str) -> tuple[str, bool] | None:
+        try:
+            person = self._with_password(email, password)
+        except BadRequestError:
+            return None
+        return person.user_id, person.confirmed
+
+    def login(self, email: str, password: str) -> Session:
         try:
             person = self._with_password(email, password)
         except BadRequestError:
             raise UnauthenticatedError("Incorrect email or password") from None
+        person.confirmed = True
+        refresh_token = str(uuid.uuid4())
+        self._refresh_tokens[refresh_token] = person.user_id
+        return self._session(person, refresh_token)
+
+    def refresh(self, refresh_token: str) -> Session:
+        self.check()
+        person = self._find(self._refresh_tokens.get(refresh_token, ""))
+        if person is None:
+            raise UnauthenticatedError("The session has ended, please sign in again")
+        return self._session(person, refresh_token)
+
+    def sign_out(self, user_id: str) -> None:
+        self.check()
+        self._refresh_tokens = {token: user for token, user in self._refresh_tokens.items() if user != user_id}
+
+    def _session(self, person: _Person, refresh_token: str) -> Session:
         claims = {"sub": person.user_id, "cognito:groups": sorted(person.groups), "jti": str(uuid.uuid4())}
         token = f"none.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.none"
-        self._tokens[token] = person.user_id
-        return token
+        self._tokens[token] = person.user_id, int(time.time())
+        return Session(token, refresh_token, 3600)
 
     def verify(self, token: str) -> Caller:
         if token not in self._tokens:
             raise UnauthenticatedError("Could not validate credentials")
-        user_id = self._tokens[token]
+        user_id, issued_at = self._tokens[token]
         person = self._find(user_id)
-        return Caller(user_id, frozenset(person.groups if person else ()))
+        return Caller(user_id, frozenset(person.groups if person else ()), issued_at)
 
     def email_verified(self, user_id: str) -> bool:
         return False
