@@ -33,7 +33,7 @@ _TOKEN_RULE = text(
 
 _END_SESSIONS = text("UPDATE users SET tokens_valid_from = clock_timestamp(), kept_tokens = :kept WHERE id = :id")
 
-_KEEP_TOKEN = text("UPDATE users SET kept_tokens = concat_ws(' ', kept_tokens, :digest) WHERE id = :id")
+_KEEP_TOKEN = text("UPDATE users SET kept_tokens = concat_ws(' ', kept_tokens, CAST(:digest AS text)) WHERE id = :id")
 
 _DELETE_TASKS = text("DELETE FROM practice_tasks WHERE user_id = :id RETURNING completed")
 
