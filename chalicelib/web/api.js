@@ -1,6 +1,7 @@
 // Requests to the API: all go through this module, which retries them and turns failures into ApiError.
 import { endSession, root, token } from "./session.js";
 
+const JSON_TYPE = "application/json";
 const TIMEOUT_MS = 20_000;
 const SLOW_MS = 3000;
 const RETRY_DELAYS_MS = [400, 1500];
@@ -74,9 +75,9 @@ async function attempt(method, url, headers, body) {
     data = text === "" ? null : JSON.parse(text);
   } catch {
     // Not a response of the API: a proxy in between may have sent an HTML page.
-    if (response.ok) throw new ApiError(502, "The server sent an unreadable response. Try again in a moment.");
+    if (response.ok && headers.Accept === JSON_TYPE) throw new ApiError(502, "The server sent an unreadable response. Try again in a moment.");
   }
-  if (response.ok) return { data, next: nextPage(response.headers.get("Link")) };
+  if (response.ok) return { data: headers.Accept === JSON_TYPE ? data : text, next: nextPage(response) };
   const fieldErrors = response.status === 422 ? fieldErrorsOf(data) : [];
   const seconds = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
   const retryAfter = seconds >= 0 ? seconds : null;
@@ -84,18 +85,19 @@ async function attempt(method, url, headers, body) {
   throw new ApiError(response.status, message, { fieldErrors, retryAfter });
 }
 
-/** Return the path of the next page from a Link header, relative to the root; null on the last page. */
-function nextPage(header) {
-  const match = /<([^>]*)>\s*;[^,]*rel="?next"?/.exec(header ?? "");
+/** Return the path of the next page from the Link header, relative to the root; null on the last page. */
+function nextPage(response) {
+  const match = /<([^>]*)>\s*;[^,]*rel="?next"?/.exec(response.headers.get("Link") ?? "");
   if (match === null) return null;
-  return `practice-tasks${new URL(match[1], new URL("practice-tasks", root)).search}`;
+  const next = new URL(match[1], response.url);
+  return `${next.pathname.slice(root.pathname.length)}${next.search}`;
 }
 
-function requestHeaders(accessToken, body) {
+function requestHeaders(accessToken, body, accept = JSON_TYPE) {
   return {
-    Accept: "application/json",
+    Accept: accept,
     ...(accessToken === null ? {} : { Authorization: `Bearer ${accessToken}` }),
-    ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+    ...(body === undefined ? {} : { "Content-Type": JSON_TYPE }),
   };
 }
 
@@ -142,16 +144,16 @@ async function withRetries(send) {
 }
 
 /**
- * Send a request and return {data, next}. Throws ApiError.
+ * Send a request and return {data, next}. Throws ApiError. With an `accept` other than JSON, `data` is the text.
  *
  * A request with `retry` is sent again if the server does not respond or is busy. It must have the same effect when it
  * is repeated, as reading, completing and deleting have. With `quiet` the user is not told that it is slow.
  * If the session has ended, the browser goes to the sign-in page and the promise never resolves.
  */
-export async function request(method, path, { body, retry = method !== "POST", session = true, quiet = false } = {}) {
+export async function request(method, path, { body, accept, retry = method !== "POST", session = true, quiet = false } = {}) {
   const accessToken = session ? token() : null;
   const content = body === undefined ? undefined : JSON.stringify(body);
-  const sendOnce = () => attempt(method, new URL(path, root), requestHeaders(accessToken, body), content);
+  const sendOnce = () => attempt(method, new URL(path, root), requestHeaders(accessToken, body, accept), content);
   const send = retry ? () => withRetries(sendOnce) : sendOnce;
   try {
     if (session && accessToken === null) throw new ApiError(401, "");

@@ -1,6 +1,7 @@
 // The overview: what to practise next, the student's progress, the training panel, recent tasks.
 import { request } from "./api.js";
 import { withoutDeleted } from "./deletions.js";
+import { startExport } from "./export.js";
 import { progress } from "./progress.js";
 import { recommended } from "./recommended.js";
 import { pageUrl } from "./session.js";
@@ -45,6 +46,7 @@ async function fill(section, load) {
 const fillRecommendations = () => fill(byId("next"), recommended);
 
 if (startPage()) {
+  startExport(byId("export"));
   startTrainingPanel({ onTrained: fillRecommendations });
   fillRecommendations();
   fill(byId("work"), progress);

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import UTC, datetime
 
 import pytest
 from playwright.sync_api import Route, expect
 
+from chalicelib.api import export
 from tests.support.api import World
 from tests.support.visits import Visit
 
@@ -44,6 +46,32 @@ def test_a_new_student_sees_what_to_do(visit: Visit) -> None:
     expect(visit.page.locator("#last-tasks")).to_contain_text("No tasks yet")
     visit.page.locator("#next").get_by_role("link", name="Create a task").click()
     expect(visit.page.locator("#no-tasks")).to_contain_text("Create your first task")
+
+
+def test_answers_are_exported_as_one_file(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "MAX_ROWS", 2)
+    visit.sign_in_directly()
+    topics = ["Größe, Länge", 'a "quote"', "=1+1", "😀", "last"]
+    for topic in topics:
+        visit.finish_by_api(1, topic=topic)
+    visit.open("dashboard")
+    with visit.page.expect_download() as saved:
+        visit.page.get_by_role("button", name="Export your answers").click()
+    assert saved.value.suggested_filename == "answers.csv"
+    with saved.value.path().open(encoding="utf-8", newline="") as file:
+        assert [row["topic"] for row in csv.DictReader(file)] == topics
+
+
+def test_a_failed_export_can_be_repeated(visit: Visit) -> None:
+    visit.failures_expected = True
+    visit.sign_in_directly()
+    visit.open("dashboard")
+    visit.page.route("**/export", lambda route: route.fulfill(status=500, body="broken"))
+    visit.page.get_by_role("button", name="Export your answers").click()
+    expect(visit.page.locator("#notices")).to_contain_text("could not complete the request")
+    visit.page.unroute("**/export")
+    with visit.page.expect_download():
+        visit.page.get_by_role("button", name="Try again").click()
 
 
 def test_progress_is_counted_by_local_day(visit: Visit) -> None:
