@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
@@ -36,6 +37,8 @@ from chalicelib.domain.errors import (
 )
 
 log = logging.getLogger("studysmart.api")
+
+_ID = re.compile("[0-9a-fA-F-]{32,36}")
 
 EXPOSED_HEADERS = "Link, Retry-After, X-Request-Id"
 
@@ -183,7 +186,7 @@ def serve(request: Request, answer: Callable[[], Response]) -> Response:
         logs.note(route=f"{request.method} {request.context.get('resourcePath', '')}")
         milliseconds = round((time.perf_counter() - started) * 1_000, 3)
         extra = metrics.of_request(noted, response.status_code, milliseconds)
-        log.info("%s %s - %d", request.method, path_of(request), response.status_code, extra=extra)
+        log.info("%s %s - %d", request.method, logged_path(request), response.status_code, extra=extra)
     return response
 
 
@@ -192,6 +195,17 @@ def path_of(request: Request) -> str:
     event = request.to_original_event()
     # API Gateway names the path without the stage. The local server has it in the request context only.
     return quote(event.get("path") or request.context.get("path") or "/", safe="/%:@!$&'()*+,;=~")[:500]
+
+
+def logged_path(request: Request) -> str:
+    """Return the request's route for the log, with the ids of tasks. Other parts of a path may be names of people."""
+    route = str(request.context.get("resourcePath", ""))
+    if "{proxy+}" in route or not route:
+        return "(unknown path)"
+    for name, text in (request.uri_params or {}).items():
+        if _ID.fullmatch(text):
+            route = route.replace(f"{{{name}}}", text)
+    return route
 
 
 def cors_headers(origin: str | None, allowed: Sequence[str]) -> dict[str, str]:

@@ -18,23 +18,33 @@ from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, Predicte
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.storage.database import statement
 
+_MEASURED = "CASE WHEN actual_time_seconds >= 0.001 THEN actual_time_seconds END"
+"""A time that was measured: 0 means that it was not. Rows from before the bound may have times that are too short."""
+
+_LOG_RATIO = f"ln({_MEASURED} / greatest(predicted_time_seconds, 1))"
+
+_SQUARED_ERROR = "greatest(abs(predicted_correct - CAST(is_correct AS integer)), 1e-9) ^ 2"
+"""PostgreSQL raises an error for a result that underflows, so all arguments are bounded. So is that of exp() below."""
+
+_WEIGHT = "exp(-least(since / CAST(:decay AS double precision), 50))"
+
 _TOTALS = text(
-    """
+    f"""
     SELECT count(*),
            count(*) FILTER (WHERE completed),
            count(*) FILTER (WHERE completed AND is_correct),
            avg(predicted_correct) FILTER (WHERE completed AND prediction_source <> 'default'),
-           avg(actual_time_seconds) FILTER (WHERE completed),
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY actual_time_seconds) FILTER (WHERE completed),
-           coalesce(sum(actual_time_seconds) FILTER (WHERE completed), 0)
+           avg({_MEASURED}) FILTER (WHERE completed),
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY {_MEASURED}) FILTER (WHERE completed),
+           coalesce(sum({_MEASURED}) FILTER (WHERE completed), 0)
     FROM practice_tasks WHERE user_id = :user_id
     """
 )
 
 _DAYS = text(
-    """
+    f"""
     SELECT width_bucket(completed_at, CAST(:midnights AS timestamptz[])) AS day, count(*),
-           count(*) FILTER (WHERE is_correct), percentile_cont(0.5) WITHIN GROUP (ORDER BY actual_time_seconds)
+           count(*) FILTER (WHERE is_correct), percentile_cont(0.5) WITHIN GROUP (ORDER BY {_MEASURED})
     FROM practice_tasks WHERE user_id = :user_id AND completed AND completed_at >= :since
     GROUP BY day ORDER BY day DESC
     """
@@ -42,16 +52,16 @@ _DAYS = text(
 """``day`` counts the midnights up to the completion. Python's time zones decide, and the database needs none."""
 
 _TOPICS = text(
-    """
+    f"""
     SELECT (array_agg(topic ORDER BY answer_index DESC))[1],
            count(*),
            count(*) FILTER (WHERE is_correct),
            avg(predicted_correct) FILTER (WHERE prediction_source <> 'default'),
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY actual_time_seconds),
-           avg(ln(nullif(actual_time_seconds, 0) / predicted_time_seconds))
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY {_MEASURED}),
+           avg({_LOG_RATIO})
                FILTER (WHERE prediction_source <> 'default'),
-           sum(exp(-since / CAST(:decay AS double precision))),
-           coalesce(sum(exp(-since / CAST(:decay AS double precision))) FILTER (WHERE is_correct), 0),
+           sum({_WEIGHT}),
+           coalesce(sum({_WEIGHT}) FILTER (WHERE is_correct), 0),
            max(completed_at)
     FROM (SELECT *, row_number() OVER (PARTITION BY topic_key ORDER BY answer_index DESC) - 1 AS since
           FROM practice_tasks WHERE user_id = :user_id AND completed) AS answers
@@ -69,14 +79,14 @@ def _calibration_of(students: str) -> TextClause:
                count(*),
                sum(predicted_correct),
                count(*) FILTER (WHERE is_correct),
-               sum((predicted_correct - CAST(is_correct AS integer)) ^ 2),
+               sum({_SQUARED_ERROR}),
                count(log_ratio),
                coalesce(sum(log_ratio), 0),
                coalesce(sum(log_ratio ^ 2), 0),
                count(log_ratio) FILTER (WHERE predicted_time_low <= predicted_time_high),
                count(log_ratio)
                    FILTER (WHERE actual_time_seconds BETWEEN predicted_time_low AND predicted_time_high)
-        FROM (SELECT *, ln(nullif(actual_time_seconds, 0) / predicted_time_seconds) AS log_ratio
+        FROM (SELECT *, {_LOG_RATIO} AS log_ratio
               FROM practice_tasks WHERE completed AND prediction_source <> 'default' {students}) AS answers
         GROUP BY lnirt_model_version, bin ORDER BY lnirt_model_version, bin
         """
@@ -94,14 +104,14 @@ _PREDICTED = text(
 )
 
 _DRIFT = text(
-    """
+    f"""
     SELECT (place - 1) / CAST(:window AS integer) AS window_number, prediction_source,
            least(CAST(floor(predicted_correct * :n_bins) AS integer), :n_bins - 1) AS bin,
            count(*), sum(predicted_correct), count(*) FILTER (WHERE is_correct),
-           sum((predicted_correct - CAST(is_correct AS integer)) ^ 2),
+           sum({_SQUARED_ERROR}),
            count(log_ratio), coalesce(sum(log_ratio), 0), min(completed_at), max(completed_at)
     FROM (SELECT row_number() OVER (ORDER BY completed_at DESC) AS place, prediction_source, predicted_correct,
-                 is_correct, completed_at, ln(nullif(actual_time_seconds, 0) / predicted_time_seconds) AS log_ratio
+                 is_correct, completed_at, {_LOG_RATIO} AS log_ratio
           FROM practice_tasks WHERE completed AND completed_at > created_at
           ORDER BY completed_at DESC LIMIT :limit) AS newest
     GROUP BY window_number, prediction_source, bin ORDER BY window_number, prediction_source, bin

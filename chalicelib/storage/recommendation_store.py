@@ -24,6 +24,9 @@ SAMPLED_TASKS = 1000
 So a table of up to 1,000 tasks is read completely.
 """
 
+MINIMUM_STUDENTS = 5
+"""Number of other students who must practise a topic before it is named: a name may be about the one who made it up."""
+
 _NAMESPACE = uuid.UUID("0c9a3c1e-5d0a-5f43-9f0f-0a2f6b7f4d61")
 
 _OWN = """
@@ -38,14 +41,13 @@ _OWN = """
 _SAMPLE = "SELECT user_id, subject, subject_key, topic, topic_key, completed, created_at, id FROM practice_tasks"
 
 _OTHERS = f"""
-    SELECT (array_agg(subject ORDER BY created_at DESC, id DESC))[1],
-           (array_agg(topic ORDER BY created_at DESC, id DESC))[1],
-           topic_key
+    SELECT mode() WITHIN GROUP (ORDER BY subject), mode() WITHIN GROUP (ORDER BY topic), topic_key
     FROM ((SELECT * FROM ({_SAMPLE}) AS t WHERE id >= CAST(:start AS uuid) ORDER BY id LIMIT :sampled)
           UNION ALL
           (SELECT * FROM ({_SAMPLE}) AS t WHERE id < CAST(:start AS uuid) ORDER BY id LIMIT :sampled)) AS sample
     WHERE completed AND user_id <> :user_id {{of_subject}}
-    GROUP BY topic_key ORDER BY count(DISTINCT user_id) DESC, count(*) DESC, topic_key LIMIT :limit
+    GROUP BY subject_key, topic_key HAVING count(DISTINCT user_id) >= {MINIMUM_STUDENTS}
+    ORDER BY count(DISTINCT user_id) DESC, count(*) DESC, topic_key, subject_key LIMIT :limit
 """
 
 _OF_SUBJECT = "AND subject_key = :subject"
@@ -65,7 +67,7 @@ class PostgresRecommendationStore:
         popular = self._rows(
             _OTHERS, subject_key, user_id=user_id, start=start, sampled=SAMPLED_TASKS, limit=others + len(seen)
         )
-        new = [row for row in popular if row[2] not in seen][:others]
+        new = list({row[2]: row for row in reversed(popular) if row[2] not in seen}.values())[::-1][:others]
         return [TopicChoice(*row, own=True) for row in mine] + [TopicChoice(*row, own=False) for row in new]
 
     def _rows(self, query: str, subject_key: str | None, **values: Any) -> list[tuple[str, str, str]]:

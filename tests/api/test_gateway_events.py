@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import uuid
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,8 +46,11 @@ def test_an_event_without_any_headers_is_answered(world: World) -> None:
 
 def test_the_stage_is_not_part_of_the_logged_path(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="studysmart")
-    invoke("GET", "/practice-tasks/{task_id}", "/practice-tasks/7", pathParameters={"task_id": "7"})
-    assert "GET /practice-tasks/7 - 401" in caplog.messages
+    task_id = str(uuid.uuid4())
+    invoke("GET", "/practice-tasks/{task_id}", f"/practice-tasks/{task_id}", pathParameters={"task_id": task_id})
+    assert f"GET /practice-tasks/{task_id} - 401" in caplog.messages
+    invoke("GET", "/practice-tasks/{task_id}", "/practice-tasks/ada", pathParameters={"task_id": "ada"})
+    assert "GET /practice-tasks/{task_id} - 401" in caplog.messages
 
 
 def test_a_path_parameter_comes_encoded_and_is_decoded_once(student: Api) -> None:

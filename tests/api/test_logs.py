@@ -29,7 +29,7 @@ def stream() -> Iterator[io.StringIO]:
     root.setLevel(level)
 
 
-def test_each_request_has_a_line_with_the_real_path(student: Api, requests: pytest.LogCaptureFixture) -> None:
+def test_each_request_has_a_line_with_its_route_and_no_name(student: Api, requests: pytest.LogCaptureFixture) -> None:
     task_id = student.post("/practice-tasks", TASK).json["id"]
     student.patch(f"/practice-tasks/{task_id}", {"is_correct": True, "actual_time_seconds": 3})
     student.get("/practice-tasks?limit=1")
@@ -38,7 +38,10 @@ def test_each_request_has_a_line_with_the_real_path(student: Api, requests: pyte
     assert f"PATCH /practice-tasks/{task_id} - 200" in requests.messages
     assert "counter: 1/5" in requests.messages
     assert "GET /practice-tasks - 200" in requests.messages
-    assert "GET /nothing - 404" in requests.messages
+    student.get("/practice-tasks/subject/ada%40example.com/latest")
+    assert "GET (unknown path) - 404" in requests.messages
+    assert "GET /practice-tasks/subject/{subject}/latest - 404" in requests.messages
+    assert not any("ada" in message or "nothing" in message for message in requests.messages)
 
 
 def test_the_line_of_a_creation_says_where_the_prediction_came_from(

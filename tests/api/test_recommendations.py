@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.domain.training import Champion
-from tests.support.api import TASK, Api, World
+from tests.support.api import TASK, Api, World, sign_up
 from tests.support.archives import version_files
 
 FIELDS = {
@@ -40,10 +40,11 @@ def test_where_nobody_practised_nothing_is_recommended(student: Api) -> None:
 
 
 @pytest.mark.usefixtures("model")
-def test_topics_of_oneself_and_of_others_are_ranked_by_nearness_to_the_target(student: Api, other: Api) -> None:
+def test_topics_of_oneself_and_of_others_are_ranked_by_nearness_to_the_target(student: Api, world: World) -> None:
     for correct in (True, True, False):
         practise(student, "topic 0", correct)
-    practise(other, "Topic 1")
+    for number in range(5):
+        practise(sign_up(world, f"other{number}@example.org"), "Topic 1")
     found = student.get("/recommendations?limit=50").json
     assert len(found) == 8
     assert all(set(one) == FIELDS for one in found)

@@ -33,6 +33,10 @@ class School:
     def practise(self, topic: str, user: str = ADA, subject: str = "Mathematics") -> None:
         self.tasks.complete(user, self.create(topic, user, subject), Result(True, 5), None, TrainingPolicy())
 
+    def practise_by_others(self, topic: str, n: int = 5, subject: str = "Mathematics") -> None:
+        for number in range(n):
+            self.practise(topic, f"other {number}", subject)
+
     def topics(self, subject: str | None = None, own: int = 40, others: int = 50) -> list[str]:
         return [choice.topic for choice in self.store.topics(ADA, subject, own, others)]
 
@@ -54,7 +58,7 @@ def test_where_nobody_practised_there_is_nothing_to_recommend(school: School) ->
 
 def test_own_topics_come_first_the_latest_first_even_when_not_completed(school: School) -> None:
     school.practise("Algebra")
-    school.practise("Fractions", user="bob")
+    school.practise_by_others("Fractions")
     school.create("Geometry")
     assert school.topics() == ["Geometry", "Algebra", "Fractions"]
 
@@ -67,22 +71,30 @@ def test_a_topic_is_named_as_last_written_and_comes_once(school: School) -> None
 
 
 def test_topics_of_others_come_by_the_number_of_their_students(school: School) -> None:
-    for _ in range(3):
-        school.practise("Alone", user="bob")
-    school.practise("Common", user="bob")
-    school.practise("common ", user="cyd")
-    school.create("Only planned", user="cyd")
+    school.practise_by_others("Five")
+    school.practise("Five", "other 0")
+    school.practise_by_others("Six", 6)
+    school.create("Only planned", user="other 1")
     assert school.store.topics(ADA, None, 40, 50) == [
-        TopicChoice("Mathematics", "common ", "common", False),
-        TopicChoice("Mathematics", "Alone", "alone", False),
+        TopicChoice("Mathematics", "Six", "six", False),
+        TopicChoice("Mathematics", "Five", "five", False),
     ]
+
+
+def test_a_topic_of_a_few_others_is_not_named(school: School) -> None:
+    school.practise_by_others("Four", 4)
+    for _ in range(9):
+        school.practise("Diary of one", user="other 1")
+    assert school.topics() == []
+    school.practise("four")
+    assert school.topics() == ["four"]
 
 
 def test_a_subject_keeps_the_topics_of_the_others_out(school: School) -> None:
     school.practise("Algebra")
     school.practise("Cells", subject="Biology")
-    school.practise("Genes", user="bob", subject="biology")
-    school.practise("Fractions", user="bob")
+    school.practise_by_others("Genes", subject="biology")
+    school.practise_by_others("Fractions")
     assert school.topics("biology") == ["Cells", "Genes"]
     assert school.topics("history") == []
 
@@ -90,5 +102,5 @@ def test_a_subject_keeps_the_topics_of_the_others_out(school: School) -> None:
 def test_each_kind_has_its_limit(school: School) -> None:
     for number in range(4):
         school.practise(f"Mine {number}")
-        school.practise(f"Theirs {number}", user="bob")
+        school.practise_by_others(f"Theirs {number}")
     assert school.topics(own=2, others=3) == ["Mine 3", "Mine 2", "Theirs 0", "Theirs 1", "Theirs 2"]

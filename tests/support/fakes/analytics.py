@@ -80,7 +80,7 @@ class MemoryAnalyticsStore(MemoryStore):
 
 
 def _times(done: Iterable[PracticeTask]) -> list[float]:
-    return [task.actual_time_seconds for task in done if task.actual_time_seconds is not None]
+    return [task.actual_time_seconds for task in done if task.actual_time_seconds]
 
 
 def _correct(done: Iterable[PracticeTask]) -> int:

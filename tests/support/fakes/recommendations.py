@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from chalicelib.domain.tasks import PracticeTask, name_key
 from chalicelib.ports import TopicChoice
+from chalicelib.storage.recommendation_store import MINIMUM_STUDENTS
 from tests.support.fakes.database import MemoryStore
 
 
@@ -19,12 +20,16 @@ class MemoryRecommendationStore(MemoryStore):
         mine = _by_topic([task for task in requested if task.user_id == user_id])
         theirs = _by_topic([task for task in requested if task.user_id != user_id and task.completed])
         popular = sorted(
-            (key for key in theirs if key not in list(mine)[:own]),
-            key=lambda key: (-len({task.user_id for task in theirs[key]}), -len(theirs[key]), key),
+            (key for key in theirs if key not in list(mine)[:own] and _students(theirs[key]) >= MINIMUM_STUDENTS),
+            key=lambda key: (-_students(theirs[key]), -len(theirs[key]), key),
         )
         return [_choice(mine[key][0], True) for key in list(mine)[:own]] + [
             _choice(theirs[key][0], False) for key in popular[:others]
         ]
+
+
+def _students(tasks: list[PracticeTask]) -> int:
+    return len({task.user_id for task in tasks})
 
 
 def _by_topic(tasks: list[PracticeTask]) -> dict[str, list[PracticeTask]]:
