@@ -7,11 +7,12 @@ import { formulaElement } from "./formulas.js";
 import { el } from "./ui.js";
 
 const MAX_LENGTH = 20_000; // longer texts are shown as they are written
+const MAX_KEPT = 300; // and so are further formulas and pieces of code: hundreds would block the page
 const LETTER = String.raw`[\p{Script=Latin}\p{N}`; // an open class of characters, which ends a class at its use
 
 /** Parts in which nothing else is a mark: code, formulas, and an escaped dollar. */
 const KEPT = new RegExp([
-  String.raw`(?<=^|\n)\x60{3}[^\n\x60]*\n(?<block>[^]*?)\n?\x60{3}[ ]*(?=\n|$)`,
+  String.raw`(?<=^|\n)\x60{3}[^\n\x60]*\n(?<block>[^]{0,8000}?)\n?\x60{3}[ ]*(?=\n|$)`,
   String.raw`\x60(?<code>[^\x60\n]+)\x60`,
   String.raw`(?<escaped>\\\$)`,
   String.raw`\$\$(?<display>(?:[^$\\]|\\[^])+)\$\$`,
@@ -21,10 +22,10 @@ const KEPT = new RegExp([
 ].join("|"), "gu");
 
 const BEFORE = String.raw`(?<=^|[\s(\p{Lo}])`;
-const AFTER = String.raw`(?=$|[\s).,;:!?\p{Lo}])`;
+const AFTER = String.raw`(?=$|[\s).,;:!?\p{Lo}-])`;
 const MARKS = new RegExp([
   String.raw`\uE000(?<kept>\d+)\uE001`,
-  String.raw`${BEFORE}\*\*(?=[\p{L}\p{N}"'(\uE000*])(?<strong>(?:[^*\n]|\*(?!\*))+?)(?<!\s)\*\*${AFTER}`,
+  String.raw`${BEFORE}\*\*(?=[\p{L}\p{N}"'($\uE000*])(?<strong>(?:[^*\n]|\*(?!\*))+?)(?<!\s)\*\*${AFTER}`,
   String.raw`${BEFORE}\*(?=[\p{L}"'\uE000])(?<starred>[^*\n]+)(?<!\s)\*${AFTER}`,
   String.raw`${BEFORE}_(?=[\p{L}"'\uE000])(?<underlined>[^_\n]+)(?<!\s)_${AFTER}`,
   String.raw`!?\[(?<label>[^[\]\n]+)\]\((?<address>https?:\/\/[^\s()<>"]+)\)`,
@@ -132,6 +133,7 @@ export function richText(text) {
   const kept = [];
   const marked = text.length > MAX_LENGTH ? text : text.replaceAll(/\r\n?/gu, "\n").replace(KEPT, (source, ...rest) => {
     const groups = rest.at(-1);
+    if (kept.length === MAX_KEPT) return source;
     if (groups.escaped !== undefined) return "$";
     const node = keptElement(source, groups);
     return node === null ? source : `\uE000${kept.push(node) - 1}\uE001`;

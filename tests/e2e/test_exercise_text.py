@@ -12,6 +12,7 @@ pytestmark = pytest.mark.slow
 
 MARKDOWN = {
     "**Solve** for *x* and _y_.": "<p><strong>Solve</strong> for <em>x</em> and <em>y</em>.</p>",
+    "*x*-axis for **$5** or $6": "<p><em>x</em>-axis for <strong>$5</strong> or $6</p>",
     "**all of *it* here**": "<p><strong>all of <em>it</em> here</strong></p>",
     "这是**重点**内容": "<p>这是<strong>重点</strong>内容</p>",
     "# Task 1\nAdd them.\n\n\n## Part\n": "<h4>Task 1</h4><p>Add them.</p><h4>Part</h4>",
@@ -136,11 +137,13 @@ def test_formulas_stay_as_written_without_the_library(at_tasks: Visit) -> None:
 def test_a_long_exercise_is_laid_out_when_it_is_opened(at_tasks: Visit) -> None:
     show(at_tasks, "short")
     at_tasks.create_by_api(1, task_content="$x^2$ **bold** " + "word " * 100)
+    at_tasks.create_by_api(1, task_content="$x$ " * 400)
     at_tasks.create_by_api(1, task_content="$x^2$ **not bold** " + "word " * 4_000)
     at_tasks.page.reload()
-    longest, long = at_tasks.page.locator(".task").first, at_tasks.page.locator(".task").nth(1)
-    for task in (longest, long):
+    longest, many, long = (at_tasks.page.locator(".task").nth(n) for n in range(3))
+    for task in (longest, many, long):
         task.locator("summary").click()
+    expect(many.locator(".formula.drawn")).to_have_count(300)
     expect(long.locator(".formula.drawn")).to_have_count(1)
     expect(long.locator("strong", has_text="bold").last).to_have_text("bold")
     expect(longest.locator("details .text > p")).to_contain_text("$x^2$ **not bold**")
