@@ -314,6 +314,24 @@ class Identity(Protocol):
     def change_password(self, email: str, old: str, new: str) -> None:
         """Change the password. Raises BadRequestError if the old one is wrong."""
 
+    def id_of(self, email: str) -> str:
+        """Return the id of the account with this address. Raises NotFoundError."""
+
+    def set_password(self, email: str, new: str) -> None:
+        """Set the password of an account without its present one. Raises NotFoundError."""
+
+    def send_reset_code(self, email: str) -> None:
+        """Send a code for a new password to an address, if it has an account. The caller cannot see if it has."""
+
+    def reset_password(self, email: str, code: str, new: str) -> None:
+        """Set a new password with a code. Raises BadRequestError if the code is wrong or has expired."""
+
+    def send_verification_code(self, token: str) -> None:
+        """Send a code to the address of the access token's account. Raises UnauthenticatedError."""
+
+    def verify_email(self, token: str, code: str) -> None:
+        """Mark the address as verified. Raises BadRequestError if the code is wrong or has expired."""
+
     def delete(self, user_id: str) -> None:
         """Delete the account. A missing account is not an error."""
 

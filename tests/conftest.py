@@ -67,13 +67,20 @@ def database_url(postgres_server: postgres.Postgres) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def aws_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def outbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the messages that the moto server sends."""
+    return tmp_path_factory.mktemp("mail") / "outbox.jsonl"
+
+
+@pytest.fixture(scope="session")
+def aws_endpoint(tmp_path_factory: pytest.TempPathFactory, outbox: Path) -> Iterator[str]:
     """Address of a moto server that keeps nothing."""
     directory = tmp_path_factory.mktemp("aws")
     ready = directory / "ready.json"
+    command = [sys.executable, "-m", "infra.local.aws", "--ready-file", str(ready), "--outbox", str(outbox)]
     with (directory / "log").open("wb") as output:
         process = subprocess.Popen(
-            child_command([sys.executable, "-m", "infra.local.aws", "--ready-file", str(ready)]),
+            child_command(command),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -66,6 +66,29 @@ class RefreshBody(Struct, forbid_unknown_fields=True):
     refresh_token: Annotated[str, Meta(min_length=1, max_length=10_000)]
 
 
+Code = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^\s*\S+\s*$")]
+
+
+class ForgotBody(Struct, forbid_unknown_fields=True):
+    """The address whose password was forgotten."""
+
+    email: Email
+
+
+class ResetBody(Struct, forbid_unknown_fields=True):
+    """A new password with the code that was sent to the address."""
+
+    email: Email
+    code: Code
+    new_password: Password
+
+
+class CodeBody(Struct, forbid_unknown_fields=True):
+    """The code that was sent to your address."""
+
+    code: Code
+
+
 class ProfileBody(Struct, forbid_unknown_fields=True):
     """A change of your profile. Absent fields stay as they are."""
 
@@ -120,6 +143,41 @@ def login(container: Container, body: LoginBody) -> TokenAnswer:
 def refresh(container: Container, body: RefreshBody) -> TokenAnswer:
     """Exchange a refresh token for a new access token."""
     return _answer(accounts.refresh(container.users, container.identity, body.refresh_token))
+
+
+@routes.route(
+    "POST", "/auth/forgot-password", "Forget a password", access=Access.PUBLIC, body=ForgotBody, answer=MessageAnswer
+)
+def forgot_password(container: Container, body: ForgotBody) -> MessageAnswer:
+    """Send a code to the address, if it has an account. The answer does not say if it has."""
+    container.identity.send_reset_code(body.email)
+    return MessageAnswer("If this address has an account, a code was sent to it")
+
+
+@routes.route(
+    "POST", "/auth/reset-password", "Set a new password", access=Access.PUBLIC, body=ResetBody, answer=MessageAnswer
+)
+def reset_password(container: Container, body: ResetBody) -> MessageAnswer:
+    """Set a new password with the code, and end all sessions of the account."""
+    email, code = body.email, body.code.strip()
+    user_id = accounts.reset_password(container.users, container.identity, email, code, body.new_password)
+    if user_id is not None:
+        container.sessions.forget(user_id)
+    return MessageAnswer("Password changed")
+
+
+@routes.route("POST", "/auth/send-verification", "Send a code to your address", answer=MessageAnswer)
+def send_verification(container: Container, request: Request) -> MessageAnswer:
+    """Send a new code to verify the caller's address. The first one is sent by the registration."""
+    container.identity.send_verification_code(bearer_token(request))
+    return MessageAnswer("A code was sent")
+
+
+@routes.route("POST", "/auth/verify-email", "Verify your address", body=CodeBody, answer=MessageAnswer)
+def verify_email(container: Container, request: Request, body: CodeBody) -> MessageAnswer:
+    """Verify the caller's address with the code that was sent to it."""
+    container.identity.verify_email(bearer_token(request), body.code.strip())
+    return MessageAnswer("Address verified")
 
 
 @routes.route("POST", "/auth/sign-out-everywhere", "Sign out everywhere", answer=MessageAnswer)

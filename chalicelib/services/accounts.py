@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from chalicelib.domain.accounts import Session, User, token_digest
-from chalicelib.domain.errors import EmailTakenError, UnauthenticatedError
+from chalicelib.domain.errors import EmailTakenError, StudySmartError, UnauthenticatedError
 from chalicelib.ports import Identity, UserStore
 
 _log = logging.getLogger("studysmart.accounts")
@@ -26,7 +26,16 @@ def register(users: UserStore, identity: Identity, email: str, password: str, fu
         user_id = unfinished or identity.register(email, password, full_name)
     users.add(user_id, email, full_name)
     identity.confirm(email)
+    _send_verification_code(identity, email, password)
     return _user(user_id, email, full_name, email_verified=False)
+
+
+def _send_verification_code(identity: Identity, email: str, password: str) -> None:
+    """Send the first code. The account exists already, so a failure is only logged; a code can be requested again."""
+    try:
+        identity.send_verification_code(identity.login(email, password).access_token)
+    except StudySmartError as error:
+        _log.warning("no code to verify the address was sent: %s", error)
 
 
 def _unfinished(users: UserStore, identity: Identity, email: str, password: str) -> str | None:
@@ -100,6 +109,19 @@ def change_password(users: UserStore, identity: Identity, user_id: str, token: s
     identity.change_password(email or user_id, current, new)
     end_sessions(users, identity, user_id, token)
     return login(users, identity, email or user_id, new)
+
+
+def reset_password(users: UserStore, identity: Identity, email: str, code: str, new: str) -> str | None:
+    """Set a new password with a code, end all sessions, and return the account's id.
+
+    Raises BadRequestError if the code is wrong or has expired.
+    """
+    identity.reset_password(email, code, new)
+    account = identity.account_of(email, new)
+    if account is None:  # the password was changed once more meanwhile, which ended the sessions
+        return None
+    end_sessions(users, identity, account[0])
+    return account[0]
 
 
 def end_sessions(users: UserStore, identity: Identity, user_id: str, *kept: str) -> None:

@@ -40,9 +40,13 @@ log = logging.getLogger("studysmart.identity")
 TAKEN = "Email already registered"
 WRONG = "Incorrect email or password"
 ENDED = "The session has ended, please sign in again"
+WRONG_CODE = "The code is wrong or has expired"
 WRONG_PASSWORD = "Incorrect password"
 
 _THROTTLED = frozenset({"TooManyRequestsException", "LimitExceededException", "TooManyFailedAttemptsException"})
+_WRONG_CODE = frozenset(
+    {"CodeMismatchException", "ExpiredCodeException", "UserNotFoundException", "UserNotConfirmedException"}
+)
 _REFUSED = frozenset(
     {"NotAuthorizedException", "UserNotFoundException", "InvalidParameterException", "PasswordResetRequiredException"}
 )
@@ -160,6 +164,39 @@ class CognitoIdentity:
         with _translated("new_password"):
             self._cognito.change_password(PreviousPassword=old, ProposedPassword=new, AccessToken=token)
 
+    def send_reset_code(self, email: str) -> None:
+        """Send a code for a new password to an address, if it has an account. The caller cannot see if it has.
+
+        Cognito sends nothing to an address that is not verified, and limits the number of messages.
+        """
+        with _translated():
+            try:
+                self._cognito.forgot_password(ClientId=self._client_id, Username=username_of(email))
+            except ClientError as error:
+                if error_code(error) not in _REFUSED | _THROTTLED:
+                    raise
+                log.warning("no code for a new password was sent: %s", error_code(error))
+
+    def reset_password(self, email: str, code: str, new: str) -> None:
+        """Set a new password with a code.
+
+        Raises BadRequestError if the code is wrong or has expired, InvalidInputError if Cognito refuses the password.
+        """
+        with _translated("new_password"), _checked_code():
+            self._cognito.confirm_forgot_password(
+                ClientId=self._client_id, Username=username_of(email), ConfirmationCode=code, Password=new
+            )
+
+    def send_verification_code(self, token: str) -> None:
+        """Send a code to the address of the access token's account. Raises UnauthenticatedError."""
+        with _translated():
+            self._cognito.get_user_attribute_verification_code(AccessToken=token, AttributeName="email")
+
+    def verify_email(self, token: str, code: str) -> None:
+        """Mark the address as verified. Raises BadRequestError if the code is wrong or has expired."""
+        with _translated(), _checked_code():
+            self._cognito.verify_user_attribute(AccessToken=token, AttributeName="email", Code=code)
+
     def delete(self, user_id: str) -> None:
         """Delete the account. A missing account is not an error."""
         with _translated():
@@ -174,15 +211,25 @@ class CognitoIdentity:
 
         Raises NotFoundError if no account has the address.
         """
-        with _translated():
-            try:
-                self._cognito.admin_add_user_to_group(
-                    UserPoolId=self._pool_id, Username=username_of(email), GroupName=ADMIN_GROUP
-                )
-            except ClientError as error:
-                if error_code(error) == "UserNotFoundException":
-                    raise NotFoundError(f"no account has the e-mail {email}") from error
-                raise
+        with _translated(), _existing(email):
+            self._cognito.admin_add_user_to_group(
+                UserPoolId=self._pool_id, Username=username_of(email), GroupName=ADMIN_GROUP
+            )
+
+    def id_of(self, email: str) -> str:
+        """Return the id of the account with this address. Raises NotFoundError."""
+        with _translated(), _existing(email):
+            return self._attributes(username_of(email))["sub"]
+
+    def set_password(self, email: str, new: str) -> None:
+        """Set the password of an account without its present one.
+
+        Raises NotFoundError, InvalidInputError if Cognito refuses the password.
+        """
+        with _translated("password"), _existing(email):
+            self._cognito.admin_set_user_password(
+                UserPoolId=self._pool_id, Username=username_of(email), Password=new, Permanent=True
+            )
 
     def _token_for_password(self, email: str, password: str) -> str:
         try:
@@ -213,6 +260,28 @@ class CognitoIdentity:
             raise UnauthenticatedError(WRONG)
         # A refresh gives a new refresh token only if the client rotates them.
         return Session(token, result.get("RefreshToken", refresh_token), result.get("ExpiresIn", 3600))
+
+
+@contextmanager
+def _existing(email: str) -> Iterator[None]:
+    """Raise NotFoundError if Cognito does not know the user."""
+    try:
+        yield
+    except ClientError as error:
+        if error_code(error) == "UserNotFoundException":
+            raise NotFoundError(f"no account has the e-mail {email}") from error
+        raise
+
+
+@contextmanager
+def _checked_code() -> Iterator[None]:
+    """Raise BadRequestError for a refused code. A missing account is not distinguished from a wrong code."""
+    try:
+        yield
+    except ClientError as error:
+        if error_code(error) in _WRONG_CODE:
+            raise BadRequestError(WRONG_CODE) from error
+        raise
 
 
 def username_of(email: str) -> str:

@@ -83,6 +83,7 @@ class Supervisor:
         base = base_environment(os.environ)
         aws = self._child("moto server", "infra.local.aws", base, aws_socket)
         aws.command += ["--state", str(self.state / "aws" / "state.sqlite3")]
+        aws.command += ["--outbox", str(self.state / "outbox.jsonl")]
         aws.command += ["--parameter", f"TrainingVisibilitySeconds={_VISIBILITY_SECONDS}"]
         aws.start()
         database_url = self._start_postgres()

@@ -248,6 +248,46 @@ def test_a_refresh_token_gives_a_new_access_token(student: Api, world: World, an
     assert anyone.post("/auth/refresh", {"refresh_token": "unknown"}).status == 401
 
 
+def test_a_forgotten_password_is_reset_by_a_code(student: Api, world: World, anyone: Api) -> None:
+    other, refresh_token = signed_in(world)
+    known, unknown = (
+        anyone.post("/auth/forgot-password", {"email": email}) for email in ("Ada@example.org", "nobody@example.org")
+    )
+    assert (known.status, known.body) == (unknown.status, unknown.body) == (200, known.body)
+    to, code = world.identity.outbox[-1]
+    assert to == "ada@example.org"
+    reset = {"email": "ada@example.org", "code": "000000x", "new_password": "battery staple"}
+    refused = anyone.post("/auth/reset-password", reset)
+    assert (refused.status, refused.json) == (400, {"detail": "The code is wrong or has expired"})
+    assert anyone.post("/auth/reset-password", {**reset, "code": code, "new_password": "short"}).status == 422
+    assert anyone.post("/auth/reset-password", {**reset, "code": f" {code} "}).status == 200
+    assert [api.get("/practice-tasks").status for api in (student, other)] == [401, 401]
+    assert anyone.post("/auth/refresh", {"refresh_token": refresh_token}).status == 401
+    assert anyone.post("/auth/login", ACCOUNT).status == 401
+    assert anyone.post("/auth/login", {**ACCOUNT, "password": "battery staple"}).status == 200
+
+
+def test_an_address_is_verified_by_its_code(student: Api, world: World) -> None:
+    assert len(world.identity.outbox) == 1  # sent by the registration
+    assert student.get("/auth/me").json["email_verified"] is False
+    assert student.post("/auth/verify-email", {"code": "x"}).status == 400
+    assert student.post("/auth/send-verification").status == 200
+    assert student.post("/auth/verify-email", {"code": world.identity.outbox[-1][1]}).status == 200
+    assert student.get("/auth/me").json["email_verified"] is True
+
+
+def test_a_registration_does_not_fail_for_its_mail(world: World, anyone: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(world, "send_verification_code", worked=False, patch=monkeypatch)
+    assert anyone.post("/auth/register", ACCOUNT).status == 201
+
+
+@pytest.mark.parametrize("path", ["forgot-password", "reset-password"])
+def test_a_malformed_address_is_a_fault(anyone: Api, path: str) -> None:
+    answer = anyone.post(f"/auth/{path}", {"email": "nobody", "code": "1", "new_password": PASSWORD})
+    assert answer.status == 422
+    assert ["body", "email"] in [fault["loc"] for fault in answer.json["detail"]]
+
+
 def test_a_new_password_ends_the_other_sessions_only(student: Api, world: World, anyone: Api) -> None:
     other, refresh_token = signed_in(world)
     assert other.get("/practice-tasks").status == 200

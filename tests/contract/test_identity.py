@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -219,6 +221,77 @@ def test_a_token_says_when_it_was_issued(identity: Identity, email: str) -> None
     identity.register(email, PASSWORD, None)
     issued_at = identity.verify(identity.login(email, PASSWORD).access_token).issued_at
     assert abs(issued_at - time.time()) < 60
+
+
+@pytest.fixture
+def last_code(identity: Identity, outbox: Path, email: str) -> Callable[[], str]:
+    """The newest code that was sent to the address, empty if there is none."""
+
+    def read() -> str:
+        if isinstance(identity, MemoryIdentity):
+            sent = identity.outbox
+        else:
+            lines = [json.loads(line) for line in outbox.read_text().splitlines()] if outbox.exists() else []
+            sent = [(line["to"], line["code"]) for line in lines]
+        return next((code for to, code in reversed(sent) if to == email.lower()), "")
+
+    return read
+
+
+def test_a_forgotten_password_is_set_with_a_code_once(
+    identity: Identity, email: str, last_code: Callable[[], str]
+) -> None:
+    user_id = identity.register(email, PASSWORD, None)
+    identity.confirm(email)
+    identity.send_reset_code(email.upper())
+    code = last_code()
+    for address, guess in ((email, "nonsense"), (email, ""), ("nobody@example.org", code)):
+        with pytest.raises(BadRequestError, match="wrong or has expired"):
+            identity.reset_password(address, guess or "0", "battery staple")
+    identity.reset_password(email, code, "battery staple")
+    assert identity.account_of(email, "battery staple") == (user_id, True)
+    assert identity.account_of(email, PASSWORD) is None
+    with pytest.raises(BadRequestError):
+        identity.reset_password(email, code, "another password")
+
+
+def test_no_code_is_sent_to_an_address_without_account(
+    identity: Identity, email: str, last_code: Callable[[], str]
+) -> None:
+    identity.send_reset_code(email)
+    assert last_code() == ""
+
+
+def test_a_code_verifies_the_address(identity: Identity, email: str, last_code: Callable[[], str]) -> None:
+    user_id = identity.register(email, PASSWORD, None)
+    token = identity.login(email, PASSWORD).access_token
+    identity.send_verification_code(token)
+    with pytest.raises(BadRequestError, match="wrong or has expired"):
+        identity.verify_email(token, "nonsense")
+    assert not identity.email_verified(user_id)
+    identity.verify_email(token, last_code())
+    assert identity.email_verified(user_id)
+
+
+def test_an_operator_sets_a_password(identity: Identity, email: str) -> None:
+    user_id = identity.register(email, PASSWORD, None)
+    assert identity.id_of(email.upper()) == user_id
+    identity.set_password(email, "battery staple")
+    assert identity.verify(identity.login(email, "battery staple").access_token).user_id == user_id
+    for call in (identity.id_of, lambda name: identity.set_password(name, PASSWORD)):
+        with pytest.raises(NotFoundError):
+            call("nobody@example.org")
+
+
+@pytest.mark.slow
+def test_a_code_has_a_limited_number_of_attempts(pool: Pool, email: str, outbox: Path) -> None:
+    identity = pool.identity()
+    identity.register(email, PASSWORD, None)
+    identity.send_reset_code(email)
+    code = json.loads(outbox.read_text().splitlines()[-1])["code"]
+    for guess in ["nonsense"] * 5 + [code]:
+        with pytest.raises(BadRequestError):
+            identity.reset_password(email, guess, "battery staple")
 
 
 @pytest.mark.parametrize("token", ["", "nonsense", "a.b.c"])

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from chalicelib.config import settings_from
+from chalicelib.services import accounts
 from chalicelib.wiring import Container, build
 from evaluation import simulator
+from infra.local.aws.outbox import Outbox
 from ops import cli
 
 MONITOR = "import sys; from ops.cli import main; sys.exit(main(['monitor']))"
@@ -183,6 +185,32 @@ def test_an_account_becomes_an_administrator(deployment: Container, capsys: pyte
     assert deployment.identity.verify(token).is_admin
     assert cli.main(["make-admin", "nobody@example.com"]) == 1
     assert "no account has the e-mail" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_accounts_are_listed_changed_and_erased(deployment: Container, capsys: pytest.CaptureFixture[str]) -> None:
+    accounts.register(deployment.users, deployment.identity, "Ada@example.com", "correct horse", "Ada")
+    assert cli.main(["account", "list", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["email"], listed["full_name"], listed["n_answers"]) == ("Ada@example.com", "Ada", 0)
+    assert cli.main(["account", "set-password", "ada@example.com", "battery staple"]) == 0
+    assert deployment.users.token_rule(listed["id"]).valid_from > 0
+    deployment.identity.login("ada@example.com", "battery staple")
+    assert cli.main(["account", "set-password", "ada@example.com", "short"]) == 1
+    assert cli.main(["account", "erase", "ada@example.com"]) == 1
+    assert cli.main(["account", "erase", "ada@example.com", "--yes"]) == 0
+    assert deployment.identity.account_of("ada@example.com", "battery staple") is None
+    assert cli.main(["account", "erase", "ada@example.com", "--yes"]) == 1
+    assert "no account has the e-mail" in capsys.readouterr().err
+
+
+def test_the_outbox_shows_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--state-dir", str(tmp_path), "outbox"]) == 0
+    assert "No message" in capsys.readouterr().out
+    Outbox(tmp_path / "outbox.jsonl").send("ada@example.com", "Your code", "123456")
+    assert cli.main(["--state-dir", str(tmp_path), "outbox", "Ada@example.com", "--json"]) == 0
+    assert [message["code"] for message in json.loads(capsys.readouterr().out)] == ["123456"]
+    assert cli.main(["--state-dir", str(tmp_path / "none"), "outbox"]) == 1
 
 
 @pytest.mark.slow

@@ -238,4 +238,12 @@ def commands(programs: Programs) -> None:
         programs.command(*line.split())
     programs.worker.registry.write_version(programs.settings.cohort, OLD_VERSION, {"lnirt.json": b"{}"}, {})
     programs.command("models", "prune", "--keep", "1")
+    programs.command("account", "list")
+    programs.command("account", "set-password", ACCOUNT["email"], ACCOUNT["password"])
+    programs.login()
+    programs.token, token = "", programs.token
+    programs.request("POST", "/auth/register", {**ACCOUNT, "email": "other@example.org"})
+    programs.request("POST", "/auth/forgot-password", {"email": "other@example.org"})
+    programs.token = token
+    programs.command("account", "erase", "other@example.org", "--yes")
     programs.command("doctor", "--repair")

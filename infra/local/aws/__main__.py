@@ -15,6 +15,7 @@ from werkzeug.serving import make_server
 
 from chalicelib import logs
 from infra.local.aws import accounts, bucket, cognito
+from infra.local.aws.outbox import Outbox
 from infra.local.aws.persistence import State, WriteThrough
 from infra.local.aws.resources import client_environment, create_stack, program_environment
 from infra.local.connections import KeptConnection
@@ -27,6 +28,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m infra.local.aws", description=__doc__)
     parser.add_argument("--socket", type=int, help="file descriptor of a bound socket (default: a free port)")
     parser.add_argument("--state", type=Path, help="file that keeps the state; without it nothing is kept")
+    parser.add_argument("--outbox", type=Path, help="file for the messages that Cognito would send by e-mail")
     parser.add_argument("--ready-file", type=Path, help="file to write when all is ready, with variables for clients")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="of the stack")
     return parser.parse_args()
@@ -47,7 +49,7 @@ def main() -> int:
     logs.configure("text", "INFO")
     bucket.register()
     cognito.register()
-    accounts.register()
+    accounts.register(Outbox(arguments.outbox))
     listening = socket.socket(fileno=arguments.socket) if arguments.socket is not None else bound_socket(0)
     listening.listen(128)
     host, port = listening.getsockname()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 import threading
 import time
 import uuid
@@ -63,6 +64,7 @@ class MemoryIdentity(_Service):
         self._tokens: dict[str, tuple[str, int]] = {}
         self._refresh_tokens: dict[str, str] = {}
         self.can_delete = True
+        self.outbox: list[tuple[str, str]] = []
 
     def register(self, email: str, password: str, full_name: str | None) -> str:
         self.check()
@@ -119,7 +121,55 @@ class MemoryIdentity(_Service):
         return Caller(user_id, frozenset(person.groups if person else ()), issued_at)
 
     def email_verified(self, user_id: str) -> bool:
-        return False
+        person = self._find(user_id)
+        return person is not None and person.verified
+
+    def id_of(self, email: str) -> str:
+        return self._named(email).user_id
+
+    def set_password(self, email: str, new: str) -> None:
+        self._named(email).password = new
+
+    def _named(self, email: str) -> _Person:
+        self.check()
+        person = self._people.get(email.strip().lower())
+        if person is None:
+            raise NotFoundError(f"no account has the e-mail {email}")
+        return person
+
+    def send_reset_code(self, email: str) -> None:
+        self.check()
+        person = self._people.get(email.strip().lower())
+        if person is not None:
+            self._send_code(person)
+
+    def reset_password(self, email: str, code: str, new: str) -> None:
+        person = self._people.get(email.strip().lower())
+        self._use_code(person, code).password = new
+
+    def send_verification_code(self, token: str) -> None:
+        self.check()
+        self._send_code(self._of_token(token))
+
+    def verify_email(self, token: str, code: str) -> None:
+        self._use_code(self._of_token(token), code)
+
+    def _of_token(self, token: str) -> _Person:
+        person = self._find(self.verify(token).user_id)
+        if person is None:
+            raise UnauthenticatedError("Incorrect email or password")
+        return person
+
+    def _send_code(self, person: _Person) -> None:
+        person.code = f"{random.randrange(1_000_000):06}"
+        self.outbox.append((person.email, person.code))
+
+    def _use_code(self, person: _Person | None, code: str) -> _Person:
+        self.check()
+        if person is None or person.code is None or person.code != code:
+            raise BadRequestError("The code is wrong or has expired")
+        person.code, person.verified, person.confirmed = None, True, True
+        return person
 
     def check_password(self, email: str, password: str) -> None:
         self._with_password(email, password)
@@ -149,11 +199,7 @@ class MemoryIdentity(_Service):
         person.groups.add("admins")
 
     def add_to_admins(self, email: str) -> None:
-        self.check()
-        person = self._people.get(email.strip().lower())
-        if person is None:
-            raise NotFoundError(f"no account has the e-mail {email}")
-        person.groups.add("admins")
+        self._named(email).groups.add("admins")
 
     def _find(self, user_id: str) -> _Person | None:
         return next((person for person in self._people.values() if person.user_id == user_id), None)
