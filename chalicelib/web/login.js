@@ -1,4 +1,4 @@
-// The page to sign in or create an account.
+// The page to sign in, to create an account, or to set a new password with a code that comes by e-mail.
 import { ApiError, request } from "./api.js";
 import { pageUrl, root, signIn, token } from "./session.js";
 import { byId, clearErrors, notice, showErrors, startAnyPage, whileBusy } from "./ui.js";
@@ -9,7 +9,15 @@ const EMAIL_TAKEN = "Email already registered"; // the API's message
 
 const form = byId("account");
 const query = new URLSearchParams(location.search);
-let registering = false;
+let mode = "sign-in"; // the key of MODES that the form is in
+
+/** What the form does: the text of its button, and the function that sends it. */
+const MODES = {
+  "sign-in": { button: "Sign in", send: login },
+  register: { button: "Create account", send: register },
+  forgot: { button: "Send the code", send: requestCode },
+  reset: { button: "Set the new password", send: reset },
+};
 
 /** Return the page to open after signing in. Only known pages are accepted, so a link cannot lead to another site. */
 function destination() {
@@ -17,14 +25,14 @@ function destination() {
   return pageUrl(PAGES.includes(next) ? next : "dashboard");
 }
 
-function showForm(register) {
-  registering = register;
+function showForm(next) {
+  mode = next;
   clearErrors(form);
-  byId("show-sign-in").ariaPressed = String(!register);
-  byId("show-register").ariaPressed = String(register);
-  for (const part of form.querySelectorAll("[data-for=register]")) part.hidden = !register;
-  byId("password").autocomplete = register ? "new-password" : "current-password";
-  byId("submit").textContent = register ? "Create account" : "Sign in";
+  byId("show-sign-in").ariaPressed = String(mode === "sign-in");
+  byId("show-register").ariaPressed = String(mode === "register");
+  for (const part of form.querySelectorAll("[data-for]")) part.hidden = !part.dataset.for.split(" ").includes(mode);
+  byId("password").autocomplete = mode === "sign-in" ? "current-password" : "new-password";
+  byId("submit").textContent = MODES[mode].button;
 }
 
 function showPassword(visible) {
@@ -32,40 +40,64 @@ function showPassword(visible) {
   byId("reveal").textContent = visible ? "Hide" : "Show";
 }
 
-/** Return the errors that can be found without asking the server. */
-function validate({ email, password }) {
+/** Return the errors that can be found without asking the server. Only fields that the form shows are checked. */
+function validate({ email, code, password }) {
   const errors = [];
   if (email === "") errors.push({ field: "email", message: "Enter your email address." });
   else if (!/^\S+@\S+$/.test(email)) errors.push({ field: "email", message: "This is not a valid email address." });
+  if (mode === "reset" && code === "") errors.push({ field: "code", message: "Enter the code from the e-mail." });
+  if (mode === "forgot") return errors;
   if (password === "") errors.push({ field: "password", message: "Enter your password." });
-  else if (registering && password.length < MIN_PASSWORD_LENGTH) errors.push({ field: "password", message: `Use at least ${MIN_PASSWORD_LENGTH} characters.` });
+  else if (mode !== "sign-in" && password.length < MIN_PASSWORD_LENGTH) errors.push({ field: "password", message: `Use at least ${MIN_PASSWORD_LENGTH} characters.` });
   return errors;
 }
 
 function showFailure(error) {
   if (error.message === EMAIL_TAKEN) {
     showErrors(form, "", [{ field: "email", message: "This address already has an account. Sign in, or use another address." }]);
-  } else showErrors(form, error.message, error.fieldErrors);
+  } else showErrors(form, error.message, error.fieldErrors.map((each) => (each.field === "new_password" ? { ...each, field: "password" } : each)));
+}
+
+// ---- sending the form ----------------------------------------------------------------------------------------
+
+async function login({ email, password }) {
+  const { data } = await request("POST", "auth/login", { body: { email, password }, session: false, retry: true });
+  signIn(data.access_token);
+  location.assign(destination());
+}
+
+async function register({ email, password, full_name }) {
+  await request("POST", "auth/register", { body: { email, password, full_name: full_name || null }, session: false });
+  showForm("sign-in"); // the account exists: if signing in fails now, the next attempt must not register again
+  await login({ email, password });
+}
+
+async function requestCode({ email }) {
+  await request("POST", "auth/forgot-password", { body: { email }, session: false });
+  showForm("reset");
+  byId("code").value = "";
+  byId("password").value = "";
+  notice(`If ${email} has an account, a code has been sent to it. It may take a minute to arrive.`, { kind: "info" });
+  byId("code").focus();
+}
+
+async function reset({ email, code, password }) {
+  await request("POST", "auth/reset-password", { body: { email, code, new_password: password }, session: false });
+  showForm("sign-in"); // a code is valid once
+  await login({ email, password });
 }
 
 async function submit() {
-  const email = byId("email").value.trim();
-  const password = byId("password").value;
-  const name = byId("full_name").value.trim();
+  const values = Object.fromEntries(["email", "full_name", "code"].map((id) => [id, byId(id).value.trim()]));
+  values.password = byId("password").value;
   clearErrors(form);
-  const errors = validate({ email, password });
+  const errors = validate(values);
   if (errors.length > 0) {
     showErrors(form, "", errors);
     return;
   }
   try {
-    if (registering) {
-      await request("POST", "auth/register", { body: { email, password, full_name: name || null }, session: false });
-      showForm(false); // the account exists: if signing in fails now, the next attempt must not register again
-    }
-    const { data } = await request("POST", "auth/login", { body: { email, password }, session: false, retry: true });
-    signIn(data.access_token);
-    location.assign(destination());
+    await MODES[mode].send(values);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     showFailure(error);
@@ -77,8 +109,9 @@ form.addEventListener("submit", (event) => {
   showPassword(false); // a browser offers to save the password only from a field of type password
   whileBusy([byId("submit")], submit);
 });
-byId("show-sign-in").addEventListener("click", () => showForm(false));
-byId("show-register").addEventListener("click", () => showForm(true));
+for (const [id, next] of Object.entries({ "show-sign-in": "sign-in", "show-register": "register", "show-forgot": "forgot", "show-forgot-again": "forgot", "show-reset": "reset" })) {
+  byId(id).addEventListener("click", () => showForm(next));
+}
 byId("reveal").addEventListener("click", () => showPassword(byId("password").type === "password"));
 
 startAnyPage();
