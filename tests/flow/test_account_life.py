@@ -96,8 +96,8 @@ def test_the_life_of_an_account(container: Container, call: Callable[..., httpx.
     elsewhere.check(container.identity.verify(mine["access_token"]), mine["access_token"])
 
     last = login(THIRD)["access_token"]
-    for wrong in ({"password": SECOND}, {}):
-        assert call("/auth/delete-account", wrong, last).status_code == 400
+    for refused in ({"password": SECOND}, {}):
+        assert call("/auth/delete-account", refused, last).status_code == 400
     assert status(last) == 200
     assert call("/auth/delete-account", {"password": THIRD}, last).status_code == 200
     assert (status(last), status(changed["access_token"])) == (401, 401)

@@ -396,7 +396,7 @@ def test_a_backup_of_another_revision_is_refused(source: Site, target: Site, dir
     backup = backed_up(source, directory)
     with target.container.engine.connect() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
-    with pytest.raises(BackupError, match=r"of revision 000., the database is at 0001"):
+    with pytest.raises(BackupError, match=r"of revision 00.., the database is at 0001"):
         restore(target.container, target.files, backup)
 
 
