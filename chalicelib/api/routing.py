@@ -257,6 +257,10 @@ def _caller(request: Request, access: Access, container: wiring.Container) -> Ca
 
 
 def _read_body(model: type[msgspec.Struct], request: Request, faults_as_text: bool) -> msgspec.Struct:
+    """Return the request's JSON body as ``model``.
+
+    Raises InvalidInputError for an invalid body, or with ``faults_as_text`` BadRequestError with all faults as a text.
+    """
     content_type = request.headers.get("content-type", "")
     try:
         encoding = request.headers.get("content-encoding", "")
@@ -264,5 +268,6 @@ def _read_body(model: type[msgspec.Struct], request: Request, faults_as_text: bo
     except InvalidInputError as error:
         if not faults_as_text:
             raise
+        # A location begins with "body". The text names only the field: "email: Field required".
         texts = (": ".join([*map(str, fault.loc[1:]), fault.msg]) for fault in error.faults)
         raise BadRequestError("; ".join(texts)) from error

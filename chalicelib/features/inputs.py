@@ -17,7 +17,7 @@ from chalicelib.features.summary import Summary
 
 Float32Array = npt.NDArray[np.float32]
 Sums = list[list[Column]]
-"""Decayed sums: one column for each sum and decay constant."""
+"""Decayed sums in the order of a summary (:data:`chalicelib.features.summary.N_DECAYED`): K columns for each sum."""
 
 FEATURE_SCHEMA = 3
 """Raised whenever the columns or their meaning change: a model of another schema is refused."""
@@ -63,22 +63,23 @@ def time_priors(past: Summary, lnirt: LnirtParameters) -> TimePrior | None:
 def dense_columns(past: Summary, lnirt: LnirtParameters, time: TimePrior | None) -> Float32Array:
     """Return the dense part of the inputs before standardisation. Shape (N, D).
 
-    All columns count the student's last answer on the target topic as incorrect. Its real outcome is a separate input,
-    in which a prediction of correctness can only rise. So the network is free in its use of the columns, and still a
-    success never lowers a prediction.
+    All columns count the student's last answer on the target topic as incorrect, so they are the same after a success
+    and after a failure. The real outcome of that answer is a separate input, and the network can only raise a
+    prediction of correctness for a success. So a success never lowers a prediction, however the network uses the
+    columns.
     """
     f, cell = functions_for(past.topic_row), past.topic_row * N_LEVELS + past.level
     easiness, expected, discrimination, _, rate, *_ = table_columns(lnirt.by_cell, cell)
     intensity, _, noise, *_ = (0.0, 0.0, 0.0) if lnirt.time is None else table_columns(lnirt.time.by_cell, cell)
     gap = past.answers_since_topic
-    # What the last answer still weighs in each decayed sum, if it was correct.
-    moved = [(past.last_outcome > 0) * f.exp(gap / -answers) for answers in DECAY_ANSWERS.tolist()]
+    # If the last answer on the topic was correct: its weight in a sum of each decay constant. Otherwise 0.
+    last_success = [(past.last_outcome > 0) * f.exp(gap / -answers) for answers in DECAY_ANSWERS.tolist()]
     on_topic, overall = columns_of(past.topic_decayed), columns_of(past.overall_decayed)
     on_others = [
         [f.maximum(whole - own, 0.0) for own, whole in zip(*sums, strict=True)]
         for sums in zip(on_topic[:3], overall[:3], strict=True)
     ]
-    scopes = (_if_incorrect(on_topic, moved, f), _if_incorrect(overall, moved, f), on_others)
+    scopes = (_if_incorrect(on_topic, last_success, f), _if_incorrect(overall, last_success, f), on_others)
     columns = [
         discrimination,
         easiness,
@@ -110,12 +111,15 @@ def standardise(dense: Float32Array, mean: Float32Array, scale: Float32Array) ->
     return columns.astype(np.float32, copy=False)
 
 
-def _if_incorrect(decayed: Sums, moved: list[Column], f: Functions) -> Sums:
-    """Return correct, incorrect and expected sums as if the last answer on the topic had been incorrect."""
-    correct, incorrect, expected = decayed[:3]
+def _if_incorrect(decayed: Sums, last_success: list[Column], f: Functions) -> Sums:
+    """Return correct, incorrect and expected sums as if the last answer on the topic had been incorrect.
+
+    A last answer that was correct moves from the correct to the incorrect sums. :func:`dense_columns` says why.
+    """
+    correct, incorrect, expected, *_ = decayed
     return [
-        [f.maximum(sums - weight, 0.0) for sums, weight in zip(correct, moved, strict=True)],
-        [sums + weight for sums, weight in zip(incorrect, moved, strict=True)],
+        [f.maximum(sums - weight, 0.0) for sums, weight in zip(correct, last_success, strict=True)],
+        [sums + weight for sums, weight in zip(incorrect, last_success, strict=True)],
         expected,
     ]
 
@@ -151,7 +155,7 @@ def _amounts(past: Summary, f: Functions) -> list[Column]:
 
 def _form(decayed: Sums, f: Functions) -> list[Column]:
     """Return successes beyond those expected of an average student, in units of about one standard deviation."""
-    correct, incorrect, expected = decayed[:3]
+    correct, incorrect, expected, *_ = decayed
     return [
         (successes - average) / f.sqrt(1.0 + successes + failures)
         for successes, failures, average in zip(correct, incorrect, expected, strict=True)
@@ -160,7 +164,8 @@ def _form(decayed: Sums, f: Functions) -> list[Column]:
 
 def _pace(decayed: Sums) -> list[Column]:
     """Return the mean log seconds beyond the tasks' intensities, shrunk towards 0 by a pseudo-count of one answer."""
-    return [beyond / (1.0 + timed) for beyond, timed in zip(decayed[3], decayed[4], strict=True)]
+    *_, beyond_intensity, timed = decayed
+    return [beyond / (1.0 + answers) for beyond, answers in zip(beyond_intensity, timed, strict=True)]
 
 
 def _since(hours: Column, f: Functions) -> list[Column]:

@@ -291,14 +291,16 @@ def _rescaling(config: Config, _weights: Weights) -> Layer:
 
 
 def _merge(operation: np.ufunc, *, mean: bool = False) -> Callable[[Config, Weights], Layer]:
-    def run(first: Array, second: Array, *others: Array) -> Array:
+    """Return the builder of a layer that combines two or more inputs of one shape, element by element."""
+
+    def merge(first: Array, second: Array, *others: Array) -> Array:
         arrays = (first, second, *others)
         if len({array.shape for array in arrays}) > 1:
             raise ValueError(f"inputs of shapes {[array.shape for array in arrays]} cannot be merged")
-        total: Array = reduce(operation, arrays)
-        return total / np.float32(len(arrays)) if mean else total
+        merged: Array = reduce(operation, arrays)
+        return merged / np.float32(len(arrays)) if mean else merged
 
-    return lambda _config, _weights: run
+    return lambda _config, _weights: merge
 
 
 def _expect(weight: Float32Array, shape: tuple[Any, ...]) -> None:

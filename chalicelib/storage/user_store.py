@@ -58,8 +58,12 @@ class PostgresUserStore:
         statement(self._engine, lambda c: c.execute(_ADD, values))
 
     def get(self, user_id: str) -> tuple[str | None, str | None]:
-        """Return (email, full_name). Raises UnauthenticatedError if the account was deleted or does not exist."""
+        """Return (email, full_name). Raises UnauthenticatedError if the account was deleted or does not exist.
+
+        The e-mail is None if an import or the student's first task made the row. The next login adds the e-mail.
+        """
         row = statement(self._engine, lambda c: c.execute(_GET, {"id": user_id}).one_or_none())
+        # The row of a deleted account stays, because the account's access tokens are valid until they expire.
         if row is None or row[2]:
             raise UnauthenticatedError("This account does not exist")
         return row[0], row[1]
