@@ -26,7 +26,7 @@ DOUBT = 2.0
 """Number of standard errors of the validation loss by which the scale is shrunk towards 0."""
 
 CLEAR_GAIN = 4.0
-"""Gain over LNIRT, in standard errors, from which no doubt is left. Then the scale is shrunk towards 1 instead of 0."""
+"""Gain over LNIRT, in standard errors, above which the network is clearly better: its scale is shrunk towards 1."""
 
 MIN_TEMPERATURE_ANSWERS = 1000
 TEMPERATURE_SD = 0.05
@@ -78,11 +78,13 @@ def beats_prior(
 def choose_scale(
     prior: FloatArray, output: FloatArray, target: FloatArray, user: npt.NDArray[np.integer], *, binary: bool
 ) -> float:
-    """Return the smallest scale whose validation loss is within two standard errors of the smallest. All (N,).
+    """Return the member of SCALES that the validation answers support. All arrays are (N,).
 
-    Where the network is better than its prior beyond doubt, it is the largest scale within one standard error, each at
-    its own temperature. The network that is judged here does not know the newest answers. It is published as the mean
-    of several that do, and this mean is more accurate.
+    Usually it is the smallest scale whose mean loss exceeds the smallest mean loss of all scales by at most two
+    standard errors. If the network is clearly better than its prior (CLEAR_GAIN), it is the largest scale whose mean
+    loss exceeds the smallest by at most one standard error, with each scale at its own temperature. Such a network
+    deserves the larger scale: the network judged here was trained without the newest answers, and the published network
+    is trained on all answers.
     """
     if len(target) < MIN_VALIDATION:
         return 0.0
@@ -101,21 +103,23 @@ def choose_scale(
 
 
 def _standard_error(difference: FloatArray, user: npt.NDArray[np.integer]) -> float:
-    """Return the standard error of the mean difference, clustered by user, and no less than without clusters.
+    """Return the standard error of the mean difference, clustered by student, and at least the unclustered error.
 
-    A few students say little about how students differ. So with G students the error is the quantile of Student's t
-    with G - 1 degrees of freedom at which a normal error is one. One student alone says nothing about others.
+    With few students the spread between students is itself uncertain. So the clustered error is widened by a quantile
+    of Student's t distribution: the quantile for the probability at which the normal distribution's quantile is 1. With
+    one student the error is infinite, because one student does not show how students differ.
     """
     from scipy.special import ndtr, stdtrit
 
     centred = difference - difference.mean()
     n = len(difference)
-    names, groups = np.unique(user, return_inverse=True)
-    if len(names) < 2:
+    students, groups = np.unique(user, return_inverse=True)
+    if len(students) < 2:
         return math.inf
     sums = np.bincount(groups, weights=centred)
-    students = len(names) - 1
-    clustered = math.sqrt((sums**2).sum() * len(names) / students) / n * float(stdtrit(students, ndtr(1.0)))
+    degrees = len(students) - 1
+    clustered = math.sqrt((sums**2).sum() * len(students) / degrees) / n
+    clustered *= float(stdtrit(degrees, ndtr(1.0)))
     return max(clustered, float(centred.std()) / math.sqrt(n))
 
 

@@ -43,14 +43,21 @@ TIME_LEVELS = LevelPrior(gap=0.25, min_step=0.02)
 
 @dataclass(frozen=True, slots=True)
 class LevelFit:
-    """Smoothed values and their variances, (T+1, 4) each, the average topic last."""
+    """Smoothed values and their variances. Shapes (T+1, 4).
+
+    The last row is for topics without any answer: the values of the average topic, with the variances of a new topic.
+    """
 
     values: FloatArray
     variances: FloatArray
 
 
 def fit_levels(observed: FloatArray, weight: FloatArray, prior: LevelPrior) -> LevelFit:
-    """Smooth observed values (T, 4) of precision ``weight`` (T, 4), which is 0 where nothing was observed."""
+    """Smooth observed values (T, 4) of precision ``weight`` (T, 4), which is 0 where nothing was observed.
+
+    ``base`` (4,) is mean plus level effects. Each sweep fits it to the values without the topic effects, and then fits
+    the topic effects and the variance of their prior.
+    """
     # The cell effect is integrated out: its variance lowers the weight of the effects above it.
     marginal = 1.0 / (1.0 / np.maximum(weight, 1e-12) + CELL_SD**2) * (weight > 0)
     per_topic = marginal.sum(axis=1)
@@ -59,20 +66,24 @@ def fit_levels(observed: FloatArray, weight: FloatArray, prior: LevelPrior) -> L
     for _ in range(SWEEPS):
         base = _population(observed - topic_effect[:, None], marginal, prior)
         leftover = (marginal * (observed - base)).sum(axis=1)
-        precision = per_topic + 1.0 / spread
-        topic_effect = leftover / precision
-        centre = topic_effect.mean() if len(topic_effect) else 0.0
-        topic_effect -= centre
-        base = base + centre
-        squares = (topic_effect**2 + 1.0 / precision).sum()
+        topic_precision = per_topic + 1.0 / spread
+        topic_effect = leftover / topic_precision
+        # The mean of the topic effects moves into the base, so that the base is the average topic.
+        mean_effect = topic_effect.mean() if len(topic_effect) else 0.0
+        topic_effect -= mean_effect
+        base = base + mean_effect
+        squares = (topic_effect**2 + 1.0 / topic_precision).sum()
         spread = (squares + TOPIC_SD_PSEUDO_TOPICS * TOPIC_SD**2) / (len(observed) + TOPIC_SD_PSEUDO_TOPICS)
     expected = base + topic_effect[:, None]
     cell_precision = weight + 1.0 / CELL_SD**2
     values = expected + weight * (observed - expected) / cell_precision
-    variances = 1.0 / cell_precision + (1.0 / (1.0 + weight * CELL_SD**2)) ** 2 / precision[:, None]
+    # A value is a mean of observed and expected. So its variance is that of the cell effect, plus that of the topic
+    # effect times the square of the share of the expected value.
+    expected_share = 1.0 / (1.0 + weight * CELL_SD**2)
+    variances = 1.0 / cell_precision + expected_share**2 / topic_precision[:, None]
     values = _ordered(values, cell_precision, prior)
-    average_variance = spread + CELL_SD**2
-    return LevelFit(np.vstack([values, base]), np.vstack([variances, np.full((1, N_LEVELS), average_variance)]))
+    new_topic_variance = spread + CELL_SD**2
+    return LevelFit(np.vstack([values, base]), np.vstack([variances, np.full((1, N_LEVELS), new_topic_variance)]))
 
 
 def _population(observed: FloatArray, weight: FloatArray, prior: LevelPrior) -> FloatArray:

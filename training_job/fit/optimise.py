@@ -94,9 +94,10 @@ def fit_members(
     seed: int,
     on_progress: Progress,
 ) -> FittedNetwork:
-    """Train ``members`` networks for a fixed number of epochs, and return their mean as one network.
+    """Train several networks, the ``members``, on the ``trained`` rows, and return their mean as one network.
 
-    They start from different weights and see the answers in different orders.
+    The members start from different weights and see the answers in different orders, so their mean is more accurate
+    than one member. The number of epochs is given, because no answers are held out here that could stop the training.
     """
     first, plan, rng = _seeded(seed, shape, trained, epochs)
     parts = [first, *(build_network(shape) for _ in range(members - 1))]

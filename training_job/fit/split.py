@@ -18,8 +18,8 @@ def validation_rows(table: AnswerTable) -> Rows:
     """Return a mask (N,) of the newest fifth of the answers, by ``order``.
 
     Where students go through the topics in one order (a course, an exam), most of the newest answers are on topics
-    with hardly any older answers. A hold-out of these would judge guesses about unknown topics, which LNIRT predicts
-    in serving. Then the hold-out is the newest fifth of each topic.
+    with hardly any older answers. Such answers cannot judge a network, because LNIRT predicts unknown topics in
+    serving. In this case the mask has the newest fifth of the answers on each topic.
     """
     count = min(max(int(len(table) * VALIDATION_SHARE), 1), MAX_VALIDATION)
     newest = np.zeros(len(table), dtype=np.bool_)

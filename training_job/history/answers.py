@@ -142,9 +142,10 @@ def _check(columns: dict[str, npt.NDArray[Any]], n: int, n_users: int, n_topics:
 def time_order(user: npt.NDArray[Any], index: npt.NDArray[Any], at: npt.NDArray[Any]) -> IntArray:
     """Return the position of each answer in the order of time over all students, 0 for the oldest. All (N,).
 
-    The order within one student (``index``) always holds. Answers without a time come before those with one. Nobody
-    knows how students overlapped in them, so they are placed as if students joined one after the other and all went on
-    at the same pace. Otherwise the newest answers would be the ends of histories only, which differ from the rest.
+    The order within one student (``index``) always holds. Answers without a time come before all answers with a time,
+    unless they follow one of the same student. They are placed as if students had joined at equal intervals and all had
+    answered at the same pace. If all students began together instead, the newest answers would be the ends of long
+    histories only, and such answers differ from the rest.
     """
     by_student = np.lexsort((index, user))
     u, i = user[by_student], index[by_student]
@@ -152,9 +153,11 @@ def time_order(user: npt.NDArray[Any], index: npt.NDArray[Any], at: npt.NDArray[
     starts = np.flatnonzero(np.r_[True, u[1:] != u[:-1]]) if len(u) else np.empty(0, np.int64)
     sizes = np.diff(np.r_[starts, len(u)])
     for start, size in zip(starts, sizes, strict=True):
+        # No answer is earlier than the student's answer before it, even where clocks disagree or the time is missing.
         moment[start : start + size] = np.maximum.accumulate(moment[start : start + size])
+    # Times in answers: students join during the longest history, and each student's next answer comes 1 later.
     joined = np.arange(len(starts)) / max(len(starts), 1) * sizes.max(initial=0)
-    pace = np.arange(len(u)) + np.repeat(joined - starts, sizes)
+    assumed = np.arange(len(u)) + np.repeat(joined - starts, sizes)
     order = np.empty(len(u), np.int64)
-    order[by_student[np.lexsort((u, i, pace, moment))]] = np.arange(len(u))
+    order[by_student[np.lexsort((u, i, assumed, moment))]] = np.arange(len(u))
     return order

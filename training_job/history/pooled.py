@@ -1,4 +1,7 @@
-"""Pooled vectors of all answers of a history; :mod:`chalicelib.features.pooled` makes those of one student."""
+"""Pooled vectors (decayed sums of all topics side by side), one for each answer of a whole history.
+
+:mod:`chalicelib.features.pooled` defines these vectors, and makes one from a student's stored state.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,10 @@ from training_job.history.scan import group_starts
 
 @dataclass(frozen=True, slots=True)
 class PooledSteps:
-    """What each answer of a table adds to the column of its topic. Vectors are made from it chunk by chunk.
+    """The numbers that each answer of a table adds to the decayed sums of its topic.
 
-    ``steps`` (N, F) are the additions, ``column`` (N,) topic columns, ``user`` (N,) codes, sorted as the table.
+    ``steps`` (N, F) are the additions, ``column`` (N,) topic columns, ``user`` (N,) codes, sorted as the table. The
+    vectors of a large table do not fit into memory, so the caller asks for them in blocks of users.
     """
 
     steps: Float32Array
@@ -36,8 +40,9 @@ class PooledSteps:
     def vectors(self, rows: IntArray) -> Float32Array:
         """Return the pooled vectors of ``rows`` (n,), whole histories of users in the table's order. (n, width).
 
-        All users advance together, one answer at a time. The users with the longest histories have the first slots of
-        the state, so the users that still have answers are always a slice of it.
+        ``state`` has a slot for each user, which holds the user's decayed sums. All users advance together, one answer
+        at a time. The first slots belong to the users with the longest histories, so the users that still have answers
+        are always the first slots.
         """
         user, column, steps = self.user[rows], self.column[rows], self.steps[rows]
         starts = group_starts(user)
@@ -57,6 +62,7 @@ class PooledSteps:
             active = state[: end - begin]
             active *= decay
             out[at] = active
+            # As in serving, the target topic's own sums are left out: they are among the dense columns.
             out[at, column[at]] = 0.0
             active[np.arange(len(at)), column[at]] += steps[at]
         flat = out.reshape(len(rows), -1)
