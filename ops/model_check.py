@@ -35,8 +35,9 @@ class Verification:
 def verify(registry: ModelRegistry, cohort: str) -> Verification:
     """Check each file's size and digest in every version, and that the version can be served.
 
-    An intact version of another feature schema cannot be served. That is a fault of the champion, its predecessor and
-    past champions, to which a rollback may lead, and only a remark on all others.
+    An intact version of another feature schema cannot be served. The result lists it in ``faults`` if the pointer names
+    it, because such a version serves or a rollback may choose it. The result lists all other such versions in
+    ``unserved``.
     """
     found = Verification([], [], [])
     champion = None
@@ -50,7 +51,7 @@ def verify(registry: ModelRegistry, cohort: str) -> Verification:
         role = named.get(version, OTHER)
         texts, refusal = _faults(registry, cohort, version)
         if texts or refusal:
-            # Retention may have deleted it, or a repeated training may have written it again, during the reading.
+            # Retention may have deleted the version during the reading, or a training may have written it again.
             if role == OTHER and version not in registry.list_versions(cohort):
                 continue
             texts, refusal = _faults(registry, cohort, version)

@@ -71,8 +71,9 @@ def require_stack(state_dir: str | None) -> Stack:
 def enter(state_dir: str | None) -> None:
     """Put the variables of the running stack into this process's environment, where boto3 also reads them.
 
-    Without a running stack the environment stays as it is, if it names a database and no directory was requested by
-    option. Raises NoStackError otherwise.
+    A running stack overrides variables that are set, also ``DATABASE_URL``. If no stack is running, the environment
+    stays as it is. Raises NoStackError if no stack is running and the environment has no ``DATABASE_URL`` or
+    ``state_dir`` was given, and if the stack was killed.
     """
     if state_dir is None and "DATABASE_URL" in os.environ and running_stack(state_directory(None)) is None:
         return

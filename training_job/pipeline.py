@@ -34,7 +34,10 @@ PARITY_TOLERANCE = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The answers that a training covered, and the version that serves after it."""
+    """The version that serves after a training, and the number of answers that the training learnt from.
+
+    ``counted`` is the counter when the answers were read; the tracker subtracts it when the training ends.
+    """
 
     champion: str
     counted: int
@@ -103,9 +106,10 @@ def run(
 
 
 def _published_before(request: TrainingRequest, registry: S3ModelRegistry) -> Trained | None:
-    """Return the outcome of an earlier delivery of the request that made its version the champion.
+    """Return the outcome of an earlier delivery of this request, or None if no delivery published its version.
 
-    Another version may be the champion by now: a pointer that was moved since then stays where it is.
+    The pointer still names a published version if another version has become the champion since. The pointer stays as
+    it is, because a repeated delivery must not undo a later training or a rollback.
     """
     champion, _ = read_pointer(registry, request.cohort)
     if champion is None or request.version not in roles(champion):

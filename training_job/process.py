@@ -103,9 +103,9 @@ class TrainingProcess:
         after ``seconds``. What a signal handler raises ends the training at once.
         """
         job = Job(request, datetime.now(UTC), settings)
-        answers = {"still_ours": lambda _: still_ours(), "report": report}
+        handlers = {"still_ours": lambda _: still_ours(), "report": report}
         try:
-            outcome = _talk(self.start(), job, answers, seconds)
+            outcome = _talk(self.start(), job, handlers, seconds)
         except (EOFError, ConnectionError):
             raise TrainingDiedError(_how_it_died(self._end())) from None
         except BaseException:
@@ -118,9 +118,12 @@ class TrainingProcess:
 
 
 def _talk(
-    connection: Connection, job: Job, answers: Mapping[str, Callable[[Any], object]], seconds: float
+    connection: Connection, job: Job, handlers: Mapping[str, Callable[[Any], object]], seconds: float
 ) -> Trained | tuple[Exception, str]:
-    """Give the child a job, answer what it asks, and return its outcome: an error comes with its traceback."""
+    """Give the child a job, handle its messages, and return its outcome: an error comes with its traceback.
+
+    ``handlers`` are called by the kind of a message. The child waits for the error that a handler raised, or None.
+    """
     deadline = time.monotonic() + seconds
     connection.send(job)
     while True:
@@ -132,16 +135,16 @@ def _talk(
         kind, value = connection.recv()
         if kind == "log":
             logging.getLogger(value.name).handle(value)
-        elif kind in answers:
-            connection.send(_error_of(answers[kind], value))
+        elif kind in handlers:
+            connection.send(_error_of(handlers[kind], value))
         else:
             outcome: Trained | tuple[Exception, str] = value
             return outcome
 
 
-def _error_of(answer: Callable[[Any], object], value: Any) -> Exception | None:
+def _error_of(handler: Callable[[Any], object], value: Any) -> Exception | None:
     try:
-        answer(value)
+        handler(value)
     except Exception as error:  # noqa: BLE001 - the child raises it, and it comes back as the training's
         return error
     return None

@@ -1,8 +1,9 @@
 """``studysmart backup DIR``: saves tables and registry, consistent with each other, while the API is running.
 
-All tables are read in one snapshot. The pointer cannot be part of it, so both are read again until they agree. Then
-every version is copied. A version that a pointer has named is kept for 30 days, so nothing is lost when a pointer moves
-during the backup. Cognito keeps the passwords of the accounts and does not show them: only the rows are backed up.
+All tables are read in one snapshot. The pointers are in S3 and no part of the snapshot, so trackers and pointers are
+read again until they name the same versions. After that every version is copied. A version that a pointer has named is
+kept for 30 days, so nothing is lost when a pointer moves during the backup. Cognito keeps the passwords of the accounts
+and does not show them: only the rows are backed up.
 
 Exit status 0 done, 1 no backup, or a backup without a version that was damaged already (printed, and in the manifest).
 """
@@ -56,11 +57,11 @@ def back_up(
 
     writer = BackupWriter(directory)
     deadline = time.monotonic() + agreement_seconds
-    # No snapshot contains the pointers, so a new one is taken until both agree.
+    # No snapshot contains the pointers. So a new snapshot is taken until its trackers agree with the pointers.
     while True:
         with store.snapshot(container.engine) as connection:
             pointers, needed, disagreements = _read_pointers(connection, files)
-            # When the time is up, a backup of both with a warning is better than none.
+            # When the time is up, a backup of trackers and pointers that differ, with a warning, is better than none.
             if not disagreements or time.monotonic() >= deadline:
                 revision = migrations.revision(container.engine)
                 tables = {table: _copy_table(connection, writer, table) for table in store.TABLES}

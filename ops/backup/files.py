@@ -76,7 +76,8 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
     with _disk(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with path.open("xb") as file:
-            yield file  # an OSError of the block is one of the disk: pg8000 has an error of its own for a connection
+            # An OSError in the block comes from the disk: pg8000 raises InterfaceError if a copy loses its connection.
+            yield file
             file.flush()
             os.fsync(file.fileno())
 

@@ -159,10 +159,10 @@ class Doctor:
             try:
                 pointer = self.container.registry.read_champion(tracker.cohort)
             except ModelError:
-                continue  # a finding of its own
+                continue  # _versions reports the malformed pointer
             champion = pointer[0] if pointer else None
             version = champion.version if champion else None
-            # A training that has moved the pointer, and whose transaction on the tracker is still to come.
+            # A training first moves the pointer and then updates the tracker, so between these steps the two differ.
             publishing = champion is not None and champion.request_id == tracker.request_id is not None
             if version != tracker.model_version and not publishing:
                 about = {"cohort": tracker.cohort, "tracker": tracker.model_version, "pointer": version}
@@ -191,7 +191,10 @@ class Doctor:
         return [kinds.QUEUE_BACKLOG.found(waiting=waiting, in_flight=in_flight, live=live)]
 
     def _twice(self, look: Callable[[], list[Finding]]) -> list[Finding]:
-        """Return the findings that two looks agree on, because one may fall into the middle of a change."""
+        """Look twice, and return the findings of the second look whose kind and cohort the first look found too.
+
+        A single look may fall into the middle of a change, and find a difference that is gone a moment later.
+        """
         first = look()
         if not first:
             return []

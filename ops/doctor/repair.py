@@ -43,12 +43,14 @@ def _delete_remains(doctor: Doctor, now: datetime) -> Iterator[str]:
 
 
 def _delete_dead_letters(doctor: Doctor) -> Iterator[str]:
-    """Delete the dead letters whose request is over: ``last_error`` has the reason, and nothing waits for them.
+    """Delete the dead letters of requests that no tracker has any more.
 
-    Other messages, and those of a live request, stay for a person to look at.
+    No training waits for such a message, and the failure is recorded in the tracker's ``last_error``. Messages of a
+    live request and messages that are not training requests stay for a person to look at.
     """
     dead = doctor.queue.dead_letters()
     live = {tracker.request_id for tracker in doctor.store.trackers()[0]}
+    # A received message is hidden for the visibility timeout, so the loop ends after it has received each message once.
     while dead is not None and (delivery := dead.receive(0)) is not None:
         request = delivery.request
         if request is not None and request.request_id not in live:

@@ -210,8 +210,9 @@ class PostgresDoctorStore:
     def set_total(self, cohort: str) -> int:
         """Set a cohort's total to the completed tasks minus the other cohorts' totals, and return it.
 
-        Every completion ends with the tracker's row. With the rows locked first, the count contains all committed
-        completions, and those that wait for the lock add themselves afterwards.
+        A task does not name its cohort, so the tasks of one cohort cannot be counted. Every completion writes its
+        tracker's row last. All trackers' rows are locked here before the count, so the count contains all committed
+        completions. A completion that waits for the lock adds 1 to the new total afterwards.
         """
 
         def work(connection: Connection) -> int:
