@@ -71,9 +71,9 @@ def require_stack(state_dir: str | None) -> Stack:
 def enter(state_dir: str | None) -> None:
     """Put the variables of the running stack into this process's environment, where boto3 also reads them.
 
-    A running stack overrides variables that are set, also ``DATABASE_URL``. If no stack is running, the environment
-    stays as it is. Raises NoStackError if no stack is running and the environment has no ``DATABASE_URL`` or
-    ``state_dir`` was given, and if the stack was killed.
+    A running stack overrides variables that are set, ``DATABASE_URL`` too. If no stack is running, the environment
+    stays as it is: it must name a database, and ``state_dir`` must be None. Raises NoStackError if this is not so, and
+    if the stack was killed.
     """
     if state_dir is None and "DATABASE_URL" in os.environ and running_stack(state_directory(None)) is None:
         return

@@ -72,7 +72,7 @@ def dense_columns(past: Summary, lnirt: LnirtParameters, time: TimePrior | None)
     easiness, expected, discrimination, _, rate, *_ = table_columns(lnirt.by_cell, cell)
     intensity, _, noise, *_ = (0.0, 0.0, 0.0) if lnirt.time is None else table_columns(lnirt.time.by_cell, cell)
     gap = past.answers_since_topic
-    # If the last answer on the topic was correct: its weight in a sum of each decay constant. Otherwise 0.
+    # The weight of the last answer on the topic in a sum of each decay constant, 0 if that answer was incorrect.
     last_success = [(past.last_outcome > 0) * f.exp(gap / -answers) for answers in DECAY_ANSWERS.tolist()]
     on_topic, overall = columns_of(past.topic_decayed), columns_of(past.overall_decayed)
     on_others = [
