@@ -126,6 +126,8 @@ def _explain(kind: inspect.Type, value: Any, strict: bool) -> tuple[str, str]:
             return "datetime_parsing", "Input should be a valid datetime in ISO 8601"
         case inspect.IntType() | inspect.FloatType():
             return _explain_number(kind, value, strict)
+        case inspect.AnyType():
+            return "finite_number", "Input should be a finite number"
     raise TypeError(f"no description for faults of {kind!r}")
 
 

@@ -62,6 +62,12 @@ def test_a_whole_task_can_be_sent_back(student: Api) -> None:
     assert patched(student, task, **done)["updated_at"] == done["updated_at"]
 
 
+def test_a_read_only_field_may_hold_anything_json_can(student: Api) -> None:
+    task = create(student)
+    for raw in (b'{"id": 1e999}', b'{"user_id": {"a": [1]}}', b'{"model_version": "\\u0000"}', b'{"created_at": -1}'):
+        assert student.call("PATCH", f"/practice-tasks/{task['id']}", raw=raw).status == 422, raw
+
+
 @pytest.mark.parametrize("seconds", [5e-324, 0.0009, -0.0001])
 def test_a_time_below_a_millisecond_is_refused(student: Api, seconds: float) -> None:
     task = create(student)
