@@ -79,8 +79,6 @@ def _import(container: Container, file: Path, options: argparse.Namespace) -> in
         {"\\t": "\t", "tab": "\t"}.get(options.separator, options.separator),
         options.questions,
     )
-    if options.replace is not None and not options.dry_run:
-        _undo(container, options.replace)
     try:
         report = import_file(
             container.engine,
@@ -90,6 +88,7 @@ def _import(container: Container, file: Path, options: argparse.Namespace) -> in
             _progress(),
             reading,
             dry_run=options.dry_run,
+            replaced=options.replace,
         )
     except UnusableFileError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -189,8 +189,11 @@ def import_file(
     reading: Reading | None = None,
     *,
     dry_run: bool = False,
+    replaced: int | None = None,
 ) -> ImportReport:
     """Import ``path`` and return a report. ``on_progress`` is called after every few thousand rows.
+
+    The import ``replaced`` is taken back once the file has been read, so an unusable file loses nothing.
 
     Raises UnusableFileError before anything is imported. Raises DatabaseUnavailableError; the committed batches stay,
     and the import can be run again. ``dry_run`` does everything and takes it back.
@@ -207,6 +210,9 @@ def import_file(
             for rows in chunks:
                 spool.add(rows)
                 tell()
+        if replaced is not None and not dry_run:
+            with history_store(engine, cohort) as store:
+                store.undo(replaced)
         batches = (batch for part in spool.parts() for batch in _batches(part, report))
         for result in _stored(engine, cohort, path, report, batches):
             for row, reason in result.refused:

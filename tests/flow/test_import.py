@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from evaluation.simulator import SimulatedAnswer
 from ops.imports import importer
 from ops.imports.importer import import_file
 from ops.imports.report import ImportReport
+from ops.imports.source import UnusableFileError
 from ops.imports.store import UnknownImportError, history_store
 from tests.support.histories import rows_by_key
 
@@ -336,6 +338,16 @@ def test_an_import_can_be_taken_back(engine: Engine, tmp_path: Path) -> None:
     assert query(engine, "SELECT n_samples_total FROM embedding_model_tracker") == [(3,)]
     assert_state_is_replayed_history(engine, "ada")
     assert second.added == 3
+
+
+def test_a_file_replaces_an_import_only_if_it_can_be_read(engine: Engine, tmp_path: Path) -> None:
+    first = load_text(engine, tmp_path, "user_id,topic,is_correct\nu,t,1\nu,t,1\n")
+    path = tmp_path / "corrected.csv"
+    for content, n_answers in (("user_id,topic\nu,t\n", 2), ("user_id,topic,is_correct\nu,t,0\n", 1)):
+        path.write_text(content)
+        with suppress(UnusableFileError):
+            import_file(engine, "default", path, NOW, lambda _: None, replaced=first.import_id)
+        assert query(engine, "SELECT n_answers FROM users") == [(n_answers,)]
 
 
 def test_an_address_means_the_account_with_it(engine: Engine, tmp_path: Path) -> None:
