@@ -208,15 +208,19 @@ def _kdd_2010(given: Given) -> Rows:
             )
 
 
-def _questions(given: Given) -> dict[str, Mapping[str, str]]:
-    path = given.companion("questions.csv")
-    if path is None:
-        return {}
+def _companion_rows(path: Path, *columns: str) -> Iterator[Mapping[str, str]]:
+    """Give the rows of a further file of a set. Raises UnusableFileError if it lacks a column."""
     with opened(path) as source:
         table = csv.DictReader(source.text)
-        if not {"question_id", "tags"} <= set(table.fieldnames or ()):
-            raise UnusableFileError(f"{path}: no column question_id or tags: it is not a questions file")
-        return {row["question_id"]: row for row in table}
+        missing = set(columns) - set(table.fieldnames or ())
+        if missing:
+            raise UnusableFileError(f"{path}: no column {', '.join(sorted(missing))}: it is another file of the set")
+        yield from table
+
+
+def _questions(given: Given) -> dict[str, Mapping[str, str]]:
+    path = given.companion("questions.csv")
+    return {} if path is None else {row["question_id"]: row for row in _companion_rows(path, "question_id", "tags")}
 
 
 def _first_tag(question: Mapping[str, str]) -> str:
@@ -313,15 +317,13 @@ def _eedi_topics(given: Given) -> dict[str, str]:
     names: dict[str, tuple[int, str]] = {}
     subjects = path.parent / "subject_metadata.csv"
     if subjects.is_file():
-        with opened(subjects) as source:
-            for row in csv.DictReader(source.text):
-                names[row["SubjectId"]] = (int(row["Level"] or 0), row["Name"])
+        for row in _companion_rows(subjects, "SubjectId", "Name", "Level"):
+            names[row["SubjectId"]] = (int(row["Level"]) if row["Level"].isdecimal() else 0, row["Name"])
     found = {}
-    with opened(path) as source:
-        for row in csv.DictReader(source.text):
-            ids = re.findall(r"[0-9]+", row.get("SubjectId", ""))
-            if ids:
-                found[row["QuestionId"]] = max(names.get(one, (0, f"Subject {one}")) for one in ids)[1]
+    for row in _companion_rows(path, "QuestionId", "SubjectId"):
+        ids = re.findall(r"[0-9]+", row["SubjectId"])
+        if ids:
+            found[row["QuestionId"]] = max(names.get(one, (0, f"Subject {one}")) for one in ids)[1]
     return found
 
 
@@ -335,10 +337,12 @@ def _eedi_dates(given: Given) -> Callable[[str], str]:
         given.report.hints.append("Eedi's answer metadata is not next to the file, so the answers have no times.")
         return lambda _: ""
     ids, seconds = array("q"), array("q")
-    with opened(place) as source:
-        for row in csv.DictReader(source.text):
+    try:
+        for row in _companion_rows(place, "AnswerId", "DateAnswered"):
             ids.append(int(row["AnswerId"]))
             seconds.append(int(datetime.fromisoformat(row["DateAnswered"]).replace(tzinfo=UTC).timestamp()))
+    except ValueError as error:
+        raise UnusableFileError(f"{place}: row {len(ids) + 1}: {error}") from None
     by_id = np.argsort(np.array(ids))
     sorted_ids = np.array(ids)[by_id]
 
@@ -381,8 +385,7 @@ def _junyi_names(given: Given) -> dict[str, str]:
     path = given.companion("Info_Content.csv")
     if path is None:
         return {}
-    with opened(path) as source:
-        return {row["ucid"]: row["content_pretty_name"] for row in csv.DictReader(source.text)}
+    return {row["ucid"]: row["content_pretty_name"] for row in _companion_rows(path, "ucid", "content_pretty_name")}
 
 
 def _duolingo(given: Given) -> Rows:

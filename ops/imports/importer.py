@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby, islice
 from pathlib import Path
@@ -72,7 +72,12 @@ def open_history(
             table = Table(source.text, path, reading.separator, quoted=form is None or form.quoted)
             report.origin |= _origin(source, table)
             if reading.format is None and not reading.mapped and not _is_generic(table.header):
-                form = FORMATS.get(recognised(table.header) or "")
+                name = recognised(table.header)
+                if name is not None and path != STANDARD_INPUT:
+                    # Encoding and quotation marks are those of the form, so the file is opened again.
+                    yield stack.enter_context(open_history(path, now, report, replace(reading, format=name)))
+                    return
+                form = FORMATS.get(name or "")
             if form is None:
                 yield _generic(table, path, now, report, reading)
                 return

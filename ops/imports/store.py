@@ -40,6 +40,7 @@ _log = logging.getLogger("studysmart.import")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NULL = r"\N"
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _SPECIAL = re.compile(r"[\\\t\n\r]")
 _LEVELS = ("", "easy", "medium", "hard", "expert")
 
@@ -183,13 +184,13 @@ class HistoryStore:
 
     def _with_accounts(self, rows: Sequence[HistoryRow]) -> tuple[list[HistoryRow], list[tuple[HistoryRow, str]]]:
         """Replace e-mail addresses by the ids of their accounts; refuse those without an account."""
-        addresses = {row.user_id.lower() for row in rows if "@" in row.user_id}
+        addresses = {row.user_id.lower() for row in rows if _ADDRESS.fullmatch(row.user_id)}
         if not addresses:
             return list(rows), []
         accounts = dict(self._run(_ACCOUNTS, sorted(addresses)).fetchall())
         taken, refused = [], []
         for row in rows:
-            if "@" not in row.user_id:
+            if row.user_id.lower() not in addresses:
                 taken.append(row)
             elif (account := accounts.get(row.user_id.lower())) is not None:
                 taken.append(row._replace(user_id=account))

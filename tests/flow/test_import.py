@@ -352,9 +352,11 @@ def test_a_file_replaces_an_import_only_if_it_can_be_read(engine: Engine, tmp_pa
 
 def test_an_address_means_the_account_with_it(engine: Engine, tmp_path: Path) -> None:
     PostgresUserStore(engine, "default").add("id-1", "Ada@Example.com", "Ada")
-    report = load_text(engine, tmp_path, "user_id,topic,is_correct\nada@example.COM,t,1\nbob@example.com,t,1\n")
-    assert (report.added, report.bad) == (1, 1)
-    assert query(engine, "SELECT id, n_answers FROM users") == [("id-1", 1)]
+    report = load_text(
+        engine, tmp_path, "user_id,topic,is_correct\nada@example.COM,t,1\nbob@example.com,t,1\n@ada,t,1\n"
+    )
+    assert (report.added, report.bad) == (2, 1)
+    assert query(engine, "SELECT id, n_answers FROM users ORDER BY id") == [("@ada", 1), ("id-1", 1)]
     assert "e-mail address without an account" in next(iter(report.refused))
 
 

@@ -199,6 +199,20 @@ def test_junyi_has_names_of_exercises_in_another_file(tmp_path: Path) -> None:
     assert read(tmp_path / "Log_Problem.csv")[0][0][1] == "Adding"
 
 
+def test_a_recognised_file_is_read_in_the_encoding_and_quotes_of_its_form(tmp_path: Path) -> None:
+    content = SAMPLES["kdd2010"][0].replace("Find slope~~Read graph", 'Br\u00fcche "neu"').replace('3"x', '"3x')
+    (tmp_path / "kdd.txt").write_bytes(content.encode("cp1252"))
+    rows, report = read(tmp_path / "kdd.txt")
+    assert ([row[1] for row in rows], report.bad) == (['Br\u00fcche "neu"', "Find slope"], 0)
+
+
+def test_a_wrong_companion_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(SAMPLES["riiid"][0])
+    (tmp_path / "q.csv").write_text("id,tags\n1,2\n")
+    with pytest.raises(UnusableFileError, match=r"q.csv: no column question_id"):
+        read(tmp_path / "train.csv", Reading(questions=tmp_path / "q.csv"))
+
+
 def test_a_file_of_another_form_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("user_id,topic,is_correct\nu,t,1\n")
     with pytest.raises(UnusableFileError, match="does not have the columns of Riiid"):
