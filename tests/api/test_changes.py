@@ -8,7 +8,9 @@ from urllib.parse import urljoin
 
 import pytest
 
+from chalicelib.domain.training import Champion
 from tests.support.api import TASK, Api, World, create
+from tests.support.archives import version_files
 
 
 def patched(api: Api, task: dict[str, Any], **body: Any) -> dict[str, Any]:
@@ -45,6 +47,17 @@ def test_an_open_task_gets_another_topic_and_is_predicted_again(student: Api) ->
         ["Subject, topic and difficulty of a completed task cannot be changed"],
     )
     assert patched(student, task, topic="Rome")["topic"] == "Rome"
+
+
+def test_another_topic_is_predicted_by_the_champion_of_now(student: Api, world: World) -> None:
+    task = create(student)
+    assert task["prediction_source"] == "default"
+    files = {name: body for name, body in version_files().items() if name != "metadata.json"}
+    world.registry.write_version("default", "v1", files, {})
+    world.registry.write_champion("default", Champion("v1", None, "2026-01-31T00:00:00+00:00", None), None)
+    edited = patched(student, task, topic="topic 0")
+    assert (edited["prediction_source"], edited["model_version"]) != ("default", None)
+    assert edited["model_version"] == student.get(f"/practice-tasks/{task['id']}").json["model_version"] == "v1"
 
 
 @pytest.mark.parametrize(

@@ -350,6 +350,8 @@ def test_an_answer_is_placed_by_its_time(stores: Stores) -> None:
     stores.tasks.complete("ada", late.id, Result(True, None, before), None, POLICY)
     assert order(stores) == {"a": 3, "b": 2, "c": 1}
     assert stores.tasks.get("ada", late.id).completed_at == before
+    stores.tasks.complete("ada", late.id, Result(True, None, at), None, POLICY)
+    assert order(stores) == {"a": 3, "b": 1, "c": 2}
 
 
 def order(stores: Stores) -> dict[str, int]:
