@@ -50,14 +50,14 @@ def test_an_open_task_gets_another_topic_and_is_predicted_again(student: Api) ->
 
 
 def test_another_topic_is_predicted_by_the_champion_of_now(student: Api, world: World) -> None:
-    task = create(student)
-    assert task["prediction_source"] == "default"
     files = {name: body for name, body in version_files().items() if name != "metadata.json"}
     world.registry.write_version("default", "v1", files, {})
     world.registry.write_champion("default", Champion("v1", None, "2026-01-31T00:00:00+00:00", None), None)
-    edited = patched(student, task, topic="topic 0")
-    assert (edited["prediction_source"], edited["model_version"]) != ("default", None)
-    assert edited["model_version"] == student.get(f"/practice-tasks/{task['id']}").json["model_version"] == "v1"
+    task = create(student, difficulty="easy")
+    edited = patched(student, task, topic="topic 0", difficulty="expert")
+    asked = student.get("/predictions?topic=topic%200&difficulty=expert").json
+    assert edited["predicted_correct"] == pytest.approx(asked["predicted_correct"], abs=1e-3)
+    assert edited["predicted_correct"] != task["predicted_correct"]
 
 
 @pytest.mark.parametrize(
