@@ -10,12 +10,15 @@ A row also stores the index of its first answer: the order in which a student me
 follow. And it stores the outcome of its last answer: the networks get the record with the last answer on the target
 topic counted as incorrect, so the sums must be able to give that answer back.
 
+A time that is far from a student's other times on the same topic and difficulty counts as a less extreme one.
+
 :func:`advance` is the only place where a state changes. The training job computes the same numbers for a whole history
 at once; a property test compares the two.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,6 +40,12 @@ DECAYED_SHAPE = (4, len(DECAY_ANSWERS))
 
 STATE_SCHEMA = 2
 """Raised whenever the meaning of a stored row changes."""
+
+MIN_TIMES_TO_BOUND = 3
+"""Times that a row needs before the next one is bounded by them."""
+
+MIN_REACH = float(np.log(4.0))
+"""Least distance, in log seconds, from the mean of a row's times at which another time is bounded."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -93,7 +102,7 @@ def advance(row: StateRow | None, answer: Answer, index: int) -> StateRow:
     if row is not None and index <= row.last_index:
         raise ValueError(f"answer index {index} does not follow {row.last_index}")
     timed = answer.seconds is not None and answer.seconds > 0
-    log_seconds = float(np.log(answer.seconds)) if timed and answer.seconds is not None else 0.0
+    log_seconds = _bounded(math.log(answer.seconds), row) if timed and answer.seconds is not None else 0.0
     step = np.array([answer.is_correct, not answer.is_correct, log_seconds, timed], dtype=np.float64)
     if row is None:
         decayed = np.repeat(step[:, None], len(DECAY_ANSWERS), axis=1)
@@ -113,6 +122,20 @@ def advance(row: StateRow | None, answer: Answer, index: int) -> StateRow:
         last_at=answer.at,
         decayed=decayed,
     )
+
+
+def _bounded(log_seconds: float, row: StateRow | None) -> float:
+    """Return the log seconds that count, within reach of the times that a student had on the topic and difficulty.
+
+    One time that is far from all others says that something else happened, and would change the next predictions by
+    a third. Times that differ widely themselves have a long reach, so an odd first time does not bound the next ones.
+    """
+    if row is None or row.timed < MIN_TIMES_TO_BOUND:
+        return log_seconds
+    mean = row.sum_log_seconds / row.timed
+    variance = max(row.sum_sq_log_seconds / row.timed - mean**2, 0.0)
+    reach = max(MIN_REACH, 2.0 * math.sqrt(variance))
+    return min(max(log_seconds, mean - reach), mean + reach)
 
 
 def replay(user_id: str, answers: Iterable[Answer]) -> UserState:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from chalicelib.features.state import DECAY_ANSWERS, FloatArray
+from training_job.history.times import counted_log_seconds
 
 
 class Placed(NamedTuple):
@@ -89,7 +90,7 @@ def states(histories: Iterable[tuple[str, Sequence[Placed]]]) -> Iterator[StateL
     groups, indices = np.array(group)[order], np.array(index)[order]
     outcome, time = np.array(right, float)[order], np.array(seconds)[order]
     timed = time > 0
-    log_seconds = np.log(np.where(timed, time, 1.0))
+    log_seconds = counted_log_seconds(np.log(np.where(timed, time, 1.0)), timed, groups)
     starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
     ends = np.r_[starts[1:], len(groups)]
     sizes = ends - starts

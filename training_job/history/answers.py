@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters
+from chalicelib.domain.lnirt import N_LEVELS, FloatArray, IntArray, LnirtParameters
+from training_job.history.times import counted_log_seconds
 
 Rows = npt.NDArray[np.bool_]
 """A mask of the answers of a table. Shape (N,)."""
@@ -117,6 +118,12 @@ class AnswerTable:
     def log_seconds(self) -> FloatArray:
         """Natural logarithm of the seconds, 0 where the time is unknown. Shape (N,)."""
         return np.log(np.where(self.timed, self.seconds, 1.0))
+
+    @property
+    def counted_log_seconds(self) -> FloatArray:
+        """The log seconds as they count in the practice state, for whole histories of students. Shape (N,)."""
+        cell = self.user.astype(np.int64) * len(self.topics) + self.topic
+        return counted_log_seconds(self.log_seconds, self.timed, cell * N_LEVELS + self.level)
 
     @property
     def timed(self) -> npt.NDArray[np.bool_]:

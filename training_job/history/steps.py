@@ -13,5 +13,5 @@ def answer_steps(table: AnswerTable, lnirt: LnirtParameters) -> FloatArray:
     topic, level = table.topic_rows(lnirt), table.level
     correct, timed = table.is_correct.astype(np.float64), table.timed.astype(np.float64)
     intensity = lnirt.time.intensity[topic, level] if lnirt.time is not None else 0.0
-    beyond = timed * (table.log_seconds - intensity)
+    beyond = timed * (table.counted_log_seconds - intensity)
     return np.stack([correct, 1.0 - correct, lnirt.expected_success[topic, level], beyond, timed], axis=1)

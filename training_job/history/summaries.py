@@ -79,7 +79,7 @@ class _Chunk:
         self.table, self.constants = table, constants
         self.topic_row, self.level = table.topic_rows(constants.lnirt), table.level
         self.correct = table.is_correct.astype(np.float64)
-        self.timed = table.timed.astype(np.float64)
+        self.timed, self.log_seconds = table.timed.astype(np.float64), table.counted_log_seconds
         self.user_starts = group_starts(table.user)
         self.index = np.arange(len(table)) - self.user_starts
         self.by_topic = np.lexsort((np.arange(len(table)), table.topic, table.user))
@@ -100,7 +100,7 @@ def _level_steps(part: _Chunk) -> FloatArray:
     """Return what each answer adds to attempts, correct, timed and log seconds of its level. Shape (n, 4, 4)."""
     n = len(part.level)
     steps = np.zeros((n, 4, N_LEVELS))
-    statistics = (np.ones(n), part.correct, part.timed, part.table.log_seconds)
+    statistics = (np.ones(n), part.correct, part.timed, part.log_seconds)
     steps[np.arange(n), :, part.level] = np.stack(statistics, axis=1)
     return steps
 
@@ -125,7 +125,7 @@ def _speeds(part: _Chunk) -> tuple[FloatArray, FloatArray]:
     if time is None:
         return np.zeros(len(part.level)), np.zeros(len(part.level))
     noise, intensity = time.residual_variance[part.topic_row], time.intensity[part.topic_row, part.level]
-    steps = np.stack([part.timed / noise, part.timed * (intensity - part.table.log_seconds) / noise], axis=1)
+    steps = np.stack([part.timed / noise, part.timed * (intensity - part.log_seconds) / noise], axis=1)
     sums = exclusive_sums(steps, part.user_starts)
     return sums[:, 0], sums[:, 1]
 
@@ -137,7 +137,7 @@ def _traits(part: _Chunk, last_correct: BoolArray) -> tuple[FloatArray, FloatArr
     timed, slow = zeros, zeros
     if lnirt.time is not None:
         intensity = lnirt.time.intensity[part.topic_row, part.level]
-        timed, slow = part.timed, part.timed * (part.table.log_seconds - intensity)
+        timed, slow = part.timed, part.timed * (part.log_seconds - intensity)
     evidence = exclusive_sums(traits.evidence(part.topic_row, zeros + 1.0, beyond, timed, slow), part.user_starts)
     evidence -= traits.evidence(part.topic_row, zeros, last_correct.astype(np.float64), zeros, zeros)
     return traits.expected(part.topic_row, traits.scores(evidence))
