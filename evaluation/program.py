@@ -34,6 +34,8 @@ def print_figures(figures: Mapping[str, Any]) -> int:
 
 
 def _short(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _short(part) for name, part in value.items()}
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
