@@ -177,7 +177,10 @@ def test_words_for_no(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, f"{HEADER}\nu,t,{text}\n")[0][0].is_correct is False
 
 
-@pytest.mark.parametrize("text", ["NA", "NaN", "NULL", r"\N", "None", "", " ", "-", "N/A", "#N/A", "nil", "?", "<NA>"])
+@pytest.mark.parametrize(
+    "text",
+    ["NA", "NaN", "NULL", r"\N", "None", "", " ", "-", "N/A", "n.a.", "#N/A", "#NULL!", "nil", "?", "<NA>", ".", "–"],
+)
 def test_words_for_no_value(tmp_path: Path, text: str) -> None:
     header = f"{HEADER},difficulty,actual_time_seconds,completed_at,position,subject"
     rows, report = read(tmp_path, f"{header}\nu,t,1,{text},{text},{text},{text},{text}\n")
