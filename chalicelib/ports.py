@@ -144,8 +144,8 @@ class AnalyticsStore(Protocol):
     def days(self, user_id: str, midnights: Sequence[datetime]) -> list[DayRow]:
         """Return the days with completions, newest first. Each day begins at a midnight; the last one has no end."""
 
-    def topics(self, user_id: str, decay_answers: float, limit: int) -> list[TopicRow]:
-        """Return the topics with completions, most recently practised first."""
+    def topics(self, user_id: str, decay_answers: float, limit: int, after: int = 0) -> list[TopicRow]:
+        """Return topics with completions, most recently practised first, without the first ``after``."""
 
     def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
         """Return sums of completed predictions by version and bin. None means all students."""

@@ -7,9 +7,10 @@ from enum import StrEnum
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
+from chalice.app import Request
 from msgspec import Meta, Struct
 
-from chalicelib.api.routing import Access, Routes
+from chalicelib.api.routing import Access, Reply, Routes, next_page
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import Fault, ForbiddenError, InvalidInputError
 from chalicelib.domain.results import PredictedAnswer
@@ -48,9 +49,10 @@ class SummaryQuery(Struct):
 
 
 class TopicsQuery(Struct):
-    """The maximum number of topics."""
+    """A page of topics: their maximum number, and the number of topics before them, from the ``Link`` header."""
 
     limit: Annotated[int, Meta(ge=1, le=500)] = 200
+    after: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
 
 
 class CalibrationQuery(Struct):
@@ -79,9 +81,15 @@ def summary(container: Container, caller: Caller, query: SummaryQuery) -> analyt
 
 
 @routes.route("GET", "/analytics/topics", "Get your results by topic", query=TopicsQuery, answer=list[analytics.Topic])
-def topics(container: Container, caller: Caller, query: TopicsQuery) -> list[analytics.Topic]:
-    """Return the caller's results and mastery by topic, the most recently practised topic first."""
-    return analytics.topics(container.analytics, caller.user_id, query.limit)
+def topics(container: Container, caller: Caller, query: TopicsQuery, request: Request) -> Reply:
+    """Return the caller's results and mastery by topic, the most recently practised topic first.
+
+    The ``Link`` header holds the next page.
+    """
+    found = analytics.topics(container.analytics, caller.user_id, query.limit + 1, query.after)
+    more = len(found) > query.limit
+    headers = next_page(request, {"limit": query.limit, "after": query.after + query.limit}) if more else {}
+    return Reply(found[: query.limit], headers)
 
 
 @routes.route(

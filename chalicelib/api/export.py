@@ -6,10 +6,10 @@ import csv
 import io
 from typing import Annotated
 
-from chalice.app import Response
+from chalice.app import Request, Response
 from msgspec import Meta, Struct
 
-from chalicelib.api.routing import Routes
+from chalicelib.api.routing import Routes, next_page
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.tasks import PracticeTask
 from chalicelib.wiring import Container
@@ -46,7 +46,7 @@ class ExportQuery(Struct):
 
 
 @routes.route("GET", "/export", "Export your answers", query=ExportQuery, answer=str, media_type="text/csv")
-def export_answers(container: Container, caller: Caller, query: ExportQuery) -> Response:
+def export_answers(container: Container, caller: Caller, query: ExportQuery, request: Request) -> Response:
     """Return the caller's completed tasks as CSV, oldest first. The ``Link`` header holds the next page.
 
     Only the first page has a line with the columns: the pages one after the other are one file.
@@ -63,7 +63,7 @@ def export_answers(container: Container, caller: Caller, query: ExportQuery) -> 
         "Content-Disposition": 'attachment; filename="answers.csv"',
     }
     if rows:
-        headers["Link"] = f'<export?after={rows[-1][0]}>; rel="next"'
+        headers |= next_page(request, {"after": rows[-1][0]})
     return Response(text.getvalue(), headers)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import wraps
 from typing import Any, TypeVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode
 from uuid import uuid4
 
 import msgspec
@@ -195,6 +195,18 @@ def path_of(request: Request) -> str:
     event = request.to_original_event()
     # API Gateway names the path without the stage. The local server has it in the request context only.
     return quote(event.get("path") or request.context.get("path") or "/", safe="/%:@!$&'()*+,;=~")[:500]
+
+
+def next_page(request: Request, parameters: Mapping[str, object]) -> dict[str, str]:
+    """Return the ``Link`` header of the next page of a list.
+
+    The address is relative, so that it also works below a stage prefix and behind a proxy, and for an address of the
+    request that ends with a slash. Parameters that are None are left out.
+    """
+    path = path_of(request)
+    up, name = "../" if path.endswith("/") else "", path.rstrip("/").rpartition("/")[2]
+    given = {key: value for key, value in parameters.items() if value is not None}
+    return {"Link": f'<{up}{name}?{urlencode(given)}>; rel="next"'}
 
 
 def logged_path(request: Request) -> str:

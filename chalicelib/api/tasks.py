@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Annotated
 
 import msgspec
 from chalice.app import Request
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from chalicelib.api.routing import Reply, Routes, path_of
+from chalicelib.api.routing import Reply, Routes, next_page
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import Fault, InvalidInputError
 from chalicelib.domain.tasks import MAX_NAME_LENGTH, IdempotentRequest, Name, NewTask, PracticeTask, TaskChange
@@ -74,9 +73,12 @@ def list_tasks(container: Container, caller: Caller, query: TaskQuery, request: 
     """Return a page of the caller's tasks, newest first. The ``Link`` header holds the next page."""
     requested = TaskFilter(query.subject, query.topic, query.completed, query.q)
     page = tasks.list_tasks(container.tasks, caller.user_id, requested, query.limit, query.cursor)
-    return Reply(
-        [_shown(task) for task in page.tasks], _link(query, page.next_cursor, slash=path_of(request).endswith("/"))
-    )
+    headers = {}
+    if page.next_cursor is not None:
+        completed = None if query.completed is None else str(query.completed).lower()
+        parameters = msgspec.structs.asdict(query) | {"completed": completed, "cursor": page.next_cursor}
+        headers = next_page(request, parameters)
+    return Reply([_shown(task) for task in page.tasks], headers)
 
 
 @routes.route(
@@ -133,19 +135,3 @@ def _shown(task: PracticeTask) -> PracticeTask:
 
 def _whole(number: float | None) -> int | float | None:
     return int(number) if number is not None and float(number).is_integer() else number
-
-
-def _link(query: TaskQuery, cursor: str | None, *, slash: bool) -> dict[str, str]:
-    """Return the ``Link`` header of the next page.
-
-    The address is relative, so that it also works below a stage prefix and behind a proxy. ``slash`` says that the
-    address of the request ends with one.
-    """
-    if cursor is None:
-        return {}
-    parameters: dict[str, Any] = {"limit": query.limit, "cursor": cursor}
-    parameters |= {name: getattr(query, name) for name in ("subject", "topic", "q") if getattr(query, name) is not None}
-    if query.completed is not None:
-        parameters["completed"] = str(query.completed).lower()
-    up = "../" if slash else ""
-    return {"Link": f'<{up}practice-tasks?{urlencode(parameters)}>; rel="next"'}

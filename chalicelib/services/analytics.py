@@ -152,9 +152,9 @@ def summary(store: AnalyticsStore, user_id: str, now: datetime, zone: tzinfo) ->
     )
 
 
-def topics(store: AnalyticsStore, user_id: str, limit: int) -> list[Topic]:
-    """Return a student's results by topic, most recently practised first."""
-    return [_topic(row) for row in store.topics(user_id, MASTERY_DECAY_ANSWERS, limit)]
+def topics(store: AnalyticsStore, user_id: str, limit: int, after: int = 0) -> list[Topic]:
+    """Return a student's results by topic, most recently practised first, without the first ``after`` topics."""
+    return [_topic(row) for row in store.topics(user_id, MASTERY_DECAY_ANSWERS, limit, after)]
 
 
 def calibration(store: AnalyticsStore, user_id: str | None) -> CalibrationReport:

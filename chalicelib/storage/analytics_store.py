@@ -65,7 +65,7 @@ _TOPICS = text(
            max(completed_at)
     FROM (SELECT *, row_number() OVER (PARTITION BY topic_key ORDER BY answer_index DESC) - 1 AS since
           FROM practice_tasks WHERE user_id = :user_id AND completed) AS answers
-    GROUP BY topic_key ORDER BY max(answer_index) DESC LIMIT :limit
+    GROUP BY topic_key ORDER BY max(answer_index) DESC LIMIT :limit OFFSET :after
     """
 )
 """``since`` is the number of later answers on the same topic."""
@@ -139,9 +139,10 @@ class PostgresAnalyticsStore:
         rows = self._rows(_DAYS, user_id=user_id, since=midnights[0], midnights=array)
         return [DayRow(midnights[number - 1].date(), *figures) for number, *figures in rows]
 
-    def topics(self, user_id: str, decay_answers: float, limit: int) -> list[TopicRow]:
-        """Return the topics with completions, most recently practised first."""
-        return [TopicRow(*row) for row in self._rows(_TOPICS, user_id=user_id, decay=decay_answers, limit=limit)]
+    def topics(self, user_id: str, decay_answers: float, limit: int, after: int = 0) -> list[TopicRow]:
+        """Return topics with completions, most recently practised first, without the first ``after``."""
+        rows = self._rows(_TOPICS, user_id=user_id, decay=decay_answers, limit=limit, after=after)
+        return [TopicRow(*row) for row in rows]
 
     def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
         """Return sums of completed predictions by version and bin. None means all students."""

@@ -44,11 +44,13 @@ class MemoryAnalyticsStore(MemoryStore):
             for day, done in sorted(by_day.items(), reverse=True)
         ]
 
-    def topics(self, user_id: str, decay_answers: float, limit: int) -> list[TopicRow]:
+    def topics(self, user_id: str, decay_answers: float, limit: int, after: int = 0) -> list[TopicRow]:
         by_topic: dict[str, list[PracticeTask]] = {}
         for task in reversed(self._done(user_id)):
             by_topic.setdefault(name_key(task.topic), []).append(task)
-        return [_topic_row(newest_first, decay_answers) for newest_first in list(by_topic.values())[:limit]]
+        return [
+            _topic_row(newest_first, decay_answers) for newest_first in list(by_topic.values())[after : after + limit]
+        ]
 
     def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
         groups: dict[tuple[str, int], list[PracticeTask]] = defaultdict(list)

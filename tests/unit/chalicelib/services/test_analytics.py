@@ -31,7 +31,7 @@ class Figures(MemoryAnalyticsStore):
         self.midnights = midnights
         return self._days
 
-    def topics(self, user_id: str, decay_answers: float, limit: int) -> list[TopicRow]:
+    def topics(self, user_id: str, decay_answers: float, limit: int, after: int = 0) -> list[TopicRow]:
         return []
 
     def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:

@@ -179,7 +179,25 @@ def test_words_for_no(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["NA", "NaN", "NULL", r"\N", "None", "", " ", "-", "N/A", "n.a.", "#N/A", "#NULL!", "nil", "?", "<NA>", ".", "–"],
+    [
+        "NA",
+        "NaN",
+        "NULL",
+        r"\N",
+        "None",
+        "",
+        " ",
+        "-",
+        "N/A",
+        "n.a.",
+        "#N/A",
+        "#NULL!",
+        "nil",
+        "?",
+        "<NA>",
+        ".",
+        "\u2013",
+    ],
 )
 def test_words_for_no_value(tmp_path: Path, text: str) -> None:
     header = f"{HEADER},difficulty,actual_time_seconds,completed_at,position,subject"
