@@ -12,7 +12,7 @@ from msgspec import Meta
 from chalicelib.domain.errors import ConfigurationError
 
 Text = Annotated[str, Meta(min_length=1)]
-DatabaseUrl = Annotated[str, Meta(pattern=r"^postgresql\+pg8000://")]
+DatabaseUrl = Annotated[str, Meta(pattern=r"^postgres(ql(\+pg8000)?)?://")]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=1e9)]
 
@@ -61,7 +61,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     faults += _login_faults(environment)
     if faults:
         raise ConfigurationError("The environment is incomplete or wrong: " + "; ".join(faults))
-    values["database_url"] = _with_login(values["database_url"], environment)
+    values["database_url"] = with_login(values["database_url"], environment)
     return Settings(**values)
 
 
@@ -78,7 +78,7 @@ def _login_faults(environment: Mapping[str, str]) -> list[str]:
     return []
 
 
-def _with_login(url: str, environment: Mapping[str, str]) -> str:
+def with_login(url: str, environment: Mapping[str, str]) -> str:
     """Return the URL with ``DATABASE_USER`` and ``DATABASE_PASSWORD`` in it, if they are set.
 
     A secret holds both as plain text. In a URL the characters have to be escaped, which a template cannot do.

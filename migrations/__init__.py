@@ -11,7 +11,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import InterfaceError
 
+from chalicelib.domain.errors import DatabaseUnavailableError
 from chalicelib.storage.database import statement
 from migrations.schema import metadata
 
@@ -27,8 +29,12 @@ def alembic_config(database_url: str) -> Config:
 
 
 def upgrade(database_url: str) -> None:
-    """Bring the database to the newest revision."""
-    command.upgrade(alembic_config(database_url), "head")
+    """Bring the database to the newest revision. Raises ConfigurationError, DatabaseUnavailableError."""
+    try:
+        command.upgrade(alembic_config(database_url), "head")
+    except (InterfaceError, OSError) as error:
+        cause = error.orig if isinstance(error, InterfaceError) else error
+        raise DatabaseUnavailableError(f"PostgreSQL does not answer: {cause}") from error
 
 
 def newest_revision() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import create_engine, pool, text
 
+from chalicelib.storage.database_url import connection_options
 from migrations.schema import metadata
 
 MIGRATION_LOCK = 4_008_001
@@ -13,7 +14,8 @@ MIGRATION_LOCK = 4_008_001
 
 def run() -> None:
     """Connect to the database that the caller named and upgrade it."""
-    engine = create_engine(context.config.attributes["database_url"], poolclass=pool.NullPool)
+    url, options = connection_options(context.config.attributes["database_url"])
+    engine = create_engine(url, poolclass=pool.NullPool, connect_args=options)
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=metadata, compare_type=True)
         with context.begin_transaction():

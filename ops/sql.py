@@ -19,13 +19,14 @@ from decimal import Decimal
 from typing import Any
 
 from pg8000.exceptions import DatabaseError, InterfaceError
-from sqlalchemy import Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
+from chalicelib.config import with_login
 from chalicelib.domain.errors import DatabaseUnavailableError
 from chalicelib.storage.database import connect
 from ops import tables
-from ops.stack import NoStackError, enter
+from ops.stack import enter
 
 _WELCOME = r"SQL on {0}. End each statement with ; (\d lists the tables, \d NAME shows a table, \q ends)"
 _QUIT = {r"\q", "exit", "quit"}
@@ -55,9 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the statements of ``-c``, of standard input, or of a prompt. Raises NoStackError, UnavailableError."""
+    """Run the statements of ``-c``, of standard input, or of a prompt. Raises NoStackError, ConfigurationError."""
     enter(options.state_dir)
-    session = Session(_engine(), options.shape)
+    session = Session(connect(with_login(os.environ["DATABASE_URL"], os.environ), pool_size=2), options.shape)
     if options.sql is None and sys.stdin.isatty():
         return prompt(session)
     statements, rest = split(options.sql if options.sql is not None else sys.stdin.read())
@@ -171,19 +172,6 @@ class Session:
             numbers = [name for i, name in enumerate(names) if any(isinstance(row[i], int | float) for row in rows)]
             tables.print_lines(tables.table(names, cells, right=numbers))
             print(f"({tables.count(len(rows), 'row')})")
-
-
-def _engine() -> Engine:
-    """Return an engine for the database of DATABASE_URL. Raises NoStackError."""
-    try:
-        url = make_url(os.environ["DATABASE_URL"])
-    except ArgumentError as error:
-        raise NoStackError("DATABASE_URL is not the URL of a database") from error
-    if url.drivername != "postgresql+pg8000":
-        raise NoStackError("DATABASE_URL must start with postgresql+pg8000://")
-    if user := os.environ.get("DATABASE_USER"):
-        url = url.set(username=user, password=os.environ.get("DATABASE_PASSWORD"))
-    return connect(url.render_as_string(hide_password=False), pool_size=2)
 
 
 def _message(error: BaseException | None) -> str:

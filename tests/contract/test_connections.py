@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from cryptography import x509
@@ -32,6 +33,7 @@ from chalicelib.storage.database_url import connection_options
 from chalicelib.storage.task_store import PostgresTaskStore
 from infra.local import postgres
 from infra.local.processes import child_command
+from migrations import upgrade
 
 pytestmark = pytest.mark.slow
 
@@ -188,6 +190,22 @@ def test_the_mode_of_tls_is_that_of_the_url(front: Front, options: str, *, encry
 def test_a_certificate_of_an_unknown_authority_is_refused(front: Front, options: str) -> None:
     with pytest.raises(DatabaseUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
         ask(connect(front.url(options)))
+
+
+def test_migrations_use_the_tls_of_the_url(front: Front) -> None:
+    database = f"studysmart_{uuid4().hex}"
+    engine = connect(front.url("sslmode=disable"))
+    statement(engine, lambda c: c.execute(text(f"CREATE DATABASE {database}")))
+    front.encrypted.clear()
+    url = front.url("sslmode=verify-full").replace("/postgres?", f"/{database}?")
+    with pytest.raises(DatabaseUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
+        upgrade(url)
+    upgrade(f"{url}&sslrootcert={front.root}")
+    assert front.encrypted == [True, True]
+    with pytest.raises(DatabaseUnavailableError, match="does not answer"):
+        upgrade(f"postgresql://postgres@127.0.0.1:{free_port()}/{database}")
+    statement(engine, lambda c: c.execute(text(f"DROP DATABASE {database} WITH (FORCE)")))
+    engine.dispose()
 
 
 def test_the_name_in_the_certificate_is_verified(front: Front) -> None:

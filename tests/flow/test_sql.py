@@ -96,8 +96,10 @@ def test_an_unusable_database_url_is_one_line(
     monkeypatch.setenv("STATE_DIR", str(tmp_path))
     for url, error in (
         ("postgresql+pg8000://x@127.0.0.1:1/x", "PostgreSQL does not answer: "),
-        ("nonsense", "DATABASE_URL is not the URL of a database"),
-        ("sqlite://", "DATABASE_URL must start with postgresql+pg8000://"),
+        ("postgres://x@127.0.0.1:1/x?sslmode=disable", "PostgreSQL does not answer: "),
+        ("nonsense", "DATABASE_URL is not a URL such as postgresql://"),
+        ("sqlite://", "DATABASE_URL begins with sqlite:, not with postgresql:"),
+        ("postgres://x@h/x?sslmod=disable", "DATABASE_URL has the unknown option sslmod "),
     ):
         monkeypatch.setenv("DATABASE_URL", url)
         assert cli.main(["sql", "-c", "SELECT 1"]) == 1

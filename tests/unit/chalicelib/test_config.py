@@ -25,6 +25,12 @@ def test_a_password_with_any_character_reaches_the_database_as_it_is() -> None:
     assert (url.username, url.password, url.host, url.port) == ("study smart", password, "db.example", 5432)
 
 
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+pg8000"])
+def test_every_usual_scheme_is_accepted(scheme: str) -> None:
+    url = f"{scheme}://u@h/d?sslmode=require"
+    assert settings_from({**ENVIRONMENT, "DATABASE_URL": url}).database_url == url
+
+
 def test_half_a_login_and_two_logins_are_faults() -> None:
     with pytest.raises(ConfigurationError, match="belong together"):
         settings_from({**ENVIRONMENT, "DATABASE_USER": "u"})
