@@ -14,7 +14,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 
 from chalicelib import logs
-from infra.local.aws import accounts, bucket, cognito
+from infra.local.aws import accounts, bucket, cognito, signing
 from infra.local.aws.outbox import Outbox
 from infra.local.aws.persistence import State, WriteThrough
 from infra.local.aws.resources import client_environment, create_stack, program_environment
@@ -54,8 +54,11 @@ def main() -> int:
     listening.listen(128)
     host, port = listening.getsockname()
     state = State(arguments.state) if arguments.state else None
+    signing.use_own_key(arguments.state.with_name("signing-key.json") if arguments.state else None)
     app = WriteThrough(DomainDispatcherApplication(create_backend_app), state)
-    server = make_server(host, port, app, threaded=True, request_handler=_Handler, fd=listening.fileno())
+    server = make_server(
+        host, port, signing.refuse_browsers(app), threaded=True, request_handler=_Handler, fd=listening.fileno()
+    )
     # At once: every answered change is committed, and there is nothing else to finish.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     threading.Thread(target=server.serve_forever, daemon=True, name="moto").start()
