@@ -52,7 +52,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
             if field.required:
                 faults.append(f"{name} is not set")
             continue
-        raw: Any = _origins(text) if field.name == "cors_origins" else text.strip()
+        raw: Any = origins_from(text) if field.name == "cors_origins" else text.strip()
         try:
             # Field by field, because msgspec stops at the first fault.
             values[field.name] = msgspec.convert(raw, field.type, strict=False)
@@ -65,7 +65,8 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     return Settings(**values)
 
 
-def _origins(text: str) -> list[str]:
+def origins_from(text: str) -> list[str]:
+    """Return the origins of a list with commas."""
     return [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
 
 

@@ -14,7 +14,7 @@ import inspect
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import wraps
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from chalice.app import Blueprint, Request, Response
 
 from chalicelib import logs, metrics, wiring
 from chalicelib.api import errors, validation
+from chalicelib.api.cors import cors_headers
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import (
     BadRequestError,
@@ -39,8 +40,6 @@ from chalicelib.domain.errors import (
 log = logging.getLogger("studysmart.api")
 
 _ID = re.compile("[0-9a-fA-F-]{32,36}")
-
-EXPOSED_HEADERS = "Link, Retry-After, X-Request-Id"
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -218,23 +217,6 @@ def logged_path(request: Request) -> str:
         if _ID.fullmatch(text):
             route = route.replace(f"{{{name}}}", text)
     return route
-
-
-def cors_headers(origin: str | None, allowed: Sequence[str]) -> dict[str, str]:
-    """Return the headers that let a page of another origin read the answer.
-
-    The header can name one origin only, so an allowed origin is echoed, and ``Vary`` tells caches. An origin that is
-    not allowed gets no header, and the browser then hides the answer from the page.
-    """
-    if not allowed:
-        return {}
-    headers = {"Vary": "Origin"}
-    if origin is not None and ("*" in allowed or origin in allowed):
-        headers["Access-Control-Allow-Origin"] = origin
-        headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
-        if origin in allowed:
-            headers["Access-Control-Allow-Credentials"] = "true"
-    return headers
 
 
 def _allowed_origins() -> tuple[str, ...]:

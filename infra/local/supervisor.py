@@ -1,7 +1,8 @@
 """Starts the processes of the one-machine stack, restarts those that end, and stops all of them in order.
 
-PostgreSQL and the moto server start at the same time; the API and the worker follow when both are ready. The sockets
-of moto and of the API are bound here and inherited, so a restarted process still finds its port held for it.
+PostgreSQL and the moto server start at the same time; the API, the reverse proxy in front of it and the worker follow
+when both are ready. The sockets of the servers are bound here and inherited, so a restarted process still finds its
+port held for it.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class Supervisor:
         self.state.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             held.enter_context(_locked(self.state / "lock"))
-            api_socket = None if self.port is None else held.enter_context(_bound(self.port))
+            public_socket = None if self.port is None else held.enter_context(_bound(self.port))
+            api_socket = held.enter_context(bound_socket(0))
             aws_socket = held.enter_context(bound_socket(0))
             self.output = Output(self.state / "logs" / "backend.log", as_json=os.environ.get("LOG_FORMAT") == "json")
             logging.getLogger("studysmart").addHandler(self.output)
@@ -68,7 +70,7 @@ class Supervisor:
             for number in _SIGNALS:
                 signal.signal(number, lambda *_: self.stopped.set())
             try:
-                self._start(api_socket, aws_socket)
+                self._start(public_socket, api_socket, aws_socket)
                 self._watch()
             except _StoppedEarlyError:
                 pass
@@ -76,7 +78,7 @@ class Supervisor:
                 self._stop()
         return 0
 
-    def _start(self, api_socket: socket.socket | None, aws_socket: socket.socket) -> None:
+    def _start(self, public_socket: socket.socket | None, api_socket: socket.socket, aws_socket: socket.socket) -> None:
         self.output.line(f"Starting StudySmart in {self.state} ...")
         (self.state / "stack.json").unlink(missing_ok=True)
         (self.state / "run").mkdir(exist_ok=True)
@@ -93,21 +95,25 @@ class Supervisor:
 
         settings = program_settings(os.environ, database_url, json.loads(aws.ready.read_text()))
         environment = {**base, **settings}
-        if api_socket is None:
+        if public_socket is None:
             # On a whole stack these are threads of the API's process.
             program = self._child("schedules", "infra.local.schedules", environment)
         else:
             program = self._child("API", "infra.local.api", environment, api_socket)
+            proxy = self._child("reverse proxy", "infra.local.proxy", environment, public_socket)
+            proxy.command += ["--api", str(api_socket.getsockname()[1])]
+            proxy.start()
         program.start()
         limited = {**environment, **worker_limits(os.environ)}
         self._child("training worker", worker_module(os.environ), limited, nice=10).start()
-        if api_socket is None:
+        if public_socket is None:
             self._report("the training worker and the schedules are started")
             url = None
         else:
             self._wait_for(program)
+            self._wait_for(proxy)
             self._report("the API answers, the training worker is started")
-            url = f"http://127.0.0.1:{api_socket.getsockname()[1]}"
+            url = f"http://127.0.0.1:{public_socket.getsockname()[1]}"
         write_json(self.state / "stack.json", {"url": url, "pid": os.getpid(), "environment": settings})
         for line in _banner(url, self.state):
             self.output.line(line)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.api import Api, World, installed_world, serving, sign_up
+from tests.support.proxies import proxied
 
 
 @pytest.fixture
@@ -43,6 +44,6 @@ def admin(world: World) -> Api:
 
 @pytest.fixture
 def url(world: World) -> Iterator[str]:
-    """The API on the fakes behind Chalice's local server, on a free port."""
-    with serving() as address:
+    """The API on the fakes behind Chalice's local server and the reverse proxy, on a free port."""
+    with serving() as server, proxied(server) as address:
         yield address

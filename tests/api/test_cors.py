@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.api.routing import cors_headers
+from chalicelib.api.cors import cors_headers
 from tests.support.api import ORIGINS, TASK, Api, World
 
 FOREIGN = "https://elsewhere.example"

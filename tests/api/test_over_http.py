@@ -18,6 +18,7 @@ from chalicelib.config import settings_from
 from chalicelib.storage.aws import aws_client
 from chalicelib.wiring import Container
 from tests.support.api import ORIGINS, PASSWORD, TASK, World, serving
+from tests.support.proxies import proxied
 
 
 @dataclass
@@ -43,7 +44,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     def make_admin(user_id: str) -> None:
         cognito.admin_add_user_to_group(UserPoolId=settings.user_pool_id, Username=user_id, GroupName="admins")
 
-    with serving() as address:
+    with serving() as server, proxied(server) as address:
         yield Backend(address, make_admin)
     wiring.install(None)
     container.engine.dispose()

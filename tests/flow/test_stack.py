@@ -92,7 +92,7 @@ def test_a_second_stack_on_a_directory_is_refused(shared: RunningStack) -> None:
     assert done.stderr.splitlines() == [f"error: a stack is already running in {shared.state} (process {pid})"]
 
 
-@pytest.mark.parametrize("module", ["training_job", "infra.local.api", "infra.local.aws"])
+@pytest.mark.parametrize("module", ["training_job", "infra.local.api", "infra.local.proxy", "infra.local.aws"])
 def test_a_process_that_dies_is_restarted(shared: RunningStack, module: str) -> None:
     wait_for(lambda: shared.child(module), what=f"the start of {module}")
     victim = shared.child(module)
