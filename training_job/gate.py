@@ -1,8 +1,11 @@
 """The gate: decides on the time-ordered hold-out whether a challenger replaces the champion.
 
 Both versions are scored answer by answer, by log-loss and by squared error of log seconds. The challenger loses when it
-is worse in one of the two by more than a tolerance, with 95 % confidence (paired bootstrap). A published version has
-learnt from every answer of its snapshot, so there are two comparisons (docs/decisions/0006):
+is worse in one of the two by more than a tolerance, with 95 % confidence (paired bootstrap). It also loses when it is
+so much worse for the average student, or for students who had answered before the champion's snapshot: a few accounts
+with many answers, or many new accounts, must not decide for the others (docs/decisions/0031).
+
+A published version has learnt from every answer of its snapshot, so there are two comparisons (docs/decisions/0006):
 
 * on hold-out answers that came after the champion's snapshot. The challenger is represented by the networks that were
   validated, because they have not learnt from the hold-out either. Answers on topics that these do not know are
@@ -22,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from chalicelib.domain.lnirt import FloatArray
 from chalicelib.prediction.predictor import Predictor
@@ -30,7 +34,7 @@ from training_job.fit.lnirt import clipped_times
 from training_job.fit.split import validation_rows
 from training_job.history.answers import AnswerTable, Rows
 from training_job.history.replay import predict_history
-from training_job.scores import log_losses, mean_difference, short
+from training_job.scores import log_losses, mean_difference, short, student_means
 
 MIN_UNSEEN = 50
 """Number of hold-out answers after the champion's snapshot from which they alone decide."""
@@ -49,6 +53,10 @@ NEWEST_ANSWER = "newest_answer_at"
 
 MEASURES = {"log_loss": "log-loss", "log_time_mse": "squared log-time error"}
 """The two losses, with their names in a verdict's reason."""
+
+
+UnseenRows = Callable[[AnswerTable, Mapping[str, Any]], Rows]
+"""Returns a mask (N,) of the answers that came after a version's snapshot, by its metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +111,8 @@ def unseen_rows(table: AnswerTable, metadata: Mapping[str, Any]) -> Rows:
     return table.at > reached
 
 
-def judge_on(table: AnswerTable, validated: Predictor) -> Judge:
-    """Return a judge over the hold-out of ``table``, the challenger's snapshot.
+def judge_on(table: AnswerTable, validated: Predictor, unseen: UnseenRows = unseen_rows) -> Judge:
+    """Return a judge over the hold-out of ``table``, the answers that the challenger's training learnt from.
 
     ``validated`` has the challenger's networks from before they learnt from the hold-out.
     """
@@ -118,9 +126,11 @@ def judge_on(table: AnswerTable, validated: Predictor) -> Judge:
     def judge(champion: Incumbent | None, challenger: Predictor) -> Verdict:
         if champion is None:
             return Verdict(True, "there is no champion to compare with", {})
-        later = holdout & unseen_rows(table, champion.metadata)
+        new = unseen(table, champion.metadata)
+        later = holdout & new
         contest = _contest(validated, later & known, challenger, holdout & ~later, holdout)
-        return _decide(contest, champion.predictor, table, log_seconds, int(later.sum()))
+        established = np.isin(table.user, table.user[~new])[contest.rows]
+        return _decide(contest, champion.predictor, table, log_seconds, established, int(later.sum()))
 
     return judge
 
@@ -134,7 +144,12 @@ def _contest(validated: Predictor, unseen: Rows, challenger: Predictor, seen: Ro
 
 
 def _decide(
-    contest: _Contest, champion: Predictor, table: AnswerTable, log_seconds: FloatArray, unseen: int
+    contest: _Contest,
+    champion: Predictor,
+    table: AnswerTable,
+    log_seconds: FloatArray,
+    established: Rows,
+    unseen: int,
 ) -> Verdict:
     rows = contest.rows
     ours, theirs = (_losses(version, table, rows, log_seconds) for version in (contest.entrant, champion))
@@ -152,12 +167,37 @@ def _decide(
         figures |= {f"challenger_{name}": short(float(mine.mean())), f"champion_{name}": short(float(other.mean()))}
         figures |= {f"{name}_{key}": value for key, value in found.figures().items()}
         words.append(f"{MEASURES[name]} {mine.mean():.4f} against {other.mean():.4f}")
-        if found.n >= MIN_COMPARED and found.low > contest.tolerance * float(other.mean()):
-            worse.append(MEASURES[name])
+        for whose, view in _views(mine, other, students[scored], established[scored]).items():
+            if _clearly_worse(*view, contest.tolerance):
+                worse.append(f"{MEASURES[name]}{whose}")
+                break
     reason = f"{', '.join(words)} on {n} answers {contest.kind}"
     if worse:
         return Verdict(False, f"worse in {' and '.join(worse)}: {reason}", figures)
     return Verdict(True, reason if n >= MIN_COMPARED else f"{reason}, too few to tell", figures)
+
+
+View = tuple[FloatArray, FloatArray, npt.NDArray[np.integer]]
+"""Our losses, theirs, and the students whose losses they are. (n,) each."""
+
+
+def _views(
+    ours: FloatArray, theirs: FloatArray, student: npt.NDArray[np.integer], established: Rows
+) -> dict[str, View]:
+    """Return the losses in which a challenger must not be worse, with the words for them in the reason."""
+    students = np.unique(student)
+    return {
+        "": (ours, theirs, student),
+        " of the average student": (student_means(ours, student), student_means(theirs, student), students),
+        " of students with earlier answers": (ours[established], theirs[established], student[established]),
+    }
+
+
+def _clearly_worse(ours: FloatArray, theirs: FloatArray, student: npt.NDArray[np.integer], tolerance: float) -> bool:
+    """Return True if our losses exceed the tolerated share of theirs, with confidence, and are enough to tell."""
+    if len(ours) < MIN_COMPARED:
+        return False
+    return mean_difference(ours, theirs, student).low > tolerance * float(theirs.mean())
 
 
 def _losses(version: Predictor, table: AnswerTable, rows: Rows, log_seconds: FloatArray) -> dict[str, FloatArray]:

@@ -111,6 +111,13 @@ def against_lnirt(scores: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return figures
 
 
+def student_means(losses: FloatArray, user: npt.NDArray[np.integer]) -> FloatArray:
+    """Return the mean loss of each student, sorted by code, from losses and students of answers. (N,) each."""
+    _, number, answers = np.unique(user, return_inverse=True, return_counts=True)
+    means: FloatArray = np.bincount(number.ravel(), weights=losses) / answers
+    return means
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """Mean of our losses minus theirs over ``n`` answers, with a one-sided bound on each side.

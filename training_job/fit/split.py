@@ -13,9 +13,17 @@ MAX_VALIDATION = 40_000
 MIN_OLDER = 5
 """Number of older answers without which the newest answers on a topic say nothing about a network."""
 
+MAX_OF_STUDENT, MIN_OF_STUDENT = 0.02, 100
+"""Share of the hold-out that one student's answers may be, and number of answers that they may be in any case.
+
+With few students, they may be twice the share of the average student.
+"""
+
 
 def validation_rows(table: AnswerTable) -> Rows:
-    """Return a mask (N,) of the newest fifth of the answers, by ``order``.
+    """Return a mask (N,) of the newest fifth of the answers, by ``order``, without the older ones of busy students.
+
+    A single account could own the hold-out otherwise. It validates the networks, and the gate compares versions on it.
 
     Where students go through the topics in one order (a course, an exam), most of the newest answers are on topics
     with hardly any older answers. Such answers cannot judge a network, because LNIRT predicts unknown topics in
@@ -23,7 +31,8 @@ def validation_rows(table: AnswerTable) -> Rows:
     """
     count = min(max(int(len(table) * VALIDATION_SHARE), 1), MAX_VALIDATION)
     newest = np.zeros(len(table), dtype=np.bool_)
-    newest[np.argsort(table.order, kind="stable")[len(table) - count :]] = True
+    by_order = np.argsort(table.order, kind="stable")
+    newest[by_order[_newest_of_student(table, count)[by_order]][-count:]] = True
     older = np.bincount(table.topic[~newest], minlength=len(table.topics))
     if (older[table.topic[newest]] >= MIN_OLDER).mean() >= 0.5:
         return newest
@@ -34,3 +43,13 @@ def validation_rows(table: AnswerTable) -> Rows:
     late = np.zeros(len(table), dtype=np.bool_)
     late[by_topic] = position >= np.ceil(size * (1 - count / len(table)))
     return late if late.any() else newest
+
+
+def _newest_of_student(table: AnswerTable, count: int) -> Rows:
+    """Return a mask (N,) of the newest answers of each student that a hold-out of ``count`` answers may contain."""
+    size = np.bincount(table.user, minlength=len(table.user_ids))
+    share = max(MAX_OF_STUDENT, 2.0 / max(int((size > 0).sum()), 1))
+    limit = max(MIN_OF_STUDENT, int(share * count))
+    position = np.arange(len(table)) - np.searchsorted(table.user, table.user)
+    newest: Rows = position >= size[table.user] - limit
+    return newest

@@ -19,7 +19,7 @@ from training_job.fit.lnirt import fit_lnirt
 from training_job.fit.split import validation_rows
 from training_job.gate import MIN_COMPARED, MIN_UNSEEN, NEWEST_ANSWER, Incumbent, Verdict, judge_on, reach, unseen_rows
 from training_job.history.answers import AnswerTable
-from training_job.scores import MIN_STUDENTS, mean_difference
+from training_job.scores import MIN_STUDENTS, mean_difference, student_means
 
 
 def version(table: AnswerTable, *, logit: float = 0.0, log_seconds: float = 0.0) -> Predictor:
@@ -167,6 +167,34 @@ def test_topics_that_only_the_published_challenger_knows_do_not_count_against_it
     champion, validated = version(table), version(without)
     found = verdict(table, champion, reached(table, 0.5), validated, champion)
     assert found.figures["n"] == int((validation_rows(table) & (table.topic != 2)).sum())
+
+
+def with_new_accounts(table: AnswerTable, n: int) -> AnswerTable:
+    """The table with three newer incorrect answers of each of ``n`` new accounts."""
+    rows = np.arange(3 * n) % len(table)
+    return AnswerTable.from_columns(
+        user=np.concatenate([table.user, len(table.user_ids) + np.arange(3 * n) // 3]),
+        user_ids=[*table.user_ids, *(f"new {number}" for number in range(n))],
+        topic=np.concatenate([table.topic, table.topic[rows]]),
+        topics=table.topics,
+        difficulty=np.concatenate([table.difficulty, table.difficulty[rows]]),
+        is_correct=np.concatenate([table.is_correct, np.zeros(3 * n, dtype=np.bool_)]),
+        at=np.concatenate([table.at, table.at.max() + 1.0 + rows]),
+        order=np.concatenate([table.order, table.order.max() + 1 + np.arange(3 * n)]),
+    )
+
+
+def test_new_accounts_do_not_decide_for_the_others(table: AnswerTable, good: Predictor) -> None:
+    pessimist = version(table.select(~validation_rows(table)), logit=-1.0)
+    found = verdict(with_new_accounts(table, 45), good, reached(table, 0.7), pessimist, pessimist)
+    assert found.figures["log_loss_high"] < 0
+    assert not found.promoted
+    assert found.reason.startswith("worse in log-loss of students with earlier answers: ")
+
+
+def test_every_student_counts_the_same_in_one_view() -> None:
+    means = student_means(np.array([1.0, 3.0, 5.0, 0.0]), np.array([7, 7, 9, 2]))
+    assert means.tolist() == [0.0, 2.0, 5.0]
 
 
 def test_what_overflows_loses(table: AnswerTable, good: Predictor) -> None:
