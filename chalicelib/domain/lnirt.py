@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from chalicelib.domain.digests import digest
 from chalicelib.domain.numerics import (
     OF_ARRAYS,
     Column,
@@ -89,13 +90,13 @@ class TimeParameters:
 
 
 class _TopicRows(dict[str, int]):
-    """The row of each topic key; the row of the average topic for any other key."""
+    """The row of each topic key, also by its digest; the row of the average topic for any other key."""
 
     def __init__(self, topics: Iterable[str]) -> None:
         super().__init__((topic, row) for row, topic in enumerate(topics))
 
     def __missing__(self, topic: str) -> int:
-        return len(self)
+        return self.get(digest(topic), len(self))
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class LnirtParameters:
     """A fitted model of T topics and the average topic."""
 
     topics: tuple[str, ...]
-    """The T topic keys, in the order of the rows."""
+    """The T topic keys or their digests, in the order of the rows."""
     discrimination: FloatArray
     """Logits per standard deviation of ability. Shape (T+1,)."""
     easiness: FloatArray

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from chalicelib.domain.digests import row_of
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import LnirtParameters
 from chalicelib.features.constants import VersionConstants
@@ -29,10 +30,10 @@ class Vocabulary:
     """The names of the embedding rows, the layout of the inputs, and the constants that are not LNIRT's."""
 
     topics: tuple[str, ...]
-    """Topic keys with an embedding row of their own: position i has row i + 1. The first ones also have a pooled
-    column of their own, as many as there are columns less one."""
+    """Topic keys with an embedding row of their own, or their digests: position i has row i + 1. The first ones also
+    have a pooled column of their own, as many as there are columns less one."""
     users: tuple[str, ...]
-    """Users with an embedding row of their own: position i has row i + 1."""
+    """Digests of the users with an embedding row of their own: position i has row i + 1."""
     correctness_pooled: PooledLayout
     time_pooled: PooledLayout
     mean: Float32Array
@@ -63,15 +64,15 @@ class Vocabulary:
 
     def topic_embedding(self, topic: str) -> int:
         """Return the embedding row of a topic key."""
-        return self._topic_rows.get(topic, OUT_OF_VOCABULARY)
+        return row_of(topic, self._topic_rows, OUT_OF_VOCABULARY)
 
     def user_embedding(self, user_id: str) -> int:
         """Return the embedding row of a user."""
-        return self._user_rows.get(user_id, OUT_OF_VOCABULARY)
+        return row_of(user_id, self._user_rows, OUT_OF_VOCABULARY)
 
     def pooled_column(self, topic: str) -> int:
         """Return the column of a topic key in the pooled vectors."""
-        return self._pooled_columns.get(topic, self.shared_column)
+        return row_of(topic, self._pooled_columns, self.shared_column)
 
     @property
     def shared_column(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
+from chalicelib.domain.digests import MINIMUM_STUDENTS
 from chalicelib.ports import TopicChoice
 from chalicelib.storage.database import statement
 
@@ -23,9 +24,6 @@ SAMPLED_TASKS = 1000
 
 So a table of up to 1,000 tasks is read completely.
 """
-
-MINIMUM_STUDENTS = 5
-"""Number of other students who must practise a topic before it is named: a name may be about the one who made it up."""
 
 _NAMESPACE = uuid.UUID("0c9a3c1e-5d0a-5f43-9f0f-0a2f6b7f4d61")
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version as library_version
 from typing import Any
 
 import numpy as np
 
+from chalicelib.domain.digests import MINIMUM_STUDENTS, digest
 from chalicelib.domain.lnirt_json import to_json
 from chalicelib.features.inputs import FEATURE_SCHEMA
 from chalicelib.features.state import DECAY_ANSWERS, STATE_SCHEMA
@@ -112,13 +113,33 @@ def _files(stage: Stage, networks: tuple[TrainedNetwork, TrainedNetwork]) -> dic
         )
         for item in networks
     )
-    vocabulary = replace(stage.vocabulary, time_low=networks[1].low, time_high=networks[1].high)
+    hidden = _topics_of_few(stage.table)
+    lnirt, names = stage.lnirt, stage.vocabulary
+    vocabulary = replace(
+        names,
+        topics=_published(names.topics, hidden),
+        users=tuple(map(digest, names.users)),
+        time_low=networks[1].low,
+        time_high=networks[1].high,
+    )
     return {
         "correctness_model.keras": correctness,
         "time_model.keras": timing,
-        "lnirt.json": to_json(stage.lnirt),
+        "lnirt.json": to_json(replace(lnirt, topics=_published(lnirt.topics, hidden))),
         "vocabulary.json": vocabulary.to_json(),
     }
+
+
+def _published(topics: Iterable[str], hidden: Container[str]) -> tuple[str, ...]:
+    """Return the names of topics as a version shows them."""
+    return tuple(digest(topic) if topic in hidden else topic for topic in topics)
+
+
+def _topics_of_few(table: AnswerTable) -> set[str]:
+    """Return the topics whose names nobody but their students may see."""
+    pairs = np.unique(np.stack([table.topic, table.user]), axis=1)
+    students = np.bincount(pairs[0], minlength=len(table.topics))
+    return {topic for topic, n in zip(table.topics, students, strict=True) if n < MINIMUM_STUDENTS}
 
 
 def _predictor(version: str, stage: Stage, networks: tuple[TrainedNetwork, TrainedNetwork]) -> Predictor:

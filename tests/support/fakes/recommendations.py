@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from chalicelib.domain.digests import MINIMUM_STUDENTS
 from chalicelib.domain.tasks import PracticeTask, name_key
 from chalicelib.ports import TopicChoice
-from chalicelib.storage.recommendation_store import MINIMUM_STUDENTS
 from tests.support.fakes.database import MemoryStore
 
 

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.domain.digests import digest
 from chalicelib.domain.lnirt import sigmoid
-from chalicelib.prediction.predictor import predict
+from chalicelib.prediction.predictor import Predictor, predict
 from tests.support.histories import rebuilt, simulate, state_before
 from tests.support.trainings import Published, published
 from training_job.fit.calibrate import (
@@ -40,12 +41,45 @@ from training_job.scores import auc, expected_calibration_error, holdout_scores
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Small = tuple[AnswerTable, Published]
+RARE = 6
+"""The topic that only three students practise."""
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 def small(processes: Executor) -> Small:
     table = simulate(6, 7, 679)
+    few = (table.topic == RARE) & (table.user > 2)
+    table = rebuilt(table, topic=np.where(few, 0, table.topic))
     return table, processes.submit(published, table).result()
+
+
+@pytest.mark.slow
+def test_a_version_names_no_student_and_no_topic_of_few(small: Small) -> None:
+    _, trained = small
+    text = trained.files["lnirt.json"].decode() + trained.files["vocabulary.json"].decode()
+    assert "student" not in text
+    assert f'"topic {RARE}"' not in text
+    assert '"topic 0"' in text
+    assert trained.predictor().knows(f"topic {RARE}")
+
+
+@pytest.mark.slow
+def test_a_version_with_plain_names_predicts_the_same(small: Small) -> None:
+    table, trained = small
+    plain = dict(trained.files)
+    for name in (*table.user_ids, *table.topics):
+        for file in ("lnirt.json", "vocabulary.json"):
+            plain[file] = plain[file].replace(digest(name).encode(), name.encode())
+    assert b"student 1" in plain["vocabulary.json"]
+    everything = np.ones(len(table), dtype=np.bool_)
+    old, new = (predict_history(Predictor.from_files(files), table, everything) for files in (plain, trained.files))
+    np.testing.assert_array_equal(old.correct, new.correct)
+    state = state_before(table, 500)
+    for topic in table.topics:
+        assert predict(Predictor.from_files(plain), state, topic, 2, NOW) == predict(
+            trained.predictor(), state, topic, 2, NOW
+        )
 
 
 @pytest.mark.slow
