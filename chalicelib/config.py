@@ -15,6 +15,7 @@ Text = Annotated[str, Meta(min_length=1)]
 DatabaseUrl = Annotated[str, Meta(pattern=r"^postgres(ql(\+pg8000)?)?://")]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=1e9)]
+SecondsOrOff = Annotated[float, Meta(ge=0, le=1e6)]
 
 
 def _variable(field: str) -> str:
@@ -37,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     model_refresh_seconds: Seconds = 30.0
     lease_seconds: Seconds = 60.0
     retained_versions: Count = 10
+    statement_seconds: SecondsOrOff = 3.0
     cors_origins: tuple[str, ...] = ()
     log_format: Literal["json", "text"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -78,11 +78,12 @@ class TaskStore(Protocol):
         """Return the newest task of a subject. Raises NotFoundError."""
 
     def page(
-        self, user_id: str, requested: TaskFilter, limit: int, before: tuple[datetime, str] | None
+        self, user_id: str, requested: TaskFilter, limit: int, before: tuple[datetime, str] | None, max_bytes: int
     ) -> list[PracticeTask]:
         """Return up to ``limit`` tasks, newest first, older than the (created_at, id) in ``before``.
 
-        Subject and topic of the filter are keys.
+        Subject and topic of the filter are keys. The texts of all tasks but the last have at most ``max_bytes``
+        together.
         """
 
     def answers(self, user_id: str, after: int, limit: int, max_bytes: int) -> list[tuple[int, PracticeTask]]:

@@ -45,12 +45,13 @@ class Container:
         self.settings = settings
         self.policy = TrainingPolicy(settings.training_threshold, settings.minimum_samples)
         self.later: Later = at_once
+        self.statement_seconds = 0.0
         vars(self).update(given)
 
     @cached_property
     def engine(self) -> Engine:
         """The database."""
-        return connect(self.settings.database_url)
+        return connect(self.settings.database_url, statement_seconds=self.statement_seconds)
 
     @cached_property
     def tasks(self) -> TaskStore:
@@ -130,6 +131,8 @@ def current() -> Container:
         if _container is None:
             settings = settings_from(os.environ)
             _container = build(settings)
+            # Of requests only: commands of an operator may take long.
+            _container.statement_seconds = settings.statement_seconds
             logs.configure(settings.log_format, settings.log_level, fields=_container.log_fields)
         return _container
 

@@ -21,6 +21,7 @@ from chalicelib.domain.errors import (
     RegistryUnavailableError,
     StudySmartError,
     TooManyRequestsError,
+    TooSlowError,
     UnauthenticatedError,
     UnavailableError,
 )
@@ -62,6 +63,7 @@ _OUTAGES: dict[type[UnavailableError], str] = {
     DatabaseUnavailableError: "The database is unavailable, please try again",
     RegistryUnavailableError: "The model registry is unavailable, please try again",
     QueueUnavailableError: "The training queue is unavailable, please try again",
+    TooSlowError: "The request took too long and was stopped, please ask for less",
     IdentityUnavailableError: "Signing in is unavailable, please try again",
 }
 """Texts that clients see. The errors' own texts may contain names of hosts."""

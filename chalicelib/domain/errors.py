@@ -68,6 +68,10 @@ class DatabaseUnavailableError(UnavailableError):
     """PostgreSQL could not be reached, or the connection broke."""
 
 
+class TooSlowError(UnavailableError):
+    """A statement took so long that PostgreSQL stopped it."""
+
+
 class RegistryUnavailableError(UnavailableError):
     """The model registry (S3) could not be reached."""
 

@@ -75,7 +75,8 @@ def list_tasks(tasks: TaskStore, user_id: str, requested: TaskFilter, limit: int
         subject=None if requested.subject is None else name_key(requested.subject),
         topic=None if requested.topic is None else name_key(requested.topic),
     )
-    found = tasks.page(user_id, by_key, limit + 1, None if cursor is None else _position_of(cursor))
+    before = None if cursor is None else _position_of(cursor)
+    found = tasks.page(user_id, by_key, limit + 1, before, MAX_ANSWER_BYTES)
     shown = found[: _n_that_fit(found[:limit])]
     return TaskPage(shown, _cursor_after(shown[-1]) if len(shown) < len(found) else None)
 

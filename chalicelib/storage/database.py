@@ -21,7 +21,7 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from chalicelib.domain.errors import DatabaseUnavailableError
+from chalicelib.domain.errors import DatabaseUnavailableError, TooSlowError
 from chalicelib.storage.database_url import connection_options
 from chalicelib.storage.prepared import PreparingConnection
 
@@ -42,6 +42,9 @@ _SERVER_GONE = ("57P01", "57P02", "57P03", "08000", "08003", "08006")
 _NO_RESOURCES = "53"
 """First two characters of the SQLSTATEs for a full disk, exhausted memory, or too many connections."""
 
+_STOPPED = "57014"
+"""SQLSTATE of a statement that took longer than its limit."""
+
 _STATEMENTS_GONE = ("26000", "0A000")
 """SQLSTATEs of a prepared statement that is missing, or whose result a migration has changed.
 
@@ -51,8 +54,10 @@ general; then the second attempt fails too, and its error is raised.
 """
 
 
-def connect(database_url: str, pool_size: int = MOST_CONNECTIONS) -> Engine:
+def connect(database_url: str, pool_size: int = MOST_CONNECTIONS, statement_seconds: float = 0.0) -> Engine:
     """Return an engine that opens connections on demand and keeps up to ``pool_size`` of them.
+
+    PostgreSQL stops statements with parameters that take longer than ``statement_seconds``; 0 is no limit.
 
     Raises ConfigurationError for a URL that cannot be used.
     """
@@ -64,7 +69,7 @@ def connect(database_url: str, pool_size: int = MOST_CONNECTIONS) -> Engine:
         pool_timeout=5,
         pool_use_lifo=True,
         isolation_level="AUTOCOMMIT",
-        connect_args={"timeout": CONNECT_SECONDS, **options},
+        connect_args={"timeout": CONNECT_SECONDS, "statement_seconds": statement_seconds, **options},
     )
     event.listen(engine, "do_connect", lambda _dialect, _record, args, options: PreparingConnection(*args, **options))
     event.listen(engine, "handle_error", _recognise_broken_connection)
@@ -114,6 +119,8 @@ def _attempt(engine: Engine, work: Callable[[Connection], T], *, transaction: bo
     except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
         raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_message(error)}") from error
     except DBAPIError as error:
+        if _state(error.orig) == _STOPPED:
+            raise TooSlowError(f"PostgreSQL stopped a statement: {_message(error)}") from error
         if not (_state(error.orig) or "").startswith(_NO_RESOURCES):
             raise
         raise DatabaseUnavailableError(f"PostgreSQL has no resources left: {_message(error)}") from error

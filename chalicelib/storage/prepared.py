@@ -60,10 +60,15 @@ class PreparingCursor(legacy.Cursor):  # type: ignore[misc]  # pg8000 has no typ
 
 
 class PreparingConnection(legacy.Connection):  # type: ignore[misc]
-    """A connection that keeps its prepared statements."""
+    """A connection that keeps its prepared statements.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    PostgreSQL stops statements of this connection that take longer than ``statement_seconds``; 0 is no limit. Through a
+    pooler there is no limit, because the session will be somebody else's.
+    """
+
+    def __init__(self, *args: Any, statement_seconds: float = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._statement_seconds = statement_seconds
         self._prepared: OrderedDict[str, _Prepared] = OrderedDict()
         self.register_in_adapter(TIMESTAMPTZ, _time_from)
 
@@ -93,7 +98,10 @@ class PreparingConnection(legacy.Connection):  # type: ignore[misc]
         A pooler tells its clients process ids of its own, so that they differ from the session's.
         """
         told = int.from_bytes((self._backend_key_data or b"")[:4], "big", signed=True)
-        return bool(self.execute_simple("SELECT pg_backend_pid()").rows[0][0] != told)
+        milliseconds = round(self._statement_seconds * 1_000)
+        limit = f"set_config('statement_timeout', '{milliseconds}', false)"
+        query = f"SELECT pg_backend_pid(), CASE WHEN pg_backend_pid() = {told} THEN {limit} END"
+        return bool(self.execute_simple(query).rows[0][0] != told)
 
     def _execute_at_once(self, statement: str, parameters: Sequence[str | None]) -> Any:
         """Parse, bind, describe and execute in one message, which a pooler gives to one session."""

@@ -104,11 +104,15 @@ _KEEP_KEY = text(
     """
 )
 
+_TEXT_BYTES = (
+    "(octet_length(task_content) + octet_length(coalesce(solution_content, '')) "
+    "+ octet_length(coalesce(answer_content, '')))"
+)
+
 _ANSWERS = text(
     f"""
     SELECT {TASK_COLUMNS}, answer_index FROM (
-        SELECT *, sum(octet_length(task_content) + octet_length(coalesce(solution_content, ''))
-                      + octet_length(coalesce(answer_content, ''))) OVER (ORDER BY answer_index) AS size,
+        SELECT *, sum({_TEXT_BYTES}) OVER (ORDER BY answer_index) AS size,
                row_number() OVER (ORDER BY answer_index) AS n
         FROM (
             SELECT {TASK_COLUMNS}, answer_index FROM practice_tasks
@@ -268,11 +272,14 @@ class PostgresTaskStore:
         return task_from(row)
 
     def page(
-        self, user_id: str, requested: TaskFilter, limit: int, before: tuple[datetime, str] | None
+        self, user_id: str, requested: TaskFilter, limit: int, before: tuple[datetime, str] | None, max_bytes: int
     ) -> list[PracticeTask]:
-        """Return up to ``limit`` tasks, newest first, older than the (created_at, id) in ``before``."""
+        """Return up to ``limit`` tasks, newest first, older than the (created_at, id) in ``before``.
+
+        The texts of all but the last one have at most ``max_bytes`` together.
+        """
         conditions = ["user_id = :user_id"]
-        values: dict[str, Any] = {"user_id": user_id, "limit": limit}
+        values: dict[str, Any] = {"user_id": user_id, "limit": limit, "max_bytes": max_bytes}
         for column, value in (("subject_key", requested.subject), ("topic_key", requested.topic)):
             if value is not None:
                 conditions.append(f"{column} = :{column}")
@@ -286,9 +293,18 @@ class PostgresTaskStore:
         if before is not None:
             conditions.append("(created_at, id) < (CAST(:created_at AS timestamptz), CAST(:before_id AS uuid))")
             values["created_at"], values["before_id"] = before
+        # Lengths are known without reading the texts themselves.
         query = text(
-            f"SELECT {TASK_COLUMNS} FROM practice_tasks WHERE {' AND '.join(conditions)} "
-            "ORDER BY created_at DESC, id DESC LIMIT :limit"
+            f"""
+            SELECT {TASK_COLUMNS} FROM (
+                SELECT *, sum({_TEXT_BYTES}) OVER (ORDER BY created_at DESC, id DESC) - {_TEXT_BYTES} AS bytes_before
+                FROM (
+                    SELECT {TASK_COLUMNS} FROM practice_tasks WHERE {" AND ".join(conditions)}
+                    ORDER BY created_at DESC, id DESC LIMIT :limit
+                ) page
+            ) sized
+            WHERE bytes_before <= :max_bytes ORDER BY created_at DESC, id DESC
+            """
         )
         return [task_from(row) for row in statement(self._engine, lambda c: c.execute(query, values).all())]
 

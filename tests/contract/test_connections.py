@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from sqlalchemy import Engine, text
 
-from chalicelib.domain.errors import ConfigurationError, DatabaseUnavailableError
+from chalicelib.domain.errors import ConfigurationError, DatabaseUnavailableError, TooSlowError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
@@ -53,6 +53,26 @@ POLICY = TrainingPolicy(threshold=5, minimum_samples=10)
 def test_a_url_that_cannot_be_used_is_explained(url: str, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         connect(url)
+
+
+def test_a_statement_that_takes_too_long_is_stopped(database_url: str) -> None:
+    sleep = text("SELECT 1 FROM pg_sleep(CAST(:seconds AS double precision))")
+    engine = connect(database_url, pool_size=1, statement_seconds=0.2)
+    with pytest.raises(TooSlowError):
+        statement(engine, lambda c: c.execute(sleep, {"seconds": 3.0}).one())
+    with engine.connect() as connection:
+        assert (
+            connection.exec_driver_sql(
+                "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' "
+                "AND state = 'active' AND pid <> pg_backend_pid()"
+            ).scalar_one()
+            == 0
+        )
+    assert statement(engine, lambda c: c.execute(sleep, {"seconds": 0.01}).one()) == (1,)
+    engine.dispose()
+    patient = connect(database_url, pool_size=1)
+    assert statement(patient, lambda c: c.execute(sleep, {"seconds": 0.4}).one()) == (1,)
+    patient.dispose()
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+pg8000"])

@@ -20,6 +20,7 @@ from tests.support.histories import rows_by_key
 from .conftest import Stores
 
 POLICY = TrainingPolicy(threshold=5, minimum_samples=10)
+ENOUGH = 1_000_000
 
 
 def new_task(topic: str = "Algebra", subject: str = "Math", difficulty: Difficulty = Difficulty.HARD) -> NewTask:
@@ -274,20 +275,33 @@ def test_pages_go_from_newest_to_oldest_without_gap_or_repeat(stores: Stores) ->
     create(stores, user="eve")
     seen: list[str] = []
     before = None
-    while page := stores.tasks.page("ada", TaskFilter(), 3, before):
+    while page := stores.tasks.page("ada", TaskFilter(), 3, before, ENOUGH):
         seen += [task.id for task in page]
         before = (page[-1].created_at, page[-1].id)
     assert seen == made[::-1]
+
+
+def test_a_page_ends_with_the_task_that_exceeds_its_bytes(stores: Stores) -> None:
+    large = NewTask(
+        "Math", "Algebra", Difficulty.HARD, "é" * 500, solution_content="x" * 1_000, answer_content="x" * 500
+    )
+    made = [stores.tasks.insert("ada", large, DEFAULT_PREDICTION).id for _ in range(5)]
+    for max_bytes, n in ((0, 1), (2_499, 1), (2_500, 2), (7_499, 3), (100_000, 5)):
+        page = stores.tasks.page("ada", TaskFilter(), 9, None, max_bytes)
+        assert [task.id for task in page] == made[::-1][: len(page)]
+        assert len(page) == n, max_bytes
 
 
 def test_a_page_is_filtered_by_keys_and_completion(stores: Stores) -> None:
     requested = create(stores, topic=" ÄLGEBRA", subject="Maths")
     create(stores, topic="Geometry", subject="Maths")
     complete(stores, requested)
-    assert [t.id for t in stores.tasks.page("ada", TaskFilter(topic="älgebra"), 9, None)] == [requested.id]
-    assert [t.id for t in stores.tasks.page("ada", TaskFilter(completed=True), 9, None)] == [requested.id]
-    assert len(stores.tasks.page("ada", TaskFilter(subject="maths"), 9, None)) == 2
-    assert stores.tasks.page("ada", TaskFilter(subject="maths", completed=False, topic="älgebra"), 9, None) == []
+    assert [t.id for t in stores.tasks.page("ada", TaskFilter(topic="älgebra"), 9, None, ENOUGH)] == [requested.id]
+    assert [t.id for t in stores.tasks.page("ada", TaskFilter(completed=True), 9, None, ENOUGH)] == [requested.id]
+    assert len(stores.tasks.page("ada", TaskFilter(subject="maths"), 9, None, ENOUGH)) == 2
+    assert (
+        stores.tasks.page("ada", TaskFilter(subject="maths", completed=False, topic="älgebra"), 9, None, ENOUGH) == []
+    )
 
 
 def test_a_search_looks_into_names_and_content_whatever_the_case(stores: Stores) -> None:
@@ -297,10 +311,12 @@ def test_a_search_looks_into_names_and_content_whatever_the_case(stores: Stores)
         for topic, content in texts.items()
     )
     for search in ("älg", "50 %", "C_D", "d\\e", " Älgebra", "RÉVISION"):
-        assert [t.id for t in stores.tasks.page("ada", TaskFilter(search=search), 9, None)] == [requested.id], search
-    assert len(stores.tasks.page("ada", TaskFilter(search="MATHS"), 9, None)) == 2
-    assert stores.tasks.page("ada", TaskFilter(search="álgebra"), 9, None) == []
-    assert stores.tasks.page("ada", TaskFilter(search="maths", completed=True), 9, None) == []
+        assert [t.id for t in stores.tasks.page("ada", TaskFilter(search=search), 9, None, ENOUGH)] == [requested.id], (
+            search
+        )
+    assert len(stores.tasks.page("ada", TaskFilter(search="MATHS"), 9, None, ENOUGH)) == 2
+    assert stores.tasks.page("ada", TaskFilter(search="álgebra"), 9, None, ENOUGH) == []
+    assert stores.tasks.page("ada", TaskFilter(search="maths", completed=True), 9, None, ENOUGH) == []
 
 
 def test_the_newest_task_of_a_subject_is_found_however_it_is_written(stores: Stores) -> None:
@@ -329,7 +345,7 @@ def test_an_open_task_gets_another_topic_with_its_prediction(stores: Stores) -> 
     edited = stores.tasks.edit("ada", task.id, changes, prediction)
     assert (edited.topic, edited.difficulty, edited.difficulty_numeric) == (" Geometry", Difficulty.EASY, 1)
     assert (edited.predicted_correct, edited.prediction_source, edited.model_version) == (0.9, Source.LNIRT, "v1")
-    assert stores.tasks.page("ada", TaskFilter(topic="geometry"), 9, None) == [edited]
+    assert stores.tasks.page("ada", TaskFilter(topic="geometry"), 9, None, ENOUGH) == [edited]
     complete(stores, edited)
     with pytest.raises(ConflictError):
         stores.tasks.edit("ada", task.id, {"topic": "Algebra"}, prediction)
@@ -407,7 +423,7 @@ def test_an_erased_account_has_no_data_and_can_create_nothing(stores: Stores) ->
         stores.users.get("ada")
     with pytest.raises(UnauthenticatedError):
         stores.tasks.prediction_context("ada")
-    assert stores.tasks.page("ada", TaskFilter(), 9, None) == []
+    assert stores.tasks.page("ada", TaskFilter(), 9, None, ENOUGH) == []
     assert stores.tracker.read("default").n_samples_total == 1
 
 

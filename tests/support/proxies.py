@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import uvloop
+
 from infra.local.processes import bound_socket
 from infra.local.proxy.limits import Limits
 from infra.local.proxy.server import ReverseProxy
@@ -23,7 +25,7 @@ def proxied(url: str, **limits: Any) -> Iterator[str]:
     listening = bound_socket(0)
     listening.setblocking(False)
     stopped = asyncio.Event()
-    loop = asyncio.new_event_loop()
+    loop = uvloop.new_event_loop()
     serving = loop.create_task(proxy.serve(listening, stopped, 5.0))
     thread = threading.Thread(target=loop.run_until_complete, args=(serving,), daemon=True)
     listening.listen(1_024)

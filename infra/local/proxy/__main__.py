@@ -10,6 +10,8 @@ import socket
 import sys
 from pathlib import Path
 
+import uvloop
+
 from chalicelib import logs
 from chalicelib.config import origins_from
 from chalicelib.domain.errors import ConfigurationError
@@ -35,7 +37,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     proxy = ReverseProxy(("127.0.0.1", arguments.api), limits, origins)
-    asyncio.run(_serve(proxy, socket.socket(fileno=arguments.socket), arguments.ready_file))
+    uvloop.run(_serve(proxy, socket.socket(fileno=arguments.socket), arguments.ready_file))
     return 0
 
 

@@ -153,8 +153,8 @@ class ReverseProxy:
             link.close()
         else:
             self._idle.append(link)
-        self._dispatch()
         request.client.answer(answer, closes=closes)
+        self._dispatch()
 
     def _failed(self, link: Link, detail: str = answers.STOPPED) -> None:
         request = self._busy.pop(link)

@@ -237,13 +237,13 @@ class MemoryTaskStore(MemoryStore):
             return task
 
     def newest_of_subject(self, user_id: str, subject_key: str) -> PracticeTask:
-        found = self.page(user_id, TaskFilter(subject=subject_key), 1, None)
+        found = self.page(user_id, TaskFilter(subject=subject_key), 1, None, 0)
         if not found:
             raise NotFoundError("Practice task not found")
         return found[0]
 
     def page(
-        self, user_id: str, requested: TaskFilter, limit: int, before: tuple[datetime, str] | None
+        self, user_id: str, requested: TaskFilter, limit: int, before: tuple[datetime, str] | None, max_bytes: int
     ) -> list[PracticeTask]:
         with self._db as db:
             found = [
@@ -256,7 +256,14 @@ class MemoryTaskStore(MemoryStore):
                 and (requested.search is None or _found(task, requested.search))
                 and (before is None or (task.created_at, task.id) < before)
             ]
-        return sorted(found, key=lambda task: (task.created_at, task.id), reverse=True)[:limit]
+        page, size = [], 0
+        for task in sorted(found, key=lambda task: (task.created_at, task.id), reverse=True)[:limit]:
+            if size > max_bytes:
+                break
+            page.append(task)
+            texts = (task.task_content, task.solution_content or "", task.answer_content or "")
+            size += sum(len(text.encode()) for text in texts)
+        return page
 
     def answers(self, user_id: str, after: int, limit: int, max_bytes: int) -> list[tuple[int, PracticeTask]]:
         with self._db as db:
