@@ -1,5 +1,5 @@
 // Requests to the API: all go through this module, which retries them and turns failures into ApiError.
-import { endSession, root, token } from "./session.js";
+import { endSession, refreshToken, root, signIn, token, tokenExpired } from "./session.js";
 
 const JSON_TYPE = "application/json";
 const TIMEOUT_MS = 20_000;
@@ -101,6 +101,34 @@ function requestHeaders(accessToken, body, accept = JSON_TYPE) {
   };
 }
 
+// ---- the access token ----------------------------------------------------------------------------------------
+
+const REFRESH_LOCK = `studysmart:${root.pathname}:refresh`;
+
+/** Run `work` while no other tab runs it. Browsers have locks on secure origins only; elsewhere tabs may overlap. */
+const oneTabAtATime = (work) => (navigator.locks === undefined ? work() : navigator.locks.request(REFRESH_LOCK, work));
+
+/** Exchange the refresh token for new tokens. Throws ApiError: with status 401 the session has ended. */
+async function refresh() {
+  const used = refreshToken();
+  if (used === null) throw new ApiError(401, "");
+  const content = { refresh_token: used };
+  const { data } = await attempt("POST", new URL("auth/refresh", root), requestHeaders(null, content), JSON.stringify(content));
+  if (refreshToken() !== used) return new Promise(() => {}); // signed out in another tab: this page is being left
+  return signIn(data);
+}
+
+/**
+ * Return an access token that has not expired. A new one is requested if it has, or if it is `refused`, which is a
+ * token that the server has not accepted. Throws ApiError: with status 401 the session has ended.
+ */
+export async function validToken(refused = null) {
+  const usable = () => token() !== null && token() !== refused && !tokenExpired();
+  // After waiting for another tab, its new token is used.
+  if (!usable()) await oneTabAtATime(() => (usable() ? null : refresh()));
+  return token();
+}
+
 // ---- requests ------------------------------------------------------------------------------------------------
 
 const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
@@ -143,20 +171,31 @@ async function withRetries(send) {
   }
 }
 
+/** Send with an access token, and once more with a new one if the server refuses it. A refused request has no effect. */
+async function withValidToken(sendWith) {
+  const accessToken = await validToken();
+  try {
+    return await sendWith(accessToken);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 401) throw error;
+    return sendWith(await validToken(accessToken));
+  }
+}
+
 /**
  * Send a request and return {data, next}. Throws ApiError. With an `accept` other than JSON, `data` is the text.
  *
  * A request with `retry` is sent again if the server does not respond or is busy. It must have the same effect when it
  * is repeated, as reading, completing and deleting have. With `quiet` the user is not told that it is slow.
- * If the session has ended, the browser goes to the sign-in page and the promise never resolves.
+ * An expired access token is renewed first. If the session has ended, the browser goes to the sign-in page and the
+ * promise never resolves.
  */
 export async function request(method, path, { body, accept, retry = method !== "POST", session = true, quiet = false } = {}) {
-  const accessToken = session ? token() : null;
   const content = body === undefined ? undefined : JSON.stringify(body);
-  const sendOnce = () => attempt(method, new URL(path, root), requestHeaders(accessToken, body, accept), content);
+  const sendWith = (accessToken) => attempt(method, new URL(path, root), requestHeaders(accessToken, body, accept), content);
+  const sendOnce = session ? () => withValidToken(sendWith) : () => sendWith(null);
   const send = retry ? () => withRetries(sendOnce) : sendOnce;
   try {
-    if (session && accessToken === null) throw new ApiError(401, "");
     return await (quiet ? send() : announceIfSlow(send));
   } catch (error) {
     if (!session || !(error instanceof ApiError) || error.status !== 401) throw error;
@@ -170,7 +209,10 @@ export async function request(method, path, { body, accept, retry = method !== "
  * It uses the token of now, because the user may have signed out when it is sent.
  */
 export function keepaliveRequest(method, path) {
-  const headers = requestHeaders(token());
+  let headers = requestHeaders(token());
+  validToken().then((accessToken) => { headers = requestHeaders(accessToken); }, (error) => {
+    if (!(error instanceof ApiError)) throw error; // without a valid token, the next request of the page ends the session
+  });
   return () => {
     fetch(new URL(path, root), { method, headers, keepalive: true }).catch((error) => {
       console.info(`${method} ${path} was not sent: ${error.message}`);

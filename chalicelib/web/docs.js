@@ -1,9 +1,12 @@
 // The API reference: Swagger UI on this service's OpenAPI document, with the token of the session.
 // Swagger UI is a classic script, which the page loads before its modules.
+import { validToken } from "./api.js";
 import { pageUrl, root, token } from "./session.js";
 import { byId, el, notice, startAnyPage, startPage } from "./ui.js";
 
 const SECURITY_SCHEME = "bearer"; // as named in the OpenAPI document
+
+const preauthorised = token(); // the session's token when the page was opened
 
 /**
  * A plugin that makes Swagger UI fit into this page. The layout leaves out the title, the <main> element and the
@@ -34,6 +37,14 @@ function improveAccessibility(place) {
   }
 }
 
+/** Replace the session's token in a request of Swagger UI by a valid one. A token that the reader entered is kept. */
+async function withValidToken(sent) {
+  if (token() !== null && sent.headers.Authorization === `Bearer ${preauthorised}`) {
+    sent.headers.Authorization = `Bearer ${await validToken()}`;
+  }
+  return sent;
+}
+
 function startSwagger() {
   const place = byId("swagger-ui");
   new MutationObserver(() => {
@@ -49,8 +60,9 @@ function startSwagger() {
     layout: "PageLayout",
     plugins: [pagePlugin],
     onComplete() {
-      if (token() !== null) swagger.preauthorizeApiKey(SECURITY_SCHEME, token());
+      if (preauthorised !== null) swagger.preauthorizeApiKey(SECURITY_SCHEME, preauthorised);
     },
+    requestInterceptor: withValidToken,
   });
 }
 

@@ -62,7 +62,7 @@ function showFailure(error) {
 
 async function login({ email, password }) {
   const { data } = await request("POST", "auth/login", { body: { email, password }, session: false, retry: true });
-  signIn(data.access_token);
+  signIn(data);
   location.assign(destination());
 }
 

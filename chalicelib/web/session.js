@@ -1,10 +1,12 @@
-// The session: the access token, its owner and lifetime, and the drafts that this browser keeps for the owner.
+// The session: its tokens, their owner and lifetime, and the drafts that this browser keeps for the owner.
+// The tokens are in localStorage, which all tabs share. Decision 33 says why.
 
 // Modules are served from <prefix>/static/<version>/, so the root includes the stage prefix of API Gateway.
 export const root = new URL("../../", import.meta.url);
 
 const TOKEN_KEY = `studysmart:${root.pathname}:token`;
 const EXPIRY_KEY = `studysmart:${root.pathname}:ends`;
+const REFRESH_KEY = `studysmart:${root.pathname}:refresh`;
 const DRAFTS = "studysmart:draft:";
 
 let ended = false; // true once a session has ended while this page was open
@@ -25,9 +27,15 @@ function claimsOf(token) {
   }
 }
 
-/** Return the access token, or null if there is none or it has expired. */
+/** Return whether the access token has expired. A refresh token can replace it. */
+export const tokenExpired = () => Number(localStorage.getItem(EXPIRY_KEY) ?? Infinity) <= Date.now();
+
+/** Return the refresh token, or null if there is none. */
+export const refreshToken = () => localStorage.getItem(REFRESH_KEY);
+
+/** Return the access token, or null if nobody is signed in. It may have expired if there is a refresh token. */
 export function token() {
-  if (Number(localStorage.getItem(EXPIRY_KEY) ?? Infinity) <= Date.now()) forgetToken();
+  if (tokenExpired() && refreshToken() === null) forgetTokens();
   return localStorage.getItem(TOKEN_KEY);
 }
 
@@ -43,30 +51,30 @@ export function isAdmin() {
   return value !== null && [claimsOf(value)["cognito:groups"]].flat().includes("admins");
 }
 
-function forgetToken() {
+function forgetTokens() {
   ended ||= localStorage.getItem(TOKEN_KEY) !== null;
-  localStorage.removeItem(TOKEN_KEY);
-  localStorage.removeItem(EXPIRY_KEY);
+  for (const key of [TOKEN_KEY, EXPIRY_KEY, REFRESH_KEY]) localStorage.removeItem(key);
 }
 
-/** Store a new token. Its expiry is computed with this computer's clock, which may differ from the server's. */
-export function signIn(accessToken) {
+/** Store new tokens. The expiry is computed with this computer's clock, which may differ from the server's. */
+export function signIn({ access_token: accessToken, refresh_token: newRefreshToken }) {
   const { iat, exp } = claimsOf(accessToken);
+  localStorage.setItem(REFRESH_KEY, newRefreshToken);
   localStorage.removeItem(EXPIRY_KEY);
   if (typeof iat === "number" && typeof exp === "number") localStorage.setItem(EXPIRY_KEY, String(Date.now() + (exp - iat) * 1000));
   localStorage.setItem(TOKEN_KEY, accessToken);
 }
 
-/** Sign out: remove the token and all drafts. */
+/** Sign out: remove the tokens and all drafts. */
 export function signOut() {
-  forgetToken();
+  forgetTokens();
   for (const name of Object.keys(sessionStorage)) if (name.startsWith(DRAFTS)) sessionStorage.removeItem(name);
   location.assign(pageUrl("login"));
 }
 
 /** Go to the sign-in page, which leads back to this page and its drafts. */
 export function endSession() {
-  forgetToken();
+  forgetTokens();
   const login = new URL("login", root);
   if (location.pathname !== login.pathname) {
     if (ended) login.searchParams.set("ended", "1");
