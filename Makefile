@@ -21,7 +21,7 @@ else ifneq ($(if $(PYTHON),$(call identity,$(PYTHON))),$(if $(PYTHON),$(call ide
 moved := moved
 endif
 
-.PHONY: help run services test check demo screenshots package infra-check lock clean chromium docs venv moved
+.PHONY: help run services test check demo screenshots package infra-check audit lock clean chromium docs venv moved
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,13 +58,16 @@ package: $(installed) ## Build and check the Lambda's zip, build/studysmart-lamb
 infra-check: .venv/.lint ## Render the template, and lint templates, image and workflows
 	@$(py) -m infra.lint
 
+audit: .venv/.dev .venv/.lint .venv/.docs .venv/.audit ## Check advisories, licences, secrets and pins; write the bills of materials (ARGS=--strict)
+	@$(py) -m infra.audit $(ARGS)
+
 venv: .venv/.dev ## Make .venv with the locked packages, those of tests and checks too
 
 $(installed): uv.lock pyproject.toml infra/uv.txt infra/venv.sh $(moved)
 	@infra/venv.sh --no-default-groups --group local
 	@pwd -P >$@
 
-# A group of packages that is not needed to run: dev, lint or docs.
+# A group of packages that is not needed to run: dev, lint, docs or audit.
 .venv/.%: $(installed)
 	@echo "Installing the packages of the group $* ..."
 	@infra/venv.sh --inexact --group $*

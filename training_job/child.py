@@ -174,7 +174,7 @@ def _send_logs(worker: _Worker, level: str) -> None:
 def _portable(error: Exception) -> Exception:
     """Return the error, or one that says the same where the error cannot be pickled."""
     try:
-        pickle.loads(pickle.dumps(error))
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - own data
     except Exception as why:  # noqa: BLE001 - a library's exception may do anything here
         _log.debug("an error of type %s cannot be pickled: %s", type(error).__name__, why)
         return RuntimeError(f"{type(error).__name__}: {error}")

@@ -82,7 +82,7 @@ class TrainingProcess:
 
     def _end(self) -> int:
         """Wait for the end of the process, and return its exit code, which is negative after a signal."""
-        assert self._running is not None
+        assert self._running is not None  # noqa: S101 - narrows a type
         connection, pid = self._running
         self._running = None
         connection.close()

@@ -88,7 +88,7 @@ def handle(worker: Worker, delivery: Delivery, seconds: float = math.inf) -> boo
         _log.info("training request %s is being worked on, looking again later", request.request_id)
         worker.queue.extend(delivery, int(worker.lease_seconds) + 1)
         return False
-    assert isinstance(lease, Lease)
+    assert isinstance(lease, Lease)  # noqa: S101 - narrows a type
     with logs.fields(training_request_id=request.request_id, cohort=request.cohort, version=request.version):
         return _train(worker, delivery, request, lease, seconds)
 

@@ -57,7 +57,7 @@ class TokenAnswer(Struct):
     access_token: str
     refresh_token: str
     expires_in: int
-    token_type: str = "bearer"
+    token_type: str = "bearer"  # noqa: S105 - no secret
 
 
 class RefreshBody(Struct, forbid_unknown_fields=True):

@@ -38,7 +38,7 @@ _TOTALS = text(
            percentile_cont(0.5) WITHIN GROUP (ORDER BY {_MEASURED}) FILTER (WHERE completed),
            coalesce(sum({_MEASURED}) FILTER (WHERE completed), 0)
     FROM practice_tasks WHERE user_id = :user_id
-    """
+    """  # noqa: S608 - parts are constants, values are bound
 )
 
 _DAYS = text(
@@ -47,7 +47,7 @@ _DAYS = text(
            count(*) FILTER (WHERE is_correct), percentile_cont(0.5) WITHIN GROUP (ORDER BY {_MEASURED})
     FROM practice_tasks WHERE user_id = :user_id AND completed AND completed_at >= :since
     GROUP BY day ORDER BY day DESC
-    """
+    """  # noqa: S608 - parts are constants, values are bound
 )
 """``day`` counts the midnights up to the completion. Python's time zones decide, and the database needs none."""
 
@@ -66,7 +66,7 @@ _TOPICS = text(
     FROM (SELECT *, row_number() OVER (PARTITION BY topic_key ORDER BY answer_index DESC) - 1 AS since
           FROM practice_tasks WHERE user_id = :user_id AND completed) AS answers
     GROUP BY topic_key ORDER BY max(answer_index) DESC LIMIT :limit OFFSET :after
-    """
+    """  # noqa: S608 - parts are constants, values are bound
 )
 """``since`` is the number of later answers on the same topic."""
 
@@ -89,7 +89,7 @@ def _calibration_of(students: str) -> TextClause:
         FROM (SELECT *, {_LOG_RATIO} AS log_ratio
               FROM practice_tasks WHERE completed AND prediction_source <> 'default' {students}) AS answers
         GROUP BY lnirt_model_version, bin ORDER BY lnirt_model_version, bin
-        """
+        """  # noqa: S608 - parts are constants, values are bound
     )
 
 
@@ -115,7 +115,7 @@ _DRIFT = text(
           FROM practice_tasks WHERE completed AND completed_at > created_at
           ORDER BY completed_at DESC LIMIT :limit) AS newest
     GROUP BY window_number, prediction_source, bin ORDER BY window_number, prediction_source, bin
-    """
+    """  # noqa: S608 - parts are constants, values are bound
 )
 """The condition is that of the index ``ix_practice_tasks_recently_completed``, which skips imported answers."""
 

@@ -48,10 +48,10 @@ _READ = text(
     LEFT JOIN practice_state s
         ON s.user_id = t.user_id AND s.topic = t.topic_key AND s.difficulty = t.difficulty_numeric
     WHERE t.id = CAST(:task_id AS uuid) AND t.user_id = :user_id
-    """
+    """  # noqa: S608 - parts are constants, values are bound
 )
 
-_INSERT_STATE = text(f"INSERT INTO practice_state (user_id, {STATE_COLUMNS}) VALUES (:user_id, {STATE_VALUES})")
+_INSERT_STATE = text(f"INSERT INTO practice_state (user_id, {STATE_COLUMNS}) VALUES (:user_id, {STATE_VALUES})")  # noqa: S608 - parts are constants, values are bound
 
 _TRIGGERS = f"""(k.training_request_id IS NULL
     AND {due_sql("k.n_samples_since_training + 1", "k.n_samples_total + 1")})"""
@@ -92,7 +92,7 @@ _COMPLETE = text(
         RETURNING k.n_samples_since_training, k.n_samples_total, k.training_request_id, k.training_requested_at
     )
     SELECT done.study_session_id, tracker.* FROM done, tracker
-    """
+    """  # noqa: S608 - parts are constants, values are bound
 )
 """Each part reads the result of the part before it, which fixes the order of the locks.
 
@@ -110,7 +110,7 @@ _CORRECT = text(
         study_session_id = coalesce(CAST(:session AS uuid), study_session_id), updated_at = clock_timestamp()
     WHERE id = CAST(:task_id AS uuid) AND user_id = :user_id
     RETURNING {TASK_COLUMNS}
-    """
+    """  # noqa: S608 - parts are constants, values are bound
 )
 
 _DELETE = text(
@@ -254,7 +254,7 @@ def complete_or_correct(
     seen = read(connection, user_id, task_id)
     if not seen.task.completed:
         completion = complete(connection, cohort, seen, result, session_id, policy)
-        assert completion is not None, f"the row of {user_id} changed while it was locked"
+        assert completion is not None, f"the row of {user_id} changed while it was locked"  # noqa: S101 - narrows a type
         if result.at is not None:
             _place(connection, user_id, task_id, result.at)
         return completion

@@ -41,7 +41,7 @@ TAKEN = "Email already registered"
 WRONG = "Incorrect email or password"
 ENDED = "The session has ended, please sign in again"
 WRONG_CODE = "The code is wrong or has expired"
-WRONG_PASSWORD = "Incorrect password"
+WRONG_PASSWORD = "Incorrect password"  # noqa: S105 - no secret
 
 _THROTTLED = frozenset({"TooManyRequestsException", "LimitExceededException", "TooManyFailedAttemptsException"})
 _WRONG_CODE = frozenset(

@@ -46,7 +46,7 @@ _OTHERS = f"""
     WHERE completed AND user_id <> :user_id {{of_subject}}
     GROUP BY subject_key, topic_key HAVING count(DISTINCT user_id) >= {MINIMUM_STUDENTS}
     ORDER BY count(DISTINCT user_id) DESC, count(*) DESC, topic_key, subject_key LIMIT :limit
-"""
+"""  # noqa: S608 - parts are constants, values are bound
 
 _OF_SUBJECT = "AND subject_key = :subject"
 

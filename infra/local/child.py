@@ -61,7 +61,7 @@ def _exec_bound_to(parent: int, command: list[str], stop_signal: int) -> None:
     libc.prctl(_PR_SET_PDEATHSIG, stop_signal, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit(1)
-    os.execvp(command[0], command)
+    os.execvp(command[0], command)  # noqa: S606 - no shell is needed
 
 
 def _watch(parent: int, command: list[str], stop_signal: int) -> int:

@@ -63,7 +63,7 @@ class Output(logging.Handler):
         return thread
 
     def _copy(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
+        assert process.stdout is not None  # noqa: S101 - narrows a type
         with process.stdout as stream:
             for raw in stream:
                 self._take(raw.decode("utf-8", "replace").rstrip("\r\n"))

@@ -165,8 +165,8 @@ class Supervisor:
         while not self.stopped.wait(_POLL_SECONDS):
             for child in self.children:
                 child.restart_if_ended()
-            assert self.database is not None
-            assert self.database.process is not None
+            assert self.database is not None  # noqa: S101 - narrows a type
+            assert self.database.process is not None  # noqa: S101 - narrows a type
             status = self.database.process.poll()
             if status is not None:
                 log.error("PostgreSQL ended (%s), starting it again", described(status))

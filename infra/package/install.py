@@ -32,18 +32,26 @@ def install(root: Path, tree: Path) -> tuple[list[str], list[str]]:
     alone, and the rest of Chalice is a command line with pip and setuptools. Pins for other platforms are left out too.
     Raises PackageError when a wheel does not exist or a hash differs.
     """
-    exported = ["--no-default-groups", "--no-emit-project", "--no-hashes", "--prune", "chalice"]
-    needed = {"chalice", *_PIN.findall(_uv(root, "export", "--frozen", *exported))}
-    pins = list(_PIN.finditer((root / "requirements.txt").read_text(encoding="utf-8")))
     lock = tree.with_name("pins.txt")
-    lock.write_text("".join(pin[0] for pin in pins if pin[1] in needed), encoding="utf-8")
+    lock.write_text(pins(root), encoding="utf-8")
     # Wheels only: a source distribution would be built for the Python that runs here. Copies, because the files are
     # changed afterwards, and a link would lead into uv's cache.
     options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--link-mode", "copy"]
     options += ["--python-version", PYTHON, "--python-platform", PLATFORM]
     _uv(root, "pip", "install", *options, "--target", str(tree), "-r", str(lock))
     installed = sorted(path.name.partition("-")[0].replace("_", "-").lower() for path in tree.glob("*.dist-info"))
-    return installed, sorted({pin[1] for pin in pins}.difference(installed))
+    return installed, sorted({pin[1] for pin in _locked(root)}.difference(installed))
+
+
+def pins(root: Path) -> str:
+    """Return the lines of ``requirements.txt`` that the zip is made from."""
+    exported = ["--no-default-groups", "--no-emit-project", "--no-hashes", "--prune", "chalice"]
+    needed = {"chalice", *_PIN.findall(_uv(root, "export", "--frozen", *exported))}
+    return "".join(pin[0] for pin in _locked(root) if pin[1] in needed)
+
+
+def _locked(root: Path) -> list[re.Match[str]]:
+    return list(_PIN.finditer((root / "requirements.txt").read_text(encoding="utf-8")))
 
 
 def compile_sources(tree: Path, python: str) -> None:

@@ -38,7 +38,7 @@ _ANSWERS = text(
            t.completed_at
     FROM ({_BATCH}) u LEFT JOIN practice_tasks t ON t.user_id = u.id AND t.completed
     ORDER BY u.id, t.answer_index, t.id
-    """
+    """  # noqa: S608 - parts are constants, values are bound
 )
 """A student without answers has one row, in which the columns of the task are null."""
 
@@ -47,7 +47,7 @@ _STATES = text(
     SELECT user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds, first_index,
            last_index, last_correct, last_at, decayed
     FROM practice_state JOIN ({_BATCH}) u ON u.id = user_id
-    """
+    """  # noqa: S608 - parts are constants, values are bound
 )
 
 _TRACKERS = text(
@@ -86,7 +86,7 @@ _SET_TOTAL = text(
     SET n_samples_total = greatest(({_COUNT}) - (SELECT coalesce(sum(n_samples_total), 0)
                                                  FROM embedding_model_tracker WHERE cohort <> :cohort), 0)
     WHERE cohort = :cohort RETURNING n_samples_total
-    """
+    """  # noqa: S608 - parts are constants, values are bound
 )
 
 

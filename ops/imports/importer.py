@@ -84,7 +84,7 @@ def open_history(
             header, records = table.header, _readable(table.records(lambda _: True), report)
             if "user_id" not in header and form is FORMATS["ednet"]:
                 header, records = _with_user(header, records, path)
-        assert form is not None
+        assert form is not None  # noqa: S101 - narrows a type
         if not form.fits(header):
             raise UnusableFileError(f"{path}: does not have the columns of {form.title}: {', '.join(header)[:200]}")
         yield _published(form, Given(records, header, path, reading.questions, report), now, report)

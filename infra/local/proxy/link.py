@@ -43,7 +43,7 @@ class Link(asyncio.Protocol):
 
     def send(self, request: bytes, *, without_body: bool, now: float) -> None:
         """Send a request; ``without_body`` says that its answer has none, although it may state a length."""
-        assert self._transport is not None
+        assert self._transport is not None  # noqa: S101 - narrows a type
         self.in_use, self.used_at, self._without_body = True, now, without_body
         self._transport.write(request)
 

@@ -99,5 +99,5 @@ def test_ecs_runs_the_health_check_of_the_image() -> None:
 def test_the_image_is_pinned_and_does_not_run_as_root() -> None:
     assert [line for line in LINES if line.startswith("USER")] == ["USER 10001"]
     (base,) = {line.split()[1] for line in LINES if line.startswith("FROM")}
-    assert re.fullmatch(r"python:3\.13\.\d+-slim-\w+", base)
+    assert re.fullmatch(r"python:3\.13\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base)
     assert any(line.startswith("RUN") and "--require-hashes" in line for line in LINES)
