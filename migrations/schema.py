@@ -20,8 +20,12 @@ users = Table(
     Column("deleted_at", sa.DateTime(timezone=True)),
     Column("tokens_valid_from", sa.DateTime(timezone=True)),
     Column("kept_tokens", sa.Text),
+    Column("excluded_at", sa.DateTime(timezone=True)),
 )
-"""Access tokens issued until ``tokens_valid_from`` are refused, but not those whose digests are in ``kept_tokens``."""
+"""Access tokens issued until ``tokens_valid_from`` are refused, but not those whose digests are in ``kept_tokens``.
+
+Trainings do not learn from the answers of an account with ``excluded_at``. Everything else is as for other accounts.
+"""
 
 practice_tasks = Table(
     "practice_tasks",

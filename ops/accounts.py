@@ -1,4 +1,4 @@
-"""``studysmart account``: lists accounts, sets a forgotten password, and erases an account with its data."""
+"""``studysmart account``: lists accounts, sets a password, excludes accounts from trainings, and erases an account."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import getpass
 import sys
 from collections.abc import Callable
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from chalicelib.domain.errors import NotFoundError
 from chalicelib.services import accounts
@@ -18,9 +18,12 @@ from ops import tables
 Action = Callable[[Container, argparse.Namespace], int]
 
 _LIST = text(
-    "SELECT id, email, full_name, n_answers, created_at FROM users WHERE deleted_at IS NULL ORDER BY created_at, id"
+    "SELECT id, email, full_name, n_answers, created_at, excluded_at FROM users WHERE deleted_at IS NULL"
+    " ORDER BY created_at, id"
 )
 _FIND = text("SELECT id FROM users WHERE deleted_at IS NULL AND (lower(email) = lower(:name) OR id = :name)")
+_EXCLUDE = text("UPDATE users SET excluded_at = coalesce(excluded_at, clock_timestamp()) WHERE id = ANY(:ids)")
+_INCLUDE = text("UPDATE users SET excluded_at = NULL WHERE id = ANY(:ids)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     password = add("set-password", _set_password, "set the password of an account and end its sessions")
     password.add_argument("email", metavar="EMAIL")
     password.add_argument("password", metavar="PASSWORD", nargs="?", help="(default: asked for, or read from a pipe)")
+    for name, action, words in (
+        ("exclude", _exclude, "let trainings learn nothing from the answers of accounts, from the next training on"),
+        ("include", _include, "undo `exclude`"),
+    ):
+        add(name, action, words).add_argument(
+            "accounts", metavar="ACCOUNT", nargs="+", help="an e-mail, or the id of a student"
+        )
     erase = add("erase", _erase, "delete an account with its tasks and its practice state")
     erase.add_argument("account", metavar="EMAIL", help="or the id of a student, as `account list` shows it")
     erase.add_argument("--yes", action="store_true", help="delete it; without this, only say what would be deleted")
@@ -49,7 +59,14 @@ def run(container: Container, options: argparse.Namespace) -> int:
 
 def _list(container: Container, options: argparse.Namespace) -> int:
     found = statement(container.engine, lambda c: c.execute(_LIST).mappings().all())
-    as_json = [{**row, "created_at": row["created_at"].isoformat()} for row in found]
+    as_json = [
+        {
+            **row,
+            "created_at": row["created_at"].isoformat(),
+            "excluded_at": None if row["excluded_at"] is None else row["excluded_at"].isoformat(),
+        }
+        for row in found
+    ]
     rows = [
         [
             row["id"],
@@ -57,10 +74,13 @@ def _list(container: Container, options: argparse.Namespace) -> int:
             row["full_name"] or "",
             str(row["n_answers"]),
             tables.utc_time(row["created_at"]),
+            "" if row["excluded_at"] is None else tables.utc_time(row["excluded_at"]),
         ]
         for row in as_json
     ]
-    lines = tables.table(["ID", "EMAIL", "NAME", "ANSWERS", "CREATED (UTC)"], rows, right=("ANSWERS",))
+    lines = tables.table(
+        ["ID", "EMAIL", "NAME", "ANSWERS", "CREATED (UTC)", "EXCLUDED (UTC)"], rows, right=("ANSWERS",)
+    )
     tables.show(options.json, as_json, lines if rows else ["There is no account yet."])
     return 0
 
@@ -76,19 +96,41 @@ def _set_password(container: Container, options: argparse.Namespace) -> int:
     return 0
 
 
-def _erase(container: Container, options: argparse.Namespace) -> int:
-    ids = statement(container.engine, lambda c: c.execute(_FIND, {"name": options.account}).scalars().all())
-    if not ids:
-        # A deletion that was interrupted leaves an account without data.
-        ids = [container.identity.id_of(options.account)]
+def _exclude(container: Container, options: argparse.Namespace) -> int:
+    return _mark(container, options, _EXCLUDE, "excluded from trainings")
+
+
+def _include(container: Container, options: argparse.Namespace) -> int:
+    return _mark(container, options, _INCLUDE, "included in trainings again")
+
+
+def _mark(container: Container, options: argparse.Namespace, change: TextClause, words: str) -> int:
+    """Change all the named accounts, or none if one of them does not exist."""
+    found = {name: _id_of(container, name) for name in options.accounts}
+    unknown = [name for name, user_id in found.items() if user_id is None]
+    if unknown:
+        raise NotFoundError(f"no account has the e-mail or the id {', '.join(unknown)}; nothing was changed")
+    statement(container.engine, lambda c: c.execute(change, {"ids": list(found.values())}))
+    for name, user_id in found.items():
+        print(f"Account {user_id} ({name}) is {words}. `studysmart train` trains without waiting for answers.")
+    return 0
+
+
+def _id_of(container: Container, name: str) -> str | None:
+    """Return the id of an account by its e-mail or id, None without one. Raises NotFoundError for several."""
+    ids = statement(container.engine, lambda c: c.execute(_FIND, {"name": name}).scalars().all())
     if len(ids) > 1:
-        raise NotFoundError(
-            f"{len(ids)} accounts have the e-mail {options.account}; name one by its id: {', '.join(ids)}"
-        )
+        raise NotFoundError(f"{len(ids)} accounts have the e-mail {name}; name one by its id: {', '.join(ids)}")
+    return str(ids[0]) if ids else None
+
+
+def _erase(container: Container, options: argparse.Namespace) -> int:
+    # A deletion that was interrupted leaves an account without data.
+    user_id = _id_of(container, options.account) or container.identity.id_of(options.account)
     if not options.yes:
-        print(f"This would delete account {ids[0]} ({options.account}) with all its data. Repeat with --yes to do it.")
+        print(f"This would delete account {user_id} ({options.account}) with all its data. Repeat with --yes to do it.")
         return 1
-    container.users.erase(ids[0])
-    container.identity.delete(ids[0])
-    print(f"Account {ids[0]} ({options.account}) was deleted.")
+    container.users.erase(user_id)
+    container.identity.delete(user_id)
+    print(f"Account {user_id} ({options.account}) was deleted.")
     return 0

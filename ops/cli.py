@@ -18,7 +18,7 @@ import chalicelib
 from chalicelib.domain.errors import QueueUnavailableError, StudySmartError
 from chalicelib.services import training
 from chalicelib.wiring import Container
-from ops import accounts, env, logs, models, monitor, outbox, sql, status, tables
+from ops import accounts, anomalies, env, logs, models, monitor, outbox, sql, status, tables
 from ops.arguments import number, whole_number
 from ops.backup import command as backup
 from ops.backup import restore
@@ -94,7 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     env.add_arguments(add("env", env.run, "print the environment of the running stack for a shell"))
     admin = add_with("make-admin", _make_admin, "give an account the rights of an administrator")
     admin.add_argument("email", metavar="EMAIL")
-    accounts.add_arguments(add_with("account", accounts.run, "list accounts, set a password, and erase an account"))
+    accounts.add_arguments(
+        add_with("account", accounts.run, "list accounts, set a password, exclude from trainings, and erase")
+    )
+    anomalies.add_arguments(
+        add_with("anomalies", anomalies.run, "list accounts whose answers look like those of a bot")
+    )
     outbox.add_arguments(add("outbox", outbox.run, "show the messages that would have been sent by e-mail"))
     add_with("migrate", _migrate, "bring the tables of the database up to date")
     return parser

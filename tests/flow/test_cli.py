@@ -19,6 +19,7 @@ from chalicelib.wiring import Container, build
 from evaluation import simulator
 from infra.local.aws.outbox import Outbox
 from ops import cli
+from training_job.history.snapshot import read_snapshot
 
 MONITOR = "import sys; from ops.cli import main; sys.exit(main(['monitor']))"
 HISTORY = "user_id,topic,is_correct\nu,t,1\nu,t,0\n"
@@ -202,6 +203,47 @@ def test_accounts_are_listed_changed_and_erased(deployment: Container, capsys: p
     assert deployment.identity.account_of("ada@example.com", "battery staple") is None
     assert cli.main(["account", "erase", "ada@example.com", "--yes"]) == 1
     assert "no account has the e-mail" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_trainings_do_not_learn_from_excluded_accounts(
+    deployment: Container, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def learnt() -> set[str]:
+        table = read_snapshot(deployment.engine, "default").table
+        return {table.user_ids[user] for user in table.user}
+
+    rows = "".join(f"student {n},t,{n % 2}\n" for n in range(4))
+    assert cli.main(["import", history(tmp_path, f"user_id,topic,is_correct\n{rows}")]) == 0
+    assert learnt() == {f"student {n}" for n in range(4)}
+    assert cli.main(["account", "exclude", "student 1", "student 3"]) == 0
+    assert learnt() == {"student 0", "student 2"}
+    capsys.readouterr()
+    assert cli.main(["account", "list", "--json"]) == 0
+    listed = {one["id"]: one["excluded_at"] is None for one in json.loads(capsys.readouterr().out)}
+    assert listed == {"student 0": True, "student 1": False, "student 2": True, "student 3": False}
+    assert cli.main(["doctor", "--json"]) in (0, 1)
+    assert not [code for code in ("state-differs", "total-differs") if code in capsys.readouterr().out]
+    assert cli.main(["account", "include", "student 1", "nobody"]) == 1
+    assert "the id nobody; nothing was changed" in capsys.readouterr().err
+    assert learnt() == {"student 0", "student 2"}
+    assert cli.main(["account", "include", "student 1"]) == 0
+    assert learnt() == {"student 0", "student 1", "student 2"}
+
+
+@pytest.mark.slow
+def test_anomalies_are_listed(deployment: Container, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["anomalies"]) == 0
+    assert capsys.readouterr().out.startswith("None of 0 accounts looks like a bot.\n")
+    rows = "".join(
+        f"{who},t{n % 3},{n % 2},{1 if who == 'bot' else 30}\n" for n in range(40) for who in ("bot", "student")
+    )
+    assert cli.main(["import", history(tmp_path, f"user_id,topic,is_correct,actual_time_seconds\n{rows}")]) == 0
+    capsys.readouterr()
+    assert cli.main(["anomalies", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"user_id": "bot", "n_answers": 40, "reasons": ["half of its answers took less than 1.0 seconds"]}
+    ]
 
 
 def test_the_outbox_shows_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,8 +47,11 @@ PSEUDO_COUNT = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Sums:
-    """Answers summed by student and cell (topic * 4 + level), sorted by student."""
+class Sums:
+    """Answers summed by student and cell (topic * 4 + level), sorted by student. (n,) each.
+
+    ``user`` numbers the students of the table that have answers.
+    """
 
     user: IntArray
     cell: IntArray
@@ -66,7 +69,7 @@ def fit_lnirt(table: AnswerTable) -> LnirtParameters:
     seen, codes = np.unique(table.topic, return_inverse=True)
     topics = tuple(table.topics[code] for code in seen)
     table = replace(table, topic=codes.astype(np.int32), topics=topics)
-    discrimination, easiness = _fit_success(_sum(table), len(topics))
+    discrimination, easiness = fit_success(sums_of(table), len(topics))
     static = LnirtParameters(topics, discrimination, easiness, np.zeros((len(topics) + 1, 2)), 0.25, None)
     time = None
     if int(table.timed.sum()) >= MIN_TIMED:
@@ -93,15 +96,16 @@ def _fit_cells(observed: FloatArray, weight: FloatArray, prior: LevelPrior) -> L
     return fit_levels(observed.reshape(-1, N_LEVELS), weight.reshape(-1, N_LEVELS), prior)
 
 
-def _sum(table: AnswerTable) -> _Sums:
+def sums_of(table: AnswerTable) -> Sums:
+    """Sum a table's answers."""
     n_cells = len(table.topics) * N_LEVELS
     users = np.unique(table.user, return_inverse=True)[1].astype(np.int64)
     keys, group = np.unique(users * n_cells + _cells(table), return_inverse=True)
     attempts = np.bincount(group).astype(np.float64)
-    return _Sums(keys // n_cells, keys % n_cells, attempts, np.bincount(group, weights=table.is_correct))
+    return Sums(keys // n_cells, keys % n_cells, attempts, np.bincount(group, weights=table.is_correct))
 
 
-def _fit_success(sums: _Sums, n_topics: int) -> tuple[FloatArray, FloatArray]:
+def fit_success(sums: Sums, n_topics: int, rounds: int = EM_ROUNDS) -> tuple[FloatArray, FloatArray]:
     """Return discrimination (T+1,) and easiness (T+1, 4), by EM."""
     n_cells = n_topics * N_LEVELS
     attempts = np.bincount(sums.cell, weights=sums.attempts, minlength=n_cells)
@@ -109,7 +113,7 @@ def _fit_success(sums: _Sums, n_topics: int) -> tuple[FloatArray, FloatArray]:
     rate = (correct + 1.0) / (attempts + 2.0)
     easiness = _fit_cells(np.log(rate / (1 - rate)), attempts * rate * (1 - rate), SUCCESS_LEVELS).values
     discrimination = np.full(n_topics + 1, DISCRIMINATION)
-    for _ in range(EM_ROUNDS):
+    for _ in range(rounds):
         counts = _expected_counts(sums, discrimination, easiness, n_cells)
         easiness = _update_easiness(*counts, discrimination, easiness)
         discrimination = _update_discrimination(*counts, discrimination, easiness)
@@ -117,7 +121,7 @@ def _fit_success(sums: _Sums, n_topics: int) -> tuple[FloatArray, FloatArray]:
 
 
 def _expected_counts(
-    sums: _Sums, discrimination: FloatArray, easiness: FloatArray, n_cells: int
+    sums: Sums, discrimination: FloatArray, easiness: FloatArray, n_cells: int
 ) -> tuple[FloatArray, FloatArray]:
     """Return attempts and correct answers of the C cells at each of G abilities, expected by the posteriors. (C, G)."""
     log_correct, log_incorrect = grid_log_likelihoods(np.repeat(discrimination[:-1], N_LEVELS), easiness[:-1].ravel())

@@ -1,4 +1,7 @@
-"""Reads the answers that a training learns from: all completed tasks, in one snapshot of the database."""
+"""Reads the answers that a training learns from, in one snapshot of the database.
+
+They are all completed tasks, except those of accounts that an operator excluded.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from training_job.history.answers import AnswerTable, time_order
 _CODES = """
     WITH students AS (
         SELECT user_id, row_number() OVER (ORDER BY user_id) - 1 AS code
-        FROM (SELECT DISTINCT user_id FROM practice_tasks WHERE completed) AS named
+        FROM (
+            SELECT DISTINCT user_id FROM practice_tasks p JOIN users u ON u.id = user_id
+            WHERE completed AND u.excluded_at IS NULL
+        ) AS named
     ), topics AS (
         SELECT topic_key, row_number() OVER (ORDER BY topic_key) - 1 AS code
         FROM (SELECT DISTINCT topic_key FROM practice_tasks WHERE completed) AS named
