@@ -14,6 +14,10 @@ attack, by trainings with the same seed. ``attacks`` has for each attack:
 ``thin_topic_shift_20_accounts`` is ``topic`` of the burst by 20 accounts, ``one_account_shift`` is ``mean`` of the
 heavy account. ``seed_shift`` is the mean shift between two trainings on the same answers with different seeds: smaller
 shifts than this are noise of the training.
+
+``price_log_loss`` is what the defences (:mod:`training_job.fit.trust`) cost without an attack: the log-loss of the
+held-out answers with them minus that without them, the mean of two trainings each. With ``--undefended`` the attacks
+are on trainings without defences.
 """
 
 from __future__ import annotations
@@ -106,10 +110,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return all figures."""
     split = Split.of(read_answers(options.data).table, options.students, options.answers, options.seed)
 
-    def served(table: AnswerTable, seed: int) -> Served:
-        return Served.by(trained(table, seed)[0], split)
+    def served(table: AnswerTable, seed: int, defended: bool = not options.undefended) -> Served:
+        return Served.by(trained(table, seed, defended)[0], split)
 
-    clean, other_seed = served(split.train, options.seed), served(split.train, options.seed + 1)
+    seeds = (options.seed, options.seed + 1)
+    clean, other_seed = (served(split.train, seed) for seed in seeds)
+    contrary = [served(split.train, seed, options.undefended) for seed in seeds]
+    gains = [
+        float((ours.losses - theirs.losses).mean()) for ours, theirs in zip((clean, other_seed), contrary, strict=True)
+    ]
+    note(options, f"price by seed: {gains}")
     students = len(np.unique(split.train.user))
     found: dict[Attack, dict[str, float]] = {}
     for attack in attacks(students):
@@ -122,6 +132,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "thin_topic_shift_20_accounts": found[Attack("burst", 20)]["topic"],
         "one_account_shift": found[Attack("heavy", 1)]["mean"],
         "seed_shift": float(np.abs(other_seed.correct - clean.correct).mean()),
+        "price_log_loss": float(np.mean(gains)) * (-1.0 if options.undefended else 1.0),
         "log_loss": float(clean.losses.mean()),
         "students": students,
         "train_answers": len(split.train),
@@ -136,6 +147,7 @@ def main() -> int:
     parser.add_argument("--students", type=int, default=STUDENTS, help="maximum number of students")
     parser.add_argument("--answers", type=int, default=ANSWERS, help="maximum number of answers of a student")
     parser.add_argument("--seed", type=int, default=0, help="of the students' split, the attacks and the trainings")
+    parser.add_argument("--undefended", action="store_true", help="train on all answers")
     return print_figures(measure(parser.parse_args()))
 
 

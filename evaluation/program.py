@@ -39,11 +39,16 @@ def _short(value: Any) -> Any:
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def trained(table: AnswerTable, seed: int = 0, **how: Any) -> tuple[Predictor, dict[str, bytes]]:
-    """Train a version, and return it as serving reads it, with its files. ``how`` is passed on to the training."""
-    from training_job.fit.train import train_version
+def trained(table: AnswerTable, seed: int = 0, defended: bool = True, **how: Any) -> tuple[Predictor, dict[str, bytes]]:
+    """Train a version as the worker does, and return it as serving reads it, with its files.
 
-    version = train_version(table, version="evaluation", seed=seed, **how)
+    Unless ``defended``, it learns from all answers. ``how`` is passed on to the training.
+    """
+    from training_job.fit.train import train_version
+    from training_job.fit.trust import trusted_answers
+
+    learnt = trusted_answers(table) if defended else table
+    version = train_version(learnt, version="evaluation", seed=seed, **how)
     metadata = json.dumps(version.metadata).encode()
     return Predictor.from_files({**version.files, "metadata.json": metadata}), version.files
 

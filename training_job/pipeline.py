@@ -21,6 +21,7 @@ from chalicelib.storage.model_registry import S3ModelRegistry
 from training_job import gate
 from training_job.fit.optimise import Progress
 from training_job.fit.train import TrainedVersion, train_version
+from training_job.fit.trust import trusted_answers
 from training_job.history.answers import AnswerTable
 from training_job.history.snapshot import Snapshot, read_snapshot
 from training_job.parity import parity
@@ -84,7 +85,7 @@ def run(
         return done
     report({"phase": "dataset"})
     snapshot = read_snapshot(engine, request.cohort)
-    table = snapshot.table
+    table = trusted_answers(snapshot.table)
     _announce(snapshot)
     trained = train(table, version=request.version, on_progress=_progress_to(report))
     report({"phase": "publish"})
@@ -95,14 +96,15 @@ def run(
         "received_at": received_at.isoformat(),
         "trained_at": datetime.now(UTC).isoformat(),
         "counted": snapshot.counter,
-        "n_samples": len(table),
-        gate.NEWEST_ANSWER: gate.reach(table),
+        "n_samples": len(snapshot.table),
+        "n_untrusted_samples": len(snapshot.table) - len(table),
+        gate.NEWEST_ANSWER: gate.reach(snapshot.table),
     }
     judge = gate.judge_on(table, trained.validated)
     champion = publish(
         registry, request.cohort, request.version, trained.files, metadata, judge, request.requested_at, still_ours
     )
-    return Trained(champion, snapshot.counter, len(table))
+    return Trained(champion, snapshot.counter, len(snapshot.table))
 
 
 def _published_before(request: TrainingRequest, registry: S3ModelRegistry) -> Trained | None:
