@@ -53,6 +53,7 @@ PAGES = {
     "tasks": "dashboard/tasks",
     "analytics": "dashboard/analytics",
     "models": "dashboard/models",
+    "account": "dashboard/account",
     "docs": "docs",
 }
 _FROZEN_MS = 500.0

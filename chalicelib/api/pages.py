@@ -99,6 +99,7 @@ PAGES = {
         Page("dashboard/tasks", "Tasks"),
         Page("dashboard/analytics", "Analytics", styles=_CHART_STYLES, scripts=_CHART_SCRIPTS),
         Page("dashboard/models", "Models", styles=_CHART_STYLES, scripts=_CHART_SCRIPTS),
+        Page("dashboard/account", "Account"),
         Page(
             "docs",
             "API reference",

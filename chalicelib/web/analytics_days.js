@@ -1,22 +1,11 @@
 // Accuracy, number of tasks and time for each of the last 30 days.
 import { axis, bars, chart, colours, emptyMessage, foldedTable, numberCell, series, table } from "./charts.js";
+import { dateOf, dayNumber, today, UTC } from "./days.js";
 import { count, duration, el, percent } from "./ui.js";
 
 const N_DAYS = 30;
-const DAY_MS = 86_400_000;
-const UTC = { timeZone: "UTC" }; // the API sends dates without a time zone, which are read as UTC here
 const longDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", weekday: "short", ...UTC });
 const shortDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...UTC });
-
-// A day is a number: the days since 1 January 1970.
-const dayNumber = (iso) => Date.parse(`${iso}T00:00:00Z`) / DAY_MS;
-const dateOf = (number) => new Date(number * DAY_MS);
-
-/** Return today's number by the local clock. */
-function today() {
-  const now = new Date();
-  return Date.UTC(now.getFullYear(), now.getMonth(), now.getDate()) / DAY_MS;
-}
 
 function dayAxis() {
   return axis({ format: (value) => shortDay.format(dateOf(value)), space: 64, size: 28, incrs: [1, 2, 5, 7, 10, 14], grid: { show: false } });

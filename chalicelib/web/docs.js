@@ -73,6 +73,7 @@ function showSession() {
     return;
   }
   startAnyPage();
+  byId("who").remove();
   byId("sign-out").replaceWith(el("a", { className: "button quiet", href: pageUrl("login") }, "Sign in"));
 }
 

@@ -1,5 +1,6 @@
 // Figures: a label, a number and a note. The overview, the analytics and the models page show them.
 import { ApiError, request } from "./api.js";
+import { offsetMinutes, zone } from "./days.js";
 import { count, duration, el, percent } from "./ui.js";
 
 export function figure(name, value, note) {
@@ -11,14 +12,14 @@ export function periodFigure(name, { completed, accuracy }) {
   return figure(name, count(completed), completed === 0 ? "tasks done" : `done, ${percent(accuracy)} correct`);
 }
 
-/** Load the analytics summary, with days of the reader's time zone. */
+/** Load the analytics summary, with days of the student's time zone. */
 export async function loadSummary() {
   const load = (name, value) => request("GET", `analytics/summary?${new URLSearchParams({ [name]: value })}`);
   try {
-    return await load("tz", Intl.DateTimeFormat().resolvedOptions().timeZone);
+    return await load("tz", zone());
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 422) throw error;
-    return load("utc_offset_minutes", -new Date().getTimezoneOffset()); // the server does not know the zone's name
+    return load("utc_offset_minutes", offsetMinutes()); // the server does not know the zone's name
   }
 }
 

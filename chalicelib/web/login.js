@@ -1,13 +1,14 @@
 // The page to sign in, to create an account, or to set a new password with a code that comes by e-mail.
 import { ApiError, request } from "./api.js";
 import { pageUrl, root, signIn, token } from "./session.js";
-import { byId, clearErrors, notice, showErrors, startAnyPage, whileBusy } from "./ui.js";
+import { byId, clearErrors, MIN_PASSWORD_LENGTH, notice, showErrors, startAnyPage, startReveal, whileBusy } from "./ui.js";
 
-const PAGES = ["dashboard", "dashboard/tasks", "dashboard/analytics", "dashboard/models"];
-const MIN_PASSWORD_LENGTH = 8;
+const PAGES = ["dashboard", "dashboard/tasks", "dashboard/analytics", "dashboard/models", "dashboard/account"];
 const EMAIL_TAKEN = "Email already registered"; // the API's message
+const DONE = { everywhere: "You are signed out on this device. Other devices are signed out within a minute.", deleted: "Your account and its data have been deleted." };
 
 const form = byId("account");
+const hidePassword = startReveal(byId("reveal"));
 const query = new URLSearchParams(location.search);
 let mode = "sign-in"; // the key of MODES that the form is in
 
@@ -33,11 +34,6 @@ function showForm(next) {
   for (const part of form.querySelectorAll("[data-for]")) part.hidden = !part.dataset.for.split(" ").includes(mode);
   byId("password").autocomplete = mode === "sign-in" ? "current-password" : "new-password";
   byId("submit").textContent = MODES[mode].button;
-}
-
-function showPassword(visible) {
-  byId("password").type = visible ? "text" : "password";
-  byId("reveal").textContent = visible ? "Hide" : "Show";
 }
 
 /** Return the errors that can be found without asking the server. Only fields that the form shows are checked. */
@@ -106,18 +102,18 @@ async function submit() {
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  showPassword(false); // a browser offers to save the password only from a field of type password
+  hidePassword(); // a browser offers to save the password only from a field of type password
   whileBusy([byId("submit")], submit);
 });
 for (const [id, next] of Object.entries({ "show-sign-in": "sign-in", "show-register": "register", "show-forgot": "forgot", "show-forgot-again": "forgot", "show-reset": "reset" })) {
   byId(id).addEventListener("click", () => showForm(next));
 }
-byId("reveal").addEventListener("click", () => showPassword(byId("password").type === "password"));
 
 startAnyPage();
 if (token() !== null) location.replace(destination());
-else if (query.has("ended")) {
-  notice("Your session has ended. Sign in again to pick up where you left off.", { kind: "info" });
+else if (query.has("ended") || query.has("done")) {
+  const done = Object.hasOwn(DONE, query.get("done")) ? DONE[query.get("done")] : "";
+  notice(done || "Your session has ended. Sign in again to pick up where you left off.", { kind: "info" });
   const clean = new URL("login", root); // a reload does not repeat the message
   if (query.has("next")) clean.searchParams.set("next", query.get("next"));
   history.replaceState(null, "", clean);

@@ -1,18 +1,18 @@
 // The student's progress: today, the last seven days one by one, and the total.
+import { dateOf, today, UTC } from "./days.js";
 import { figure, loadSummary, periodFigure } from "./figures.js";
 import { count, duration, el, percent } from "./ui.js";
 
 const DAYS = 7;
-const weekday = new Intl.DateTimeFormat(undefined, { weekday: "short" });
-const longDay = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+const weekday = new Intl.DateTimeFormat(undefined, { weekday: "short", ...UTC });
+const longDay = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long", ...UTC });
 
-/** Return the last seven days in local time, oldest first, each as {date, iso}; `iso` is `YYYY-MM-DD`. */
+/** Return the last seven days, oldest first, each as {date, iso}; `iso` is `YYYY-MM-DD`. */
 function lastDays() {
-  const today = new Date();
+  const last = today();
   return Array.from({ length: DAYS }, (_, index) => {
-    const date = new Date(today.getFullYear(), today.getMonth(), today.getDate() - (DAYS - 1 - index));
-    const parts = [date.getFullYear(), date.getMonth() + 1, date.getDate()];
-    return { date, iso: parts.map((part) => String(part).padStart(2, "0")).join("-") };
+    const date = dateOf(last - (DAYS - 1 - index));
+    return { date, iso: date.toISOString().slice(0, 10) };
   });
 }
 

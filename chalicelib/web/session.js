@@ -65,11 +65,11 @@ export function signIn({ access_token: accessToken, refresh_token: newRefreshTok
   localStorage.setItem(TOKEN_KEY, accessToken);
 }
 
-/** Sign out: remove the tokens and all drafts. */
-export function signOut() {
+/** Sign out: remove the tokens and all drafts. The sign-in page shows its message for the key `done`. */
+export function signOut(done = "") {
   forgetTokens();
   for (const name of Object.keys(sessionStorage)) if (name.startsWith(DRAFTS)) sessionStorage.removeItem(name);
-  location.assign(pageUrl("login"));
+  location.assign(pageUrl(done === "" ? "login" : `login?${new URLSearchParams({ done })}`));
 }
 
 /** Go to the sign-in page, which leads back to this page and its drafts. */
@@ -98,12 +98,16 @@ export function requireSession() {
 }
 
 /** Return access to a value that this tab keeps for the user. It survives a reload and an expired session. */
-export function draft(name) {
-  const key = `${DRAFTS}${userKey()}:${name}`;
+export const draft = (name) => stored(sessionStorage, `${DRAFTS}${userKey()}:${name}`);
+
+/** Return access to a value that this browser keeps for the user, also after signing out. */
+export const preference = (name) => stored(localStorage, `studysmart:${root.pathname}:${name}:${userKey()}`);
+
+function stored(storage, key) {
   return {
     read() {
       try {
-        return JSON.parse(sessionStorage.getItem(key) ?? "null");
+        return JSON.parse(storage.getItem(key) ?? "null");
       } catch (error) {
         if (error instanceof SyntaxError) return null;
         throw error;
@@ -111,13 +115,13 @@ export function draft(name) {
     },
     write(value) {
       try {
-        sessionStorage.setItem(key, JSON.stringify(value));
+        storage.setItem(key, JSON.stringify(value));
       } catch (error) {
-        // The storage is full or disabled. The page still works, but a reload loses the draft.
+        // The storage is full or disabled. The page still works, but a reload loses the value.
         if (!(error instanceof DOMException)) throw error;
-        console.info(`the draft could not be stored: ${error.message}`);
+        console.info(`a value could not be stored: ${error.message}`);
       }
     },
-    clear: () => sessionStorage.removeItem(key),
+    clear: () => storage.removeItem(key),
   };
 }

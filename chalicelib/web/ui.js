@@ -1,5 +1,6 @@
 // Building blocks of every page: elements, formats, predictions, notices, form errors, and what a page does on start.
 import { ApiError, connection, request } from "./api.js";
+import { zone } from "./days.js";
 import { draft, isAdmin, requireSession, signOut } from "./session.js";
 
 export { draft };
@@ -24,7 +25,7 @@ export const yieldToBrowser = () => new Promise((resolve) => { setTimeout(resolv
 // Formatters are created on first use: creating the first one loads language data and would delay the start of a page.
 const lazy = (create) => { let created = null; return () => (created ??= create()); };
 const integers = lazy(() => new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 }));
-const moments = lazy(() => new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" }));
+const moments = lazy(() => new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", timeZone: zone() }));
 const relativeTimes = lazy(() => new Intl.RelativeTimeFormat(undefined, { numeric: "auto" }));
 const pluralRules = lazy(() => new Intl.PluralRules("en"));
 
@@ -57,7 +58,7 @@ function relativeTime(at) {
   return moments().format(at);
 }
 
-/** Return a <time> element such as `5 minutes ago`; its title is the exact local time. */
+/** Return a <time> element such as `5 minutes ago`; its title is the exact time in the student's zone. */
 export function timeElement(iso) {
   const at = new Date(iso);
   return el("time", { dateTime: iso, title: moments().format(at) }, relativeTime(at));
@@ -180,6 +181,21 @@ export function showErrors(form, message, fieldErrors = []) {
   first?.focus();
 }
 
+// ---- passwords -----------------------------------------------------------------------------------------------
+
+export const MIN_PASSWORD_LENGTH = 8;
+
+/** Start the button that shows the password of the field that it controls. Returns a function that hides it. */
+export function startReveal(button) {
+  const input = byId(button.getAttribute("aria-controls"));
+  const show = (visible) => {
+    input.type = visible ? "text" : "password";
+    button.textContent = visible ? "Hide" : "Show";
+  };
+  button.addEventListener("click", () => show(input.type === "password"));
+  return () => show(false);
+}
+
 // ---- pages ---------------------------------------------------------------------------------------------------
 
 const REFRESH_TIMES_MS = 60_000;
@@ -190,6 +206,11 @@ export function startAnyPage() {
   setInterval(refreshTimes, REFRESH_TIMES_MS);
 }
 
+/** Show whose account the header leads to. */
+export function showName({ full_name: name, email }) {
+  byId("who").textContent = name || email || "Account";
+}
+
 /** Start a page that needs a session. Returns false if nobody is signed in and the page is being left. */
 export function startPage() {
   if (!requireSession()) return false;
@@ -197,7 +218,7 @@ export function startPage() {
   byId("sign-out").addEventListener("click", signOut);
   for (const link of document.querySelectorAll("[data-for=admin]")) link.hidden = !isAdmin();
   request("GET", "auth/me", { quiet: true }).then(
-    ({ data }) => { byId("who").textContent = data.full_name || data.email || ""; },
+    ({ data }) => showName(data),
     (error) => { if (!(error instanceof ApiError)) throw error; }, // the page works without the name
   );
   return true;

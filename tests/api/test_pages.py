@@ -11,7 +11,15 @@ import pytest
 from chalicelib.api import pages
 from tests.support.api import Api, World
 
-PATHS = ["/login", "/dashboard", "/dashboard/tasks", "/dashboard/analytics", "/dashboard/models", "/docs"]
+PATHS = [
+    "/login",
+    "/dashboard",
+    "/dashboard/tasks",
+    "/dashboard/analytics",
+    "/dashboard/models",
+    "/dashboard/account",
+    "/docs",
+]
 STAGE = "https://abc.execute-api.eu-central-1.amazonaws.com/prod"
 
 

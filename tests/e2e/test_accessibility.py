@@ -49,7 +49,9 @@ def test_login_page(visit: Visit) -> None:
     expect_no_violations(visit.page)
 
 
-@pytest.mark.parametrize("path", ["dashboard", "dashboard/tasks", "dashboard/analytics", "dashboard/models"])
+@pytest.mark.parametrize(
+    "path", ["dashboard", "dashboard/tasks", "dashboard/analytics", "dashboard/models", "dashboard/account"]
+)
 def test_page_of_a_new_student(visit: Visit, path: str) -> None:
     visit.failures_expected = True  # the models page is refused
     visit.sign_in_directly()
