@@ -170,8 +170,8 @@ class UserStore(Protocol):
     def set_full_name(self, user_id: str, full_name: str | None) -> None:
         """Change the name. Raises UnauthenticatedError."""
 
-    def token_rule(self, user_id: str) -> TokenRule:
-        """Return the tokens of the account that are valid. An account without a row has no rule yet."""
+    def token_rule(self, user_id: str) -> TokenRule | None:
+        """Return the tokens of the account that are valid. None if the account has no row."""
 
     def end_sessions(self, user_id: str, kept: Sequence[str]) -> None:
         """Refuse all tokens issued until now, except those with the given digests."""

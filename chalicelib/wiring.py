@@ -102,7 +102,7 @@ class Container:
     @cached_property
     def sessions(self) -> Sessions:
         """The check that a token's session was not ended."""
-        return Sessions(self.users)
+        return Sessions(self.users, self.identity)
 
     @cached_property
     def champion(self) -> ChampionCache:

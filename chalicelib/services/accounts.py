@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from chalicelib.domain.accounts import Session, User, token_digest
+from chalicelib.domain.accounts import Session, TokenRule, User, token_digest
 from chalicelib.domain.errors import EmailTakenError, StudySmartError, UnauthenticatedError
 from chalicelib.ports import Identity, UserStore
 
@@ -47,7 +47,8 @@ def _unfinished(users: UserStore, identity: Identity, email: str, password: str)
     if account is None:
         return None
     user_id, confirmed = account
-    if users.token_rule(user_id).deleted:
+    rule = users.token_rule(user_id)
+    if rule is not None and rule.deleted:
         _log.info("finishing the deletion of account %s", user_id)
         identity.delete(user_id)
         return ""
@@ -78,7 +79,7 @@ def refresh(users: UserStore, identity: Identity, refresh_token: str) -> Session
 def _admitted(users: UserStore, identity: Identity, session: Session) -> Session:
     """Return new tokens, after keeping an access token issued in the second in which sessions were ended."""
     caller = identity.verify(session.access_token)
-    rule = users.token_rule(caller.user_id)
+    rule = users.token_rule(caller.user_id) or TokenRule()
     if rule.deleted:
         raise UnauthenticatedError("This account does not exist")
     if not rule.admits(caller.issued_at, session.access_token):

@@ -7,13 +7,16 @@ unknown key id, so there is at most one such fetch in 30 seconds.
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import jwt
+import msgspec
+from msgspec import Meta
 
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import IdentityUnavailableError, UnauthenticatedError
@@ -27,7 +30,33 @@ RETRY_SECONDS = 1.0
 LEEWAY_SECONDS = 10
 """Tolerated difference between Cognito's clock and ours."""
 
+ISSUED_AHEAD_SECONDS = 900
+"""The time of issue may be later than now by this, because a new token would be refused if our clock is behind."""
+
+_COMPACT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+"""A token in three parts. Python's base64 skips other characters, so one token could be written in many ways."""
+
+_REFUSED = "Could not validate credentials"
+
 Fetch = Callable[[], Mapping[str, Any]]
+
+_Second = Annotated[int, Meta(ge=0, le=2**40)]
+
+
+class Claims(msgspec.Struct, frozen=True):
+    """The claims of an access token that are read. A claim of another type or form is an invalid token.
+
+    Cognito's access tokens have ``client_id`` in the place of an audience.
+    """
+
+    sub: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}\Z")]
+    iss: str
+    client_id: str
+    token_use: str
+    exp: _Second
+    iat: _Second
+    nbf: _Second = 0
+    groups: list[str] = msgspec.field(name="cognito:groups", default_factory=list)
 
 
 def issuer_of(region: str, pool_id: str) -> str:
@@ -87,7 +116,7 @@ class KeyCache:
         if not keys:
             raise IdentityUnavailableError("the keys of the user pool are not known")
         if kid not in keys:
-            raise UnauthenticatedError("Could not validate credentials")
+            raise UnauthenticatedError(_REFUSED)
         return keys[kid]
 
     def _refresh(self) -> None:
@@ -100,31 +129,32 @@ class KeyCache:
 class TokenVerifier:
     """A verifier of the access tokens of one pool and one client."""
 
-    def __init__(self, keys: KeyCache, issuer: str, client_id: str) -> None:
+    def __init__(self, keys: KeyCache, issuer: str, client_id: str, clock: Callable[[], float] = time.time) -> None:
         self._keys = keys
         self._issuer = issuer
         self._client_id = client_id
+        self._clock = clock
 
     def verify(self, token: str) -> Caller:
         """Return the caller of a valid token. Raises UnauthenticatedError."""
+        claims, now = self._signed_claims(token), self._clock()
+        if claims.exp + LEEWAY_SECONDS <= now:
+            raise UnauthenticatedError("The token has expired")
+        if claims.nbf > now + LEEWAY_SECONDS or claims.iat > now + ISSUED_AHEAD_SECONDS:
+            raise UnauthenticatedError(_REFUSED)
+        if (claims.iss, claims.client_id, claims.token_use) != (self._issuer, self._client_id, "access"):
+            raise UnauthenticatedError(_REFUSED)
+        return Caller(claims.sub, frozenset(claims.groups), claims.iat)
+
+    def _signed_claims(self, token: str) -> Claims:
+        if _COMPACT.fullmatch(token) is None:
+            raise UnauthenticatedError(_REFUSED)
         try:
-            header = jwt.get_unverified_header(token)
-            claims = jwt.decode(
-                token,
-                self._keys.key(str(header.get("kid"))),
-                algorithms=[ALGORITHM],
-                issuer=self._issuer,
-                leeway=LEEWAY_SECONDS,
-                # Cognito's access tokens have client_id in the place of an audience. The time of issue is not checked,
-                # because a new token would be refused if our clock is behind.
-                options={"require": ["exp", "iss", "sub"], "verify_aud": False, "verify_iat": False},
-            )
-        except jwt.ExpiredSignatureError as error:
-            raise UnauthenticatedError("The token has expired") from error
-        except jwt.PyJWTError as error:
-            raise UnauthenticatedError("Could not validate credentials") from error
-        if claims.get("token_use") != "access" or claims.get("client_id") != self._client_id:
-            raise UnauthenticatedError("Could not validate credentials")
-        groups = claims.get("cognito:groups") or []
-        names = frozenset(group for group in groups if isinstance(group, str))
-        return Caller(claims["sub"], names, int(claims.get("iat", 0)))
+            kid = jwt.get_unverified_header(token).get("kid")
+            if not isinstance(kid, str):
+                raise UnauthenticatedError(_REFUSED)
+            payload = jwt.PyJWS().decode(token, self._keys.key(kid), algorithms=[ALGORITHM])
+            return msgspec.json.decode(payload, type=Claims)
+        # A header can be nested so deeply that json cannot read it.
+        except (jwt.PyJWTError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise UnauthenticatedError(_REFUSED) from error

@@ -74,10 +74,10 @@ class PostgresUserStore:
         if statement(self._engine, lambda c: c.execute(_SET_NAME, values).one_or_none()) is None:
             raise UnauthenticatedError("This account does not exist")
 
-    def token_rule(self, user_id: str) -> TokenRule:
-        """Return the tokens of the account that are valid. An account without a row has no rule yet."""
+    def token_rule(self, user_id: str) -> TokenRule | None:
+        """Return the tokens of the account that are valid. None if the account has no row."""
         row = statement(self._engine, lambda c: c.execute(_TOKEN_RULE, {"id": user_id}).one_or_none())
-        return TokenRule() if row is None else TokenRule(row[0], row[1], frozenset(row[2].split()))
+        return None if row is None else TokenRule(row[0], row[1], frozenset(row[2].split()))
 
     def end_sessions(self, user_id: str, kept: Sequence[str]) -> None:
         """Refuse all tokens issued until now, except those with the given digests."""

@@ -10,7 +10,8 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from packaging.specifiers import SpecifierSet
@@ -58,11 +59,11 @@ def _audit(versions: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def _check_old(pins: Iterable[tuple[str, str]]) -> Outcome:
-    try:
-        text = (resources.files("safety_db") / "insecure_full.json").read_text(encoding="utf-8")
-    except ModuleNotFoundError:
+    # The package's own module cannot be imported.
+    package = find_spec("safety_db")
+    if package is None or package.origin is None:
         return Outcome([], "the index's advisories did not answer, and safety-db is not installed", checked=False)
-    known = json.loads(text)
+    known = json.loads(Path(package.origin).with_name("insecure_full.json").read_text(encoding="utf-8"))
     findings = [finding for name, version in pins for finding in matching(name, version, known.get(name, ()))]
     day = datetime.fromtimestamp(known["$meta"]["timestamp"], UTC).date()
     n = sum(len(known.get(name, ())) for name in {name for name, _ in pins})

@@ -319,7 +319,7 @@ def test_the_tokens_of_a_deleted_account_end(student: Api, world: World, anyone:
 def test_another_process_learns_of_an_ended_session_within_a_minute(student: Api, world: World) -> None:
     now = [0.0]
     users, caller = wiring.current().users, world.identity.verify(str(student.token))
-    elsewhere = Sessions(users, lambda: now[0])
+    elsewhere = Sessions(users, world.identity, lambda: now[0])
     elsewhere.check(caller, str(student.token))
     users.end_sessions(caller.user_id, [])
     elsewhere.check(caller, str(student.token))

@@ -111,3 +111,14 @@ def test_the_next_page_is_linked_relative_to_the_stage(student: Api) -> None:
         multiValueQueryStringParameters={"limit": ["1"]},
     )
     assert answer["headers"]["Link"].startswith("<practice-tasks?limit=1&cursor=")
+
+
+def test_of_two_tokens_in_an_event_none_is_used(student: Api) -> None:
+    sent = signed_in(student)
+    once = {name: [value] for name, value in sent.items()}
+    twice = {**once, "Authorization": [sent["Authorization"], sent["Authorization"]]}
+    statuses = [
+        invoke("GET", "/auth/me", "/auth/me", headers=sent, multiValueHeaders=values)["statusCode"]
+        for values in (once, twice)
+    ]
+    assert statuses == [200, 401]

@@ -154,6 +154,8 @@ def test_a_new_account_is_no_admin_and_becomes_one_by_its_group(
 
 def test_a_new_address_is_not_verified(identity: Identity, email: str) -> None:
     assert identity.email_verified(identity.register(email, PASSWORD, None)) is False
+    with pytest.raises(UnauthenticatedError):
+        identity.email_verified(str(uuid.uuid4()))
 
 
 def test_after_a_change_only_the_new_password_signs_in(identity: Identity, email: str) -> None:

@@ -95,6 +95,16 @@ def test_the_groups_of_a_token_make_an_admin() -> None:
         {"token_use": None},
         {"sub": None},
         {"sub": 7},
+        {"sub": ""},
+        {"sub": "student\n"},
+        {"iat": None},
+        {"iat": "now"},
+        {"iat": int(time.time()) + 86_400},
+        {"nbf": int(time.time()) + 86_400},
+        {"exp": str(int(time.time()) + 600)},
+        {"exp": float("inf")},
+        {"cognito:groups": {"admins": 1}},
+        {"cognito:groups": ["admins", 1]},
     ],
 )
 def test_a_token_with_a_wrong_claim_is_refused(changes: dict[str, Any]) -> None:

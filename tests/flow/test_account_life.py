@@ -45,7 +45,7 @@ def call(container: Container) -> Iterator[Callable[..., httpx.Response]]:
 
 def test_the_life_of_an_account(container: Container, call: Callable[..., httpx.Response], outbox: Path) -> None:
     now = [0.0]
-    elsewhere = Sessions(container.users, lambda: now[0])
+    elsewhere = Sessions(container.users, container.identity, lambda: now[0])
 
     def code(subject: str) -> str:
         sent = [json.loads(line) for line in outbox.read_text().splitlines()]

@@ -195,7 +195,9 @@ def test_accounts_are_listed_changed_and_erased(deployment: Container, capsys: p
     (listed,) = json.loads(capsys.readouterr().out)
     assert (listed["email"], listed["full_name"], listed["n_answers"]) == ("Ada@example.com", "Ada", 0)
     assert cli.main(["account", "set-password", "ada@example.com", "battery staple"]) == 0
-    assert deployment.users.token_rule(listed["id"]).valid_from > 0
+    rule = deployment.users.token_rule(listed["id"])
+    assert rule is not None
+    assert rule.valid_from > 0
     deployment.identity.login("ada@example.com", "battery staple")
     assert cli.main(["account", "set-password", "ada@example.com", "short"]) == 1
     assert cli.main(["account", "erase", "ada@example.com"]) == 1

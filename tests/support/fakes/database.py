@@ -354,10 +354,10 @@ class MemoryUserStore(MemoryStore):
             if user_id in db.users:
                 db.users[user_id] = Account(None, None, deleted=True)
 
-    def token_rule(self, user_id: str) -> TokenRule:
+    def token_rule(self, user_id: str) -> TokenRule | None:
         with self._db as db:
             account = db.users.get(user_id)
-            return TokenRule() if account is None else TokenRule(account.deleted, account.valid_from, account.kept)
+            return None if account is None else TokenRule(account.deleted, account.valid_from, account.kept)
 
     def end_sessions(self, user_id: str, kept: Sequence[str]) -> None:
         with self._db as db:

@@ -122,7 +122,9 @@ class MemoryIdentity(_Service):
 
     def email_verified(self, user_id: str) -> bool:
         person = self._find(user_id)
-        return person is not None and person.verified
+        if person is None:
+            raise UnauthenticatedError("This account does not exist")
+        return person.verified
 
     def id_of(self, email: str) -> str:
         return self._named(email).user_id
