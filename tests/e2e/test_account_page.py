@@ -244,3 +244,5 @@ def test_the_account_page_fits_a_narrow_window(at_account: Visit, width: int) ->
     expect(page.locator("#who")).to_contain_text("Donau")
     page.set_viewport_size({"width": width, "height": 640})
     at_account.expect_no_sideways_scrolling()
+    tops = page.locator(".brand, #sign-out").evaluate_all("nodes => nodes.map(node => node.offsetTop)")
+    assert max(tops) - min(tops) < 20  # the long name does not push the button into another row
