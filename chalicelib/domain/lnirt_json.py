@@ -11,6 +11,7 @@ import numpy as np
 
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import N_LEVELS, FloatArray, LnirtParameters, TimeParameters
+from chalicelib.domain.model_files import MAX_MAGNITUDE, MAX_TOPICS, MIN_VARIANCE, json_object
 
 LNIRT_SCHEMA = 1
 """Raised whenever the meaning of the file changes."""
@@ -33,12 +34,14 @@ def to_json(model: LnirtParameters) -> bytes:
 
 def from_json(raw: bytes) -> LnirtParameters:
     """Return the parameters in a file. Raises ModelError if it is damaged or of another schema."""
+    document = json_object(raw, "lnirt.json")
     try:
-        document = json.loads(raw)
         if document["schema"] != LNIRT_SCHEMA:
             raise ModelError(f"lnirt.json has schema {document['schema']!r}, this version reads {LNIRT_SCHEMA}")
         topics = tuple(str(topic) for topic in document["topics"])
         rows = len(topics) + 1
+        if len(set(topics)) < len(topics) or rows > MAX_TOPICS:
+            raise ModelError(f"lnirt.json has {len(topics)} topics, {len(set(topics))} of them different")
         return LnirtParameters(
             topics=topics,
             discrimination=_array(document, "discrimination", (rows,)),
@@ -47,7 +50,7 @@ def from_json(raw: bytes) -> LnirtParameters:
             offset_variance=_positive(document, "offset_variance"),
             time=None if document["time"] is None else _time(document["time"], rows),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ModelError(f"lnirt.json is damaged: {error!r}") from error
 
 
@@ -58,8 +61,8 @@ def rounded(model: LnirtParameters) -> LnirtParameters:
 
 def _time(document: Mapping[str, Any], rows: int) -> TimeParameters:
     low, high = float(document["low"]), float(document["high"])
-    if not low < 0 < high:
-        raise ValueError(f"interval from {low} to {high} does not contain 0")
+    if not -MAX_MAGNITUDE < low < 0 < high < MAX_MAGNITUDE:
+        raise ValueError(f"interval from {low} to {high} is not one around 0")
     return TimeParameters(
         intensity=_array(document, "intensity", (rows, N_LEVELS)),
         intensity_variance=_array(document, "intensity_variance", (rows, N_LEVELS)),
@@ -76,16 +79,16 @@ def _array(document: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Fl
     array = np.array(document[name], dtype=np.float64)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} has values that are not finite")
-    if name.endswith("variance") and not (array > 0).all():
-        raise ValueError(f"{name} has values that are not positive")
+    if not (np.abs(array) <= MAX_MAGNITUDE).all():  # NaN is not either
+        raise ValueError(f"{name} has values that are not finite or too large")
+    if name.endswith("variance") and not (array >= MIN_VARIANCE).all():
+        raise ValueError(f"{name} has values that are not positive or too small")
     return array
 
 
 def _positive(document: Mapping[str, Any], name: str) -> float:
     value = float(document[name])
-    if not 0 < value < float("inf"):
+    if not MIN_VARIANCE <= value <= MAX_MAGNITUDE:
         raise ValueError(f"{name} is {value}")
     return value
 

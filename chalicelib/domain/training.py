@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
+from itertools import zip_longest
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
@@ -91,10 +92,15 @@ class TrainingNote(Struct, frozen=True):
     queued: bool
 
 
+RECENT_CHAMPIONS = 100
+"""Number of past champions that the pointer remembers one by one."""
+
+
 class Champion(Struct, frozen=True):
     """The content of ``champion.json``: the version that serves, and the versions that served before.
 
-    ``past`` holds (version, end of its time as the champion), newest first. ``rolled_back_at`` is the time at which an
+    ``past`` holds (version, end of its time as the champion), newest first: the last :data:`RECENT_CHAMPIONS`, and
+    before them the last of each day. ``rolled_back_at`` is the time at which an
     operator chose the version, None if a training did: trainings that were requested before it do not replace it.
     """
 
@@ -117,11 +123,9 @@ class Champion(Struct, frozen=True):
 
     def periods(self) -> dict[str, tuple[str | None, str | None]]:
         """Return the last time of each version as the champion: its beginning if it is known, and its end."""
-        begins = [end for _, end in self.past[1:]]
-        found = {
-            version: (begin, end)
-            for (version, end), begin in reversed([*zip(self.past, [*begins, None], strict=False)])
-        }
+        # Behind the recent ones, the champion before it may be one that was not remembered.
+        begins = [end for _, end in self.past[1:RECENT_CHAMPIONS]]
+        found = {version: (begin, end) for (version, end), begin in reversed([*zip_longest(self.past, begins)])}
         return {**found, self.version: (self.promoted_at, None)}
 
 

@@ -25,11 +25,13 @@ import numpy.typing as npt
 
 from chalicelib.domain.errors import ModelError
 
-MAX_MEMBER_BYTES = 256 * 1024 * 1024
-"""A larger member of an archive is refused before it is read."""
+MAX_MEMBERS = 64
+MAX_BYTES = {"config.json": 4 << 20, "model.weights.h5": 64 << 20}
+"""A member that is larger when it is unpacked is refused before that."""
 
-MAX_COLUMNS = 1 << 20
-"""A wider input is refused: it would not fit into a Lambda's memory."""
+MAX_LAYERS = 1_000
+MAX_NUMBERS = 1 << 17
+"""Maximum number of values that all inputs and layers together have for one prediction: 0.5 MB."""
 
 Float32Array = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
@@ -125,6 +127,8 @@ def _read_inputs(inputs: Sequence[ModelInput], values: Mapping[str, Array]) -> d
 
 def read_keras(raw: bytes) -> KerasModel:
     """Return the model in the bytes of a ``.keras`` file; ModelError for anything damaged or not supported."""
+    if raw.count(b"PK\x01\x02") > MAX_MEMBERS:  # what zipfile would make an object of
+        raise ModelError(f"the archive has more than {MAX_MEMBERS} members")
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             graph = json.loads(_member(archive, "config.json"))
@@ -138,8 +142,8 @@ def read_keras(raw: bytes) -> KerasModel:
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     member = archive.getinfo(name)
-    if member.file_size > MAX_MEMBER_BYTES:
-        raise ModelError(f"{name} has {member.file_size} bytes, more than {MAX_MEMBER_BYTES}")
+    if member.file_size > MAX_BYTES[name]:
+        raise ModelError(f"{name} has {member.file_size} bytes, more than {MAX_BYTES[name]}")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ModelError(f"{name} is packed by method {member.compress_type}")
     return archive.read(member)
@@ -150,20 +154,55 @@ def _read_weights(raw: bytes) -> dict[str, list[Float32Array]]:
     import h5py  # loaded when the first model is read, not when the Lambda starts
 
     weights: dict[str, list[Float32Array]] = {}
+    n_bytes = 0
     with h5py.File(io.BytesIO(raw), "r") as file:
-        for group in file["layers"].values():
-            variables = group["vars"]
+        layers = _inside(file, "layers")
+        if len(layers) > MAX_LAYERS:
+            raise ModelError(f"the archive has weights of {len(layers)} layers")
+        for key in layers:
+            variables = _inside(_inside(layers, key), "vars")
             name = str(variables.attrs["name"])
+            if name in weights:
+                raise ModelError(f"the weights of layer {name!r} occur twice")
             weights[name] = []
             for position in range(len(variables)):
-                variable = variables[str(position)]
-                if variable.dtype != np.float32 or not 1 <= variable.size <= MAX_MEMBER_BYTES // 4:
-                    raise ModelError(f"layer {name!r} has weights of {variable.dtype} {variable.shape}")
+                variable = _inside(variables, str(position))
+                if variable.dtype != np.float32 or variable.size < 1 or not _is_plain(variable):
+                    raise ModelError(f"layer {name!r} has weights of {variable.dtype} {variable.shape}, or none here")
+                n_bytes += variable.nbytes
+                if n_bytes > len(raw):
+                    raise ModelError(f"the weights of layer {name!r} and those before it are one array twice")
                 array = np.asarray(variable)
                 if not np.isfinite(array).all():
                     raise ModelError(f"layer {name!r} has weights that are not finite")
                 weights[name].append(array)
     return weights
+
+
+def _inside(group: Any, name: str) -> Any:
+    """Return a member of an HDF5 group. Raises ModelError for a link to another place or file."""
+    import h5py
+
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise ModelError(f"{name!r} of the weights is a link")
+    return group[name]
+
+
+def _is_plain(variable: Any) -> bool:
+    """Return True for an HDF5 array whose numbers all stand in this file, as they are: Keras writes no other.
+
+    Others can name a further file, as many numbers as they like without holding one, or a program that unpacks them.
+    """
+    import h5py
+
+    stored = variable.id.get_create_plist()
+    return (
+        isinstance(variable, h5py.Dataset)
+        and stored.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)
+        and stored.get_external_count() == 0
+        and stored.get_nfilters() == 0
+        and variable.id.get_storage_size() == variable.nbytes
+    )
 
 
 def _build(graph: Config, weights: Mapping[str, Weights]) -> KerasModel:
@@ -172,20 +211,28 @@ def _build(graph: Config, weights: Mapping[str, Weights]) -> KerasModel:
         raise ModelError(f"the archive holds a {graph['class_name']}, only Functional models are served")
     inputs, nodes, scales = [], [], {}
     names: set[str] = set()
-    for layer in graph["config"]["layers"]:
+    sizes: dict[str, int] = {}
+    layers = graph["config"]["layers"]
+    if len(layers) > MAX_LAYERS:
+        raise ModelError(f"the archive has {len(layers)} layers")
+    for layer in layers:
         name, class_name, config = str(layer["name"]), layer["class_name"], layer["config"]
         if name in names:
             raise ModelError(f"the name {name!r} occurs twice")
         if class_name == "InputLayer":
             inputs.append(_input(name, config))
+            sizes[name] = inputs[-1].width
         else:
             sources = _sources(name, layer["inbound_nodes"])
             if not names.issuperset(sources):
                 raise ModelError(f"layer {name!r} reads {sources}, which are not all defined before it")
             nodes.append(Node(name, sources, _layer(name, class_name, config, weights[name])))
+            sizes[name] = _size(class_name, [sizes[source] for source in sources], weights[name])
             if class_name == "Rescaling":
                 scales[name] = float(config["scale"])
         names.add(name)
+        if sum(sizes.values()) > MAX_NUMBERS:
+            raise ModelError(f"layer {name!r} and those before it have more than {MAX_NUMBERS} values")
     _check_input_names(graph["config"].get("input_layers"))
     output = graph["config"]["output_layers"]
     name, _, _ = output[0] if len(output) == 1 else output
@@ -194,11 +241,20 @@ def _build(graph: Config, weights: Mapping[str, Weights]) -> KerasModel:
     return KerasModel(inputs, nodes, name, weights, scales)
 
 
+def _size(class_name: str, sources: Sequence[int], weights: Weights) -> int:
+    """Return the number of values that a layer has for one prediction, from those of its sources."""
+    if class_name == "Dense":
+        return sources[0] // len(weights[0]) * int(weights[0].shape[1])
+    if class_name == "Embedding":
+        return sources[0] * int(weights[0].shape[1])
+    return sum(sources) if class_name == "Concatenate" else max(sources)
+
+
 def _input(name: str, config: Config) -> ModelInput:
     shape, dtype = config["batch_shape"], config["dtype"]
     if len(shape) != 2 or shape[0] is not None or dtype not in _INPUT_TYPES:
         raise ModelError(f"input {name!r} has shape {shape} and type {dtype}")
-    if not 1 <= int(shape[1]) <= MAX_COLUMNS:
+    if not 1 <= int(shape[1]) <= MAX_NUMBERS:
         raise ModelError(f"input {name!r} has {shape[1]} columns")
     if config.get("sparse") or config.get("ragged"):
         raise ModelError(f"input {name!r} is sparse or ragged")

@@ -5,22 +5,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import FloatArray, LnirtParameters, SuccessPrior, TimePrior
 from chalicelib.domain.lnirt_json import from_json
+from chalicelib.domain.model_files import json_object
 from chalicelib.domain.numerics import table_columns
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, DEFAULT_SECONDS, Prediction, Source
 from chalicelib.features.inputs import dense_columns, standardise, success_priors, time_priors
 from chalicelib.features.pooled import Pooling
-from chalicelib.features.state import UserState
+from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.features.summary import Requested, StateView, Summary
 from chalicelib.prediction.archive import read_keras
 from chalicelib.prediction.chain import bounded_probability, choose, choose_each, whole_seconds
@@ -29,6 +29,9 @@ from chalicelib.prediction.vocabulary import OUT_OF_VOCABULARY, Vocabulary, read
 
 MODEL_FILES = ("correctness_model.keras", "time_model.keras", "lnirt.json", "vocabulary.json")
 """The files of a version, in addition to its ``metadata.json``."""
+
+PROBE_TOPICS = 8
+"""Number of topics for which a version predicts once when it is read."""
 
 _LOG = logging.getLogger("studysmart.prediction")
 _NETWORK_ERRORS = (ModelError, ArithmeticError, ValueError, IndexError)
@@ -51,18 +54,37 @@ class Predictor:
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Predictor:
-        """Read the files of a version, with ``metadata.json``. Raises ModelError if one is missing or damaged."""
+        """Read the files of a version, with ``metadata.json``, and predict once with them.
+
+        Raises ModelError if a file is missing or damaged, or if the version does not predict.
+        """
         missing = [name for name in (*MODEL_FILES, "metadata.json") if name not in files]
         if missing:
             raise ModelError(f"the version lacks {', '.join(missing)}")
-        return cls(
-            version=_version(files["metadata.json"]),
-            lnirt=from_json(files["lnirt.json"]),
-            vocabulary=read_vocabulary(files["vocabulary.json"]),
-            networks=Networks(
-                correctness=read_keras(files["correctness_model.keras"]), time=read_keras(files["time_model.keras"])
-            ),
-        )
+        try:
+            predictor = cls(
+                version=_version(files["metadata.json"]),
+                lnirt=from_json(files["lnirt.json"]),
+                vocabulary=read_vocabulary(files["vocabulary.json"]),
+                networks=Networks(
+                    correctness=read_keras(files["correctness_model.keras"]),
+                    time=read_keras(files["time_model.keras"]),
+                ),
+            )
+            predictor._check()
+        except (ArithmeticError, LookupError, TypeError, ValueError, MemoryError, RecursionError) as error:
+            raise ModelError(f"the version cannot be used: {error!r}") from error
+        return predictor
+
+    def _check(self) -> None:
+        """Predict for a student without answers and for one with some. Raises ModelError without a prediction."""
+        now = datetime(2026, 1, 1, tzinfo=UTC)
+        topics = self.lnirt.topics[:PROBE_TOPICS]
+        answers = [Answer(topic, 1 + n % 4, n % 3 > 0, 20.0 + n, now) for n, topic in enumerate(topics * 2)]
+        requested = [(topic, 1 + n % 4) for n, topic in enumerate(topics)]
+        for state in (UserState("", 0, ()), replay("", answers)):
+            if any(found.source is Source.DEFAULT for found in self.predict_many(state, requested, now)):
+                raise ModelError(f"version {self.version} gives predictions that are no numbers")
 
     def knows(self, topic: str) -> bool:
         """Return True if the version was trained on answers on this topic key."""
@@ -181,10 +203,13 @@ class Predictor:
     def _prediction(
         self, source: Source, logit: float, log_seconds: float | None, variance: float | None
     ) -> Prediction:
-        """Return the bounded prediction with its interval of time.
+        """Return the bounded prediction with its interval of time; the default if it is not finite.
 
         ``variance`` is that of LNIRT's log seconds; it and ``log_seconds`` are None for a version without times.
         """
+        if not all(map(math.isfinite, (logit, log_seconds or 0.0, variance or 0.0))):
+            _LOG.warning("LNIRT prediction failed: %s and %s with a variance of %s", logit, log_seconds, variance)
+            return DEFAULT_PREDICTION
         correct = bounded_probability(logit)
         if log_seconds is None or variance is None or self.lnirt.time is None:
             return Prediction(correct, DEFAULT_SECONDS, None, None, source, self.version)
@@ -213,10 +238,7 @@ def predict_many(
 
 
 def _version(raw: bytes) -> str:
-    try:
-        version = json.loads(raw)["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"metadata.json is damaged: {error!r}") from error
+    version = json_object(raw, "metadata.json").get("version")
     if not isinstance(version, str) or not version:
         raise ModelError(f"metadata.json has the version {version!r}")
     return version

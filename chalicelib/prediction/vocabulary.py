@@ -14,6 +14,7 @@ import numpy.typing as npt
 from chalicelib.domain.digests import row_of
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import LnirtParameters
+from chalicelib.domain.model_files import MAX_MAGNITUDE, MAX_TOPICS, MAX_TRAITS, json_object
 from chalicelib.features.constants import VersionConstants
 from chalicelib.features.inputs import FEATURE_SCHEMA, Float32Array
 from chalicelib.features.pooled import TIMED, PooledLayout
@@ -104,16 +105,16 @@ class Vocabulary:
 
 def read_vocabulary(raw: bytes) -> Vocabulary:
     """Return the vocabulary in the file's bytes. Raises ModelError if it is damaged or of another schema."""
+    document = json_object(raw, "vocabulary.json")
     try:
-        document = json.loads(raw)
         _check_schema(document)
         columns = int(document["pooled_columns"])
         mean = np.array(document["mean"], dtype=np.float32)
         scale = np.array(document["scale"], dtype=np.float32)
         low, high = float(document["time_low"]), float(document["time_high"])
-        if mean.ndim != 1 or mean.shape != scale.shape or not (np.isfinite(mean).all() and (scale > 0).all()):
+        if mean.ndim != 1 or mean.shape != scale.shape or not (_is_sane(mean) and _is_sane(1.0 / scale)):
             raise ModelError("vocabulary.json has no valid mean and scale")
-        if columns < 1 or not low < 0 < high:
+        if not 1 <= columns <= MAX_TOPICS or not -MAX_MAGNITUDE < low < 0 < high < MAX_MAGNITUDE:
             raise ModelError(f"vocabulary.json has {columns} pooled columns and an interval from {low} to {high}")
         return Vocabulary(
             topics=tuple(str(name) for name in document["topics"]),
@@ -155,24 +156,31 @@ def _packed_traits(traits: TraitModel) -> dict[str, Any]:
 
 def _traits(document: Mapping[str, Any]) -> TraitModel:
     n_traits = int(document["n_traits"])
+    if not 0 <= n_traits <= MAX_TRAITS:
+        raise ModelError(f"vocabulary.json has {n_traits} traits")
     noise = [_unpacked(document[name], "<f4").astype(np.float64) for name in ("success_noise", "time_noise")]
     loadings = [
         _unpacked(document[name], "<f4").astype(np.float64).reshape(len(noise[0]), n_traits)
         for name in ("success", "time")
     ]
-    if noise[0].shape != noise[1].shape or not all(np.isfinite(part).all() and (part > 0).all() for part in noise):
+    if noise[0].shape != noise[1].shape or not all((part > 0).all() and _is_sane(1.0 / part) for part in noise):
         raise ModelError("vocabulary.json has traits without a valid noise")
-    if not all(np.isfinite(part).all() for part in loadings):
-        raise ModelError("vocabulary.json has trait loadings that are not finite")
+    if not all(map(_is_sane, loadings)):
+        raise ModelError("vocabulary.json has trait loadings that are not finite or too large")
     return TraitModel(loadings[0], noise[0], loadings[1], noise[1])
 
 
 def _sequences(document: Mapping[str, Any]) -> SequenceTable:
     keys = _unpacked(document["keys"], "<u4").astype(np.uint32)
     values = _unpacked(document["values"], "<f2").astype(np.float64)
-    if keys.shape != values.shape or not np.isfinite(values).all() or not (keys[1:] > keys[:-1]).all():
+    if keys.shape != values.shape or not _is_sane(values) or not (keys[1:] > keys[:-1]).all():
         raise ModelError("vocabulary.json has topic sequences that do not fit their values")
     return SequenceTable(keys, values)
+
+
+def _is_sane(numbers: npt.NDArray[Any]) -> bool:
+    """Return False if a number is not finite or has a magnitude that no training gives."""
+    return bool((np.abs(numbers) <= MAX_MAGNITUDE).all())
 
 
 def _pairs(raw: Any) -> tuple[tuple[int, int], ...]:

@@ -12,12 +12,13 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
 import msgspec
 from msgspec.structs import replace
 
 from chalicelib.domain.errors import ConflictError, ModelError, NotFoundError, PointerConflictError
-from chalicelib.domain.training import Champion, VersionMetadata
+from chalicelib.domain.training import RECENT_CHAMPIONS, Champion, VersionMetadata
 from chalicelib.ports import ModelRegistry, Tracker
 from chalicelib.prediction.predictor import Predictor
 
@@ -253,7 +254,7 @@ def announce(registry: ModelRegistry, tracker: Tracker, cohort: str) -> str | No
 
 
 def successor(champion: Champion | None, version: str, request_id: str | None, *, pinned: bool = False) -> Champion:
-    """Return the pointer that makes ``version`` the champion. It remembers 30 days of past champions."""
+    """Return the pointer that makes ``version`` the champion. It remembers past champions of 30 days."""
     now = datetime.now(UTC)
     past: list[tuple[str, str]] = []
     previous = None
@@ -267,8 +268,14 @@ def successor(champion: Champion | None, version: str, request_id: str | None, *
         promoted_at=now.isoformat(),
         request_id=request_id,
         pinned=pinned,
-        past=tuple(entry for entry in past if _is_recent(entry[1], now)),
+        past=tuple(_remembered([entry for entry in past if _is_recent(entry[1], now)])),
     )
+
+
+def _remembered(past: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the recent past champions, and of older ones the last of each day: a busy day has thousands."""
+    recent, older = past[:RECENT_CHAMPIONS], past[RECENT_CHAMPIONS:]
+    return recent + [next(of_day) for _, of_day in groupby(older, lambda entry: entry[1][:10])]
 
 
 def _is_recent(end: str, now: datetime) -> bool:

@@ -19,11 +19,13 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from chalicelib.domain.errors import ModelError, NotFoundError, PointerConflictError, RegistryUnavailableError
+from chalicelib.domain.model_files import check_size, json_object
 from chalicelib.domain.training import Champion, FileEntry, VersionFiles
 from chalicelib.storage.aws import error_code, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 METADATA = "metadata.json"
 
@@ -42,11 +44,17 @@ def read_object(client: S3Client, bucket: str, key: str) -> bytes:
     """Return an object's content. Raises NotFoundError, RegistryUnavailableError."""
     with translated(RegistryUnavailableError, f"reading {key}"):
         try:
-            return client.get_object(Bucket=bucket, Key=key)["Body"].read()
+            return read_body(key, client.get_object(Bucket=bucket, Key=key))
         except ClientError as error:
             if error_code(error) in _ABSENT:
                 raise NotFoundError(f"{key} is not in the registry") from error
             raise
+
+
+def read_body(key: str, answer: GetObjectOutputTypeDef) -> bytes:
+    """Return the content of an object. Raises ModelError before it reads one that is too large for a version."""
+    check_size(key.rpartition("/")[2], answer["ContentLength"])
+    return answer["Body"].read()
 
 
 def write_object(client: S3Client, bucket: str, key: str, body: bytes, etag: str | None) -> str | None:
@@ -85,7 +93,7 @@ class S3ModelRegistry:
                 if error_code(error) in (*_ABSENT, "304", "NotModified"):
                     return None
                 raise
-            raw = answer["Body"].read()
+            raw = read_body(_pointer(cohort), answer)
         return champion_from_json(raw), answer["ETag"]
 
     def champion_etag(self, cohort: str) -> str | None:
@@ -112,14 +120,14 @@ class S3ModelRegistry:
     def read_metadata(self, cohort: str, version: str) -> Mapping[str, Any]:
         """Return the version's ``metadata.json``. Raises NotFoundError, ModelError."""
         raw, _ = self._read_metadata(cohort, version)
-        return dict(json.loads(raw))
+        return json_object(raw, METADATA)
 
     def _read_metadata(self, cohort: str, version: str) -> tuple[bytes, dict[str, FileEntry]]:
         raw = read_object(self._s3, self._bucket, f"{_prefix(cohort, version)}{METADATA}")
         try:
             # Not msgspec's own decoder: metadata may contain NaN.
-            return raw, msgspec.convert(json.loads(raw), VersionFiles).files
-        except ValueError as error:
+            return raw, msgspec.convert(json_object(raw, METADATA), VersionFiles).files
+        except (ValueError, ModelError) as error:
             raise ModelError(f"metadata.json of version {version} is malformed: {error}") from error
 
     def read_version(self, cohort: str, version: str, names: Sequence[str] | None = None) -> dict[str, bytes]:
@@ -208,7 +216,7 @@ def champion_from_json(raw: bytes) -> Champion:
     """Return the pointer that a file holds. Raises ModelError."""
     try:
         return msgspec.json.decode(raw, type=Champion)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"champion.json is malformed: {error}") from error
 
 

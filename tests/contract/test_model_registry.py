@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from chalicelib.domain.errors import LeaseLostError, ModelError, NotFoundError, PointerConflictError
+from chalicelib.domain.model_files import MAX_BYTES
 from chalicelib.domain.training import Champion
 from chalicelib.ports import ModelRegistry
 from chalicelib.storage.aws import aws_client
@@ -56,6 +57,20 @@ def test_a_damaged_file_is_refused(registry: ModelRegistry, damage: Callable[...
     registry.write_version("default", "v1", FILES, {})
     damage("default", "v1", "lnirt.json", b"[]")
     with pytest.raises(ModelError, match=r"lnirt\.json"):
+        registry.read_version("default", "v1")
+
+
+@pytest.mark.slow
+def test_an_object_that_is_too_large_is_not_read(aws: dict[str, str]) -> None:
+    client = aws_client("s3", aws["AWS_REGION"])
+    registry = S3ModelRegistry(client, aws["REGISTRY_BUCKET"])
+    registry.write_version("default", "v1", FILES, {})
+    large = b" " * (MAX_BYTES["metadata.json"] + 1)
+    for key in ("champion.json", "v1/metadata.json"):
+        client.put_object(Bucket=aws["REGISTRY_BUCKET"], Key=f"models/default/{key}", Body=large)
+    with pytest.raises(ModelError, match="more than"):
+        registry.read_champion("default")
+    with pytest.raises(ModelError, match="more than"):
         registry.read_version("default", "v1")
 
 
