@@ -1,6 +1,6 @@
 """Bounds of the files of a published version.
 
-Whoever can write to the registry must not be able to exhaust the memory or the time of the API. So every size is
+A writer of the registry must not be able to exhaust the memory or the time of the API. So every size is
 checked before anything of that size is read or made. The bounds are far above what a training publishes, which has
 limits of its own for topics and users.
 """
