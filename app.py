@@ -38,9 +38,10 @@ if "CHALICE_LOCAL" in os.environ:  # set for `chalice local` by the stage `dev` 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))  # type: ignore[untyped-decorator]  # Chalice has no types
 def sweep_training_requests(_event: Any) -> None:
-    """Send training requests that were not sent, free abandoned ones, and log metrics for the operator."""
+    """Send training requests that were not sent, free abandoned ones, forget old counts, and log metrics."""
     container = wiring.current()
     training.sweep(container.tracker, container.queue)
+    container.counts.prune()
     watch.watch(container.tracker, container.analytics, container.policy, container.settings.cohort)
 
 

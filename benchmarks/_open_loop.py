@@ -3,7 +3,7 @@
 It is a process of its own with one thread on plain sockets, because it shares the cores with what it measures. A
 request takes 20 to 30 microseconds of it. Latency counts from the moment at which a request was due.
 
-``python -m benchmarks._open_loop`` reads one order as JSON from its input and prints one report.
+``python -m benchmarks._open_loop`` reads one order as JSON from its input and prints a line and one report.
 """
 
 from __future__ import annotations
@@ -187,6 +187,13 @@ class Load:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.close()
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+        self._began = time.monotonic()
+
+    def ended_sending(self, seconds: float) -> None:
+        """Wait until so long after the first request."""
+        time.sleep(max(0.0, self._began + seconds - time.monotonic()))
 
     def report(self) -> dict[str, Any]:
         """Wait for the end and return what happened."""
@@ -200,6 +207,7 @@ def main() -> int:
     """Be one generator."""
     order = json.loads(sys.stdin.readline())
     generator = Generator(order["url"], [request.encode("latin-1") for request in order["requests"]])
+    print("begins", flush=True)
     print(json.dumps(generator.run(order["rate"], order["seconds"], order["connections"])), flush=True)
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,11 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
+from chalicelib.config import Bound, Settings
 from infra.local.processes import child_command
 from ops.stack import NoStackError, Stack, running_stack
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 15.0
+_WIDE_LIMITS = ",".join(f"{field.name}=1000000000" for field in msgspec.structs.fields(Settings) if field.type is Bound)
+"""Every limit is checked and none is reached: a benchmark's students do in a minute what others do in a year."""
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -33,6 +39,7 @@ def temporary_stack() -> Iterator[Stack]:
             process = subprocess.Popen(
                 child_command(command, stop_signal="SIGTERM"),
                 cwd=_ROOT,
+                env={**os.environ, "LIMITS": _WIDE_LIMITS},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

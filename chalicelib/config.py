@@ -15,6 +15,8 @@ Text = Annotated[str, Meta(min_length=1)]
 DatabaseUrl = Annotated[str, Meta(pattern=r"^postgres(ql(\+pg8000)?)?://")]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=1e9)]
+Bound = Annotated[int, Meta(ge=0, le=10**12)]
+"""A limit. 0 switches it off."""
 SecondsOrOff = Annotated[float, Meta(ge=0, le=1e6)]
 
 
@@ -39,6 +41,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     lease_seconds: Seconds = 60.0
     retained_versions: Count = 10
     statement_seconds: SecondsOrOff = 3.0
+    creations_per_hour: Bound = 20_000
+    completions_per_hour: Bound = 20_000
+    exports_per_hour: Bound = 600
+    open_tasks: Bound = 20_000
+    topics: Bound = 500
+    stored_bytes: Bound = 50_000_000
+    failed_sign_ins: Bound = 10
+    address_failed_sign_ins: Bound = 300
+    sign_ups_per_hour: Bound = 300
+    mails_per_hour: Bound = 10
+    address_mails_per_hour: Bound = 300
     cors_origins: tuple[str, ...] = ()
     log_format: Literal["json", "text"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -48,6 +61,9 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     """Return the settings of a mapping such as ``os.environ``. Raises ConfigurationError."""
     values: dict[str, Any] = {}
     faults: list[str] = []
+    limits, wrong = _limits(environment.get("LIMITS", ""))
+    faults += [f"LIMITS has {pair!r}, which is not NAME=VALUE of a known limit" for pair in wrong]
+    environment = {**limits, **environment}
     for field in msgspec.structs.fields(Settings):
         name, text = field.encode_name, environment.get(field.encode_name)
         if text is None:
@@ -65,6 +81,19 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         raise ConfigurationError("The environment is incomplete or wrong: " + "; ".join(faults))
     values["database_url"] = with_login(values["database_url"], environment)
     return Settings(**values)
+
+
+def _limits(text: str) -> tuple[dict[str, str], list[str]]:
+    """Return the variables of ``NAME=VALUE,…``, and the pairs that are no limit."""
+    known = {field.encode_name for field in msgspec.structs.fields(Settings) if field.type is Bound}
+    found, wrong = {}, []
+    for pair in filter(None, text.replace(",", " ").split()):
+        name, _, value = pair.partition("=")
+        if name.upper() in known and value:
+            found[name.upper()] = value
+        else:
+            wrong.append(pair)
+    return found, wrong
 
 
 def origins_from(text: str) -> list[str]:

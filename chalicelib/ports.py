@@ -14,6 +14,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from chalicelib.domain.accounts import Caller, Session, TokenRule
+from chalicelib.domain.limits import Limit, Usage
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
 from chalicelib.domain.tasks import IdempotentRequest, NewTask, PracticeTask, Result
@@ -22,10 +23,14 @@ from chalicelib.features.state import UserState
 
 
 class PredictionContext(Struct, frozen=True):
-    """The stored inputs of a prediction: the student's state and the version that should serve."""
+    """The stored inputs of a prediction: the student's state and the version that should serve.
+
+    ``usage`` holds upper bounds of what the student has stored, None if that was not counted yet.
+    """
 
     state: UserState
     model_version: str | None
+    usage: Usage | None = None
 
 
 class TaskFilter(Struct, frozen=True):
@@ -58,10 +63,17 @@ class TaskStore(Protocol):
         """Return the student's state and the tracker's model version. Raises UnauthenticatedError."""
 
     def insert(
-        self, user_id: str, new: NewTask, prediction: Prediction, request: IdempotentRequest | None = None
+        self,
+        user_id: str,
+        new: NewTask,
+        prediction: Prediction,
+        request: IdempotentRequest | None = None,
+        *,
+        is_new_topic: bool = True,
     ) -> PracticeTask:
         """Store a new task, unless ``request`` has stored one already, which is returned then.
 
+        ``is_new_topic`` says that the student may have no task on the topic yet.
         Raises UnauthenticatedError if the account was deleted, and what :meth:`made_by` raises.
         """
 
@@ -102,7 +114,13 @@ class TaskStore(Protocol):
         """
 
     def edit(
-        self, user_id: str, task_id: str, changes: Mapping[str, Any], prediction: Prediction | None
+        self,
+        user_id: str,
+        task_id: str,
+        changes: Mapping[str, Any],
+        prediction: Prediction | None,
+        *,
+        is_new_topic: bool = True,
     ) -> PracticeTask:
         """Store changed fields of a task, with its new prediction if subject, topic or difficulty changed.
 
@@ -111,6 +129,22 @@ class TaskStore(Protocol):
 
     def delete(self, user_id: str, task_id: str) -> None:
         """Delete a task, and remove a completed one from the state and the total. Raises NotFoundError."""
+
+    def count_usage(self, user_id: str, topic: str | None) -> Usage:
+        """Count what a student has stored, keep it, and look if a task has the topic, which is a key."""
+
+
+class LimitCounts(Protocol):
+    """The counts of limits. They are shared by all processes."""
+
+    def add(self, limit: Limit, who: str, n: int) -> tuple[int, float]:
+        """Add to a count, and return it with the seconds until it begins again."""
+
+    def read(self, limit: Limit, who: str) -> tuple[int, float]:
+        """Return a count with the seconds until it begins again."""
+
+    def prune(self) -> None:
+        """Delete the counts of windows that are long over."""
 
 
 class TopicChoice(Struct, frozen=True):

@@ -7,12 +7,16 @@ import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from chalicelib import logs
 from chalicelib.config import Settings, settings_from
+from chalicelib.domain.limits import StudentLimits
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.ports import (
     AnalyticsStore,
     Identity,
+    LimitCounts,
     ModelRegistry,
     RecommendationStore,
     TaskStore,
@@ -21,12 +25,14 @@ from chalicelib.ports import (
     UserStore,
 )
 from chalicelib.services.champion import ChampionCache
+from chalicelib.services.limits import Limiter
 from chalicelib.services.sessions import Sessions
 from chalicelib.services.training import Later, at_once
 from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
 from chalicelib.storage.identity import CognitoIdentity
+from chalicelib.storage.limit_store import PostgresLimitCounts
 from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.recommendation_store import PostgresRecommendationStore
 from chalicelib.storage.task_store import PostgresTaskStore
@@ -98,6 +104,21 @@ class Container:
             region=self.settings.aws_region,
             jwks_url=self.settings.jwks_url,
         )
+
+    @cached_property
+    def counts(self) -> LimitCounts:
+        """The counts of limits."""
+        return PostgresLimitCounts(self.engine)
+
+    @cached_property
+    def limiter(self) -> Limiter:
+        """The limits of accounts and addresses."""
+        return Limiter(self.counts, msgspec.structs.asdict(self.settings))
+
+    @property
+    def student_limits(self) -> StudentLimits:
+        """The bounds of what one student has stored."""
+        return StudentLimits(self.settings.open_tasks, self.settings.topics, self.settings.stored_bytes)
 
     @cached_property
     def sessions(self) -> Sessions:

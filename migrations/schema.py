@@ -143,6 +143,29 @@ imports = Table(
 )
 """One row for each import of a file. ``finished_at`` is null for an import that was interrupted."""
 
+limit_counts = Table(
+    "limit_counts",
+    metadata,
+    Column("name", sa.Text, primary_key=True),
+    Column("who", sa.Text, primary_key=True),
+    Column("began", sa.DateTime(timezone=True), nullable=False),
+    Column("n", sa.Integer, nullable=False),
+)
+"""How often an account or address (``who``) did what a limit bounds, since ``began``. Addresses are digests."""
+
+student_usage = Table(
+    "student_usage",
+    metadata,
+    Column("user_id", sa.Text, primary_key=True),
+    Column("open_tasks", sa.Integer, nullable=False),
+    Column("topics", sa.Integer, nullable=False),
+    Column("n_bytes", sa.BigInteger, nullable=False),
+)
+"""Upper bounds of what a student has stored: they grow with each task, and are counted when they reach a limit.
+
+A student without a row is counted at the next task. So an import deletes the rows of its students.
+"""
+
 embedding_model_tracker = Table(
     "embedding_model_tracker",
     metadata,

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chalicelib.api.routing import Access, Routes, bearer_token
 from chalicelib.domain.accounts import Caller, Session, User
+from chalicelib.domain.limits import SIGN_UPS
 from chalicelib.services import accounts
 from chalicelib.wiring import Container
 
@@ -124,7 +125,14 @@ class PasswordAnswer(Struct):
 
 
 @routes.route(
-    "POST", "/auth/register", "Register an account", access=Access.PUBLIC, status=201, body=RegisterBody, answer=User
+    "POST",
+    "/auth/register",
+    "Register an account",
+    access=Access.PUBLIC,
+    status=201,
+    body=RegisterBody,
+    answer=User,
+    limit=SIGN_UPS,
 )
 def register(container: Container, body: RegisterBody) -> User:
     """Create an account. Sign in with it to get a token."""
@@ -132,9 +140,10 @@ def register(container: Container, body: RegisterBody) -> User:
 
 
 @routes.route("POST", "/auth/login", "Sign in", access=Access.PUBLIC, body=LoginBody, answer=TokenAnswer)
-def login(container: Container, body: LoginBody) -> TokenAnswer:
+def login(container: Container, body: LoginBody, address: str) -> TokenAnswer:
     """Exchange e-mail address and password for an access token."""
-    return _answer(accounts.login(container.users, container.identity, body.email, body.password))
+    with container.limiter.attempt(body.email, address):
+        return _answer(accounts.login(container.users, container.identity, body.email, body.password))
 
 
 @routes.route(
@@ -148,8 +157,9 @@ def refresh(container: Container, body: RefreshBody) -> TokenAnswer:
 @routes.route(
     "POST", "/auth/forgot-password", "Forget a password", access=Access.PUBLIC, body=ForgotBody, answer=MessageAnswer
 )
-def forgot_password(container: Container, body: ForgotBody) -> MessageAnswer:
+def forgot_password(container: Container, body: ForgotBody, address: str) -> MessageAnswer:
     """Send a code to the address, if it has an account. The answer does not say if it has."""
+    container.limiter.mail(body.email, address)
     container.identity.send_reset_code(body.email)
     return MessageAnswer("If this address has an account, a code was sent to it")
 
@@ -157,26 +167,29 @@ def forgot_password(container: Container, body: ForgotBody) -> MessageAnswer:
 @routes.route(
     "POST", "/auth/reset-password", "Set a new password", access=Access.PUBLIC, body=ResetBody, answer=MessageAnswer
 )
-def reset_password(container: Container, body: ResetBody) -> MessageAnswer:
+def reset_password(container: Container, body: ResetBody, address: str) -> MessageAnswer:
     """Set a new password with the code, and end all sessions of the account."""
     email, code = body.email, body.code.strip()
-    user_id = accounts.reset_password(container.users, container.identity, email, code, body.new_password)
+    with container.limiter.attempt(email, address):
+        user_id = accounts.reset_password(container.users, container.identity, email, code, body.new_password)
     if user_id is not None:
         container.sessions.forget(user_id)
     return MessageAnswer("Password changed")
 
 
 @routes.route("POST", "/auth/send-verification", "Send a code to your address", answer=MessageAnswer)
-def send_verification(container: Container, request: Request) -> MessageAnswer:
+def send_verification(container: Container, caller: Caller, request: Request, address: str) -> MessageAnswer:
     """Send a new code to verify the caller's address. The first one is sent by the registration."""
+    container.limiter.mail(caller.user_id, address)
     container.identity.send_verification_code(bearer_token(request))
     return MessageAnswer("A code was sent")
 
 
 @routes.route("POST", "/auth/verify-email", "Verify your address", body=CodeBody, answer=MessageAnswer)
-def verify_email(container: Container, request: Request, body: CodeBody) -> MessageAnswer:
+def verify_email(container: Container, caller: Caller, request: Request, body: CodeBody, address: str) -> MessageAnswer:
     """Verify the caller's address with the code that was sent to it."""
-    container.identity.verify_email(bearer_token(request), body.code.strip())
+    with container.limiter.attempt(caller.user_id, address):
+        container.identity.verify_email(bearer_token(request), body.code.strip())
     return MessageAnswer("Address verified")
 
 
@@ -214,13 +227,17 @@ def update_profile(container: Container, caller: Caller, body: ProfileBody) -> U
     faults_as_text=True,
     answer=PasswordAnswer,
 )
-def change_password(container: Container, caller: Caller, request: Request, body: PasswordBody) -> PasswordAnswer:
+def change_password(
+    container: Container, caller: Caller, request: Request, body: PasswordBody, address: str
+) -> PasswordAnswer:
     """Change the caller's password. The current password is required.
 
     All other sessions end within a minute. The refresh token of this one ends too, and the answer has a new one.
     """
     token, users, identity = bearer_token(request), container.users, container.identity
-    session = accounts.change_password(users, identity, caller.user_id, token, body.current_password, body.new_password)
+    old, new = body.current_password, body.new_password
+    with container.limiter.attempt(caller.user_id, address):
+        session = accounts.change_password(users, identity, caller.user_id, token, old, new)
     container.sessions.forget(caller.user_id)
     return PasswordAnswer("Password changed", session.access_token, session.refresh_token, session.expires_in)
 
@@ -228,8 +245,9 @@ def change_password(container: Container, caller: Caller, request: Request, body
 @routes.route(
     "POST", "/auth/delete-account", "Delete your account", body=DeletionBody, faults_as_text=True, answer=MessageAnswer
 )
-def delete_account(container: Container, caller: Caller, body: DeletionBody) -> MessageAnswer:
+def delete_account(container: Container, caller: Caller, body: DeletionBody, address: str) -> MessageAnswer:
     """Delete the caller's account with all tasks and the practice state. The password is required."""
-    accounts.delete_account(container.users, container.identity, caller.user_id, body.password)
+    with container.limiter.attempt(caller.user_id, address):
+        accounts.delete_account(container.users, container.identity, caller.user_id, body.password)
     container.sessions.forget(caller.user_id)
     return MessageAnswer("Account deleted")

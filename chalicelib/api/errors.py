@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from chalicelib.domain.errors import (
     ForbiddenError,
     IdentityUnavailableError,
     InvalidInputError,
+    LimitError,
     NotFoundError,
     PayloadTooLargeError,
     QueueUnavailableError,
@@ -98,6 +100,8 @@ def _headers(error: Exception) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, MethodNotAllowedError):
         return {"Allow": ", ".join(error.allowed)}
+    if isinstance(error, LimitError):
+        return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
     if isinstance(error, TooManyRequestsError):
         return {"Retry-After": RETRY_SECONDS}
     return {}

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from chalicelib.api.routing import Routes, next_page
 from chalicelib.domain.accounts import Caller
+from chalicelib.domain.limits import EXPORTS
 from chalicelib.domain.tasks import PracticeTask
 from chalicelib.wiring import Container
 
@@ -45,7 +46,9 @@ class ExportQuery(Struct):
     after: Annotated[int, Meta(ge=-1, le=2**31 - 1)] = -1
 
 
-@routes.route("GET", "/export", "Export your answers", query=ExportQuery, answer=str, media_type="text/csv")
+@routes.route(
+    "GET", "/export", "Export your answers", query=ExportQuery, answer=str, media_type="text/csv", limit=EXPORTS
+)
 def export_answers(container: Container, caller: Caller, query: ExportQuery, request: Request) -> Response:
     """Return the caller's completed tasks as CSV, oldest first. The ``Link`` header holds the next page.
 

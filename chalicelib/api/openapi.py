@@ -137,6 +137,7 @@ def _responses(operation: Operation, answer: dict[str, Any] | None) -> dict[str,
         responses["400"] = _error("The password is wrong, or the input is invalid", "Detail")
     elif operation.body is not None or operation.query is not None:
         responses["422"] = _error("The input is invalid; all faults are listed", "ValidationDetail")
+    responses["429"] = _error("Too many requests, of a student, an address or all clients", "Detail")
     responses["503"] = _error("A service that the API needs does not answer, or a setting is missing", "Detail")
     return responses
 

@@ -4,8 +4,8 @@ For each request :func:`serve` and :meth:`Routes._answer` verify the token, read
 encode its result, turn errors into statuses, add the CORS headers and write the request's log line. This is a
 decorator and not Chalice middleware, because middleware does not see the exceptions of a view.
 
-A view takes by name what it needs: ``container`` (the adapters), ``caller``, ``body``, ``query``, ``request``, and the
-parameters of its path. Its docstring is the operation's description in OpenAPI.
+A view takes by name what it needs: ``container`` (the adapters), ``caller``, ``body``, ``query``, ``request``, the
+``address`` of the client, and the parameters of its path. Its docstring is the operation's description in OpenAPI.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+import socket
 import time
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -36,6 +37,7 @@ from chalicelib.domain.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
+from chalicelib.domain.limits import Limit
 
 log = logging.getLogger("studysmart.api")
 
@@ -78,6 +80,7 @@ class Operation(msgspec.Struct, frozen=True):
     faults_as_text: bool
     media_type: str
     headers: dict[str, str]
+    limit: Limit | None
 
 
 class Routes:
@@ -103,11 +106,14 @@ class Routes:
         faults_as_text: bool = False,
         media_type: str = validation.JSON_TYPE,
         headers: dict[str, str] | None = None,
+        limit: Limit | None = None,
     ) -> Callable[[View], View]:
         """Register a view. ``answer`` is the type of its JSON, for OpenAPI, and ``headers`` describes those it reads.
 
         With ``faults_as_text`` an invalid body is a 400 whose ``detail`` is a text, instead of a 422 with a list.
         Existing clients show the ``detail`` of these operations as it is.
+
+        ``limit`` bounds the valid requests of one student, or of one address if the route is public.
         """
 
         def register(view: View) -> View:
@@ -127,6 +133,7 @@ class Routes:
                 faults_as_text,
                 media_type,
                 headers or {},
+                limit,
             )
             needed = frozenset(inspect.signature(view).parameters)
 
@@ -163,6 +170,10 @@ class Routes:
             given["query"] = validation.read_query(operation.query, request.query_params or {})
         if operation.body is not None:
             given["body"] = _read_body(operation.body, request, operation.faults_as_text)
+        given["address"] = address_of(request)
+        if operation.limit is not None:
+            who = given["address"] if operation.access is Access.PUBLIC else given["caller"].user_id
+            given["container"].limiter.count((operation.limit, who))
         result = view(**{name: value for name, value in given.items() if name in needed})
         if isinstance(result, Response):
             return result
@@ -230,6 +241,15 @@ def _json_response(value: Any, status: int, headers: Mapping[str, str]) -> Respo
     # Text instead of bytes, because Chalice treats bytes as a binary body.
     body = "" if status == 204 else msgspec.json.encode(value).decode()
     return Response(body, {"Content-Type": validation.JSON_TYPE, "Cache-Control": "no-store", **headers}, status)
+
+
+def address_of(request: Request) -> str:
+    """Return the network address of the client, of IPv6 the network that one client has for itself."""
+    address = str(request.context.get("identity", {}).get("sourceIp") or "unknown")
+    try:
+        return f"{socket.inet_pton(socket.AF_INET6, address)[:8].hex()}/64"
+    except OSError:  # IPv4
+        return address
 
 
 def bearer_token(request: Request) -> str:

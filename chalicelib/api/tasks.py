@@ -10,6 +10,7 @@ from chalice.app import Request
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chalicelib.api.routing import Reply, Routes, next_page
+from chalicelib.domain import limits
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import Fault, InvalidInputError
 from chalicelib.domain.tasks import MAX_NAME_LENGTH, IdempotentRequest, Name, NewTask, PracticeTask, TaskChange
@@ -49,13 +50,15 @@ class UpdatedTask(PracticeTask, frozen=True):
     body=NewTask,
     answer=PracticeTask,
     headers={"Idempotency-Key": "A name of the request, so that it can be sent again for 24 hours"},
+    limit=limits.CREATIONS,
 )
 def create_task(container: Container, caller: Caller, body: NewTask, request: Request) -> PracticeTask:
     """Create a task and predict the chance of a correct answer and the time.
 
     With the header ``Idempotency-Key`` a request can be sent again for 24 hours: it makes one task.
     """
-    return _shown(tasks.create_task(container.tasks, container.champion, caller.user_id, body, _idempotent(request)))
+    store, champion, bounds = container.tasks, container.champion, container.student_limits
+    return _shown(tasks.create_task(store, champion, caller.user_id, body, _idempotent(request), bounds))
 
 
 def _idempotent(request: Request) -> IdempotentRequest | None:
@@ -95,7 +98,14 @@ def read_task(container: Container, caller: Caller, task_id: str) -> PracticeTas
     return _shown(container.tasks.get(caller.user_id, task_id))
 
 
-@routes.route("PATCH", "/practice-tasks/{task_id}", "Complete or correct a task", body=TaskChange, answer=UpdatedTask)
+@routes.route(
+    "PATCH",
+    "/practice-tasks/{task_id}",
+    "Complete or correct a task",
+    body=TaskChange,
+    answer=UpdatedTask,
+    limit=limits.CHANGES,
+)
 def update_task(container: Container, caller: Caller, task_id: str, body: TaskChange) -> UpdatedTask:
     """Store the result of a task, correct the result of a completed task, or edit it.
 
@@ -114,11 +124,12 @@ def update_task(container: Container, caller: Caller, task_id: str, body: TaskCh
         task_id,
         body,
         container.later,
+        container.student_limits,
     )
     return UpdatedTask(**msgspec.structs.asdict(_shown(task)), training=UNSET if note is None else note)
 
 
-@routes.route("DELETE", "/practice-tasks/{task_id}", "Delete a task", status=204)
+@routes.route("DELETE", "/practice-tasks/{task_id}", "Delete a task", status=204, limit=limits.CHANGES)
 def delete_task(container: Container, caller: Caller, task_id: str) -> None:
     """Delete a task of the caller. A completed task no longer counts for later predictions."""
     container.tasks.delete(caller.user_id, task_id)

@@ -60,6 +60,14 @@ class TooManyRequestsError(StudySmartError):
     """An outside service limits the rate; a later attempt may succeed."""
 
 
+class LimitError(TooManyRequestsError):
+    """An account or address has reached a limit; ``retry_after`` is in seconds."""
+
+    def __init__(self, text: str, retry_after: float) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
 class UnavailableError(StudySmartError):
     """An outside service (database, registry, queue, identity provider) failed or did not answer."""
 

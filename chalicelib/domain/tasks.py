@@ -148,11 +148,19 @@ class TaskChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 NAMED = ("subject", "topic", "difficulty")
 """The fields of a task that its prediction depends on."""
 
-EDITABLE = ("study_session_id", *NAMED, "task_content", "solution_content", "answer_content", "estimated_time_minutes")
+TEXTS = ("task_content", "solution_content", "answer_content")
+"""The fields of a task that may be long."""
+
+EDITABLE = ("study_session_id", *NAMED, *TEXTS, "estimated_time_minutes")
 """The fields of a task that can be changed without a result."""
 
 READ_ONLY = TaskChange.__struct_fields__[TaskChange.__struct_fields__.index("id") :]
 """The fields of a task that cannot be changed."""
+
+
+def text_bytes(*texts: str | None) -> int:
+    """Return the number of bytes of texts in UTF-8."""
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts if text)
 
 
 COMPLETED_KEEPS_ITS_NAMES = "Subject, topic and difficulty of a completed task cannot be changed"

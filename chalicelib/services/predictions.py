@@ -8,7 +8,7 @@ from chalicelib import logs
 from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import Difficulty, name_key
 from chalicelib.features.state import UserState
-from chalicelib.ports import TaskStore
+from chalicelib.ports import PredictionContext, TaskStore
 from chalicelib.prediction.chain import choose
 from chalicelib.prediction.explain import Influence, explain
 from chalicelib.prediction.predictor import Predictor, predict
@@ -19,7 +19,12 @@ def predict_for(
     tasks: TaskStore, champion: ChampionCache, user_id: str, topic: str, difficulty: Difficulty
 ) -> Prediction:
     """Predict the student's result on a task of this topic and difficulty now."""
-    return _predict(tasks, champion, user_id, topic, difficulty, datetime.now(UTC))[0]
+    return predict_in(tasks.prediction_context(user_id), champion, topic, difficulty)
+
+
+def predict_in(context: PredictionContext, champion: ChampionCache, topic: str, difficulty: Difficulty) -> Prediction:
+    """Predict from a context that was read already."""
+    return _predict(context, champion, topic, difficulty, datetime.now(UTC))[0]
 
 
 def predict_and_explain(
@@ -27,15 +32,15 @@ def predict_and_explain(
 ) -> tuple[Prediction, list[Influence]]:
     """Return a prediction with its explanation, which takes as long as a dozen predictions."""
     now = datetime.now(UTC)
-    prediction, predictor, state = _predict(tasks, champion, user_id, topic, difficulty, now)
+    context = tasks.prediction_context(user_id)
+    prediction, predictor, state = _predict(context, champion, topic, difficulty, now)
     return prediction, explain(predictor, prediction, state, name_key(topic), difficulty.numeric, now)
 
 
 def _predict(
-    tasks: TaskStore, champion: ChampionCache, user_id: str, topic: str, difficulty: Difficulty, now: datetime
+    context: PredictionContext, champion: ChampionCache, topic: str, difficulty: Difficulty, now: datetime
 ) -> tuple[Prediction, Predictor | None, UserState]:
     """Return a prediction, and the predictor and state behind it. Its source goes into the request's log line."""
-    context = tasks.prediction_context(user_id)
     predictor = champion.current(context.model_version)
     key = name_key(topic)
     prediction = predict(predictor, context.state, key, difficulty.numeric, now)

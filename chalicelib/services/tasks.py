@@ -16,24 +16,28 @@ from msgspec.structs import asdict, replace
 
 from chalicelib import logs
 from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, UnavailableError
+from chalicelib.domain.limits import UNLIMITED, StudentLimits
 from chalicelib.domain.tasks import (
     COMPLETED_KEEPS_ITS_NAMES,
     EDITABLE,
     MIN_SECONDS,
     NAMED,
     READ_ONLY,
+    TEXTS,
     IdempotentRequest,
     NewTask,
     PracticeTask,
     Result,
     TaskChange,
     name_key,
+    text_bytes,
 )
 from chalicelib.domain.training import Counted, TrainingNote, TrainingPolicy, TrainingRequest, TrainingState
 from chalicelib.ports import TaskFilter, TaskStore, Tracker, TrainingQueue
 from chalicelib.services import training
 from chalicelib.services.champion import ChampionCache
-from chalicelib.services.predictions import predict_for
+from chalicelib.services.limits import check_room
+from chalicelib.services.predictions import predict_in
 
 _log = logging.getLogger("studysmart.tasks")
 
@@ -54,13 +58,24 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 
 def create_task(
-    tasks: TaskStore, champion: ChampionCache, user_id: str, new: NewTask, request: IdempotentRequest | None = None
+    tasks: TaskStore,
+    champion: ChampionCache,
+    user_id: str,
+    new: NewTask,
+    request: IdempotentRequest | None = None,
+    limits: StudentLimits = UNLIMITED,
 ) -> PracticeTask:
-    """Predict a new task and store it with its prediction. The task of a repeated ``request`` is returned as it is."""
+    """Predict a new task and store it with its prediction. The task of a repeated ``request`` is returned as it is.
+
+    Raises LimitError if the student has stored too much.
+    """
     if request is not None and (made := tasks.made_by(user_id, request)) is not None:
         return made
-    prediction = predict_for(tasks, champion, user_id, new.topic, new.difficulty)
-    return tasks.insert(user_id, new, prediction, request)
+    context = tasks.prediction_context(user_id)
+    n_bytes = text_bytes(new.task_content, new.solution_content, new.answer_content)
+    is_new = check_room(tasks, limits, context, name_key(new.topic), n_bytes, n_open=1)
+    prediction = predict_in(context, champion, new.topic, new.difficulty)
+    return tasks.insert(user_id, new, prediction, request, is_new_topic=is_new)
 
 
 def latest_of_subject(tasks: TaskStore, user_id: str, subject: str) -> PracticeTask:
@@ -116,6 +131,7 @@ def update_task(
     task_id: str,
     change: TaskChange,
     later: training.Later = training.at_once,
+    limits: StudentLimits = UNLIMITED,
 ) -> tuple[PracticeTask, TrainingNote | None]:
     """Apply a PATCH: complete a task, correct it, edit it, or change nothing.
 
@@ -123,7 +139,8 @@ def update_task(
     that became due is in the tracker; ``later`` sends its message.
 
     Raises NotFoundError; InvalidInputError if half of a result is missing, a time is impossible, or a field is given
-    that cannot be changed; ConflictError if a completed task is reopened or gets another topic.
+    that cannot be changed; ConflictError if a completed task is reopened or gets another topic; LimitError if the
+    student has stored too much.
     """
     _check_seconds(change)
     if _completes_only(change):
@@ -132,7 +149,7 @@ def update_task(
         task = tasks.get(user_id, task_id)
         _check_read_only(task, change)
         corrects = _is_correction(task, change)
-        task = _edited(tasks, champion, user_id, task, change)
+        task = _edited(tasks, champion, user_id, task, change, limits)
         if not corrects:
             return task, None
         result = _merged(task, change)
@@ -184,7 +201,12 @@ def _same(current: object, sent: object) -> bool:
 
 
 def _edited(
-    tasks: TaskStore, champion: ChampionCache, user_id: str, task: PracticeTask, change: TaskChange
+    tasks: TaskStore,
+    champion: ChampionCache,
+    user_id: str,
+    task: PracticeTask,
+    change: TaskChange,
+    limits: StudentLimits,
 ) -> PracticeTask:
     """Store the changed fields that are not a result; an open task with another topic is predicted again."""
     changes = {
@@ -194,13 +216,19 @@ def _edited(
     }
     if not changes:
         return task
-    prediction = None
-    if not changes.keys().isdisjoint(NAMED):
-        if task.completed:
-            raise ConflictError(COMPLETED_KEEPS_ITS_NAMES)
-        named = replace(task, **{name: changes[name] for name in NAMED if name in changes})
-        prediction = predict_for(tasks, champion, user_id, named.topic, named.difficulty)
-    return tasks.edit(user_id, task.id, changes, prediction)
+    prediction, is_new = None, False
+    renamed = not changes.keys().isdisjoint(NAMED)
+    if renamed and task.completed:
+        raise ConflictError(COMPLETED_KEEPS_ITS_NAMES)
+    if renamed or not changes.keys().isdisjoint(TEXTS):
+        context = tasks.prediction_context(user_id)
+        topic = name_key(changes["topic"]) if "topic" in changes else None
+        n_bytes = text_bytes(*(changes.get(name) for name in TEXTS))
+        is_new = check_room(tasks, limits, context, topic, n_bytes, n_open=0)
+        if renamed:
+            named = replace(task, **{name: changes[name] for name in NAMED if name in changes})
+            prediction = predict_in(context, champion, named.topic, named.difficulty)
+    return tasks.edit(user_id, task.id, changes, prediction, is_new_topic=is_new)
 
 
 def _is_correction(task: PracticeTask, change: TaskChange) -> bool:

@@ -17,14 +17,17 @@ import msgspec
 from sqlalchemy import Connection, Engine, TextClause, text
 
 from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, NotFoundError, UnauthenticatedError
+from chalicelib.domain.limits import Usage
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.tasks import (
     COMPLETED_KEEPS_ITS_NAMES,
+    TEXTS,
     IdempotentRequest,
     NewTask,
     PracticeTask,
     Result,
     name_key,
+    text_bytes,
 )
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.features.columns import rows_from_bytes
@@ -34,11 +37,20 @@ from chalicelib.storage import completion
 from chalicelib.storage.database import statement, transaction
 from chalicelib.storage.rows import N_TASK_COLUMNS, STATE_AGGREGATES, TASK_COLUMNS, qualified, task_from
 
+_MORE_USAGE = """
+    UPDATE student_usage SET
+        open_tasks = open_tasks + CAST(:more_open AS integer), topics = topics + CAST(:more_topics AS integer),
+        n_bytes = n_bytes + CAST(:more_bytes AS bigint)
+    WHERE user_id = :user_id
+"""
+"""Nothing for a student who was not counted yet."""
+
 _CONTEXT = text(
     f"""
-    SELECT u.n_answers, u.deleted_at IS NOT NULL, k.model_version, s.topics, s.packed
+    SELECT u.n_answers, u.deleted_at IS NOT NULL, k.model_version, s.topics, s.packed, g.open_tasks, g.topics, g.n_bytes
     FROM (SELECT CAST(:user_id AS text) AS id, CAST(:cohort AS text) AS cohort) AS requested
     LEFT JOIN users u ON u.id = requested.id
+    LEFT JOIN student_usage g ON g.user_id = requested.id
     LEFT JOIN embedding_model_tracker k ON k.cohort = requested.cohort
     CROSS JOIN LATERAL (
         SELECT {STATE_AGGREGATES} FROM practice_state WHERE user_id = requested.id
@@ -49,7 +61,7 @@ _CONTEXT = text(
 
 _INSERT = text(
     f"""
-    WITH account AS (INSERT INTO users (id) VALUES (:user_id) ON CONFLICT (id) DO NOTHING)
+    WITH account AS (INSERT INTO users (id) VALUES (:user_id) ON CONFLICT (id) DO NOTHING), usage AS ({_MORE_USAGE})
     INSERT INTO practice_tasks
         (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content, solution_content,
          answer_content, estimated_time_minutes, study_session_id, predicted_correct, predicted_time_seconds,
@@ -123,6 +135,19 @@ _ANSWERS = text(
     """  # noqa: S608 - parts are constants, values are bound
 )
 
+_COUNT_USAGE = text(
+    f"""
+    INSERT INTO student_usage AS g (user_id, open_tasks, topics, n_bytes)
+    SELECT CAST(:user_id AS text), count(*) FILTER (WHERE NOT completed), count(DISTINCT topic_key),
+           coalesce(sum({_TEXT_BYTES}), 0)
+    FROM practice_tasks WHERE user_id = :user_id
+    ON CONFLICT (user_id) DO UPDATE SET
+        open_tasks = excluded.open_tasks, topics = excluded.topics, n_bytes = excluded.n_bytes
+    RETURNING g.open_tasks, g.topics, g.n_bytes,
+        EXISTS (SELECT 1 FROM practice_tasks WHERE user_id = :user_id AND topic_key = CAST(:topic AS text))
+    """  # noqa: S608 - parts are constants, values are bound
+)
+
 _FOUND = (
     "(strpos(subject_key, CAST(:key AS text)) > 0 OR strpos(topic_key, CAST(:key AS text)) > 0 "
     "OR strpos(lower(normalize(task_content, NFKC)), CAST(:content AS text)) > 0)"
@@ -164,14 +189,20 @@ class PostgresTaskStore:
         """Return the student's state and the tracker's model version. Raises UnauthenticatedError."""
         values = {"user_id": user_id, "cohort": self._cohort}
         row = statement(self._engine, lambda c: c.execute(_CONTEXT, values).one())
-        n_answers, deleted, model_version, topics, packed = row
+        n_answers, deleted, model_version, topics, packed, *stored = row
         if deleted:
             raise UnauthenticatedError("This account was deleted")
         state = UserState(user_id, n_answers or 0, rows_from_bytes(topics or (), packed or b""))
-        return PredictionContext(state, model_version)
+        return PredictionContext(state, model_version, None if stored[0] is None else Usage(*stored))
 
     def insert(
-        self, user_id: str, new: NewTask, prediction: Prediction, request: IdempotentRequest | None = None
+        self,
+        user_id: str,
+        new: NewTask,
+        prediction: Prediction,
+        request: IdempotentRequest | None = None,
+        *,
+        is_new_topic: bool = True,
     ) -> PracticeTask:
         """Store a new task, unless ``request`` has stored one already, which is returned then.
 
@@ -185,6 +216,9 @@ class PostgresTaskStore:
             "subject_key": name_key(new.subject),
             "topic_key": name_key(new.topic),
             "difficulty": new.difficulty.value,
+            "more_open": 1,
+            "more_topics": int(is_new_topic),
+            "more_bytes": text_bytes(new.task_content, new.solution_content, new.answer_content),
         }
         if request is not None:
             return self._insert_once(user_id, values, request)
@@ -239,7 +273,13 @@ class PostgresTaskStore:
         return self._one(_NEWEST, user_id=user_id, subject=subject_key)
 
     def edit(
-        self, user_id: str, task_id: str, changes: Mapping[str, Any], prediction: Prediction | None
+        self,
+        user_id: str,
+        task_id: str,
+        changes: Mapping[str, Any],
+        prediction: Prediction | None,
+        *,
+        is_new_topic: bool = True,
     ) -> PracticeTask:
         """Store changed fields of a task, with its new prediction if subject, topic or difficulty changed.
 
@@ -255,9 +295,17 @@ class PostgresTaskStore:
             assignments.append(_SET_PREDICTION)
             values |= _prediction_values(prediction)
             still_open = "AND NOT completed"
+        values |= {
+            "more_open": 0,
+            "more_topics": int("topic" in changes and is_new_topic),
+            "more_bytes": text_bytes(*(changes.get(name) for name in TEXTS)),
+        }
         query = text(
-            f"UPDATE practice_tasks SET {', '.join(assignments)}, updated_at = clock_timestamp() "  # noqa: S608 - parts are constants, values are bound
-            f"WHERE id = CAST(:task_id AS uuid) AND user_id = :user_id {still_open} RETURNING {TASK_COLUMNS}"
+            f"""
+            WITH usage AS ({_MORE_USAGE})
+            UPDATE practice_tasks SET {", ".join(assignments)}, updated_at = clock_timestamp()
+            WHERE id = CAST(:task_id AS uuid) AND user_id = :user_id {still_open} RETURNING {TASK_COLUMNS}
+            """  # noqa: S608 - parts are constants, values are bound
         )
         try:
             return self._one(query, user_id=user_id, task_id=canonical_id(task_id), **values)
@@ -307,6 +355,11 @@ class PostgresTaskStore:
             """  # noqa: S608 - parts are constants, values are bound
         )
         return [task_from(row) for row in statement(self._engine, lambda c: c.execute(query, values).all())]
+
+    def count_usage(self, user_id: str, topic: str | None) -> Usage:
+        """Count what a student has stored, keep it, and look if a task has the topic, which is a key."""
+        values = {"user_id": user_id, "topic": topic}
+        return Usage(*statement(self._engine, lambda c: c.execute(_COUNT_USAGE, values).one()))
 
     def answers(self, user_id: str, after: int, limit: int, max_bytes: int) -> list[tuple[int, PracticeTask]]:
         """Return completed tasks after the index ``after`` with their indices, in the order of the state.

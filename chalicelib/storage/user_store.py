@@ -39,6 +39,8 @@ _DELETE_TASKS = text("DELETE FROM practice_tasks WHERE user_id = :id RETURNING c
 
 _DELETE_STATE = text("DELETE FROM practice_state WHERE user_id = :id")
 
+_DELETE_USAGE = text("DELETE FROM student_usage WHERE user_id = :id")
+
 _BLANK = text(
     "UPDATE users SET email = NULL, full_name = NULL, n_answers = 0, kept_tokens = NULL, deleted_at = clock_timestamp()"
     " WHERE id = :id"
@@ -95,6 +97,7 @@ class PostgresUserStore:
             completion.take_user(connection, user_id)
             deleted = connection.execute(_DELETE_TASKS, {"id": user_id}).all()
             connection.execute(_DELETE_STATE, {"id": user_id})
+            connection.execute(_DELETE_USAGE, {"id": user_id})
             connection.execute(_BLANK, {"id": user_id})
             completion.uncount(connection, self._cohort, sum(completed for (completed,) in deleted))
 

@@ -73,6 +73,7 @@ _COUNT_ANSWERS = """
 UPDATE users SET n_answers = counted.n FROM unnest(cast(%s AS text[]), cast(%s AS integer[])) AS counted (id, n)
 WHERE users.id = counted.id"""
 _CLEAR_STATE = "DELETE FROM practice_state WHERE user_id = ANY(cast(%s AS text[]))"
+_FORGET_USAGE = "DELETE FROM student_usage WHERE user_id = ANY(cast(%s AS text[]))"
 _COPY_STATE = """
 COPY practice_state (user_id, topic, difficulty, attempts, correct, timed, sum_log_seconds, sum_sq_log_seconds,
     first_index, last_index, last_correct, last_at, decayed)
@@ -247,6 +248,7 @@ class HistoryStore:
         users = list(histories)
         self._run(_COUNT_ANSWERS, users, [len(answers) for answers in histories.values()])
         self._run(_CLEAR_STATE, users)
+        self._run(_FORGET_USAGE, users)
         self._run(_COPY_STATE, stream=_in_chunks(map(_state_line, states(histories.items()))))
 
     def undo(self, import_id: int) -> int:

@@ -8,35 +8,46 @@ from dataclasses import dataclass
 
 import pytest
 
-from chalicelib.ports import ModelRegistry, TaskStore, Tracker, UserStore
+from chalicelib.ports import LimitCounts, ModelRegistry, TaskStore, Tracker, UserStore
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
+from chalicelib.storage.limit_store import PostgresLimitCounts
 from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.storage.user_store import PostgresUserStore
-from tests.support.fakes.database import MemoryDatabase, MemoryTaskStore, MemoryTracker, MemoryUserStore
+from tests.support.fakes.database import (
+    MemoryDatabase,
+    MemoryLimitCounts,
+    MemoryTaskStore,
+    MemoryTracker,
+    MemoryUserStore,
+)
 from tests.support.fakes.services import MemoryRegistry
 
 
 @dataclass
 class Stores:
-    """The three stores over one database."""
+    """The stores over one database."""
 
     tasks: TaskStore
     users: UserStore
     tracker: Tracker
+    counts: LimitCounts
 
 
 @pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.slow)])
 def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
     if request.param == "memory":
         database = MemoryDatabase()
-        yield Stores(MemoryTaskStore(database), MemoryUserStore(database), MemoryTracker(database))
+        yield Stores(
+            MemoryTaskStore(database), MemoryUserStore(database), MemoryTracker(database), MemoryLimitCounts(database)
+        )
         return
     engine = connect(request.getfixturevalue("database_url"), pool_size=2)
-    yield Stores(PostgresTaskStore(engine, "default"), PostgresUserStore(engine, "default"), PostgresTracker(engine))
+    tasks, users = PostgresTaskStore(engine, "default"), PostgresUserStore(engine, "default")
+    yield Stores(tasks, users, PostgresTracker(engine), PostgresLimitCounts(engine))
     engine.dispose()
 
 

@@ -19,7 +19,13 @@ from chalicelib.wiring import Container
 from infra.local.http import chalice_server
 from infra.local.processes import bound_socket
 from tests.support.fakes.analytics import MemoryAnalyticsStore
-from tests.support.fakes.database import MemoryDatabase, MemoryTaskStore, MemoryTracker, MemoryUserStore
+from tests.support.fakes.database import (
+    MemoryDatabase,
+    MemoryLimitCounts,
+    MemoryTaskStore,
+    MemoryTracker,
+    MemoryUserStore,
+)
 from tests.support.fakes.recommendations import MemoryRecommendationStore
 from tests.support.fakes.services import MemoryIdentity, MemoryQueue, MemoryRegistry
 
@@ -65,6 +71,7 @@ class World:
     identity: MemoryIdentity = field(default_factory=MemoryIdentity)
     queue: MemoryQueue = field(default_factory=MemoryQueue)
     registry: MemoryRegistry = field(default_factory=MemoryRegistry)
+    settings: dict[str, str] = field(default_factory=dict)
 
     def container(self) -> Container:
         """A container of these fakes."""
@@ -79,6 +86,7 @@ class World:
                 "MINIMUM_SAMPLES": "5",
                 "CORS_ORIGINS": ",".join(ORIGINS),
                 "LOG_FORMAT": "text",
+                **self.settings,
             }
         )
         return Container(
@@ -86,6 +94,7 @@ class World:
             tasks=MemoryTaskStore(self.database),
             users=MemoryUserStore(self.database),
             tracker=MemoryTracker(self.database),
+            counts=MemoryLimitCounts(self.database),
             analytics=MemoryAnalyticsStore(self.database),
             recommendations=MemoryRecommendationStore(self.database),
             queue=self.queue,

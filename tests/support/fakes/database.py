@@ -23,14 +23,17 @@ from chalicelib.domain.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
+from chalicelib.domain.limits import Limit, Usage
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.tasks import (
     COMPLETED_KEEPS_ITS_NAMES,
+    TEXTS,
     IdempotentRequest,
     NewTask,
     PracticeTask,
     Result,
     name_key,
+    text_bytes,
 )
 from chalicelib.domain.training import Counted, TrackerRow, TrainingPolicy, TrainingRequest
 from chalicelib.features.state import Answer, UserState, replay
@@ -40,6 +43,10 @@ from chalicelib.ports import Completion, PredictionContext, TaskFilter
 def _found(task: PracticeTask, search: str) -> bool:
     key = name_key(search)
     return key in name_key(task.subject) or key in name_key(task.topic) or _plain(search) in _plain(task.task_content)
+
+
+def _text_bytes(task: PracticeTask) -> int:
+    return text_bytes(task.task_content, task.solution_content, task.answer_content)
 
 
 def _plain(text: str) -> str:
@@ -77,6 +84,8 @@ class MemoryDatabase:
         self.trackers: dict[str, TrackerRow] = {}
         self.keys: dict[tuple[str, str], tuple[bytes, str]] = {}
         self.reasons: dict[str, str] = {}
+        self.counts: dict[tuple[str, str], tuple[datetime, int]] = {}
+        self.usage: dict[str, Usage] = {}
         self.available = True
         self._now = now
         self._last = datetime.min.replace(tzinfo=UTC)
@@ -128,6 +137,11 @@ class MemoryDatabase:
         self.set_request(cohort, request)
         return request
 
+    def use_more(self, user_id: str, open_tasks: int, topics: int, n_bytes: int) -> None:
+        """Add to what a student has stored, if that was counted."""
+        if (usage := self.usage.get(user_id)) is not None:
+            self.usage[user_id] = Usage(usage.open_tasks + open_tasks, usage.topics + topics, usage.n_bytes + n_bytes)
+
     def state_of(self, user_id: str) -> UserState:
         """The practice state: a replay of the account's completed tasks."""
         account = self.users.get(user_id)
@@ -163,10 +177,24 @@ class MemoryTaskStore(MemoryStore):
             account = db.users.get(user_id)
             if account and account.deleted:
                 raise UnauthenticatedError("This account was deleted")
-            return PredictionContext(db.state_of(user_id), db.tracker(self.cohort).model_version)
+            return PredictionContext(db.state_of(user_id), db.tracker(self.cohort).model_version, db.usage.get(user_id))
+
+    def count_usage(self, user_id: str, topic: str | None) -> Usage:
+        with self._db as db:
+            mine = [task for task in db.tasks.values() if task.user_id == user_id]
+            topics = {name_key(task.topic) for task in mine}
+            n_open = sum(not task.completed for task in mine)
+            db.usage[user_id] = Usage(n_open, len(topics), sum(map(_text_bytes, mine)))
+            return replace(db.usage[user_id], knows_topic=topic in topics)
 
     def insert(
-        self, user_id: str, new: NewTask, prediction: Prediction, request: IdempotentRequest | None = None
+        self,
+        user_id: str,
+        new: NewTask,
+        prediction: Prediction,
+        request: IdempotentRequest | None = None,
+        *,
+        is_new_topic: bool = True,
     ) -> PracticeTask:
         with self._db as db:
             if request is not None and (made := self.made_by(user_id, request)) is not None:
@@ -196,6 +224,7 @@ class MemoryTaskStore(MemoryStore):
                 updated_at=now,
             )
             db.tasks[task.id] = task
+            db.use_more(user_id, 1, int(is_new_topic), _text_bytes(task))
             if request is not None:
                 db.keys[user_id, request.key] = (request.digest, task.id)
             return task
@@ -212,7 +241,13 @@ class MemoryTaskStore(MemoryStore):
             return task
 
     def edit(
-        self, user_id: str, task_id: str, changes: Mapping[str, Any], prediction: Prediction | None
+        self,
+        user_id: str,
+        task_id: str,
+        changes: Mapping[str, Any],
+        prediction: Prediction | None,
+        *,
+        is_new_topic: bool = True,
     ) -> PracticeTask:
         with self._db as db:
             task = self.get(user_id, task_id)
@@ -224,6 +259,8 @@ class MemoryTaskStore(MemoryStore):
             if "difficulty" in changes:
                 changed["difficulty_numeric"] = changes["difficulty"].numeric
             db.tasks[task.id] = replace(task, **changed, updated_at=db.moment())
+            more = text_bytes(*(changes.get(name) for name in TEXTS))
+            db.use_more(user_id, 0, int("topic" in changes and is_new_topic), more)
             return db.tasks[task.id]
 
     def get(self, user_id: str, task_id: str) -> PracticeTask:
@@ -261,8 +298,7 @@ class MemoryTaskStore(MemoryStore):
             if size > max_bytes:
                 break
             page.append(task)
-            texts = (task.task_content, task.solution_content or "", task.answer_content or "")
-            size += sum(len(text.encode()) for text in texts)
+            size += _text_bytes(task)
         return page
 
     def answers(self, user_id: str, after: int, limit: int, max_bytes: int) -> list[tuple[int, PracticeTask]]:
@@ -351,6 +387,7 @@ class MemoryUserStore(MemoryStore):
             for task in mine:
                 del db.tasks[task.id]
             db.lower_total(self.cohort, sum(task.completed for task in mine))
+            db.usage.pop(user_id, None)
             if user_id in db.users:
                 db.users[user_id] = Account(None, None, deleted=True)
 
@@ -374,6 +411,31 @@ class MemoryUserStore(MemoryStore):
             if account is None or account.deleted:
                 raise UnauthenticatedError("This account does not exist")
             return account
+
+
+class MemoryLimitCounts(MemoryStore):
+    """Implements :class:`chalicelib.ports.LimitCounts`."""
+
+    def add(self, limit: Limit, who: str, n: int) -> tuple[int, float]:
+        with self._db as db:
+            count, seconds = self.read(limit, who)
+            if seconds == 0.0:
+                db.counts[limit.setting, who] = (db.moment(), 0)
+            began, _ = db.counts[limit.setting, who]
+            db.counts[limit.setting, who] = (began, count + n)
+            return self.read(limit, who)
+
+    def read(self, limit: Limit, who: str) -> tuple[int, float]:
+        with self._db as db:
+            if (found := db.counts.get((limit.setting, who))) is None:
+                return 0, 0.0
+            left = limit.seconds - (db.moment() - found[0]).total_seconds()
+            return (found[1], left) if left > 0 else (0, 0.0)
+
+    def prune(self) -> None:
+        with self._db as db:
+            old = db.moment() - timedelta(days=1)
+            db.counts = {key: found for key, found in db.counts.items() if found[0] >= old}
 
 
 class MemoryTracker(MemoryStore):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+import msgspec
 import pytest
 from sqlalchemy import make_url
 
-from chalicelib.config import settings_from
+from chalicelib.config import Bound, Settings, settings_from
 from chalicelib.domain.errors import ConfigurationError
+from tests.support.sources import ROOT
 
 ENVIRONMENT = {
     "DATABASE_URL": "postgresql+pg8000://db.example:5432/studysmart",
@@ -29,6 +33,22 @@ def test_a_password_with_any_character_reaches_the_database_as_it_is() -> None:
 def test_every_usual_scheme_is_accepted(scheme: str) -> None:
     url = f"{scheme}://u@h/d?sslmode=require"
     assert settings_from({**ENVIRONMENT, "DATABASE_URL": url}).database_url == url
+
+
+def test_limits_can_be_set_together() -> None:
+    settings = settings_from({**ENVIRONMENT, "LIMITS": "topics=7,EXPORTS_PER_HOUR=0", "EXPORTS_PER_HOUR": "9"})
+    assert (settings.topics, settings.exports_per_hour, settings.open_tasks) == (7, 9, 20_000)
+    with pytest.raises(ConfigurationError, match=r"'topic=7'.*'topics'.*TOPICS='-1'"):
+        settings_from({**ENVIRONMENT, "LIMITS": "topic=7 topics topics=-1"})
+
+
+def test_every_limit_is_documented_with_its_default() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    documented = dict(re.findall(r"^\| `([A-Z_]+)` \| (\d+) \|", text, re.MULTILINE))
+    limits = [field for field in msgspec.structs.fields(Settings) if field.type is Bound]
+    assert len(limits) == 11
+    for field in limits:
+        assert documented[field.encode_name] == str(field.default), field.name
 
 
 def test_half_a_login_and_two_logins_are_faults() -> None:
