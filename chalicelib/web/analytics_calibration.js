@@ -1,20 +1,19 @@
 // Predicted and actual results, of all models or of one: the chance in bins, and the time of each answer.
 import { paceSentence } from "./analytics_topics.js";
 import { axis, chart, colours, drawDashedLine, emptyMessage, foldedTable, numberCell, pixelRatio, table } from "./charts.js";
-import { DIFFICULTY, count, counted, duration, el, excerpt, percent, percentRange, timeElement } from "./ui.js";
+import { DIFFICULTY, count, counted, duration, el, exactTime, excerpt, percent, percentRange, timeElement } from "./ui.js";
 
 const KINDS = { embedding: "Personal model", lnirt: "Population model" };
 const TIME_TICKS = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600, 7200, 21_600, 86_400]; // seconds
 const COUNT_BARS_HEIGHT = 0.16; // as a share of the chart
 const RANGE = "Range (80\u00a0%)";
-const trainedAt = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 /** Format `embedding_20260401T120000Z-0a1b2c3d` for reading. A name of another form is returned as it is. */
 function versionName(name) {
   const match = /^(\w+?)_(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-/.exec(name);
   if (match === null) return name;
   const [, kind, year, month, day, hour, minute, second] = match;
-  return `${KINDS[kind] ?? kind} from ${trainedAt.format(Date.UTC(year, month - 1, day, hour, minute, second))}`;
+  return `${KINDS[kind] ?? kind} from ${exactTime(Date.UTC(year, month - 1, day, hour, minute, second))}`;
 }
 
 // ---- chance of a correct answer ------------------------------------------------------------------------------

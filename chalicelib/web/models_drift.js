@@ -1,15 +1,14 @@
 // Fallback rate and calibration error over windows of the most recent answers of all students.
 import { axis, chart, colours, emptyMessage, foldedTable, numberCell, series, table } from "./charts.js";
 import { figure } from "./figures.js";
-import { count, counted, el, percent } from "./ui.js";
+import { count, counted, el, exactTime, percent } from "./ui.js";
 
-const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const MIN_AXIS_TOP = 0.2; // the axis reaches at least this high, so that small differences look small
 
 const errorPercent = (share) => (share === null ? "–" : `${(share * 100).toFixed(1)}\u00a0%`);
 
 function describeWindow(each) {
-  return `${moment.format(new Date(each.last_completed_at))}: fallbacks ${percent(each.fallback_rate)}, calibration error ${errorPercent(each.expected_calibration_error)}, expected by chance ${errorPercent(each.calibration_error_by_chance)}`;
+  return `${exactTime(new Date(each.last_completed_at))}: fallbacks ${percent(each.fallback_rate)}, calibration error ${errorPercent(each.expected_calibration_error)}, expected by chance ${errorPercent(each.calibration_error_by_chance)}`;
 }
 
 function driftChart(windows) {
@@ -35,7 +34,7 @@ function driftChart(windows) {
 function driftTable(windows) {
   const names = ["Until", "Answers", "Personal model", "Population model", "Default", "Fallbacks", "Predicted", "Correct", "Calibration error", "Expected by chance", "Time ratio"];
   return table("Fallbacks and calibration by window", names, windows.map((each) => el("tr", {},
-    el("th", { scope: "row" }, moment.format(new Date(each.last_completed_at))),
+    el("th", { scope: "row" }, exactTime(new Date(each.last_completed_at))),
     ...[each.n, each.sources.embedding, each.sources.lnirt, each.sources.default].map((number) => numberCell(count(number))),
     numberCell(percent(each.fallback_rate)),
     numberCell(percent(each.predicted_accuracy)),

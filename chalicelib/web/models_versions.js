@@ -1,11 +1,12 @@
 // The published versions: the one that serves predictions, the metrics of each, and the history of trainings.
 import { axis, chart, colours, emptyMessage, foldedTable, numberCell, series, table } from "./charts.js";
+import { zone } from "./days.js";
 import { count, counted, duration, el, percent, plural, timeElement } from "./ui.js";
 
 const ROLES = { champion: "Serving", previous: "Previous", past: "Served earlier" };
 const REASONS = { threshold: "enough new answers", forced: "requested by an admin" };
 const SHOWN = 10; // further versions are created on request
-const shortTime = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+const shortTime = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: zone() });
 
 function size(bytes) {
   if (bytes === null) return "–";

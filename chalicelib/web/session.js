@@ -94,6 +94,13 @@ export function requireSession() {
     ended = true;
     endSession();
   });
+  // Going back may show this page as it was left, while the user has signed out or another one has signed in.
+  const owner = userKey();
+  window.addEventListener("pageshow", ({ persisted }) => {
+    if (!persisted || userKey() === owner) return;
+    if (token() === null) endSession();
+    else location.reload();
+  });
   return true;
 }
 

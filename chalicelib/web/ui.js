@@ -55,13 +55,16 @@ function relativeTime(at) {
   if (Math.abs(minutes) < 60) return relativeTimes().format(minutes, "minute");
   if (Math.abs(minutes) < 24 * 60) return relativeTimes().format(Math.round(minutes / 60), "hour");
   if (Math.abs(minutes) < 7 * 24 * 60) return relativeTimes().format(Math.round(minutes / 1440), "day");
-  return moments().format(at);
+  return exactTime(at);
 }
+
+/** Format a Date, or milliseconds since 1970, as day and time in the student's zone. */
+export const exactTime = (at) => moments().format(at);
 
 /** Return a <time> element such as `5 minutes ago`; its title is the exact time in the student's zone. */
 export function timeElement(iso) {
   const at = new Date(iso);
-  return el("time", { dateTime: iso, title: moments().format(at) }, relativeTime(at));
+  return el("time", { dateTime: iso, title: exactTime(at) }, relativeTime(at));
 }
 
 function refreshTimes() {

@@ -128,3 +128,26 @@ def test_the_api_reference_renews_its_token(visit: Visit) -> None:
     token = stored_token(page)
     assert token != visit.token
     assert answered.value.request.headers["authorization"] == f"Bearer {token}"
+
+
+@pytest.mark.parametrize(
+    ("change", "heading"),
+    [
+        (
+            "for (const name of ['token', 'refresh']) localStorage.removeItem(`studysmart:/:${name}`)",
+            "before you start",
+        ),
+        ("localStorage.setItem('studysmart:/:token', '%s')", "Your tasks"),
+    ],
+)
+def test_going_back_shows_nothing_of_an_earlier_user(practising: Visit, change: str, heading: str) -> None:
+    page = practising.page
+    practising.create_by_api(1)
+    page.reload()
+    expect(page.locator(".task")).to_have_count(1)
+    practising.register("grace@example.org")
+    page.evaluate(change.replace("%s", practising.login("grace@example.org")))
+    # Playwright switches off the cache from which browsers go back.
+    page.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    expect(page.locator(".task")).to_have_count(0)
+    expect(page.get_by_role("heading", name=heading)).to_be_visible()
