@@ -1,13 +1,15 @@
-"""``studysmart account``: lists accounts, sets a password, excludes accounts from trainings, and erases an account."""
+"""``studysmart account``: lists, exports and erases accounts, sets passwords, and excludes accounts from trainings."""
 
 from __future__ import annotations
 
 import argparse
 import getpass
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import Connection, TextClause, text
 
 from chalicelib.domain.errors import NotFoundError
 from chalicelib.services import accounts
@@ -46,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(name, action, words).add_argument(
             "accounts", metavar="ACCOUNT", nargs="+", help="an e-mail, or the id of a student"
         )
+    export = add(
+        "export", _export, "print everything that is stored about an account, as JSON, a row of a table a line"
+    )
+    export.add_argument("account", metavar="EMAIL", help="or the id of a student, as `account list` shows it")
     erase = add("erase", _erase, "delete an account with its tasks and its practice state")
     erase.add_argument("account", metavar="EMAIL", help="or the id of a student, as `account list` shows it")
     erase.add_argument("--yes", action="store_true", help="delete it; without this, only say what would be deleted")
@@ -122,6 +128,25 @@ def _id_of(container: Container, name: str) -> str | None:
     if len(ids) > 1:
         raise NotFoundError(f"{len(ids)} accounts have the e-mail {name}; name one by its id: {', '.join(ids)}")
     return str(ids[0]) if ids else None
+
+
+def _export(container: Container, options: argparse.Namespace) -> int:
+    from migrations.schema import metadata
+
+    user_id = _id_of(container, options.account)
+    if user_id is None:
+        raise NotFoundError(f"no account has the e-mail or the id {options.account}")
+    # Every table that knows students, so a new one is exported too.
+    owners = {"users": "id"} | {table.name: "user_id" for table in metadata.sorted_tables if "user_id" in table.c}
+    for table, owner in owners.items():
+        query = text(f"SELECT row_to_json(t) FROM {table} t WHERE {owner} = :user_id")  # noqa: S608 - our own names
+        for row in statement(container.engine, partial(_rows, query, user_id)):
+            print(json.dumps({"table": table, **row}, ensure_ascii=False))
+    return 0
+
+
+def _rows(query: TextClause, user_id: str, connection: Connection) -> Sequence[dict[str, object]]:
+    return connection.execute(query, {"user_id": user_id}).scalars().all()
 
 
 def _erase(container: Container, options: argparse.Namespace) -> int:

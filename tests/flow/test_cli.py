@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from chalicelib.config import settings_from
+from chalicelib.domain.predictions import DEFAULT_PREDICTION
+from chalicelib.domain.tasks import Difficulty, IdempotentRequest, NewTask
 from chalicelib.services import accounts
 from chalicelib.wiring import Container, build
 from evaluation import simulator
@@ -205,6 +208,24 @@ def test_accounts_are_listed_changed_and_erased(deployment: Container, capsys: p
     assert deployment.identity.account_of("ada@example.com", "battery staple") is None
     assert cli.main(["account", "erase", "ada@example.com", "--yes"]) == 1
     assert "no account has the e-mail" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_everything_about_an_account_is_exported(
+    deployment: Container, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "ada,Algebra,1\nada,Geometry,0\nben,Botany,1\n"
+    assert cli.main(["import", history(tmp_path, f"user_id,topic,is_correct\n{rows}")]) == 0
+    new = NewTask("Maths", "Algebra", Difficulty.EASY, "a solution for Ada")
+    deployment.tasks.insert("ada", new, DEFAULT_PREDICTION, IdempotentRequest("key", b"digest"))
+    capsys.readouterr()
+    assert cli.main(["account", "export", "ada"]) == 0
+    text = capsys.readouterr().out
+    found = Counter(json.loads(line)["table"] for line in text.splitlines())
+    assert found == {"users": 1, "practice_tasks": 3, "practice_state": 2, "idempotency_keys": 1}
+    assert "a solution for Ada" in text
+    assert "Botany" not in text
+    assert cli.main(["account", "export", "nobody"]) == 1
 
 
 @pytest.mark.slow
