@@ -24,7 +24,7 @@ from chalicelib.ports import (
     TrainingQueue,
     UserStore,
 )
-from chalicelib.services.champion import ChampionCache
+from chalicelib.services.champion import ChampionCache, in_thread
 from chalicelib.services.limits import Limiter
 from chalicelib.services.sessions import Sessions
 from chalicelib.services.training import Later, at_once
@@ -128,7 +128,8 @@ class Container:
     @cached_property
     def champion(self) -> ChampionCache:
         """The champion, in memory."""
-        return ChampionCache(self.registry, self.settings.cohort, self.settings.model_refresh_seconds)
+        aside = at_once if self.later is at_once else in_thread
+        return ChampionCache(self.registry, self.settings.cohort, self.settings.model_refresh_seconds, aside=aside)
 
     def log_fields(self) -> dict[str, str | None]:
         """Return the fields of each log line: the cohort, and the version once a model was loaded."""

@@ -9,6 +9,8 @@ A warm process checks for a new champion in two cases:
 
 If a check fails or the version is damaged, the model in memory stays. From then on requests never wait: threads repeat
 the check until one succeeds.
+
+A Lambda is frozen after its answer, and its threads with it. So there the request itself does what else a thread does.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -30,6 +33,11 @@ RETRY_SECONDS = 5.0
 """Seconds between a failed attempt to load a model and the next one."""
 
 
+def in_thread(work: Callable[[], None]) -> None:
+    """Do the work in a thread while the request goes on."""
+    threading.Thread(target=work, name="champion-refresh", daemon=True).start()
+
+
 class _Loaded(msgspec.Struct, frozen=True):
     predictor: Predictor | None
     etag: str | None
@@ -39,12 +47,18 @@ class ChampionCache:
     """The champion of one cohort, shared by all threads of the process."""
 
     def __init__(
-        self, registry: ModelRegistry, cohort: str, refresh_seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        registry: ModelRegistry,
+        cohort: str,
+        refresh_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        aside: Callable[[Callable[[], None]], None] = in_thread,
     ) -> None:
         self._registry = registry
         self._cohort = cohort
         self._refresh_seconds = refresh_seconds
         self._clock = clock
+        self._aside = aside
         self._loaded: _Loaded | None = None
         self._looking = threading.Lock()
         self._next_look = 0.0
@@ -80,9 +94,9 @@ class ChampionCache:
                 self._refresh(None)
 
     def _look_aside(self, expected_version: str | None, now: float) -> None:
-        """Refresh in a thread while the request goes on."""
+        """Refresh in a thread, or now where threads are frozen."""
         self._next_look, self._retry_at = now + self._refresh_seconds, now + RETRY_SECONDS
-        threading.Thread(target=self._look, args=(expected_version,), name="champion-refresh", daemon=True).start()
+        self._aside(partial(self._look, expected_version))
 
     def _look(self, expected_version: str | None) -> None:
         """Refresh, unless another thread is refreshing: then use the model in memory, or wait for that thread."""

@@ -10,6 +10,7 @@ import pytest
 
 from chalicelib.domain.training import Champion
 from chalicelib.services.champion import RETRY_SECONDS, ChampionCache
+from chalicelib.services.training import at_once
 from tests.support.archives import version_files
 from tests.support.fakes.services import MemoryRegistry
 
@@ -106,6 +107,17 @@ def test_an_old_look_is_renewed_beside_the_request(champion: ChampionCache, regi
     registry.open.set()
     assert settled(lambda: version_of(champion)) == "v2"
     assert registry.readers == ["champion-refresh"]
+
+
+def test_where_threads_are_frozen_the_request_itself_renews(registry: Registry, clock: Clock) -> None:
+    champion = ChampionCache(registry, "default", REFRESH_SECONDS, clock, aside=at_once)
+    registry.publish("v1")
+    assert version_of(champion) == "v1"
+    registry.publish("v2")
+    registry.readers.clear()
+    clock.now += REFRESH_SECONDS
+    assert version_of(champion) == "v2"
+    assert registry.readers == [threading.current_thread().name]
 
 
 def test_an_unchanged_pointer_reads_no_files_again(champion: ChampionCache, registry: Registry, clock: Clock) -> None:
