@@ -28,7 +28,7 @@ def proxied(url: str, **limits: Any) -> Iterator[str]:
     loop = uvloop.new_event_loop()
     serving = loop.create_task(proxy.serve(listening, stopped, 5.0))
     thread = threading.Thread(target=loop.run_until_complete, args=(serving,), daemon=True)
-    listening.listen(1_024)
+    listening.listen(128)
     thread.start()
     try:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"

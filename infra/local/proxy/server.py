@@ -26,7 +26,8 @@ _REPORT_SECONDS = 10.0
 _REST_SECONDS = 0.003
 _LINK_SECONDS = 60.0
 """Life of an unused connection to the API, which closes them after 75 seconds."""
-_BACKLOG = 1_024
+_BACKLOG = 4_096
+"""Connections that wait to be accepted: more than may be open, because the kernel drops packets of others."""
 
 
 class ReverseProxy:
