@@ -82,6 +82,20 @@ def test_a_failed_renewal_does_not_end_the_session(practising: Visit) -> None:
     expect(page.locator(".task")).to_have_count(1)
 
 
+def test_a_renewal_does_not_undo_a_sign_out(practising: Visit) -> None:
+    page = practising.page
+    held: list[Route] = []
+    page.route(REFRESH, lambda route: held.append(route))
+    page.evaluate(EXPIRE)
+    with page.expect_request(REFRESH):
+        page.reload(wait_until="domcontentloaded")
+    page.evaluate("Object.keys(localStorage).forEach((name) => localStorage.removeItem(name))")
+    with page.expect_response(REFRESH):
+        held[0].continue_()
+    page.evaluate("fetch('../openapi.json').then((response) => response.text())")  # after the answer has been handled
+    assert stored_token(page) is None
+
+
 def test_a_sign_out_elsewhere_keeps_the_draft(practising: Visit) -> None:
     practising.failures_expected = True
     page = practising.page
