@@ -126,9 +126,13 @@ def _attempt(engine: Engine, work: Callable[[Connection], T], *, transaction: bo
         raise DatabaseUnavailableError(f"PostgreSQL has no resources left: {_message(error)}") from error
 
 
+_TLS_HINT = "sslmode and sslrootcert in DATABASE_URL say how TLS is used; without them it is verify-full"
+
+
 def _message(error: Exception) -> str:
     """Return the driver's message without the statement and its values, because students can see it."""
-    return str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    message = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    return f"{message} ({_TLS_HINT})" if "SSL" in message else message
 
 
 class _BrokenBeforeCommitError(Exception):

@@ -205,6 +205,51 @@ def test_the_mode_of_tls_is_that_of_the_url(front: Front, options: str, *, encry
 
 
 @pytest.mark.parametrize(
+    ("host", "context"),
+    [
+        ("127.0.0.1", "prefer"),
+        ("localhost", "prefer"),
+        ("[::1]", "prefer"),
+        ("db.example.org", "verify-full"),
+        ("10.0.0.7", "verify-full"),
+        ("s.abc.eu-central-1.rds.amazonaws.com", "verify-full"),
+    ],
+)
+def test_servers_elsewhere_are_verified_by_default(host: str, context: str) -> None:
+    _, options = connection_options(f"postgresql://u@{host}/d")
+    assert (options == {}) == (context == "prefer")
+    if options:
+        assert options["ssl_context"].check_hostname
+        assert options["ssl_context"].verify_mode is ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "ap-southeast-3"])
+def test_rds_needs_no_file_of_certificates(region: str) -> None:
+    _, options = connection_options(f"postgresql://u@s.abc.{region}.rds.amazonaws.com/d")
+    names = [dict(part[0] for part in found["subject"]) for found in options["ssl_context"].get_ca_certs()]
+    common = [name.get("commonName", "") for name in names]
+    assert [name for name in common if name == f"Amazon RDS {region} Root CA RSA2048 G1"]
+    assert len([name for name in common if name.startswith("Amazon RDS")]) <= 3
+    assert "Amazon Root CA 1" in common  # of RDS Proxy
+
+
+def test_a_server_without_tls_is_refused_with_a_hint() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def refuse() -> None:
+        for _ in range(2):  # the first attempt and its repetition
+            client, _ = listener.accept()
+            client.recv(8)
+            client.sendall(b"N")
+
+    threading.Thread(target=refuse, daemon=True).start()
+    url = f"postgresql://postgres@127.0.0.1:{listener.getsockname()[1]}/d?sslmode=require"
+    with pytest.raises(DatabaseUnavailableError, match=r"SSL.*sslmode and sslrootcert"):
+        ask(connect(url))
+    listener.close()
+
+
+@pytest.mark.parametrize(
     "options", ["sslmode=verify-full", "sslmode=verify-ca&sslrootcert=system", "sslmode=require&sslrootcert=system"]
 )
 def test_a_certificate_of_an_unknown_authority_is_refused(front: Front, options: str) -> None:
