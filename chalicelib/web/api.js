@@ -46,9 +46,14 @@ window.addEventListener("offline", announceConnection);
 
 // ---- one attempt ---------------------------------------------------------------------------------------------
 
+function pauseInWords(seconds) {
+  if (!(seconds > 0)) return "in a moment";
+  return seconds <= 120 ? `in ${seconds} s` : `in ${Math.ceil(seconds / 60)} min`;
+}
+
 function errorMessage(response, data, retryAfter) {
   const detail = typeof data?.detail === "string" ? data.detail : data?.message;
-  if (response.status === 429) return `Too many requests. Try again ${retryAfter > 0 ? `in ${retryAfter} s` : "in a moment"}.`;
+  if (response.status === 429) return `${data?.detail ?? "Too many requests"}. Try again ${pauseInWords(retryAfter)}.`;
   if (response.status >= 500) return "The server could not complete the request. Try again in a moment.";
   return typeof detail === "string" ? detail : `The server rejected the request (status ${response.status}).`;
 }

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Route, expect
 
+from chalicelib import wiring
 from tests.support.api import PASSWORD, World
 from tests.support.visits import Visit
 
@@ -20,6 +21,19 @@ def test_a_wrong_password_is_reported(visit: Visit) -> None:
     expect(visit.page.get_by_role("alert")).to_have_text("Incorrect email or password")
     expect(visit.page.get_by_label("Email address")).to_have_value("ada@example.org")
     expect(visit.page.locator("#submit")).not_to_have_attribute("aria-disabled", "true")
+
+
+def test_a_reached_limit_is_named_with_the_time_to_wait(visit: Visit, world: World) -> None:
+    world.settings = {"FAILED_SIGN_INS": "1"}
+    wiring.install(world.container())
+    visit.failures_expected = True
+    visit.open("login")
+    visit.sign_in(password="wrong password")
+    expect(visit.page.get_by_role("alert")).to_have_text("Incorrect email or password")
+    visit.sign_in(password="wrong password")
+    expect(visit.page.get_by_role("alert")).to_have_text(
+        "After 1 wrong passwords or codes an account has to wait (FAILED_SIGN_INS). Try again in 15 min."
+    )
 
 
 def test_an_email_address_that_is_taken_is_reported(visit: Visit) -> None:

@@ -14,9 +14,10 @@ MAX_HEAD = 32 * 1024
 """Bytes that a head may have."""
 
 _HEAD = re.compile(
-    rb"([A-Z]{1,20}) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])\r\n"
+    rb"([A-Z]{1,20}) (/[\x21-\x7e\x80-\xff]*|\*) HTTP/1\.([01])\r\n"
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n"
 )
+_PATH_END = re.compile(rb"[?#;]")
 _READ = frozenset((b"content-length", b"transfer-encoding", b"authorization", b"connection", b"expect", b"origin"))
 _BETWEEN_NEIGHBOURS = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"expect", b"upgrade", b"te"))
 """Headers that concern one connection, and not the way to the API and back."""
@@ -80,7 +81,8 @@ def read_head(raw: bytes, small_body: int) -> Head:
         raise BadHeadError(HTTPStatus.LENGTH_REQUIRED, origin=origin)
     token = headers.get(b"authorization", b"")
     length = _length(headers.get(b"content-length", b"0"), MAX_BODY_BYTES if token else small_body, origin)
-    path = target.partition(b"?")[0].rstrip(b"/") or b"/"
+    # Chalice ignores slashes at both ends, and what follows a semicolon or a number sign.
+    path = b"/" + _PATH_END.split(target, maxsplit=1)[0].strip(b"/")
     connection = headers.get(b"connection", b"").lower()
     return Head(
         kind_of(method, path),
@@ -112,7 +114,7 @@ def kind_of(method: bytes, path: bytes) -> Kind:
         return Kind.COMPLETION
     if path.startswith(b"/auth/"):
         return Kind.ACCOUNT
-    if method == b"GET" and (path in _LISTS or path.startswith(b"/analytics/")):
+    if method in (b"GET", b"HEAD") and (path in _LISTS or path.startswith(b"/analytics/")):
         return Kind.LIST
     return Kind.ORDINARY
 
