@@ -98,6 +98,7 @@ def topics(container: Container, caller: Caller, query: TopicsQuery, request: Re
     "Compare predictions with results",
     query=CalibrationQuery,
     answer=analytics.CalibrationReport,
+    errors=(403,),
 )
 def calibration(container: Container, caller: Caller, query: CalibrationQuery) -> analytics.CalibrationReport:
     """Return the calibration of the predictions, in total and by model version."""

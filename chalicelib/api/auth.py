@@ -21,7 +21,8 @@ Email = Annotated[
     Meta(
         min_length=3,
         max_length=128,
-        pattern=r"^\s*[^@\s]+@[^@\s]+\.[^@\s]+\s*$",
+        # Control characters are named, because which of them are white space differs between programming languages.
+        pattern=r"^[ \t\r\n]*[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+\.[^@\s\x00-\x1f\x7f-\x9f]+[ \t\r\n]*$",
         extra={"fault": ("value_error", "value is not a valid email address")},
     ),
 ]
@@ -67,7 +68,7 @@ class RefreshBody(Struct, forbid_unknown_fields=True):
     refresh_token: Annotated[str, Meta(min_length=1, max_length=10_000)]
 
 
-Code = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^\s*\S+\s*$")]
+Code = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[ \t\r\n]*[!-~]+[ \t\r\n]*$")]
 
 
 class ForgotBody(Struct, forbid_unknown_fields=True):
@@ -133,13 +134,14 @@ class PasswordAnswer(Struct):
     body=RegisterBody,
     answer=User,
     limit=SIGN_UPS,
+    errors=(400,),
 )
 def register(container: Container, body: RegisterBody) -> User:
     """Create an account. Sign in with it to get a token."""
     return accounts.register(container.users, container.identity, body.email.strip(), body.password, body.full_name)
 
 
-@routes.route("POST", "/auth/login", "Sign in", access=Access.PUBLIC, body=LoginBody, answer=TokenAnswer)
+@routes.route("POST", "/auth/login", "Sign in", access=Access.PUBLIC, body=LoginBody, answer=TokenAnswer, errors=(401,))
 def login(container: Container, body: LoginBody, address: str) -> TokenAnswer:
     """Exchange e-mail address and password for an access token."""
     with container.limiter.attempt(body.email, address):
@@ -147,7 +149,13 @@ def login(container: Container, body: LoginBody, address: str) -> TokenAnswer:
 
 
 @routes.route(
-    "POST", "/auth/refresh", "Get a new access token", access=Access.PUBLIC, body=RefreshBody, answer=TokenAnswer
+    "POST",
+    "/auth/refresh",
+    "Get a new access token",
+    access=Access.PUBLIC,
+    body=RefreshBody,
+    answer=TokenAnswer,
+    errors=(401,),
 )
 def refresh(container: Container, body: RefreshBody) -> TokenAnswer:
     """Exchange a refresh token for a new access token."""
@@ -165,7 +173,13 @@ def forgot_password(container: Container, body: ForgotBody, address: str) -> Mes
 
 
 @routes.route(
-    "POST", "/auth/reset-password", "Set a new password", access=Access.PUBLIC, body=ResetBody, answer=MessageAnswer
+    "POST",
+    "/auth/reset-password",
+    "Set a new password",
+    access=Access.PUBLIC,
+    body=ResetBody,
+    answer=MessageAnswer,
+    errors=(400,),
 )
 def reset_password(container: Container, body: ResetBody, address: str) -> MessageAnswer:
     """Set a new password with the code, and end all sessions of the account."""
@@ -185,7 +199,7 @@ def send_verification(container: Container, caller: Caller, request: Request, ad
     return MessageAnswer("A code was sent")
 
 
-@routes.route("POST", "/auth/verify-email", "Verify your address", body=CodeBody, answer=MessageAnswer)
+@routes.route("POST", "/auth/verify-email", "Verify your address", body=CodeBody, answer=MessageAnswer, errors=(400,))
 def verify_email(container: Container, caller: Caller, request: Request, body: CodeBody, address: str) -> MessageAnswer:
     """Verify the caller's address with the code that was sent to it."""
     with container.limiter.attempt(caller.user_id, address):

@@ -54,7 +54,9 @@ def model_status(container: Container) -> ModelStatus:
     return training.status(container.tracker, container.policy, container.settings.cohort)
 
 
-@routes.route("POST", "/model/train", "Start a training", access=Access.ADMIN, status=202, answer=TrainingAnswer)
+@routes.route(
+    "POST", "/model/train", "Start a training", access=Access.ADMIN, status=202, answer=TrainingAnswer, errors=(409,)
+)
 def force_training(container: Container) -> TrainingAnswer:
     """Queue a training, whatever the counter is. Only one training can be queued or running."""
     request = training.force_training(container.tracker, container.queue, container.settings.cohort)
@@ -82,7 +84,13 @@ class RollbackAnswer(ModelStatus, frozen=True):
 
 
 @routes.route(
-    "POST", "/model/rollback", "Roll back to a version", access=Access.ADMIN, body=VersionBody, answer=RollbackAnswer
+    "POST",
+    "/model/rollback",
+    "Roll back to a version",
+    access=Access.ADMIN,
+    body=VersionBody,
+    answer=RollbackAnswer,
+    errors=(404, 409),
 )
 def rollback(container: Container, body: VersionBody) -> RollbackAnswer:
     """Make a published version serve. The next created task is predicted by it.
@@ -94,14 +102,22 @@ def rollback(container: Container, body: VersionBody) -> RollbackAnswer:
     return RollbackAnswer(**msgspec.structs.asdict(status), next_training_may_replace=not champion.pinned)
 
 
-@routes.route("POST", "/model/pin", "Pin a version", access=Access.ADMIN, body=VersionBody, answer=PointerAnswer)
+@routes.route(
+    "POST",
+    "/model/pin",
+    "Pin a version",
+    access=Access.ADMIN,
+    body=VersionBody,
+    answer=PointerAnswer,
+    errors=(404, 409),
+)
 def pin(container: Container, body: VersionBody) -> PointerAnswer:
     """Make a version serve, and keep trainings from replacing it."""
     champion = versions.pin(container.registry, container.tracker, container.settings.cohort, body.version)
     return _pointer_answer(champion)
 
 
-@routes.route("POST", "/model/unpin", "Remove the pin", access=Access.ADMIN, answer=PointerAnswer)
+@routes.route("POST", "/model/unpin", "Remove the pin", access=Access.ADMIN, answer=PointerAnswer, errors=(404, 409))
 def unpin(container: Container) -> PointerAnswer:
     """Allow trainings to replace the version that serves."""
     return _pointer_answer(versions.unpin(container.registry, container.tracker, container.settings.cohort))

@@ -17,7 +17,21 @@ _DESCRIPTION = (
     "take, learns from every completion, and retrains itself. Times are in seconds, timestamps in ISO 8601 UTC."
 )
 _REF = "#/components/schemas/{name}"
+_HEADER = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
 _REASONS = {200: "Success", 201: "Created", 202: "Accepted", 204: "Success, no content"}
+
+_ERRORS = {
+    400: "The address, code or password is refused, or the input is invalid",
+    401: "The token, e-mail address or password is missing or invalid",
+    403: "The caller is not an admin",
+    404: "It does not exist, or it belongs to another student",
+    409: "The present state does not allow it",
+    413: "The body is too large",
+    415: "The body is not JSON in UTF-8",
+    422: "The input is invalid; all faults are listed",
+    429: "Too many requests; the header Retry-After says when to send it again",
+    503: "A service that the API needs does not answer, a setting is missing, or the server is full",
+}
 
 
 class Detail(msgspec.Struct):
@@ -100,18 +114,19 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
                 "name": field.encode_name,
                 "in": "query",
                 "required": field.required,
-                "schema": _parameter_schema(field.type, None if field.required else field.default),
+                **({} if field.required else {"allowEmptyValue": True}),
+                "schema": _parameter_schema(field.type, field.required, None if field.required else field.default),
             }
             for field in msgspec.structs.fields(operation.query)
         ]
     parameters += [
-        {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
+        {"name": name, "in": "header", "required": False, "description": description, "schema": _HEADER}
         for name, description in operation.headers.items()
     ]
     return parameters
 
 
-def _parameter_schema(annotation: Any, default: Any) -> dict[str, Any]:
+def _parameter_schema(annotation: Any, required: bool, default: Any) -> dict[str, Any]:
     """Return the complete schema of a query parameter. An optional parameter can be absent, but not null."""
     schema = msgspec.json.schema(annotation)
     definitions = schema.pop("$defs", {})
@@ -119,6 +134,8 @@ def _parameter_schema(annotation: Any, default: Any) -> dict[str, Any]:
     resolved = choices[0]
     if "$ref" in resolved:
         resolved = definitions[resolved["$ref"].rsplit("/", 1)[-1]]
+    # A form sends a field that was left empty as a blank text, which counts as absent.
+    resolved = {name: value for name, value in resolved.items() if name != "minLength" or required}
     return resolved if default is None else {**resolved, "default": default}
 
 
@@ -126,20 +143,26 @@ def _responses(operation: Operation, answer: dict[str, Any] | None) -> dict[str,
     success: dict[str, Any] = {"description": _REASONS[operation.status]}
     if answer is not None:
         success["content"] = {operation.media_type: {"schema": answer}}
-    responses = {str(operation.status): success}
+    faults = {422: "ValidationDetail"}
+    return {str(operation.status): success} | {
+        str(status): _error(_ERRORS[status], faults.get(status, "Detail")) for status in sorted(_statuses(operation))
+    }
+
+
+def _statuses(operation: Operation) -> set[int]:
+    """Return the statuses of the errors that an operation can answer with."""
+    statuses = {429, 503, *operation.errors}
     if operation.access is not Access.PUBLIC:
-        responses["401"] = _error("The token is missing or invalid", "Detail")
+        statuses.add(401)
     if operation.access is Access.ADMIN:
-        responses["403"] = _error("The caller is not an admin", "Detail")
+        statuses.add(403)
     if "{" in operation.path:
-        responses["404"] = _error("It does not exist, or it belongs to another student", "Detail")
-    if operation.faults_as_text:
-        responses["400"] = _error("The password is wrong, or the input is invalid", "Detail")
-    elif operation.body is not None or operation.query is not None:
-        responses["422"] = _error("The input is invalid; all faults are listed", "ValidationDetail")
-    responses["429"] = _error("Too many requests, of a student, an address or all clients", "Detail")
-    responses["503"] = _error("A service that the API needs does not answer, or a setting is missing", "Detail")
-    return responses
+        statuses.add(404)
+    if operation.body is not None:
+        statuses |= {413, 415}
+    if operation.body is not None or operation.query is not None:
+        statuses.add(400 if operation.faults_as_text else 422)
+    return statuses
 
 
 def _error(description: str, name: str) -> dict[str, Any]:

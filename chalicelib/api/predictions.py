@@ -48,7 +48,14 @@ class PredictionAnswer(Struct):
     explanation: list[Influence]
 
 
-@routes.route("GET", "/predictions", "Predict a topic and difficulty", query=PredictionQuery, answer=PredictionAnswer)
+@routes.route(
+    "GET",
+    "/predictions",
+    "Predict a topic and difficulty",
+    query=PredictionQuery,
+    answer=PredictionAnswer,
+    errors=(403,),
+)
 def predict(container: Container, caller: Caller, query: PredictionQuery) -> PredictionAnswer:
     """Predict a topic and difficulty for the caller, without a task. Admins may ask for any student."""
     user_id = query.user_id or caller.user_id

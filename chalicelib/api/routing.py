@@ -81,6 +81,7 @@ class Operation(msgspec.Struct, frozen=True):
     media_type: str
     headers: dict[str, str]
     limit: Limit | None
+    errors: tuple[int, ...]
 
 
 class Routes:
@@ -107,13 +108,15 @@ class Routes:
         media_type: str = validation.JSON_TYPE,
         headers: dict[str, str] | None = None,
         limit: Limit | None = None,
+        errors: tuple[int, ...] = (),
     ) -> Callable[[View], View]:
         """Register a view. ``answer`` is the type of its JSON, for OpenAPI, and ``headers`` describes those it reads.
 
         With ``faults_as_text`` an invalid body is a 400 whose ``detail`` is a text, instead of a 422 with a list.
         Existing clients show the ``detail`` of these operations as it is.
 
-        ``limit`` bounds the valid requests of one student, or of one address if the route is public.
+        ``limit`` bounds the valid requests of one student, or of one address if the route is public. ``errors`` are the
+        statuses of the view's own errors; those of all routes with a body, a token and so on need not be named.
         """
 
         def register(view: View) -> View:
@@ -134,6 +137,7 @@ class Routes:
                 media_type,
                 headers or {},
                 limit,
+                errors,
             )
             needed = frozenset(inspect.signature(view).parameters)
 

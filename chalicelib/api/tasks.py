@@ -49,6 +49,7 @@ class UpdatedTask(PracticeTask, frozen=True):
     status=201,
     body=NewTask,
     answer=PracticeTask,
+    errors=(409,),
     headers={"Idempotency-Key": "A name of the request, so that it can be sent again for 24 hours"},
     limit=limits.CREATIONS,
 )
@@ -65,8 +66,8 @@ def _idempotent(request: Request) -> IdempotentRequest | None:
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
-    if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isprintable():
-        message = f"must be 1 to {MAX_KEY_LENGTH} printable characters"
+    if not 1 <= len(key) <= MAX_KEY_LENGTH or not (key.isascii() and key.isprintable()):
+        message = f"must be 1 to {MAX_KEY_LENGTH} printable ASCII characters"
         raise InvalidInputError([Fault(("header", "Idempotency-Key"), message, "value_error")])
     return IdempotentRequest(key, sha256(request.raw_body or b"").digest())
 
@@ -104,6 +105,7 @@ def read_task(container: Container, caller: Caller, task_id: str) -> PracticeTas
     "Complete or correct a task",
     body=TaskChange,
     answer=UpdatedTask,
+    errors=(409,),
     limit=limits.CHANGES,
 )
 def update_task(container: Container, caller: Caller, task_id: str, body: TaskChange) -> UpdatedTask:

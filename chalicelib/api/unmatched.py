@@ -19,6 +19,9 @@ from chalicelib.domain.errors import NotFoundError
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 GREEDY = "/{proxy+}"
+OTHER_METHOD = "TRACE"
+"""The local server routes every method that is not listed above under this name. API Gateway refuses them itself."""
+
 LOCAL_DEPTH = 12
 """Number of path segments up to which the local server answers an unknown path as API Gateway does."""
 
@@ -38,7 +41,7 @@ def complete(app: Chalice) -> None:
 
 
 def add_local_depths(app: Chalice) -> None:
-    """Add routes for unknown paths of several segments, for Chalice's local server and test client only.
+    """Add routes for unknown paths of several segments and other methods, for Chalice's local server and test client.
 
     API Gateway would refuse these routes, because ``/{proxy+}`` must be the last part of a path.
     """
@@ -46,6 +49,14 @@ def add_local_depths(app: Chalice) -> None:
         path = GREEDY + "".join(f"/{{segment{n}}}" for n in range(2, depth + 1))
         if path not in app.routes:
             _add_unknown(app, path)
+    for path, views in list(app.routes.items()):
+        if OTHER_METHOD in views:
+            continue
+        if path.startswith(GREEDY):
+            _add(app, path, [OTHER_METHOD], views["GET"].view_function)
+            continue
+        allowed = sorted(method for method, entry in views.items() if entry.view_name != "method_not_allowed")
+        _add(app, path, [OTHER_METHOD], _raising(app, "method_not_allowed", partial(MethodNotAllowedError, allowed)))
 
 
 def _add_unknown(app: Chalice, path: str) -> None:

@@ -99,6 +99,8 @@ def _converted(value: Any, annotation: Any, strict: bool) -> Any:
     converted = msgspec.convert(value, annotation, strict=strict)
     if isinstance(converted, float) and not math.isfinite(converted):
         raise msgspec.ValidationError("not finite")
+    if converted is None and not strict:  # the text "null"
+        raise msgspec.ValidationError("null")
     return converted
 
 

@@ -70,6 +70,13 @@ class Handler(KeptConnection, ChaliceRequestHandler):  # type: ignore[misc]
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer  # noqa: N815
 
+    def __getattr__(self, name: str) -> Any:
+        """Answer a method that the base class would refuse with 501."""
+        if not name.startswith("do_"):
+            raise AttributeError(name)
+        self.command = unmatched.OTHER_METHOD
+        return self.answer
+
     def _fault(self) -> HTTPStatus | None:
         if self.headers.get("Transfer-Encoding"):
             return HTTPStatus.LENGTH_REQUIRED
