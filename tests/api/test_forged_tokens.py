@@ -47,6 +47,11 @@ def test_every_operation_refuses_a_forgery(url: str, student: Api, user_id: str)
     assert forgeries.attack(url, forged, operations, create(student)["id"]).wrong == []
 
 
+def test_a_student_gets_nothing_of_others_and_of_admins(student: Api, other: Api) -> None:
+    assert forgeries.attack_as(other, forgeries.task_of(student)).wrong == []
+    assert len(forgeries.attack_as(student, forgeries.task_of(student)).wrong) >= 4
+
+
 def test_a_forgery_is_noticed_where_it_is_let_in(url: str, student: Api, user_id: str) -> None:
     valid = forgeries.Forgery("valid", [("Authorization", f"Bearer {forgeries.signed(forgeries.claims(user_id))}")])
     operation = next(one for one in forgeries.protected_operations() if one.path == "/auth/me" and one.method == "GET")

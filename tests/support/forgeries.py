@@ -25,7 +25,7 @@ from chalicelib.api.routing import Access, Operation
 from chalicelib.domain.accounts import Caller
 from chalicelib.storage.token_cache import CachingVerifier
 from chalicelib.storage.tokens import KeyCache, TokenVerifier
-from tests.support.api import World, installed_world
+from tests.support.api import Api, World, create, installed_world
 from tests.support.fakes.services import MemoryIdentity
 
 ISSUER = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_pool"
@@ -284,3 +284,28 @@ def _status(connection: http.client.HTTPConnection, operation: Operation, header
         connection.close()
         return 431
     return answer.status
+
+
+def task_of(student: Api) -> str:
+    """Return the id of a new task of a student."""
+    return str(create(student)["id"])
+
+
+def attack_as(student: Api, foreign_task: str) -> Attack:
+    """Ask as a student for another student's task, which must be a 404, and for what only admins may, a 403."""
+    wrong, n = [], 0
+    for method, body in {"GET": None, "PATCH": {"is_correct": True, "actual_time_seconds": 3}, "DELETE": None}.items():
+        for task_id in (foreign_task, foreign_task.upper(), "00000000-0000-4000-8000-000000000000", "x", "%00", "'--"):
+            n += 1
+            status = student.call(method, f"/practice-tasks/{task_id}", body).status
+            wrong += [] if status == 404 else [f"{method} of the foreign task {task_id}: {status}"]
+    for operation in protected_operations():
+        if operation.access is Access.ADMIN:
+            n += 1
+            status = student.call(operation.method, operation.path, {}).status
+            wrong += [] if status == 403 else [f"{operation.method} {operation.path} as a student: {status}"]
+    for path in ("/practice-tasks", "/export", "/analytics/predicted", "/recommendations"):
+        n += 1
+        answer = student.get(path)
+        wrong += [f"{path} shows a foreign task"] if answer.status != 200 or foreign_task in answer.body else []
+    return Attack(n, wrong)
