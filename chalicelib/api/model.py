@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Annotated
 
 import msgspec
+from chalice.app import Request
 from msgspec import Meta, Struct
 
-from chalicelib.api.routing import Access, Routes
+from chalicelib.api.routing import Access, Reply, Routes, next_page
 from chalicelib.domain.errors import ConflictError
 from chalicelib.domain.training import Champion
 from chalicelib.services import training, versions
@@ -71,10 +72,25 @@ def set_counter(container: Container, body: CounterBody) -> ModelStatus:
     return training.set_counter(container.tracker, container.policy, container.settings.cohort, body.value)
 
 
-@routes.route("GET", "/model/versions", "List the published versions", access=Access.ADMIN, answer=Versions)
-def model_versions(container: Container) -> Versions:
-    """Return every version, newest first, with its metrics and the decision of the gate."""
-    return versions.list_versions(container.registry, container.settings.cohort)
+class VersionsQuery(Struct):
+    """A page of versions: their maximum number, and the number of versions before them, from the ``Link`` header."""
+
+    limit: Annotated[int, Meta(ge=1, le=200)] = 200
+    after: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+
+
+@routes.route(
+    "GET", "/model/versions", "List the published versions", access=Access.ADMIN, query=VersionsQuery, answer=Versions
+)
+def model_versions(container: Container, query: VersionsQuery, request: Request) -> Reply:
+    """Return the versions, newest first, with their metrics and the decision of the gate.
+
+    The ``Link`` header holds the next page.
+    """
+    found = versions.list_versions(container.registry, container.settings.cohort, query.after, query.limit)
+    following = query.after + query.limit
+    headers = next_page(request, {"limit": query.limit, "after": following}) if following < found.total else {}
+    return Reply(found, headers)
 
 
 class RollbackAnswer(ModelStatus, frozen=True):

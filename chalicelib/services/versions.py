@@ -60,9 +60,9 @@ class VersionSummary(msgspec.Struct, frozen=True):
 
 
 class Versions(msgspec.Struct, frozen=True):
-    """The versions of a cohort, newest first, and the content of the pointer.
+    """The versions of a cohort or a page of them, newest first, and the content of the pointer.
 
-    ``fault`` says why the pointer could not be read.
+    ``total`` counts the versions of all pages. ``fault`` says why the pointer could not be read.
     """
 
     champion: str | None
@@ -70,10 +70,14 @@ class Versions(msgspec.Struct, frozen=True):
     pinned: bool
     fault: str | None
     versions: list[VersionSummary]
+    total: int
 
 
-def list_versions(registry: ModelRegistry, cohort: str) -> Versions:
-    """Return every version with its metadata, also those that the pointer names and that do not exist."""
+def list_versions(registry: ModelRegistry, cohort: str, after: int = 0, limit: int | None = None) -> Versions:
+    """Return versions with their metadata, newest first, also those that the pointer names and that do not exist.
+
+    The first ``after`` versions are left out, and those that come after the next ``limit``.
+    """
     champion, fault = None, None
     try:
         found = registry.read_champion(cohort)
@@ -82,6 +86,7 @@ def list_versions(registry: ModelRegistry, cohort: str) -> Versions:
         fault = str(error)
     named = roles(champion)
     names = sorted({*registry.list_versions(cohort), *named}, reverse=True)
+    shown = names[after:][:limit]
     periods = {} if champion is None else champion.periods()
 
     def summary(name: str) -> VersionSummary:
@@ -89,10 +94,10 @@ def list_versions(registry: ModelRegistry, cohort: str) -> Versions:
         return replace(_summary(registry, cohort, name, named.get(name, OTHER)), from_=begin, until=end)
 
     with ThreadPoolExecutor(max_workers=8) as pool:
-        summaries = list(pool.map(summary, names))
+        summaries = list(pool.map(summary, shown))
     if champion is None:
-        return Versions(None, None, False, fault, summaries)
-    return Versions(champion.version, champion.promoted_at, champion.pinned, fault, summaries)
+        return Versions(None, None, False, fault, summaries, len(names))
+    return Versions(champion.version, champion.promoted_at, champion.pinned, fault, summaries, len(names))
 
 
 def roles(champion: Champion | None) -> dict[str, str]:

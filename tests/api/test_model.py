@@ -85,6 +85,7 @@ def test_the_versions_are_listed_newest_first_with_what_they_are(admin: Api, wor
         "pinned": False,
         "fault": None,
         "versions": [],
+        "total": 0,
     }
     publish(world, "v1")
     publish(world, "v2")
@@ -113,6 +114,20 @@ def test_the_versions_are_listed_newest_first_with_what_they_are(admin: Api, wor
         "fault": None,
     }
     assert found["versions"][1]["n_samples"] == 10
+
+
+def test_the_versions_are_listed_page_by_page(admin: Api, world: World) -> None:
+    for n in range(5):
+        publish(world, f"v{n}")
+    address, seen = "/model/versions?limit=2", []
+    while address:
+        page = admin.get(address)
+        seen += [version["version"] for version in page.json["versions"]]
+        assert (page.json["total"], page.json["champion"]) == (5, "v4")
+        link = page.headers.get("link", "")
+        address = f"/model/{link[1 : link.index('>')]}" if link else ""
+    assert seen == ["v4", "v3", "v2", "v1", "v0"]
+    assert admin.get("/model/versions?limit=0").status == 422
 
 
 def test_a_malformed_pointer_still_lets_the_versions_be_listed(admin: Api, world: World) -> None:
