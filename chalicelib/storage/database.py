@@ -42,6 +42,9 @@ _SERVER_GONE = ("57P01", "57P02", "57P03", "08000", "08003", "08006")
 _NO_RESOURCES = "53"
 """First two characters of the SQLSTATEs for a full disk, exhausted memory, or too many connections."""
 
+_BAD_VALUE = "22"
+"""First two characters of the SQLSTATEs whose messages quote the value."""
+
 _STOPPED = "57014"
 """SQLSTATE of a statement that took longer than its limit."""
 
@@ -68,11 +71,13 @@ def connect(database_url: str, pool_size: int = MOST_CONNECTIONS, statement_seco
         max_overflow=MOST_CONNECTIONS - pool_size,
         pool_timeout=5,
         pool_use_lifo=True,
+        hide_parameters=True,
         isolation_level="AUTOCOMMIT",
         connect_args={"timeout": CONNECT_SECONDS, "statement_seconds": statement_seconds, **options},
     )
     event.listen(engine, "do_connect", lambda _dialect, _record, args, options: PreparingConnection(*args, **options))
     event.listen(engine, "handle_error", _recognise_broken_connection)
+    event.listen(engine, "handle_error", _hide_values)
     event.listen(engine, "connect", lambda connection, _record: wait_for_answers(connection, None))
     return engine
 
@@ -88,6 +93,19 @@ def _recognise_broken_connection(context: ExceptionContext) -> None:
     original = context.original_exception
     if isinstance(original, OSError) or _state(original) in (*_SERVER_GONE, *_STATEMENTS_GONE):
         context.is_disconnect = True
+
+
+def _hide_values(context: ExceptionContext) -> None:
+    """Remove values of rows and parameters from an error of PostgreSQL, because it may be logged."""
+    original = context.original_exception
+    if (state := _state(original)) is None:
+        return
+    fields: dict[str, str] = original.args[0]
+    fields.pop("D", None)  # "Failing row contains (…)"
+    if state.startswith(_BAD_VALUE):
+        fields["M"] = "a value is not valid"
+    if isinstance(context.sqlalchemy_exception, DBAPIError):
+        context.sqlalchemy_exception.args = (str(original),)
 
 
 def _state(original: BaseException | None) -> str | None:
