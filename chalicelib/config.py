@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     completions_per_hour: Bound = 20_000
     exports_per_hour: Bound = 600
     open_tasks: Bound = 20_000
-    topics: Bound = 500
+    topics: Bound = 2_000
     stored_bytes: Bound = 50_000_000
     failed_sign_ins: Bound = 10
     address_failed_sign_ins: Bound = 300

@@ -163,7 +163,12 @@ def refresh(container: Container, body: RefreshBody) -> TokenAnswer:
 
 
 @routes.route(
-    "POST", "/auth/forgot-password", "Forget a password", access=Access.PUBLIC, body=ForgotBody, answer=MessageAnswer
+    "POST",
+    "/auth/forgot-password",
+    "Send a code for a new password",
+    access=Access.PUBLIC,
+    body=ForgotBody,
+    answer=MessageAnswer,
 )
 def forgot_password(container: Container, body: ForgotBody, address: str) -> MessageAnswer:
     """Send a code to the address, if it has an account. The answer does not say if it has."""

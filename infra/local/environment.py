@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-# Settings that the user may override in the environment of `make run`.
+import msgspec
+
+from chalicelib.config import Settings
+
+# Ports on which front ends are developed: with Next and others, Vite, and this project's own.
+_ORIGINS = [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in (3000, 4000, 5173)]
+
+# Settings that the user may override in the environment of `make run`, like all others.
 _DEFAULTS = {
-    "CORS_ORIGINS": "http://localhost:3000,http://localhost:4000",
+    "CORS_ORIGINS": ",".join(_ORIGINS),
     # Short, because only this stack ends a worker: the training of a killed worker is soon taken up again.
     "LEASE_SECONDS": "20",
 }
@@ -38,7 +45,8 @@ def program_settings(own: Mapping[str, str], database_url: str, aws: Mapping[str
 
     The log is JSON, as on AWS. The user's ``LOG_FORMAT`` decides how it is shown (:mod:`infra.local.output`).
     """
-    given = {name: own.get(name, default) for name, default in _DEFAULTS.items()}
+    names = ["LIMITS", *(field.encode_name for field in msgspec.structs.fields(Settings) if not field.required)]
+    given = _DEFAULTS | {name: own[name] for name in names if name in own}
     return {**given, "LOG_FORMAT": "json", **aws, "DATABASE_URL": database_url, "NO_PROXY": "127.0.0.1,localhost"}
 
 

@@ -1,7 +1,7 @@
-"""Published sets of practice data, as their files are.
+"""Readers for the files of published data sets.
 
-Each format turns the records of its files into the columns of ``studysmart import``. What a set cannot say is left out
-with a reason.
+Each format turns the records of its files into the columns of ``studysmart import``. Records that are not a clear
+answer are left out, and the report gives the reason.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ MILLISECONDS = 0.001
 
 @dataclass(slots=True)
 class Given:
-    """What a format is given: its records, the table they come from, and the files that lie next to it.
+    """The input of a format: the records of a file, its header and path, and the report.
 
-    ``companion`` finds a further file of the set by one of its published names; ``--questions`` names it.
+    ``companion`` finds another file of the same data set. ``questions`` is its path if the user gave ``--questions``.
     """
 
     records: Iterator[Record]
@@ -308,7 +308,7 @@ def _eedi(given: Given) -> Rows:
 
 
 def _eedi_topics(given: Given) -> dict[str, str]:
-    """Return the name of the most special subject of each question."""
+    """Return the name of the most specific subject of each question, by the question's id."""
     path = given.companion(
         *(f"{folder}question_metadata_task_{n}.csv" for n in ("1_2", "3_4") for folder in ("", "metadata/"))
     )

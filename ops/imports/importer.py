@@ -39,9 +39,10 @@ GENERIC = "columns"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a file is read: everything is found out unless it is given.
+    """The options for reading a file. None means: detect it from the file.
 
-    ``mapped`` gives the file's names of some columns, ``questions`` a further file of the format.
+    ``mapped`` maps columns of ``studysmart import`` to names in the file. ``questions`` is the path of the questions
+    file that some published data sets need.
     """
 
     format: str | None = None
@@ -55,10 +56,11 @@ class Reading:
 def open_history(
     path: Path, now: datetime, report: ImportReport, reading: Reading | None = None
 ) -> Iterator[Iterator[list[HistoryRow]]]:
-    """Give the answers of a file in order, some thousands at a time; all else goes into the report.
+    """Give the answers of a file in order, in lists of at most ``CHUNK_ROWS``.
 
-    ``completed_at`` must not be after ``now``. Raises UnusableFileError, also while the rows are read, because a
-    damaged archive is only noticed at the damaged place.
+    Rows that are left out or refused are noted in ``report``. An answer may be at most one day later than ``now``,
+    because clocks differ. Raises UnusableFileError, also while the rows are read, because a damaged archive is only
+    noticed at the damaged place.
     """
     reading = reading or Reading()
     form = FORMATS.get(reading.format or "")

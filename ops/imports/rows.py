@@ -24,7 +24,7 @@ _EMPTY_ONLY = frozenset([""])
 
 
 class Task(NamedTuple):
-    """What the service's own export knows of a task and other files do not."""
+    """The fields of a task that only a file of ``GET /export`` contains."""
 
     id: str | None = None
     content: str | None = None

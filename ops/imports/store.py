@@ -96,7 +96,10 @@ class UnknownImportError(StudySmartError):
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """The effect of one transaction: ``refused`` are rows that nobody can have answered, with the reason of each."""
+    """The result of one transaction.
+
+    ``refused`` holds the rows of deleted accounts and of e-mail addresses without an account, each with the reason.
+    """
 
     rows: int = 0
     added: int = 0

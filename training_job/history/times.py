@@ -10,11 +10,12 @@ from training_job.history.scan import BoolArray
 
 
 def counted_log_seconds(log_seconds: FloatArray, timed: BoolArray, row: IntArray) -> FloatArray:
-    """Return the log seconds that count, as :func:`chalicelib.features.state.advance` would bound them. Shape (N,).
+    """Return the log seconds with extreme values bounded. Shape (N,).
 
-    ``row`` (N,) numbers the practice state's row of each answer, its student, topic and difficulty. The answers of a
-    row come oldest first; other answers may stand between them. Answers without a time, outside ``timed`` (N,), are
-    returned as they are.
+    The result is the same as that of calling :func:`chalicelib.features.state.advance` for each answer. ``row`` (N,)
+    is the number of the practice state row to which an answer belongs: one student, topic and difficulty. The answers
+    of one row must be in order, oldest first; answers of other rows may be between them. ``timed`` (N,) is False for
+    answers without a time, whose values are returned unchanged.
     """
     counted = log_seconds.copy()
     answers = np.flatnonzero(timed)

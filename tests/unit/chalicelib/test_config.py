@@ -72,3 +72,9 @@ def test_every_fault_is_named_at_once_and_no_secret_is() -> None:
     for name in ("DATABASE_URL=(hidden)", "REGISTRY_BUCKET is not set", "TRAINING_THRESHOLD='0'", "belong together"):
         assert name in text
     assert "secret" not in text
+
+
+def test_every_variable_is_explained_to_operators() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    missing = [field.encode_name for field in msgspec.structs.fields(Settings) if f"`{field.encode_name}`" not in page]
+    assert missing == []

@@ -115,6 +115,15 @@ def test_the_user_may_choose_the_cors_origins() -> None:
     assert settings["CORS_ORIGINS"] == "http://localhost:9"
 
 
+def test_the_commands_of_a_stack_use_its_settings() -> None:
+    given = {"TRAINING_THRESHOLD": "20", "LIMITS": "topics=9", "DATABASE_URL": "mine", "HOME": "/root"}
+    settings = program_settings(given, "postgresql+pg8000://", {})
+    assert (settings["TRAINING_THRESHOLD"], settings["LIMITS"]) == ("20", "topics=9")
+    assert settings["DATABASE_URL"] == "postgresql+pg8000://"
+    assert "HOME" not in settings
+    assert "http://127.0.0.1:5173" in settings["CORS_ORIGINS"]
+
+
 def child(tmp_path: Path, program: str) -> Child:
     return Child("test", [sys.executable, "-c", program], {}, Output(tmp_path / "log"), tmp_path / "ready")
 
