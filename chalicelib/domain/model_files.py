@@ -19,10 +19,15 @@ MAX_BYTES = {
     "metadata.json": 4 * _MEGABYTE,
     "lnirt.json": 32 * _MEGABYTE,
     "vocabulary.json": 32 * _MEGABYTE,
+    "config.json": 4 * _MEGABYTE,
     "correctness_model.keras": 64 * _MEGABYTE,
     "time_model.keras": 64 * _MEGABYTE,
 }
 """Maximum size of each file in the registry."""
+
+MAX_ITEMS, MAX_DEPTH = 1_000_000, 32
+"""Maximum number of commas and opening brackets in a JSON file, and of its nesting. An empty list in a list has three
+bytes in the file and sixty in memory."""
 
 MAX_TOPICS = 50_000
 """Maximum number of topics of a version."""
@@ -40,13 +45,21 @@ MIN_VARIANCE = 1e-12
 def json_object(raw: bytes, name: str) -> dict[str, Any]:
     """Return the object in a JSON file of a version. Raises ModelError for anything else."""
     check_size(name, len(raw))
+    if sum(map(raw.count, (b",", b"[", b"{"))) > MAX_ITEMS:
+        raise ModelError(f"{name} has more than {MAX_ITEMS} items")
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError) as error:  # RecursionError: nested too deeply
         raise ModelError(f"{name} is damaged: {error}") from error
     if not isinstance(document, dict):
         raise ModelError(f"{name} holds a {type(document).__name__}, expected an object")
-    return document
+    level: list[Any] = [document]
+    for _depth in range(MAX_DEPTH):
+        children = (child for part in level for child in (part.values() if type(part) is dict else part))
+        level = [child for child in children if type(child) in (dict, list)]
+        if not level:
+            return document
+    raise ModelError(f"{name} is nested more than {MAX_DEPTH} deep")
 
 
 def check_size(name: str, size: int) -> None:

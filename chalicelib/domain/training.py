@@ -14,6 +14,10 @@ from msgspec import Meta, Struct, field
 _UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 
+VersionName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+"""The name of a model version, which is a part of keys in S3 and is stored with predictions."""
+
+
 class TrainingState(StrEnum):
     """The state of a cohort's training, as ``/model/status`` shows it."""
 
@@ -104,12 +108,12 @@ class Champion(Struct, frozen=True):
     operator chose the version, None if a training did: trainings that were requested before it do not replace it.
     """
 
-    version: Annotated[str, Meta(pattern=r"^[^/]+$")]
-    previous: str | None
+    version: VersionName
+    previous: VersionName | None
     promoted_at: str
     request_id: str | None
     pinned: bool = False
-    past: tuple[tuple[str, str], ...] = ()
+    past: tuple[tuple[VersionName, str], ...] = ()
     rolled_back_at: str | None = None
 
     def stands_against(self, requested_at: datetime) -> bool:
@@ -132,7 +136,7 @@ class Champion(Struct, frozen=True):
 class FileEntry(Struct, frozen=True):
     """Size and SHA-256 digest of a file."""
 
-    size: int
+    size: Annotated[int, Meta(ge=0, le=1 << 40)]
     sha256: str
 
     @classmethod

@@ -12,7 +12,7 @@ Running layer by layer is slow, but it follows the archive. It is the reference 
 from __future__ import annotations
 
 import io
-import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.errors import ModelError
+from chalicelib.domain.model_files import MAX_MAGNITUDE, json_object
+from chalicelib.prediction.hdf5 import Hdf5File
 
 MAX_MEMBERS = 64
 MAX_BYTES = {"config.json": 4 << 20, "model.weights.h5": 64 << 20}
@@ -131,10 +133,10 @@ def read_keras(raw: bytes) -> KerasModel:
         raise ModelError(f"the archive has more than {MAX_MEMBERS} members")
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-            graph = json.loads(_member(archive, "config.json"))
+            graph = json_object(_member(archive, "config.json"), "config.json")
             weights = _read_weights(_member(archive, "model.weights.h5"))
         return _build(graph, weights)
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, MemoryError) as error:
+    except (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, MemoryError) as error:
         raise ModelError(f"the archive is damaged: {error}") from error
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(f"the archive does not hold a functional model: {error!r}") from error
@@ -146,63 +148,35 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
         raise ModelError(f"{name} has {member.file_size} bytes, more than {MAX_BYTES[name]}")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ModelError(f"{name} is packed by method {member.compress_type}")
-    return archive.read(member)
+    with archive.open(member) as file:
+        # Without a number of bytes, read() unpacks everything before it cuts off what the size does not announce.
+        content = file.read(member.file_size)
+    if len(content) != member.file_size:
+        raise ModelError(f"{name} has {len(content)} bytes, but the archive announces {member.file_size}")
+    return content
 
 
 def _read_weights(raw: bytes) -> dict[str, list[Float32Array]]:
     """Return the weights by layer name, in the order in which the layer declared them."""
-    import h5py  # loaded when the first model is read, not when the Lambda starts
-
+    file = Hdf5File(raw)
+    layers = file.links(file.links(file.root)["layers"])
+    if len(layers) > MAX_LAYERS:
+        raise ModelError(f"the archive has weights of {len(layers)} layers")
     weights: dict[str, list[Float32Array]] = {}
-    n_bytes = 0
-    with h5py.File(io.BytesIO(raw), "r") as file:
-        layers = _inside(file, "layers")
-        if len(layers) > MAX_LAYERS:
-            raise ModelError(f"the archive has weights of {len(layers)} layers")
-        for key in layers:
-            variables = _inside(_inside(layers, key), "vars")
-            name = str(variables.attrs["name"])
-            if name in weights:
-                raise ModelError(f"the weights of layer {name!r} occur twice")
-            weights[name] = []
-            for position in range(len(variables)):
-                variable = _inside(variables, str(position))
-                if variable.dtype != np.float32 or variable.size < 1 or not _is_plain(variable):
-                    raise ModelError(f"layer {name!r} has weights of {variable.dtype} {variable.shape}, or none here")
-                n_bytes += variable.nbytes
-                if n_bytes > len(raw):
-                    raise ModelError(f"the weights of layer {name!r} and those before it are one array twice")
-                array = np.asarray(variable)
-                if not np.isfinite(array).all():
-                    raise ModelError(f"layer {name!r} has weights that are not finite")
-                weights[name].append(array)
+    for layer in layers.values():
+        group = file.links(layer)["vars"]
+        name = file.text(group, "name")
+        if name in weights:
+            raise ModelError(f"the weights of layer {name!r} occur twice")
+        variables = file.links(group)
+        try:
+            weights[name] = [file.array(variables[str(position)]) for position in range(len(variables))]
+        except (LookupError, ValueError) as error:
+            raise ModelError(f"layer {name!r} has weights of another kind: {error}") from error
+        for array in weights[name]:
+            if not array.size or not (np.abs(array) <= MAX_MAGNITUDE).all():  # NaN is not either
+                raise ModelError(f"layer {name!r} has weights that are none, not finite or too large")
     return weights
-
-
-def _inside(group: Any, name: str) -> Any:
-    """Return a member of an HDF5 group. Raises ModelError for a link to another place or file."""
-    import h5py
-
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise ModelError(f"{name!r} of the weights is a link")
-    return group[name]
-
-
-def _is_plain(variable: Any) -> bool:
-    """Return True for an HDF5 array whose numbers all stand in this file, as they are: Keras writes no other.
-
-    Others can name a further file, as many numbers as they like without holding one, or a program that unpacks them.
-    """
-    import h5py
-
-    stored = variable.id.get_create_plist()
-    return (
-        isinstance(variable, h5py.Dataset)
-        and stored.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)
-        and stored.get_external_count() == 0
-        and stored.get_nfilters() == 0
-        and variable.id.get_storage_size() == variable.nbytes
-    )
 
 
 def _build(graph: Config, weights: Mapping[str, Weights]) -> KerasModel:

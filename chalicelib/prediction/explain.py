@@ -80,10 +80,10 @@ def explain(
     """
     if predictor is None or prediction.source is Source.DEFAULT:
         return []
-    past = predictor.summarise(state, topic, difficulty, now)
-    newcomer = predictor.summarise(UserState(NEWCOMER, 0, ()), topic, difficulty, now)
-    elsewhere = predictor.summarise(without_topic(state, topic), topic, difficulty, now)
     try:
+        past = predictor.summarise(state, topic, difficulty, now)
+        newcomer = predictor.summarise(UserState(NEWCOMER, 0, ()), topic, difficulty, now)
+        elsewhere = predictor.summarise(without_topic(state, topic), topic, difficulty, now)
         actual = _values(predictor, prediction.source, state, past)
         others = {
             group: _values(predictor, prediction.source, *changed)

@@ -224,8 +224,14 @@ class Predictor:
 
 
 def predict(predictor: Predictor | None, state: UserState, topic: str, difficulty: int, now: datetime) -> Prediction:
-    """Return a prediction; the default if ``predictor`` is None because no version is published."""
-    return DEFAULT_PREDICTION if predictor is None else predictor.predict(state, topic, difficulty, now)
+    """Return a prediction; the default if ``predictor`` is None because no version is published, or fails."""
+    if predictor is None:
+        return DEFAULT_PREDICTION
+    try:
+        return predictor.predict(state, topic, difficulty, now)
+    except _NETWORK_ERRORS as error:
+        _LOG.error("version %s failed, falling back to the default: %r", predictor.version, error)
+        return DEFAULT_PREDICTION
 
 
 def predict_many(
@@ -234,7 +240,11 @@ def predict_many(
     """Return what :func:`predict` returns for each topic key and difficulty, in that order."""
     if predictor is None:
         return [DEFAULT_PREDICTION] * len(requested)
-    return predictor.predict_many(state, requested, now)
+    try:
+        return predictor.predict_many(state, requested, now)
+    except _NETWORK_ERRORS as error:
+        _LOG.error("version %s failed, falling back to the default: %r", predictor.version, error)
+        return [DEFAULT_PREDICTION] * len(requested)
 
 
 def _version(raw: bytes) -> str:

@@ -26,6 +26,7 @@ import msgspec
 from chalicelib.domain.errors import ModelError, NotFoundError, RegistryUnavailableError
 from chalicelib.ports import ModelRegistry
 from chalicelib.prediction.predictor import MODEL_FILES, Predictor
+from chalicelib.services.versions import check_name
 
 _log = logging.getLogger("studysmart.models")
 
@@ -124,7 +125,9 @@ class ChampionCache:
                     self._loaded = _Loaded(before.predictor, etag)
                 else:
                     files = self._registry.read_version(self._cohort, champion.version, MODEL_FILES)
-                    self._loaded = _Loaded(Predictor.from_files(files), etag)
+                    predictor = Predictor.from_files(files)
+                    check_name(predictor, champion.version)
+                    self._loaded = _Loaded(predictor, etag)
                     _log.info("model %s loaded for cohort %s", champion.version, self._cohort)
             elif before is None:
                 self._loaded = _Loaded(None, None)

@@ -125,9 +125,11 @@ class S3ModelRegistry:
     def _read_metadata(self, cohort: str, version: str) -> tuple[bytes, dict[str, FileEntry]]:
         raw = read_object(self._s3, self._bucket, f"{_prefix(cohort, version)}{METADATA}")
         try:
-            # Not msgspec's own decoder: metadata may contain NaN.
-            return raw, msgspec.convert(json_object(raw, METADATA), VersionFiles).files
-        except (ValueError, ModelError) as error:
+            # Not msgspec's own decoder: metadata may contain NaN. But what msgspec cannot write could not be in an
+            # answer of the API: half a character, or an integer of more than 64 bits.
+            document = msgspec.json.encode(json_object(raw, METADATA))
+            return raw, msgspec.json.decode(document, type=VersionFiles).files
+        except (ValueError, OverflowError, ModelError) as error:
             raise ModelError(f"metadata.json of version {version} is malformed: {error}") from error
 
     def read_version(self, cohort: str, version: str, names: Sequence[str] | None = None) -> dict[str, bytes]:

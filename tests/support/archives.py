@@ -18,6 +18,9 @@ from chalicelib.features.inputs import dense_columns, time_priors
 from chalicelib.features.pooled import PooledLayout
 from chalicelib.features.state import UserState
 from chalicelib.features.summary import StateView
+from chalicelib.prediction.archive import read_keras
+from chalicelib.prediction.network import Networks
+from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import Vocabulary, read_vocabulary
 from tests.support.models import constants_of, model_of
 
@@ -153,6 +156,15 @@ def with_vocabulary(files: Mapping[str, bytes], **changes: Any) -> dict[str, byt
     """The files of a version with some fields of its vocabulary replaced."""
     vocabulary = replace(read_vocabulary(files["vocabulary.json"]), **changes)
     return {**files, "vocabulary.json": vocabulary.to_json()}
+
+
+def overflowing(sound: Predictor | None = None, *, time: bool = False) -> Predictor:
+    """The version with a network that overflows: no file gives it, because a probe would refuse it."""
+    sound = sound or Predictor.from_files(version_files())
+    stages = [Layer("Rescaling", f"{i + 1}", [f"{i}" if i else "pooled"], {"scale": 1e4}) for i in range(11)]
+    broken = read_keras(headed([*network_input_layers(4), *stages], "11", [np.ones((4, 1)), np.zeros(1)]))
+    models = [broken, sound.networks.time.model] if not time else [sound.networks.correctness.model, broken]
+    return Predictor("v1", sound.lnirt, sound.vocabulary, Networks(*models))
 
 
 def version_files(*, weight: float = 0.1, times: bool = True, version: str = "v1") -> dict[str, bytes]:

@@ -13,7 +13,7 @@ from chalicelib.domain.lnirt_json import to_json
 from chalicelib.features.sequences import no_sequences
 from chalicelib.features.traits import no_traits
 from chalicelib.prediction.predictor import Predictor
-from tests.support.archives import network, version_files, with_vocabulary
+from tests.support.archives import network, overflowing, version_files, with_vocabulary
 from tests.support.histories import rebuilt, simulate
 from training_job.fit.lnirt import fit_lnirt
 from training_job.fit.split import validation_rows
@@ -198,9 +198,8 @@ def test_every_student_counts_the_same_in_one_view() -> None:
 
 
 def test_what_overflows_loses(table: AnswerTable, good: Predictor) -> None:
-    files = version_files(weight=0.0)
-    files |= {"time_model.keras": network(3e38, 4), "lnirt.json": to_json(good.lnirt)}
-    endless = Predictor.from_files(files)
+    files = {**version_files(weight=0.0), "lnirt.json": to_json(good.lnirt)}
+    endless = overflowing(Predictor.from_files(files), time=True)
     assert not verdict(table, good, {}, endless, endless).promoted
     assert verdict(table, endless, {}, good, good).promoted
 

@@ -23,8 +23,8 @@ from tests.support.archives import (
     archive,
     attentive_files,
     headed,
-    network,
     network_input_layers,
+    overflowing,
     version_files,
     with_vocabulary,
 )
@@ -203,7 +203,7 @@ def test_a_default_has_no_explanation(predictor: Predictor) -> None:
 def test_a_network_that_overflows_leaves_it_unexplained_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     state = practised(*[True] * 30, topic="topic 1")
     prediction = Predictor.from_files(version_files()).predict(state, "topic 0", 2, NOW)
-    broken = Predictor.from_files({**version_files(), "correctness_model.keras": network(3e38, 4)})
+    broken = overflowing()
     with caplog.at_level(logging.WARNING, "studysmart.prediction"):
         assert explain(broken, prediction, state, "topic 0", 2, NOW) == []
     assert "could not be explained" in caplog.text

@@ -13,7 +13,7 @@ from chalicelib.domain.errors import ModelError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Source
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.prediction.predictor import Predictor, predict
-from tests.support.archives import attentive_files, network, version_files
+from tests.support.archives import attentive_files, overflowing, version_files
 from tests.support.histories import simulate, state_before, time_of
 from training_job.history.replay import predict_history
 
@@ -58,10 +58,9 @@ def test_a_student_with_one_answer_on_a_known_topic_gets_the_embedding(predictor
 
 
 def test_a_network_that_overflows_falls_back_to_lnirt_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
-    files = {**version_files(), "correctness_model.keras": network(3e38, 4)}
     state = practised(*[True] * 30)
     with caplog.at_level(logging.WARNING, "studysmart.prediction"):
-        prediction = predict(Predictor.from_files(files), state, "topic 1", 2, NOW)
+        prediction = predict(overflowing(), state, "topic 1", 2, NOW)
     assert prediction.source is Source.LNIRT
     assert caplog.messages[0].startswith("Embedding model prediction failed, falling back to LNIRT: ")
 

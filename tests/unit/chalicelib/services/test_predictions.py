@@ -9,13 +9,13 @@ import pytest
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.prediction.predictor import Predictor, predict
 from chalicelib.services.predictions import fallback_reason
-from tests.support.archives import network, version_files
+from tests.support.archives import overflowing, version_files
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 NEWCOMER = UserState("newcomer", 0, ())
 PRACTISED = replay("student", [Answer("topic 1", 2, True, 30.0, NOW)] * 30)
 VERSION = Predictor.from_files(version_files())
-OVERFLOWING = Predictor.from_files({**version_files(), "correctness_model.keras": network(3e38, 4)})
+OVERFLOWING = overflowing()
 
 
 @pytest.mark.parametrize(

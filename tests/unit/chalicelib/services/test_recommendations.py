@@ -22,7 +22,7 @@ from chalicelib.services.recommendations import (
     rank,
     remembered,
 )
-from tests.support.archives import attentive_files, network, version_files
+from tests.support.archives import attentive_files, overflowing, version_files
 from tests.support.histories import simulate, state_before
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -114,8 +114,7 @@ def test_without_a_version_all_are_the_default() -> None:
 
 
 def test_networks_that_overflow_fall_back_to_lnirt_and_say_why(caplog: pytest.LogCaptureFixture) -> None:
-    files = {**version_files(), "correctness_model.keras": network(3e38, 4)}
-    predictor = Predictor.from_files(files)
+    predictor = overflowing()
     before = replay("student 0", [Answer("topic 0", 2, True, 30.0, NOW)] * 30)
     with caplog.at_level(logging.WARNING, "studysmart.prediction"):
         many = predict_many(predictor, before, REQUESTED, NOW)
