@@ -26,13 +26,17 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import h5py
+import msgspec
 import numpy as np
 
+from benchmarks._bucket import COHORT, VERSION, registry_of
 from benchmarks.predict import trained_files
 from chalicelib.domain.errors import ModelError
 from chalicelib.features.state import Answer, UserState, replay
-from chalicelib.prediction.predictor import MODEL_FILES, Predictor
-from chalicelib.storage.model_registry import champion_from_json
+from chalicelib.prediction.explain import explain
+from chalicelib.prediction.predictor import MODEL_FILES, predict, predict_many
+from chalicelib.services import versions
+from chalicelib.services.champion import ChampionCache
 
 MAX_SECONDS, MAX_MEGABYTES = 10.0, 300.0
 """What one case may take, in addition to an idle process."""
@@ -59,17 +63,21 @@ def served(files: Mapping[str, bytes]) -> str | None:
 
     Raises ModelError for a version, or a pointer, that is refused.
     """
-    if POINTER in files:
-        champion_from_json(files[POINTER])
-    predictor = Predictor.from_files({name: body for name, body in files.items() if name != POINTER})
+    registry = registry_of(files)
+    # An error here would be a 500 of the list of versions.
+    msgspec.json.encode(versions.list_versions(registry, COHORT))
+    champion = ChampionCache(registry, COHORT, refresh_seconds=1e9)
+    predictor = champion.current()
+    if predictor is None:
+        raise ModelError("no version is served")
     now = datetime(2026, 6, 1, tzinfo=UTC)
     topics = [*predictor.lnirt.topics[:4], "unknown"]
     answers = [Answer(topic, 1 + n % 4, n % 2 > 0, (None, 5.0, 90.0)[n % 3], now) for n, topic in enumerate(topics * 5)]
     for state in (UserState("student 0", 0, ()), replay("student 0", answers)):
         requested = [(topic, level) for topic in topics for level in range(1, 5)]
         found = [
-            *predictor.predict_many(state, requested, now),
-            *(predictor.predict(state, *one, now) for one in requested),
+            *predict_many(predictor, state, requested, now),
+            *(predict(predictor, state, *one, now) for one in requested),
         ]
         for prediction in found:
             times = (prediction.seconds_low, prediction.seconds, prediction.seconds_high)
@@ -77,6 +85,7 @@ def served(files: Mapping[str, bytes]) -> str | None:
                 return f"a probability of {prediction.correct}"
             if not all(value is None or (math.isfinite(value) and 0 < value <= 86_400) for value in times):
                 return f"times of {times}"
+        msgspec.json.encode(explain(predictor, found[0], state, *requested[0], now))
     return None
 
 
@@ -144,6 +153,25 @@ def _virtual(group: h5py.Group, name: str, shape: tuple[int, ...]) -> None:
     layout = h5py.VirtualLayout(shape, "f4")
     layout[...] = h5py.VirtualSource("/etc/passwd", "x", shape)
     group.create_virtual_dataset(name, layout)
+
+
+def _every_child_again(content: bytes) -> bytes:
+    """Let each node of a tree name itself and the same child as often as it can, level by level."""
+    tree = content.index(b"TREE")
+    changed = bytearray(content)
+    changed[tree + 5] = 3
+    changed[tree + 6 : tree + 8] = (32).to_bytes(2, "little")
+    for child in range(32):
+        at = tree + 32 + 16 * child
+        changed[at : at + 8] = tree.to_bytes(8, "little")
+    return bytes(changed)
+
+
+def _newer_format(content: bytes) -> bytes:
+    raw = io.BytesIO()
+    with h5py.File(io.BytesIO(content)) as before, h5py.File(raw, "w", libver="latest") as after:
+        before.copy("layers", after)
+    return raw.getvalue()
 
 
 def _many_names(file: h5py.File) -> None:
@@ -241,6 +269,15 @@ HOSTILE_TEXTS: Mapping[str, bytes] = {
     "long digits": b"[" + b"9" * 5_000_000 + b"]",
     "zeros": b"\x00" * 1_000_000,
     "40 MB": b'{"x":"' + b"y" * 40_000_000 + b'"}',
+    "empty lists": b'{"x":[' + b"[]," * 9_000_000 + b"[]]}",
+    "half a character": b'{"version":"\\ud800","reason":"\\ud800","files":{}}',
+    "a long number": b'{"version":"v1","n_samples":1' + b"0" * 400 + b',"validation":{"auc":1' + b"0" * 400 + b"}}",
+    **{
+        f"version {name!r}": json.dumps(
+            {"version": name, "previous": name, "promoted_at": "", "request_id": None}
+        ).encode()
+        for name in ("../v1", "\0", "\ud800", ".", "v1\n", "x" * 5000)
+    },
 }
 ODD_VALUES: tuple[Any, ...] = (
     1e308,
@@ -275,6 +312,14 @@ def _many_members(raw: bytes) -> bytes:
     return packed.getvalue()
 
 
+def _hidden_bomb(raw: bytes) -> bytes:
+    """Let the directory of the archive promise 16 bytes where there are half a gigabyte."""
+    archive = bytearray(changed_member(raw, "model.weights.h5", lambda _: b"\x00" * 500_000_000))
+    entry = archive.rindex(b"PK\x01\x02", 0, archive.rindex(b"model.weights.h5"))
+    archive[entry + 24 : entry + 28] = (16).to_bytes(4, "little")
+    return bytes(archive)
+
+
 def _lying_size(raw: bytes) -> bytes:
     """Let the directory of the archive promise fewer bytes than there are."""
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
@@ -287,9 +332,12 @@ HOSTILE_ARCHIVES: Mapping[str, Callable[[bytes], bytes]] = {
     "bomb of a graph": lambda raw: _bomb(raw, "config.json"),
     "many members": _many_members,
     "a size that is not true": _lying_size,
+    "a bomb of 16 bytes": _hidden_bomb,
     "LZMA": lambda raw: changed_member(raw, "config.json", bytes, zipfile.ZIP_LZMA),
     "not an archive": lambda _: b"PK\x03\x04" * 1000,
     "empty": lambda _: b"",
+    "a tree in a circle": lambda raw: changed_member(raw, "model.weights.h5", _every_child_again),
+    "a newer HDF5": lambda raw: changed_member(raw, "model.weights.h5", _newer_format),
     "one in another": lambda raw: changed_member(raw, "model.weights.h5", lambda _: raw),
     "paths": lambda raw: changed_member(raw, "../../config.json", bytes),
 }
@@ -405,6 +453,13 @@ def run(files: Files, n_cases: int, seed: int) -> list[Outcome]:
     return outcomes
 
 
+def model_fuzz(n_cases: int, seed: int) -> dict[str, Any]:
+    """Train a version, serve ``n_cases`` changes of it, and return the figures."""
+    files, _ = trained_files(seed)
+    files["metadata.json"] = json.dumps({**json.loads(files["metadata.json"]), "version": VERSION}).encode()
+    return figures(run(files, n_cases, seed))
+
+
 def figures(outcomes: list[Outcome]) -> dict[str, Any]:
     """Return the figures of a run."""
     return {
@@ -424,8 +479,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    files, _ = trained_files(options.seed)
-    found = figures(run(files, options.cases, options.seed))
+    found = model_fuzz(options.cases, options.seed)
     if options.json:
         print(json.dumps(found))
     else:

@@ -11,7 +11,7 @@ import numpy as np
 
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import N_LEVELS, FloatArray, LnirtParameters, TimeParameters
-from chalicelib.domain.model_files import MAX_MAGNITUDE, MAX_TOPICS, MIN_VARIANCE, json_object
+from chalicelib.domain.model_files import MALFORMED, MAX_MAGNITUDE, MAX_TOPICS, MIN_VARIANCE, json_object
 
 LNIRT_SCHEMA = 1
 """Raised whenever the meaning of the file changes."""
@@ -50,7 +50,7 @@ def from_json(raw: bytes) -> LnirtParameters:
             offset_variance=_positive(document, "offset_variance"),
             time=None if document["time"] is None else _time(document["time"], rows),
         )
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+    except MALFORMED as error:
         raise ModelError(f"lnirt.json is damaged: {error!r}") from error
 
 

@@ -8,6 +8,9 @@ limits of its own for topics and users.
 from __future__ import annotations
 
 import json
+import struct
+import zipfile
+import zlib
 from typing import Any
 
 from chalicelib.domain.errors import ModelError
@@ -40,6 +43,23 @@ MAX_MAGNITUDE = 1e6
 
 MIN_VARIANCE = 1e-12
 """Minimum of a variance in a version."""
+
+
+MALFORMED = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    OSError,
+    EOFError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""Errors that reading a malformed file raises. RecursionError, for one nested too deeply, is a RuntimeError."""
 
 
 def json_object(raw: bytes, name: str) -> dict[str, Any]:

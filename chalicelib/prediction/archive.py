@@ -12,9 +12,7 @@ Running layer by layer is slow, but it follows the archive. It is the reference 
 from __future__ import annotations
 
 import io
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
@@ -24,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.errors import ModelError
-from chalicelib.domain.model_files import MAX_MAGNITUDE, json_object
+from chalicelib.domain.model_files import MALFORMED, MAX_MAGNITUDE, json_object
 from chalicelib.prediction.hdf5 import Hdf5File
 
 MAX_MEMBERS = 64
@@ -136,10 +134,8 @@ def read_keras(raw: bytes) -> KerasModel:
             graph = json_object(_member(archive, "config.json"), "config.json")
             weights = _read_weights(_member(archive, "model.weights.h5"))
         return _build(graph, weights)
-    except (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, MemoryError) as error:
-        raise ModelError(f"the archive is damaged: {error}") from error
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ModelError(f"the archive does not hold a functional model: {error!r}") from error
+    except MALFORMED as error:
+        raise ModelError(f"the archive is damaged, or holds no functional model: {error!r}") from error
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:

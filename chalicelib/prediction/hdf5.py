@@ -3,7 +3,7 @@
 HDF5 can name other files to read, link groups in circles, and compute data while they are read. The library that reads
 all of it is a large parser in C. A weights file needs little: groups, one text attribute, and arrays of float32 that
 lie in the file as they are. This reader knows nothing else, follows only addresses inside the file, and reads a bounded
-number of parts. It refuses anything else by one of the errors in :data:`chalicelib.domain.model_bounds.MALFORMED`.
+number of parts. It refuses anything else by one of the errors in :data:`chalicelib.domain.model_files.MALFORMED`.
 
 The layout is version 0 of the file format, which h5py writes unless it is told otherwise: "HDF5 File Format
 Specification Version 3.0", The HDF Group. Names in this module are the names of that document.

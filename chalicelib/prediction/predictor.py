@@ -15,7 +15,7 @@ import numpy as np
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import FloatArray, LnirtParameters, SuccessPrior, TimePrior
 from chalicelib.domain.lnirt_json import from_json
-from chalicelib.domain.model_files import json_object
+from chalicelib.domain.model_files import MALFORMED, json_object
 from chalicelib.domain.numerics import table_columns
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, DEFAULT_SECONDS, Prediction, Source
 from chalicelib.features.inputs import dense_columns, standardise, success_priors, time_priors
@@ -72,7 +72,7 @@ class Predictor:
                 ),
             )
             predictor._check()
-        except (ArithmeticError, LookupError, TypeError, ValueError, MemoryError, RecursionError) as error:
+        except MALFORMED as error:
             raise ModelError(f"the version cannot be used: {error!r}") from error
         return predictor
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from chalicelib.domain.digests import row_of
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import LnirtParameters
-from chalicelib.domain.model_files import MAX_MAGNITUDE, MAX_TOPICS, MAX_TRAITS, json_object
+from chalicelib.domain.model_files import MALFORMED, MAX_MAGNITUDE, MAX_TOPICS, MAX_TRAITS, json_object
 from chalicelib.features.constants import VersionConstants
 from chalicelib.features.inputs import FEATURE_SCHEMA, Float32Array
 from chalicelib.features.pooled import TIMED, PooledLayout
@@ -129,7 +129,7 @@ def read_vocabulary(raw: bytes) -> Vocabulary:
             time_low=low,
             time_high=high,
         )
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+    except MALFORMED as error:
         raise ModelError(f"vocabulary.json is damaged: {error!r}") from error
 
 

@@ -8,7 +8,6 @@ completes the change: the pointer stays, and the tracker is written.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chalicelib.domain.errors import ConflictError, ModelError, NotFoundError, PointerConflictError
+from chalicelib.domain.model_files import MAX_MAGNITUDE
 from chalicelib.domain.training import RECENT_CHAMPIONS, Champion, VersionMetadata
 from chalicelib.ports import ModelRegistry, Tracker
 from chalicelib.prediction.predictor import Predictor
@@ -127,7 +127,7 @@ def _summary(registry: ModelRegistry, cohort: str, version: str, role: str) -> V
         reason=None if decision is None else decision.reason,
         trained_seconds=metadata.trained_seconds,
         training_reason=metadata.reason,
-        metrics={name: value for name, value in scores.items() if math.isfinite(value)} or None,
+        metrics={name: value for name, value in scores.items() if abs(value) <= MAX_MAGNITUDE} or None,
     )
 
 
@@ -135,7 +135,7 @@ def _metadata(registry: ModelRegistry, cohort: str, version: str) -> VersionMeta
     """Return a version's metadata. Raises NotFoundError, ModelError."""
     try:
         return msgspec.convert(registry.read_metadata(cohort, version), VersionMetadata)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, OverflowError) as error:
         raise ModelError(f"metadata.json of version {version} is malformed: {error}") from error
 
 
