@@ -33,7 +33,7 @@ _EXTENSION_TAG = re.compile(r"\.(cpython-\d+|cp\d+)[^.]*\.so$")
 _TRIAL = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import app, h5py, numpy, jwt.algorithms
+import app, numpy, jwt.algorithms
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
