@@ -72,7 +72,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.security", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print only the JSON line, no progress")
     parser.add_argument("--max-examples", type=int, default=15, help="generated requests of an operation and phase")
-    parser.add_argument("--max-time", type=int, default=90, help="seconds of generated requests for each of two users")
+    parser.add_argument("--max-time", type=int, default=60, help="seconds of generated requests for each of two users")
     parser.add_argument("--model-cases", type=int, default=1_000, help="hostile model files")
     parser.add_argument("--seed", type=int, default=1, help="seed of the model files")
     options = parser.parse_args()
@@ -81,10 +81,12 @@ def main() -> int:
     experiments: dict[str, Callable[[], dict[str, Any]]] = {
         "tokens": attack_tokens,
         "requests": lambda: generate_requests(options.max_examples, options.max_time),
-        "model files": lambda: fuzz_models(options.model_cases, options.seed),
+        "models": lambda: fuzz_models(options.model_cases, options.seed),
     }
     for name, experiment in experiments.items():
+        started = time.monotonic()
         result |= experiment()
+        result[f"{name}_seconds"] = rounded(time.monotonic() - started)
         if not options.json:
             print(f"{time.monotonic() - began:6.1f} s  {name} {result}", file=sys.stderr)
     print(json.dumps({**result, "seconds": rounded(time.monotonic() - began)}))
