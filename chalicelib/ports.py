@@ -14,7 +14,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from chalicelib.domain.accounts import Caller, Session, TokenRule
-from chalicelib.domain.limits import Limit, Usage
+from chalicelib.domain.limits import NO_GROWTH, Limit, Usage
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
 from chalicelib.domain.tasks import IdempotentRequest, NewTask, PracticeTask, Result
@@ -25,7 +25,7 @@ from chalicelib.features.state import UserState
 class PredictionContext(Struct, frozen=True):
     """The stored inputs of a prediction: the student's state and the version that should serve.
 
-    ``usage`` holds upper bounds of what the student has stored, None if that was not counted yet.
+    ``usage`` is about what the student has stored, None if that was not counted yet.
     """
 
     state: UserState
@@ -69,11 +69,11 @@ class TaskStore(Protocol):
         prediction: Prediction,
         request: IdempotentRequest | None = None,
         *,
-        is_new_topic: bool = True,
+        growth: Usage = NO_GROWTH,
     ) -> PracticeTask:
         """Store a new task, unless ``request`` has stored one already, which is returned then.
 
-        ``is_new_topic`` says that the student may have no task on the topic yet.
+        ``growth`` is added to what the student has stored.
         Raises UnauthenticatedError if the account was deleted, and what :meth:`made_by` raises.
         """
 
@@ -120,7 +120,7 @@ class TaskStore(Protocol):
         changes: Mapping[str, Any],
         prediction: Prediction | None,
         *,
-        is_new_topic: bool = True,
+        growth: Usage = NO_GROWTH,
     ) -> PracticeTask:
         """Store changed fields of a task, with its new prediction if subject, topic or difficulty changed.
 

@@ -161,7 +161,7 @@ student_usage = Table(
     Column("topics", sa.Integer, nullable=False),
     Column("n_bytes", sa.BigInteger, nullable=False),
 )
-"""Upper bounds of what a student has stored: they grow with each task, and are counted when they reach a limit.
+"""About what a student has stored. It grows with tasks, by steps, and is counted anew when it reaches a limit.
 
 A student without a row is counted at the next task. So an import deletes the rows of its students.
 """

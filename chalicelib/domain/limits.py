@@ -6,6 +6,7 @@ import msgspec
 
 _HOUR = 3_600
 _QUARTER = 900
+_PARTS = 100
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -49,6 +50,8 @@ UNLIMITED = StudentLimits()
 class Usage(msgspec.Struct, frozen=True):
     """The quantities that a student has stored. They may be too large: what is completed or deleted still counts.
 
+    They may be a few per cent too small, because not every task is counted.
+
     ``knows_topic`` is True if the student has a task on the topic in question.
     """
 
@@ -56,6 +59,29 @@ class Usage(msgspec.Struct, frozen=True):
     topics: int
     n_bytes: int
     knows_topic: bool = False
+
+
+NO_GROWTH = Usage(0, 0, 0)
+
+
+def sampled(more: Usage, limits: StudentLimits, chance: float) -> Usage:
+    """Return what to add to a student's usage, so that the sum is right on average. ``chance`` is random, 0 to 1.
+
+    Each quantity is counted in steps of a hundredth of its limit. If each task changed the student's row, the tasks of
+    one student would wait for each other's commits.
+    """
+    return Usage(
+        _sampled(more.open_tasks, limits.open_tasks, chance),
+        _sampled(more.topics, limits.topics, chance),
+        _sampled(more.n_bytes, limits.n_bytes, chance),
+    )
+
+
+def _sampled(amount: int, maximum: int, chance: float) -> int:
+    if amount == 0:
+        return 0
+    tasks = max(1, maximum // (_PARTS * amount))
+    return amount * tasks if chance * tasks < 1 else 0
 
 
 def reached(usage: Usage, limits: StudentLimits, more: Usage) -> str | None:

@@ -15,12 +15,14 @@ from chalicelib.domain.limits import (
     GUESSES_OF_ADDRESS,
     MAILS,
     MAILS_OF_ADDRESS,
+    NO_GROWTH,
     UNLIMITED,
     Limit,
     StudentLimits,
     Usage,
     Use,
     reached,
+    sampled,
 )
 from chalicelib.features.columns import StateColumns
 from chalicelib.ports import LimitCounts, PredictionContext, TaskStore
@@ -128,20 +130,20 @@ def digest(*parts: str) -> str:
 
 def check_room(
     tasks: TaskStore, limits: StudentLimits, context: PredictionContext, topic: str | None, n_bytes: int, n_open: int
-) -> bool:
-    """Check that a student may store more, and return whether ``topic``, a key, may be a new one.
+) -> Usage:
+    """Check that a student may store more, and return what to add to the stored quantities. ``topic`` is a key.
 
-    The stored quantities are upper bounds, so they are counted only when they reach a limit. Raises LimitError.
+    The stored quantities are counted anew only when they reach a limit. Raises LimitError.
     """
     if limits == UNLIMITED:
-        return True
+        return NO_GROWTH
     known = topic is None or topic in StateColumns.of_rows(context.state.rows).topics
     user_id = context.state.user_id
     more = Usage(n_open, int(not known), n_bytes)
     if context.usage is not None and reached(context.usage, limits, more) is None:
-        return not known
+        return sampled(more, limits, random.random())  # noqa: S311 - not a secret
     usage = tasks.count_usage(user_id, topic)
     more = Usage(n_open, int(not known and not usage.knows_topic), n_bytes)
     if (text := reached(usage, limits, more)) is not None:
         raise LimitError(text, _FULL_SECONDS)
-    return more.topics > 0
+    return sampled(more, limits, random.random())  # noqa: S311 - not a secret

@@ -16,7 +16,7 @@ from msgspec.structs import asdict, replace
 
 from chalicelib import logs
 from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, UnavailableError
-from chalicelib.domain.limits import UNLIMITED, StudentLimits
+from chalicelib.domain.limits import NO_GROWTH, UNLIMITED, StudentLimits
 from chalicelib.domain.tasks import (
     COMPLETED_KEEPS_ITS_NAMES,
     EDITABLE,
@@ -73,9 +73,9 @@ def create_task(
         return made
     context = tasks.prediction_context(user_id)
     n_bytes = text_bytes(new.task_content, new.solution_content, new.answer_content)
-    is_new = check_room(tasks, limits, context, name_key(new.topic), n_bytes, n_open=1)
+    growth = check_room(tasks, limits, context, name_key(new.topic), n_bytes, n_open=1)
     prediction = predict_in(context, champion, new.topic, new.difficulty)
-    return tasks.insert(user_id, new, prediction, request, is_new_topic=is_new)
+    return tasks.insert(user_id, new, prediction, request, growth=growth)
 
 
 def latest_of_subject(tasks: TaskStore, user_id: str, subject: str) -> PracticeTask:
@@ -216,7 +216,7 @@ def _edited(
     }
     if not changes:
         return task
-    prediction, is_new = None, False
+    prediction, growth = None, NO_GROWTH
     renamed = not changes.keys().isdisjoint(NAMED)
     if renamed and task.completed:
         raise ConflictError(COMPLETED_KEEPS_ITS_NAMES)
@@ -224,11 +224,11 @@ def _edited(
         context = tasks.prediction_context(user_id)
         topic = name_key(changes["topic"]) if "topic" in changes else None
         n_bytes = text_bytes(*(changes.get(name) for name in TEXTS))
-        is_new = check_room(tasks, limits, context, topic, n_bytes, n_open=0)
+        growth = check_room(tasks, limits, context, topic, n_bytes, n_open=0)
         if renamed:
             named = replace(task, **{name: changes[name] for name in NAMED if name in changes})
             prediction = predict_in(context, champion, named.topic, named.difficulty)
-    return tasks.edit(user_id, task.id, changes, prediction, is_new_topic=is_new)
+    return tasks.edit(user_id, task.id, changes, prediction, growth=growth)
 
 
 def _is_correction(task: PracticeTask, change: TaskChange) -> bool:

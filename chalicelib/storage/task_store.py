@@ -17,17 +17,15 @@ import msgspec
 from sqlalchemy import Connection, Engine, TextClause, text
 
 from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, NotFoundError, UnauthenticatedError
-from chalicelib.domain.limits import Usage
+from chalicelib.domain.limits import NO_GROWTH, Usage
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.tasks import (
     COMPLETED_KEEPS_ITS_NAMES,
-    TEXTS,
     IdempotentRequest,
     NewTask,
     PracticeTask,
     Result,
     name_key,
-    text_bytes,
 )
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.features.columns import rows_from_bytes
@@ -41,7 +39,7 @@ _MORE_USAGE = """
     UPDATE student_usage SET
         open_tasks = open_tasks + CAST(:more_open AS integer), topics = topics + CAST(:more_topics AS integer),
         n_bytes = n_bytes + CAST(:more_bytes AS bigint)
-    WHERE user_id = :user_id
+    WHERE user_id = :user_id AND CAST(:grows AS boolean)
 """
 """Nothing for a student who was not counted yet."""
 
@@ -165,6 +163,11 @@ def _prediction_values(prediction: Prediction) -> dict[str, Any]:
     return {**msgspec.structs.asdict(prediction), "source": prediction.source.value}
 
 
+def _usage_values(growth: Usage) -> dict[str, Any]:
+    more = {"more_open": growth.open_tasks, "more_topics": growth.topics, "more_bytes": growth.n_bytes}
+    return {**more, "grows": growth != NO_GROWTH}
+
+
 def canonical_id(task_id: str) -> str:
     """Return the id in PostgreSQL's form. Raises NotFoundError for a malformed id."""
     try:
@@ -202,7 +205,7 @@ class PostgresTaskStore:
         prediction: Prediction,
         request: IdempotentRequest | None = None,
         *,
-        is_new_topic: bool = True,
+        growth: Usage = NO_GROWTH,
     ) -> PracticeTask:
         """Store a new task, unless ``request`` has stored one already, which is returned then.
 
@@ -216,9 +219,7 @@ class PostgresTaskStore:
             "subject_key": name_key(new.subject),
             "topic_key": name_key(new.topic),
             "difficulty": new.difficulty.value,
-            "more_open": 1,
-            "more_topics": int(is_new_topic),
-            "more_bytes": text_bytes(new.task_content, new.solution_content, new.answer_content),
+            **_usage_values(growth),
         }
         if request is not None:
             return self._insert_once(user_id, values, request)
@@ -279,7 +280,7 @@ class PostgresTaskStore:
         changes: Mapping[str, Any],
         prediction: Prediction | None,
         *,
-        is_new_topic: bool = True,
+        growth: Usage = NO_GROWTH,
     ) -> PracticeTask:
         """Store changed fields of a task, with its new prediction if subject, topic or difficulty changed.
 
@@ -295,11 +296,7 @@ class PostgresTaskStore:
             assignments.append(_SET_PREDICTION)
             values |= _prediction_values(prediction)
             still_open = "AND NOT completed"
-        values |= {
-            "more_open": 0,
-            "more_topics": int("topic" in changes and is_new_topic),
-            "more_bytes": text_bytes(*(changes.get(name) for name in TEXTS)),
-        }
+        values |= _usage_values(growth)
         query = text(
             f"""
             WITH usage AS ({_MORE_USAGE})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.domain.limits import Limit, Usage
+from chalicelib.domain.limits import NO_GROWTH, Limit, Usage
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
@@ -37,9 +37,9 @@ print(n)
 """
 
 
-def create(stores: Stores, topic: str, text: str = "?", *, is_new_topic: bool = True) -> str:
+def create(stores: Stores, topic: str, text: str = "?", growth: Usage = NO_GROWTH) -> str:
     new = NewTask("Math", topic, Difficulty.EASY, text)
-    return stores.tasks.insert("ada", new, DEFAULT_PREDICTION, is_new_topic=is_new_topic).id
+    return stores.tasks.insert("ada", new, DEFAULT_PREDICTION, growth=growth).id
 
 
 def test_a_count_belongs_to_its_limit_and_its_account(stores: Stores) -> None:
@@ -80,20 +80,22 @@ def test_what_is_stored_is_an_upper_bound_until_it_is_counted(stores: Stores) ->
     assert stores.tasks.prediction_context("ada").usage is None
     assert stores.tasks.count_usage("ada", "algebra") == Usage(1, 1, 2, knows_topic=True)
     assert stores.tasks.count_usage("ada", "geometry") == Usage(1, 1, 2)
-    create(stores, "Algebra", "12345", is_new_topic=False)
-    create(stores, "Geometry", "1")
+    create(stores, "Algebra", "12345", Usage(1, 0, 5))
+    create(stores, "Geometry", "1", Usage(1, 1, 1))
     assert stores.tasks.prediction_context("ada").usage == Usage(3, 2, 8)
     stores.tasks.complete("ada", first, Result(True, 3.0), None, TrainingPolicy(5, 10))
-    stores.tasks.edit("ada", first, {"task_content": "123", "answer_content": "45"}, None)
+    stores.tasks.edit("ada", first, {"task_content": "123", "answer_content": "45"}, None, growth=Usage(0, 0, 5))
     assert stores.tasks.prediction_context("ada").usage == Usage(3, 2, 13)
-    assert stores.tasks.count_usage("ada", None) == Usage(2, 2, 11)
-    assert stores.tasks.prediction_context("ada").usage == Usage(2, 2, 11)
+    create(stores, "Geometry", "1")
+    assert stores.tasks.prediction_context("ada").usage == Usage(3, 2, 13)
+    assert stores.tasks.count_usage("ada", None) == Usage(3, 2, 12)
+    assert stores.tasks.prediction_context("ada").usage == Usage(3, 2, 12)
 
 
 def test_a_new_topic_of_an_open_task_counts(stores: Stores) -> None:
     task_id = create(stores, "Algebra")
     stores.tasks.count_usage("ada", None)
-    stores.tasks.edit("ada", task_id, {"topic": "Geometry"}, DEFAULT_PREDICTION, is_new_topic=True)
+    stores.tasks.edit("ada", task_id, {"topic": "Geometry"}, DEFAULT_PREDICTION, growth=Usage(0, 1, 0))
     assert stores.tasks.prediction_context("ada").usage == Usage(1, 2, 1)
 
 

@@ -46,6 +46,7 @@ class ReverseProxy:
         self._refusals: Counter[str] = Counter()
         self._reported_at = 0.0
         self._rests = False
+        self._accepted = False
 
     async def serve(self, listening: socket.socket, stopped: asyncio.Event, grace_seconds: float) -> None:
         """Serve until ``stopped``, then finish the requests in progress, for up to ``grace_seconds``."""
@@ -72,6 +73,7 @@ class ReverseProxy:
                 self.refused("too many connections")
                 self.clients.pop(victim, None)
                 victim.transport.abort()
+        self._accepted = True
         return Client(self, self._loop)
 
     def submit(self, request: Request) -> None:
@@ -94,7 +96,10 @@ class ReverseProxy:
 
     def _rest(self) -> None:
         self._rests = False
-        time.sleep(_REST_SECONDS)
+        # The loop accepts one connection in each turn, and the next ones wait already.
+        if not self._accepted:
+            time.sleep(_REST_SECONDS)
+        self._accepted = False
 
     def withdraw(self, request: Request) -> None:
         """Forget a request that still waits. The answer to one that is served is dropped."""

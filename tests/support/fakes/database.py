@@ -23,11 +23,10 @@ from chalicelib.domain.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
-from chalicelib.domain.limits import Limit, Usage
+from chalicelib.domain.limits import NO_GROWTH, Limit, Usage
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.tasks import (
     COMPLETED_KEEPS_ITS_NAMES,
-    TEXTS,
     IdempotentRequest,
     NewTask,
     PracticeTask,
@@ -137,10 +136,11 @@ class MemoryDatabase:
         self.set_request(cohort, request)
         return request
 
-    def use_more(self, user_id: str, open_tasks: int, topics: int, n_bytes: int) -> None:
+    def use_more(self, user_id: str, more: Usage) -> None:
         """Add to what a student has stored, if that was counted."""
         if (usage := self.usage.get(user_id)) is not None:
-            self.usage[user_id] = Usage(usage.open_tasks + open_tasks, usage.topics + topics, usage.n_bytes + n_bytes)
+            open_tasks, topics = usage.open_tasks + more.open_tasks, usage.topics + more.topics
+            self.usage[user_id] = Usage(open_tasks, topics, usage.n_bytes + more.n_bytes)
 
     def state_of(self, user_id: str) -> UserState:
         """The practice state: a replay of the account's completed tasks."""
@@ -194,7 +194,7 @@ class MemoryTaskStore(MemoryStore):
         prediction: Prediction,
         request: IdempotentRequest | None = None,
         *,
-        is_new_topic: bool = True,
+        growth: Usage = NO_GROWTH,
     ) -> PracticeTask:
         with self._db as db:
             if request is not None and (made := self.made_by(user_id, request)) is not None:
@@ -224,7 +224,7 @@ class MemoryTaskStore(MemoryStore):
                 updated_at=now,
             )
             db.tasks[task.id] = task
-            db.use_more(user_id, 1, int(is_new_topic), _text_bytes(task))
+            db.use_more(user_id, growth)
             if request is not None:
                 db.keys[user_id, request.key] = (request.digest, task.id)
             return task
@@ -247,7 +247,7 @@ class MemoryTaskStore(MemoryStore):
         changes: Mapping[str, Any],
         prediction: Prediction | None,
         *,
-        is_new_topic: bool = True,
+        growth: Usage = NO_GROWTH,
     ) -> PracticeTask:
         with self._db as db:
             task = self.get(user_id, task_id)
@@ -259,8 +259,7 @@ class MemoryTaskStore(MemoryStore):
             if "difficulty" in changes:
                 changed["difficulty_numeric"] = changes["difficulty"].numeric
             db.tasks[task.id] = replace(task, **changed, updated_at=db.moment())
-            more = text_bytes(*(changes.get(name) for name in TEXTS))
-            db.use_more(user_id, 0, int("topic" in changes and is_new_topic), more)
+            db.use_more(user_id, growth)
             return db.tasks[task.id]
 
     def get(self, user_id: str, task_id: str) -> PracticeTask:

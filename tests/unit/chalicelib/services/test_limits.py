@@ -7,7 +7,7 @@ import random
 import pytest
 
 from chalicelib.domain.errors import BadRequestError, IdentityUnavailableError, LimitError, UnauthenticatedError
-from chalicelib.domain.limits import Limit
+from chalicelib.domain.limits import NO_GROWTH, Limit, StudentLimits, Usage, sampled
 from chalicelib.services.limits import Limiter, digest
 from tests.support.fakes.database import MemoryDatabase, MemoryLimitCounts
 
@@ -66,6 +66,15 @@ def test_a_large_limit_is_counted_by_few_statements(database: MemoryDatabase) ->
         counted += database.counts.get(("per_hour", "ada")) != before
     assert 20 < counted < 100
     assert database.counts["per_hour", "ada"][1] == counted * 100
+
+
+def test_a_student_s_usage_is_right_on_average() -> None:
+    limits, chances = StudentLimits(1_000, 50, 10**6), random.Random(1)
+    added = [sampled(Usage(1, 1, 400), limits, chances.random()) for _ in range(10_000)]
+    assert sum(more.topics for more in added) == 10_000, "a limit up to 100 is exact"
+    assert sum(more.open_tasks for more in added) == pytest.approx(10_000, rel=0.1)
+    assert sum(more.n_bytes for more in added) == pytest.approx(4_000_000, rel=0.1)
+    assert sampled(NO_GROWTH, limits, 0.0) == NO_GROWTH
 
 
 def test_zero_switches_a_limit_off(database: MemoryDatabase) -> None:
