@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -33,11 +34,12 @@ class Registry(MemoryRegistry):
         assert self.open.wait(10)
         return super().read_version(cohort, version, names)
 
-    def publish(self, version: str) -> None:
-        """Write a version and make it the champion."""
-        files = version_files(version=version)
+    def publish(self, version: str, named: str | None = None, **changed: bytes) -> None:
+        """Write a version and make it the champion. Its metadata may name another one, and files may be changed."""
+        files = {**version_files(version=version), **changed}
         del files["metadata.json"]
         self.write_version("default", version, files, {})
+        self.annotate_version("default", version, {"version": named or version})
         found = self.read_champion("default")
         self.write_champion("default", Champion(version, None, "2026-01-01T00:00:00+00:00", None), found and found[1])
 
@@ -177,6 +179,26 @@ def test_a_damaged_champion_leaves_the_model_in_memory(
     registry.publish("v3")
     clock.now += RETRY_SECONDS
     assert settled(lambda: version_of(champion, "v3")) == "v3"
+
+
+HOSTILE: dict[str, dict[str, Any]] = {
+    "another version's name": {"named": "v3"},
+    "absurd numbers": {"lnirt.json": version_files()["lnirt.json"].replace(b'_variance":0.4', b'_variance":1e300')},
+    "deep nesting": {"vocabulary.json": b'{"topics":' * 100_000},
+    "crowded lists": {"vocabulary.json": b'{"topics":[' + b"[]," * 2_000_000 + b"0]}"},
+    "no archive": {"time_model.keras": b"PK"},
+}
+
+
+@pytest.mark.parametrize("changed", HOSTILE.values(), ids=list(HOSTILE))
+def test_a_hostile_champion_leaves_the_model_in_memory(
+    champion: ChampionCache, registry: Registry, caplog: pytest.LogCaptureFixture, changed: dict[str, Any]
+) -> None:
+    registry.publish("v1")
+    assert version_of(champion) == "v1"
+    registry.publish("v2", **changed)
+    assert version_of(champion, "v2") == "v1"
+    assert "model refresh failed, keeping v1" in caplog.text
 
 
 def test_after_a_failure_no_request_waits_for_the_next_try(
