@@ -45,16 +45,18 @@ class Bucket(dict[str, bytes]):
 def registry_of(files: Mapping[str, bytes]) -> S3ModelRegistry:
     """Return a registry with one version, as somebody would write it who can write to the bucket: the digests fit.
 
-    ``files`` may hold ``champion.json`` as well.
+    ``files`` may hold ``champion.json`` as well. Otherwise the pointer names the version that the metadata names.
     """
-    bucket = Bucket({f"models/{COHORT}/{VERSION}/{name}": body for name, body in files.items()})
-    pointer = {"version": VERSION, "previous": None, "promoted_at": "2026-01-01T00:00:00+00:00", "request_id": None}
-    pointer_key, metadata_key = f"models/{COHORT}/champion.json", f"models/{COHORT}/{VERSION}/metadata.json"
-    bucket[pointer_key] = files.get("champion.json", json.dumps(pointer).encode())
+    version, metadata = VERSION, files.get("metadata.json", b"")
     try:
-        metadata = json.loads(bucket[metadata_key][:_READABLE])
+        document = json.loads(metadata[:_READABLE])
         entries = {name: {"size": len(body), "sha256": sha256(body).hexdigest()} for name, body in files.items()}
-        bucket[metadata_key] = json.dumps({"files": entries, **metadata}).encode()
+        metadata = json.dumps({"files": entries, **document}).encode()
+        version = str(document["version"])
     except (LookupError, ValueError, TypeError, RecursionError):
         pass  # not metadata: it stays as it is
+    stored = files if not metadata else {**files, "metadata.json": metadata}
+    bucket = Bucket({f"models/{COHORT}/{version}/{name}": body for name, body in stored.items()})
+    pointer = {"version": version, "previous": None, "promoted_at": "2026-01-01T00:00:00+00:00", "request_id": None}
+    bucket[f"models/{COHORT}/champion.json"] = files.get("champion.json", json.dumps(pointer).encode())
     return S3ModelRegistry(cast("S3Client", bucket), "bucket")
