@@ -343,6 +343,9 @@ class Identity(Protocol):
     def email_verified(self, user_id: str) -> bool:
         """Return whether the account's e-mail address is verified."""
 
+    def is_admin(self, user_id: str) -> bool:
+        """Return whether the account exists, is enabled and is in the group of administrators."""
+
     def check_password(self, email: str, password: str) -> None:
         """Raise BadRequestError unless this is the account's password."""
 

@@ -1,4 +1,4 @@
-"""The check that an access token was not ended by a sign-out, a new password or a deletion of its account."""
+"""The check that an access token was not ended: by a sign-out, a new password, or the loss of an account or a role."""
 
 from __future__ import annotations
 
@@ -22,30 +22,38 @@ class Sessions:
         self._users = users
         self._identity = identity
         self._clock = clock
-        self._known: dict[str, tuple[float, TokenRule]] = {}
+        self._known: dict[tuple[str, bool], tuple[float, TokenRule]] = {}
+        """By account, and whether the caller acts as an administrator."""
 
     def check(self, caller: Caller, token: str) -> None:
-        """Raise UnauthenticatedError if the token of the caller was ended, or the account does not exist."""
-        read_at, rule = self._known.get(caller.user_id, (float("-inf"), TokenRule()))
+        """Raise UnauthenticatedError if the token of the caller was ended, or the account does not exist.
+
+        A token of an administrator is also refused if the account was disabled or is not in the group any more.
+        """
+        read_at, rule = self._known.get((caller.user_id, caller.is_admin), (float("-inf"), TokenRule()))
         fresh = self._clock() - read_at < KEPT_SECONDS
         # A rule that refuses is read again: another process may have admitted the token since.
         if not fresh or not rule.admits(caller.issued_at, token):
-            rule = self._read(caller.user_id)
+            rule = self._read(caller)
         if not rule.admits(caller.issued_at, token):
             raise UnauthenticatedError("The session has ended, please sign in again")
 
     def forget(self, user_id: str) -> None:
         """Read the rule of an account again with its next request."""
-        self._known.pop(user_id, None)
+        for is_admin in (False, True):
+            self._known.pop((user_id, is_admin), None)
 
-    def _read(self, user_id: str) -> TokenRule:
+    def _read(self, caller: Caller) -> TokenRule:
         now = self._clock()
-        rule = self._users.token_rule(user_id)
+        rule = self._users.token_rule(caller.user_id)
         if rule is None:
             # An account that was not made by this API gets its row with the first login or task.
-            self._identity.email_verified(user_id)
+            self._identity.email_verified(caller.user_id)
             rule = TokenRule()
+        # The claims of a token are as old as the token. Of the few administrators Cognito can be asked.
+        if caller.is_admin and not rule.deleted and not self._identity.is_admin(caller.user_id):
+            raise UnauthenticatedError("The account is no administrator any more, please sign in again")
         if len(self._known) >= KEPT_RULES:
             self._known.clear()
-        self._known[user_id] = now, rule
+        self._known[caller.user_id, caller.is_admin] = now, rule
         return rule

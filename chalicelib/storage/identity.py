@@ -154,6 +154,19 @@ class CognitoIdentity:
         with _translated():
             return self._attributes(user_id).get("email_verified") == "true"
 
+    def is_admin(self, user_id: str) -> bool:
+        """Return whether the account exists, is enabled and is in the group ``admins``."""
+        with _translated():
+            try:
+                if not self._cognito.admin_get_user(UserPoolId=self._pool_id, Username=user_id).get("Enabled", True):
+                    return False
+                found = self._cognito.admin_list_groups_for_user(UserPoolId=self._pool_id, Username=user_id)
+            except ClientError as error:
+                if error_code(error) != "UserNotFoundException":
+                    raise
+                return False
+        return any(group.get("GroupName") == ADMIN_GROUP for group in found.get("Groups", []))
+
     def check_password(self, email: str, password: str) -> None:
         """Raise BadRequestError unless this is the account's password."""
         self._token_for_password(email, password)

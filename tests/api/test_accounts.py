@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from chalicelib import wiring
@@ -328,6 +329,19 @@ def test_another_process_learns_of_an_ended_session_within_a_minute(student: Api
         elsewhere.check(caller, str(student.token))
     users.keep_token(caller.user_id, token_digest(str(student.token)))
     elsewhere.check(caller, str(student.token))
+
+
+def test_a_demoted_administrator_is_refused_within_a_minute(admin: Api, world: World) -> None:
+    now = [0.0]
+    caller = world.identity.verify(str(admin.token))
+    elsewhere = Sessions(wiring.current().users, world.identity, lambda: now[0])
+    elsewhere.check(caller, str(admin.token))
+    world.identity.demote(caller.user_id)
+    plain = msgspec.structs.replace(caller, groups=frozenset())
+    now[0] = 60.0
+    elsewhere.check(plain, str(admin.token))  # the account itself goes on, with tokens that claim nothing
+    with pytest.raises(UnauthenticatedError, match="no administrator"):
+        elsewhere.check(caller, str(admin.token))
 
 
 @pytest.mark.parametrize("field", ["email", "role"])

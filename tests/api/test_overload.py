@@ -88,10 +88,13 @@ def test_a_full_queue_is_answered_at_once_with_503(
 ) -> None:
     done = create_with(store, other)
     with proxied(server, requests=5, waiting=2, wait_seconds=20) as url:
-        waiting = [pool.submit(send, url, student, "POST", "/practice-tasks", TASK) for _ in range(3)]
+        sent = [pool.submit(send, url, student, "POST", "/practice-tasks", TASK) for _ in range(6)]
         wait_for(lambda: len(store.held) == 1, what="the request in progress")
-        wait_for(lambda: send(url, student, "POST", "/practice-tasks", TASK).status_code == 503, what="the full queue")
-        refused = send(url, student, "POST", "/practice-tasks", TASK)
+        # One is in progress, two wait, and three are refused at once.
+        wait_for(lambda: sum(answer.done() for answer in sent) == 3, what="the full queue")
+        waiting = [answer for answer in sent if not answer.done()]
+        refused = next(answer for answer in sent if answer.done()).result()
+        assert refused.status_code == 503
         assert refused.json() == {"detail": "The server is busy, please try again"}
         assert refused.headers["Retry-After"] == "1"
         assert refused.headers["Access-Control-Allow-Origin"] == ORIGINS[0]

@@ -95,6 +95,31 @@ def test_a_registered_account_signs_in_and_its_token_names_it(identity: Identity
     assert (caller.user_id, caller.is_admin) == (user_id, False)
 
 
+def test_whether_an_account_is_an_administrator_now(
+    identity: Identity, email: str, make_admin: Callable[[str], None]
+) -> None:
+    user_id = identity.register(email, PASSWORD, None)
+    identity.confirm(email)
+    assert not identity.is_admin(user_id)
+    make_admin(user_id)
+    assert identity.is_admin(user_id)
+    identity.delete(user_id)
+    assert not identity.is_admin(user_id)
+    assert not identity.is_admin("nobody")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["admin_disable_user", "admin_remove_user_from_group"])
+def test_a_disabled_or_removed_administrator_is_none(pool: Pool, email: str, end: str) -> None:
+    user_id = pool.identity().register(email, PASSWORD, None)
+    pool.identity().confirm(email)
+    pool.make_admin(user_id)
+    assert pool.identity().is_admin(user_id)
+    group = {"GroupName": "admins"} if end == "admin_remove_user_from_group" else {}
+    getattr(pool.client, end)(UserPoolId=pool.pool_id, Username=user_id, **group)
+    assert not pool.identity().is_admin(user_id)
+
+
 def test_an_account_becomes_an_administrator_with_its_next_login(identity: Identity, email: str) -> None:
     identity.register(email, PASSWORD, None)
     identity.add_to_admins(email.upper())

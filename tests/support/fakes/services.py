@@ -126,6 +126,11 @@ class MemoryIdentity(_Service):
             raise UnauthenticatedError("This account does not exist")
         return person.verified
 
+    def is_admin(self, user_id: str) -> bool:
+        self.check()
+        person = self._find(user_id)
+        return person is not None and "admins" in person.groups
+
     def id_of(self, email: str) -> str:
         return self._named(email).user_id
 
@@ -199,6 +204,12 @@ class MemoryIdentity(_Service):
         person = self._find(user_id)
         assert person is not None
         person.groups.add("admins")
+
+    def demote(self, user_id: str) -> None:
+        """Take an account out of the group of admins. Its tokens keep their claims."""
+        person = self._find(user_id)
+        assert person is not None
+        person.groups.clear()
 
     def add_to_admins(self, email: str) -> None:
         self._named(email).groups.add("admins")
