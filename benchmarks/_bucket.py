@@ -52,7 +52,8 @@ def registry_of(files: Mapping[str, bytes]) -> S3ModelRegistry:
         document = json.loads(metadata[:_READABLE])
         entries = {name: {"size": len(body), "sha256": sha256(body).hexdigest()} for name, body in files.items()}
         metadata = json.dumps({"files": entries, **document}).encode()
-        version = str(document["version"])
+        # A key of S3 cannot have half a character.
+        version = str(document["version"]).encode("utf-8", "replace").decode()
     except (LookupError, ValueError, TypeError, RecursionError):
         pass  # not metadata: it stays as it is
     stored = files if not metadata else {**files, "metadata.json": metadata}
