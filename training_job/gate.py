@@ -42,6 +42,9 @@ MIN_UNSEEN = 50
 MIN_COMPARED = MIN_VALIDATION
 """Number of answers below which nothing is concluded. A version with a smaller hold-out is LNIRT in any case."""
 
+NEGLIGIBLE = 1e-4
+"""A difference of mean losses that nobody would notice: 0.01 % of a chance, or 1 % of a time."""
+
 UNSEEN_TOLERANCE = 0.005
 """Share of the champion's loss by which a challenger may be worse on answers that neither has learnt from."""
 
@@ -197,7 +200,8 @@ def _clearly_worse(ours: FloatArray, theirs: FloatArray, student: npt.NDArray[np
     """Return True if our losses exceed the tolerated share of theirs, with confidence, and are enough to tell."""
     if len(ours) < MIN_COMPARED:
         return False
-    return mean_difference(ours, theirs, student).low > tolerance * float(theirs.mean())
+    # Where all times are equal, both errors are nearly zero, and a tolerated share of them would be nothing.
+    return mean_difference(ours, theirs, student).low > max(tolerance * float(theirs.mean()), NEGLIGIBLE)
 
 
 def _losses(version: Predictor, table: AnswerTable, rows: Rows, log_seconds: FloatArray) -> dict[str, FloatArray]:

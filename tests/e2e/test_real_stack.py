@@ -32,6 +32,7 @@ def test_the_page_stays_usable_during_a_training(browser: Browser, stack_url: st
         visit.finish_by_api(ANSWERS_BEFORE)
         page.get_by_role("link", name="New task").click()
         expect(page.locator("#counter")).to_have_text(f"{ANSWERS_BEFORE}/5")
+        expect(page.locator(".task")).to_have_count(ANSWERS_BEFORE)
         visit.create_task("the tenth")
         expect(page.locator(".task").first).to_contain_text("Default")
         visit.answer_first("Correct", 30)

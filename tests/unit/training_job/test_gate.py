@@ -17,7 +17,18 @@ from tests.support.archives import network, overflowing, version_files, with_voc
 from tests.support.histories import rebuilt, simulate
 from training_job.fit.lnirt import fit_lnirt
 from training_job.fit.split import validation_rows
-from training_job.gate import MIN_COMPARED, MIN_UNSEEN, NEWEST_ANSWER, Incumbent, Verdict, judge_on, reach, unseen_rows
+from training_job.gate import (
+    MIN_COMPARED,
+    MIN_UNSEEN,
+    NEWEST_ANSWER,
+    SEEN_TOLERANCE,
+    Incumbent,
+    Verdict,
+    _clearly_worse,
+    judge_on,
+    reach,
+    unseen_rows,
+)
 from training_job.history.answers import AnswerTable
 from training_job.scores import MIN_STUDENTS, mean_difference, student_means
 
@@ -126,6 +137,14 @@ def test_an_irrelevant_difference_does_not_count_even_when_it_is_certain(table: 
     found = verdict(table, slower, reached(table, 0.5), a_little, a_little)
     assert found.figures["log_time_mse_low"] > 0
     assert found.promoted
+
+
+@pytest.mark.parametrize(("scale", "worse"), [(1e-9, False), (1.0, True)])
+def test_an_error_of_nearly_nothing_may_double(scale: float, worse: bool) -> None:
+    """Where all times are equal, both versions predict them nearly exactly."""
+    rng, students = np.random.default_rng(0), np.repeat(np.arange(40), 5)
+    theirs = scale * rng.uniform(0.5, 1.5, 200)
+    assert _clearly_worse(2.0 * theirs, theirs, students, SEEN_TOLERANCE) == worse
 
 
 def test_absurd_times_do_not_decide(table: AnswerTable) -> None:
