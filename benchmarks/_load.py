@@ -201,13 +201,13 @@ class Killer(threading.Thread):
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < deadline:
             for child in self._supervisor.children():
-                if child.pid != other_than and module in _command_line(child):
+                if child.pid != other_than and module in command_line(child):
                     return child
             time.sleep(0.05)
         raise TimeoutError(f"{module} was not started again within {_PATIENCE_SECONDS:.0f} s")
 
 
-def _command_line(process: psutil.Process) -> list[str]:
+def command_line(process: psutil.Process) -> list[str]:
     """Return the words of a process's command, none for one that has ended."""
     try:
         return process.cmdline()

@@ -36,6 +36,7 @@ from sqlalchemy import text
 
 from benchmarks._clients import Client, rate, result_body, task_body
 from benchmarks._durations import Durations
+from benchmarks._load import command_line
 from benchmarks._percentiles import percentile, rounded
 from benchmarks.local_stack import temporary_stack
 from chalicelib import logs, wiring
@@ -259,7 +260,7 @@ class Bench:
 def worker_stopped(stack: Stack) -> Iterator[None]:
     """Stop the training worker for the time of the block."""
     supervisor = psutil.Process(json.loads((stack.state_dir / "stack.json").read_text())["pid"])
-    (worker,) = (child for child in supervisor.children(recursive=True) if "training_job" in child.cmdline())
+    (worker,) = (child for child in supervisor.children(recursive=True) if "training_job" in command_line(child))
     worker.send_signal(signal.SIGSTOP)
     try:
         yield

@@ -36,6 +36,7 @@ from sqlalchemy import text
 
 from benchmarks import _open_loop
 from benchmarks._clients import Client, result_body, task_body
+from benchmarks._load import command_line
 from benchmarks._percentiles import percentile, rounded
 from benchmarks.api import worker_stopped
 from benchmarks.local_stack import temporary_stack
@@ -61,7 +62,7 @@ class Peaks(threading.Thread):
     def __init__(self, stack: Stack) -> None:
         super().__init__(daemon=True)
         supervisor = psutil.Process(json.loads((stack.state_dir / "stack.json").read_text())["pid"])
-        self._processes = [child for child in supervisor.children() if set(_SERVER) & set(child.cmdline())]
+        self._processes = [child for child in supervisor.children() if set(_SERVER) & set(command_line(child))]
         self._ended = threading.Event()
         self.threads = 0
         self.rss = 0
