@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from chalicelib.config import Settings
 from chalicelib.domain.training import Champion
-from chalicelib.services.champion import RETRY_SECONDS, ChampionCache
+from chalicelib.services.champion import RETRY_SECONDS, ChampionCache, in_thread
 from chalicelib.services.training import at_once
+from chalicelib.wiring import Container
 from tests.support.archives import version_files
 from tests.support.fakes.services import MemoryRegistry
 
@@ -120,6 +122,20 @@ def test_where_threads_are_frozen_the_request_itself_renews(registry: Registry, 
     clock.now += REFRESH_SECONDS
     assert version_of(champion) == "v2"
     assert registry.readers == [threading.current_thread().name]
+
+
+def test_only_a_process_that_stays_alive_uses_threads(registry: Registry) -> None:
+    settings = Settings(
+        database_url="postgresql://h/d",
+        registry_bucket="b",
+        training_queue_url="q",
+        user_pool_id="p",
+        user_pool_client_id="c",
+        aws_region="r",
+    )
+    on_lambda, local = Container(settings, registry=registry), Container(settings, registry=registry)
+    local.later = lambda work: work()
+    assert (on_lambda.champion._aside, local.champion._aside) == (at_once, in_thread)
 
 
 def test_an_unchanged_pointer_reads_no_files_again(champion: ChampionCache, registry: Registry, clock: Clock) -> None:

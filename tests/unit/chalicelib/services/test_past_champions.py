@@ -27,6 +27,8 @@ def test_thousands_of_champions_are_remembered_by_day() -> None:
     assert names[:RECENT_CHAMPIONS] == ["now", *(f"v{n}" for n in range(RECENT_CHAMPIONS - 1))]
     days = [end[:10] for _, end in new.past[RECENT_CHAMPIONS:]]
     assert len(days) == len(set(days)) >= 9
+    newest = {end[:10]: end for _, end in reversed(past)}
+    assert [end for _, end in new.past[RECENT_CHAMPIONS + 1 :]] == [newest[day] for day in days[1:]]
     assert "old" not in names
     assert len(msgspec.json.encode(new)) < 20_000
 
