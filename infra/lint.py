@@ -22,15 +22,18 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 TRANSLATED: Final = "build/translated.json"
 """Path of the template after SAM's transform."""
 
+STANDALONE: Final = ("infra/network.yaml",)
+"""The templates of stacks next to the product's."""
+
 DOCKERFILE: Final = "training_job/Dockerfile"
 WORKFLOWS: Final = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(".github/workflows/*.yml"))
 
 _CHECKOV = ("checkov", "--skip-download", "--compact", "--framework", "cloudformation", "dockerfile", "--file")
 COMMANDS: Final[Sequence[Sequence[str]]] = (
-    ("cfn-lint", template.STATE, template.TEMPLATE),
+    ("cfn-lint", template.STATE, template.TEMPLATE, *STANDALONE),
     # Only the transform itself reads some of the parameters.
     ("cfn-lint", TRANSLATED, "--ignore-checks", "W2001"),
-    (*_CHECKOV, template.TEMPLATE, DOCKERFILE),
+    (*_CHECKOV, template.TEMPLATE, *STANDALONE, DOCKERFILE),
     ("hadolint", "--no-color", DOCKERFILE),
     ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS),
     ("zizmor", "--offline", "--no-progress", "--quiet", "--color", "never", *WORKFLOWS),
