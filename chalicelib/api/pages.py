@@ -111,6 +111,10 @@ PAGES = {
 }
 
 
+PARTS = ("training_panel", "training_panel_admin")
+"""Parts of pages: each replaces its name in the HTML of a page."""
+
+
 @cache
 def assets() -> dict[str, str]:
     """Return the text of every asset by file name. No other file can be requested."""
@@ -168,7 +172,8 @@ def html(name: str) -> str:
         ]
     )
     values |= {f"on_{other}": ' aria-current="page"' if other == name else "" for other in PAGES}
-    values["training_panel"] = _part("training_panel", values)
+    for part in PARTS:
+        values[part] = _part(part, values)
     values["header"] = _part("header" if page.signed_in else "header_public", values)
     values["main"] = _part(page.name, values)
     return _part("layout", values)

@@ -39,7 +39,7 @@ def at_once(work: Callable[[], None]) -> None:
 
 
 class ModelStatus(msgspec.Struct, frozen=True):
-    """The answer of ``GET /model/status``, field for field."""
+    """The answer of ``GET /model/status``, field for field. The first training needs ``minimum_samples`` answers."""
 
     counter: int
     threshold: int
@@ -50,6 +50,7 @@ class ModelStatus(msgspec.Struct, frozen=True):
     training: TrainingState
     progress: Mapping[str, Any] | None
     last_error: str | None
+    minimum_samples: int
 
 
 def status(tracker: Tracker, policy: TrainingPolicy, cohort: str) -> ModelStatus:
@@ -69,6 +70,7 @@ def status_of(row: TrackerRow, policy: TrainingPolicy) -> ModelStatus:
         training=row.state,
         progress=row.progress,
         last_error=row.last_error,
+        minimum_samples=policy.minimum_samples,
     )
 
 

@@ -124,7 +124,7 @@ function setCounter(event) {
 async function start() {
   await loadVersions();
   if (byId("admin") === null) return; // other requests would be refused too
-  startTrainingPanel();
+  startTrainingPanel({ admin: true, onTrained: loadVersions });
   loadDrift();
   byId("window").addEventListener("change", (event) => {
     event.currentTarget.dataset.chosen = "true";

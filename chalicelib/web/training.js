@@ -1,24 +1,31 @@
-// The training panel: the counter of new answers, the state of the training, and what the last training changed.
-// It polls the server while the page is visible, less and less often while nothing changes.
+// The training panel: the counter of new answers, and when the predictions were last updated. Students read it in their
+// words; the models page shows each step of a training to admins.
 import { ApiError, request } from "./api.js";
-import { byId, count, counted, draft, el, timeElement } from "./ui.js";
+import { adminWords } from "./training_admin.js";
+import { studentWords } from "./training_student.js";
+import { byId, draft, el } from "./ui.js";
 
-// Milliseconds between polls: `first`, then multiplied by `factor` while nothing changes, up to `max`.
-const POLLING = {
-  active: { first: 1000, factor: 1.1, max: 4000 },
-  idle: { first: 8000, factor: 1.5, max: 60_000 },
-  failing: { first: 2000, factor: 2, max: 60_000 },
+// Milliseconds between polls: `first`, then multiplied by `factor` while nothing changes, up to `max`. Only the models
+// page follows a training from second to second: thousands of students may have the other pages open.
+const SLOW = {
+  active: { first: 15_000, factor: 1, max: 15_000 },
+  idle: { first: 15_000, factor: 1.5, max: 60_000 },
+  failing: { first: 15_000, factor: 2, max: 120_000 },
 };
-const SOON_MS = 300;
+const FAST = { ...SLOW, active: { first: 1000, factor: 1.1, max: 4000 } };
+const JITTER = 0.25; // pauses are longer by up to this share, so that pages opened together do not poll together
 const MAX_PIPS = 20;
 
 // The last training that was shown. It is a draft, so that a training that ends between two pages is announced too.
 const lastTraining = draft("training");
 
+let words = studentWords;
+let pauses = SLOW;
 let timer = 0;
+let lastPoll = -Infinity; // when the latest poll was sent, by performance.now()
 let status = null; // the latest status from the server
 let latestUpdate = 0; // number of the latest update: a response to an older request is ignored
-let polling = { kind: "idle", pause: POLLING.idle.first };
+let polling = { kind: "", pause: 0 };
 let onTrained = () => {};
 
 function showCounter(counter, threshold) {
@@ -31,54 +38,13 @@ function showCounter(counter, threshold) {
   [...pips.children].forEach((pip, index) => pip.classList.toggle("on", index < lit));
 }
 
-const PHASES = {
-  features: "Reading answers",
-  lnirt: "Fitting the population model",
-  correctness: "Learning to predict correctness",
-  time: "Learning to predict times",
-};
-
-/** Describe the state of the training by a title and a detail. */
-function describeState({ training, progress, model_version: version, counter, threshold, last_error: failure }) {
-  if (training === "queued") return ["Training is queued", "It will start shortly. You can keep working."];
-  if (training === "running") {
-    const epoch = progress?.epoch > 0 && progress?.epochs > 0 ? `epoch ${progress.epoch}/${progress.epochs}` : "";
-    return ["Training", [PHASES[progress?.phase] ?? "Starting", epoch].filter(Boolean).join(", ")];
-  }
-  if (failure !== null) return ["Waiting", "Finishing another task can start a new training."];
-  if (counter >= threshold) return ["Waiting", "There are not enough answers yet for a first training."];
-  const needed = counted(threshold, "new answer");
-  return version === null ? ["No model yet", `A training starts after every ${needed}.`] : ["Up to date", `The next training needs ${needed}.`];
-}
-
-function showState() {
-  const [title, detail] = describeState(status);
-  byId("training-state").textContent = title;
+function show() {
+  showCounter(status.counter, status.threshold);
+  const [title, detail] = words.state(status);
+  byId("training-state").replaceChildren(...title);
   byId("training-detail").textContent = detail;
   byId("training-dot").dataset.state = status.training === "idle" && status.model_version === null ? "unknown" : status.training;
-  const bar = byId("training-progress");
-  bar.hidden = status.training === "idle";
-  if (status.training === "running" && status.progress?.epochs > 0) {
-    bar.max = status.progress.epochs;
-    bar.value = status.progress.epoch ?? 0;
-  } else bar.removeAttribute("value"); // an indeterminate bar, because the progress is not known
-}
-
-function showFacts() {
-  byId("model-version").textContent = status.model_version ?? "none yet";
-  byId("last-trained").replaceChildren(status.last_trained_at === null ? "never" : timeElement(status.last_trained_at));
-  byId("samples-total").textContent = count(status.n_samples_total);
-  byId("training-error").hidden = status.last_error === null;
-  byId("training-error").textContent = status.last_error === null ? "" : `The last training failed: ${status.last_error}`;
-}
-
-/** Return a message about a training that has ended. */
-function describeTraining(before) {
-  const { model_version: version, n_samples_last_training: samples } = status;
-  const added = samples - before.samples;
-  const answers = `${counted(samples, "answer")}${added > 0 ? `, ${count(added)} more than before` : ""}`;
-  if (before.version !== version) return `Training finished: model ${version} now makes the predictions. It learnt from ${answers}.`;
-  return `Training finished on ${answers}. The new model was not promoted${version === null ? "" : `; ${version} stays in use`}.`;
+  words.more(status);
 }
 
 function announceTraining() {
@@ -86,7 +52,7 @@ function announceTraining() {
   const { last_trained_at: at, model_version: version, n_samples_last_training: samples } = status;
   lastTraining.write({ at, version, samples });
   if (before === null || before.at === at || at === null) return;
-  byId("training-news").textContent = describeTraining(before);
+  byId("training-news").textContent = words.news(before, status);
   onTrained();
 }
 
@@ -97,42 +63,41 @@ export function showCompletion({ counter, threshold, queued }) {
   if (status !== null) {
     status = { ...status, counter, threshold, n_samples_total: status.n_samples_total + 1 };
     if (queued && status.training === "idle") status.training = "queued";
-    showState();
-    showFacts();
+    show();
   }
-  polling = { kind: "", pause: 0 };
-  schedule(queued || status?.training !== "idle" ? SOON_MS : POLLING.idle.first);
+  refreshSoon();
 }
 
-/** Poll at once, because something has changed that the panel does not know. */
+const jittered = (milliseconds) => milliseconds * (1.01 + JITTER * Math.random());
+
+/** Poll as soon as the pause allows, because something has changed that the panel does not know. */
 export function refreshSoon() {
   polling = { kind: "", pause: 0 };
-  schedule(0);
+  schedule(lastPoll + jittered(pauses.active.first) - performance.now());
 }
 
 function schedule(milliseconds) {
   clearTimeout(timer);
-  timer = document.hidden ? 0 : setTimeout(poll, milliseconds); // a hidden page starts again when it becomes visible
+  timer = document.hidden ? 0 : setTimeout(poll, Math.max(0, milliseconds)); // a hidden page starts again when it becomes visible
 }
 
 /** Return the milliseconds before the next poll. */
 function nextPause(kind, changed) {
-  const { first, factor, max } = POLLING[kind];
+  const { first, factor, max } = pauses[kind];
   polling = { kind, pause: changed || polling.kind !== kind ? first : Math.min(polling.pause * factor, max) };
-  return polling.pause;
+  return jittered(polling.pause);
 }
 
 async function poll() {
   const number = (latestUpdate += 1);
+  lastPoll = performance.now();
   let pause;
   try {
     const { data } = await request("GET", "model/status", { retry: false, quiet: true });
     if (number !== latestUpdate) return;
     const changed = JSON.stringify(data) !== JSON.stringify(status);
     status = data;
-    showCounter(status.counter, status.threshold);
-    showState();
-    showFacts();
+    show();
     announceTraining();
     pause = nextPause(data.training === "idle" ? "idle" : "active", changed);
   } catch (error) {
@@ -141,15 +106,20 @@ async function poll() {
     byId("training-dot").dataset.state = "unknown";
     byId("training-state").textContent = "Status unknown";
     byId("training-detail").textContent = error.message;
+    byId("training-news").textContent = ""; // it would stand next to the error
     pause = Math.max(nextPause("failing", false), (error.retryAfter ?? 0) * 1000);
   }
   schedule(pause);
 }
 
-/** Start the panel. `onTrained()` is called when a training has ended since the user last saw the panel. */
-export function startTrainingPanel(options = {}) {
-  onTrained = options.onTrained ?? onTrained;
+/**
+ * Start the panel. `onTrained()` is called when a training has ended since the user last saw the panel. With `admin` it
+ * follows a training closely and shows its details.
+ */
+export function startTrainingPanel({ admin = false, onTrained: call = onTrained } = {}) {
+  onTrained = call;
+  if (admin) [words, pauses] = [adminWords, FAST];
   document.addEventListener("visibilitychange", refreshSoon);
   window.addEventListener("online", refreshSoon);
-  refreshSoon();
+  schedule(0);
 }

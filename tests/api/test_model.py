@@ -22,6 +22,7 @@ def test_the_status_has_every_field(student: Api) -> None:
         "training": "idle",
         "progress": None,
         "last_error": None,
+        "minimum_samples": 5,
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from playwright.sync_api import expect
 
@@ -118,6 +120,52 @@ def test_a_second_forced_training_is_refused(at_models: Visit, world: World) -> 
         expect(page.locator("#notices")).to_contain_text(message)
     expect(page.locator("#training-state")).to_contain_text("queued")
     assert len(world.queue.messages) == 1
+
+
+def test_the_panel_shows_each_step_of_a_training(at_models: Visit, world: World) -> None:
+    page, database = at_models.page, world.database
+    page.locator("#train").click()
+    page.get_by_role("dialog").get_by_role("button", name="Train now").click()
+    expect(page.locator("#training-state")).to_have_text("Training is queued")
+    lease = datetime.now(UTC) + timedelta(minutes=5)
+    progress = {"phase": "correctness", "epoch": 4, "epochs": 20}
+    database.change_tracker("default", lease_expires_at=lease, progress=progress)
+    expect(page.locator("#training-detail")).to_have_text("Learning to predict correctness, epoch 4/20")
+    expect(page.get_by_role("progressbar")).to_have_attribute("value", "4")
+
+    publish_versions(world)
+    database.change_tracker(
+        "default",
+        training_request_id=None,
+        lease_expires_at=None,
+        progress=None,
+        last_trained_at=datetime.now(UTC),
+        n_samples_last_training=24,
+        model_version=V1,
+    )
+    expect(page.locator("#training-news")).to_contain_text(f"model {V1} now makes the predictions")
+    expect(page.locator("#model-version")).to_have_text(V1)
+
+
+def test_a_new_version_appears_in_the_list(visit: Visit, world: World) -> None:
+    sign_in_as_admin(visit, world)
+    add_practice(world)
+    visit.shorten_timers()
+    visit.open("dashboard/models")
+    expect(visit.page.locator("#versions")).to_contain_text("No versions yet")
+    expect(visit.page.locator("#training-state")).to_have_text("Waiting")
+    publish_versions(world)
+    world.database.change_tracker("default", last_trained_at=datetime.now(UTC), model_version=V2)
+    expect(visit.page.locator("#training-news")).to_contain_text(f"model {V2} now makes")
+    expect(visit.page.locator(".version")).to_have_count(3)
+    expect(visit.page.locator("#serving")).to_contain_text(V2)
+
+
+def test_a_failed_training_is_explained_to_admins(at_models: Visit, world: World) -> None:
+    world.database.change_tracker("default", last_error="the registry was away")
+    at_models.page.reload()
+    error = at_models.page.locator("#training-error")
+    expect(error).to_have_text("The last training failed: the registry was away")
 
 
 def test_the_counter_can_be_set_to_a_whole_number(at_models: Visit, world: World) -> None:

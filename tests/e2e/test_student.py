@@ -14,8 +14,6 @@ from tests.support.visits import Visit
 
 pytestmark = pytest.mark.slow
 
-VERSION = "20260401T120000Z-0a1b2c3d"
-
 
 def test_a_new_student_completes_a_task(visit: Visit) -> None:
     page = visit.page
@@ -46,37 +44,42 @@ def test_a_time_of_zero_counts_as_not_recorded(at_tasks: Visit) -> None:
 def test_the_panel_follows_a_training(at_tasks: Visit, world: World) -> None:
     page, database = at_tasks.page, world.database
     at_tasks.finish_by_api(4)
+    at_tasks.shorten_timers()
+    page.reload()
+    expect(page.locator("#training-detail")).to_have_text("The first training needs 5 answers; there are 4.")
     at_tasks.finish_tasks(1)
-    expect(page.locator("#training-state")).to_have_text("Training is queued")
+    expect(page.locator("#training-state")).to_have_text("Your predictions are being updated")
     assert len(world.queue.messages) == 1
 
     lease = datetime.now(UTC) + timedelta(minutes=5)
-    progress = {"phase": "correctness", "epoch": 4, "epochs": 20}
-    database.change_tracker("default", lease_expires_at=lease, progress=progress)
-    expect(page.locator("#training-detail")).to_have_text("Learning to predict correctness, epoch 4/20")
-    expect(page.get_by_role("progressbar")).to_have_attribute("value", "4")
+    database.change_tracker("default", lease_expires_at=lease, progress={"phase": "correctness", "epoch": 4})
     at_tasks.finish_tasks(1)
     expect(page.locator("#counter")).to_have_text("6/5")
 
+    now = datetime.now(UTC)
     database.trackers["default"] = replace(
         database.tracker("default"),
         n_samples_since_training=1,
         n_samples_last_training=5,
-        last_trained_at=datetime.now(UTC),
-        model_version=VERSION,
+        last_trained_at=now,
+        model_version=f"{now - timedelta(minutes=3):%Y%m%dT%H%M%SZ}-0a1b2c3d",
         training_request_id=None,
         lease_expires_at=None,
         progress=None,
     )
-    expect(page.locator("#training-news")).to_contain_text(f"model {VERSION} now makes the predictions")
+    expect(page.locator("#training-news")).to_have_text(
+        "Your predictions have been updated. They learnt from 5 answers of all students."
+    )
     expect(page.locator("#counter")).to_have_text("1/5")
-    expect(page.locator("#training-state")).to_have_text("Up to date")
+    expect(page.locator("#training-state")).to_have_text("Your predictions were updated 3 minutes ago")
+    expect(page.locator("#training-detail")).to_have_text("They will be updated after 4 more answers.")
 
 
-def test_a_failed_training_is_reported(at_tasks: Visit, world: World) -> None:
+def test_a_failed_update_is_reported(at_tasks: Visit, world: World) -> None:
     world.database.change_tracker("default", last_error="the registry was away")
     at_tasks.page.reload()
-    expect(at_tasks.page.locator("#training-error")).to_have_text("The last training failed: the registry was away")
+    expect(at_tasks.page.locator("#training-state")).to_have_text("The last update failed")
+    expect(at_tasks.page.locator("#training")).not_to_contain_text("registry")
 
 
 def test_the_overview_shows_counter_tasks_and_figures(visit: Visit) -> None:

@@ -1,0 +1,136 @@
+"""How often the pages ask for the status of the model."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.support.api import World
+from tests.support.page_data import sign_in_as_admin
+from tests.support.visits import Visit
+
+pytestmark = pytest.mark.slow
+
+MINIMUM_GAP = 15.0
+
+_RECORD = """
+window.polls = [];
+window.pending = 0;
+const send = window.fetch;
+window.fetch = async (url, options) => {
+  if (String(url).endsWith("/model/status")) window.polls.push(performance.now() / 1000);
+  window.pending += 1;
+  try { return await send(url, options); } finally { window.pending -= 1; }
+};
+"""
+_HIDE = """(hidden) => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def recorded(visit: Visit, path: str) -> Page:
+    """Open a page whose clock can be moved and whose requests are recorded."""
+    visit.page.clock.install()
+    visit.page.add_init_script(_RECORD)
+    visit.open(path)
+    expect(visit.page.locator("#counter")).to_contain_text("/5")
+    return visit.page
+
+
+def polls_within(page: Page, seconds: int, each: int = 1) -> list[float]:
+    """Let time pass on the page; return the seconds at which it asked."""
+    before = page.evaluate("polls.length")
+    for _ in range(0, seconds, each):
+        page.clock.run_for(each * 1_000)
+        while page.evaluate("pending") > 0:
+            page.wait_for_timeout(5)
+    found: list[float] = page.evaluate("polls")
+    return found[before:]
+
+
+def gaps(polls: list[float]) -> list[float]:
+    return [later - earlier for earlier, later in itertools.pairwise(polls)]
+
+
+def start_training(world: World) -> None:
+    lease = datetime.now(UTC) + timedelta(hours=1)
+    request = "0a1b2c3d-0000-4000-8000-000000000000"
+    world.database.change_tracker("default", training_request_id=request, lease_expires_at=lease)
+
+
+@pytest.mark.parametrize("path", ["dashboard", "dashboard/tasks"])
+def test_students_pages_ask_four_times_a_minute_at_most(visit: Visit, world: World, path: str) -> None:
+    visit.sign_in_directly()
+    start_training(world)
+    page = recorded(visit, path)
+    between = gaps(polls_within(page, 180))
+    assert 8 <= len(between) <= 12
+    assert min(between) >= MINIMUM_GAP
+    assert max(between) <= MINIMUM_GAP * 1.25 + 1
+    assert len({round(gap, 1) for gap in between}) > 1, "pages that are opened together must not stay together"
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_polls_become_rarer_while_nothing_changes(at_tasks: Visit, failing: bool) -> None:
+    at_tasks.failures_expected = True
+    page = recorded(at_tasks, "dashboard")
+
+    def answer(route: Route) -> None:
+        if failing:
+            route.fulfill(status=503, json={"detail": "away"})
+        else:
+            route.continue_()
+
+    page.route("**/model/status", answer)
+    between = gaps(polls_within(page, 900, each=5))
+    assert 6 <= len(between) <= 20
+    assert min(between) >= MINIMUM_GAP
+    assert between[-1] > 50
+    shown = "Status unknown" if failing else "No personal predictions yet"
+    expect(page.locator("#training-state")).to_have_text(shown)
+
+
+def test_the_models_page_follows_a_training_closely(visit: Visit, world: World) -> None:
+    sign_in_as_admin(visit, world)
+    start_training(world)
+    page = recorded(visit, "dashboard/models")
+    assert 10 <= len(polls_within(page, 40)) <= 40
+    world.database.change_tracker("default", training_request_id=None, lease_expires_at=None)
+    polls_within(page, 10)
+    assert len(polls_within(page, 120)) <= 8
+
+
+def test_answers_do_not_make_the_page_ask_more_often(at_tasks: Visit) -> None:
+    at_tasks.create_by_api(4)
+    page = recorded(at_tasks, "dashboard/tasks")
+    start = page.evaluate("polls.length")
+    for _ in range(4):
+        open_task = page.locator('.task[data-completed="false"]').first
+        open_task.get_by_label("Seconds").fill("30")
+        open_task.get_by_role("button", name="Correct", exact=True).click()
+        polls_within(page, 5)
+    expect(page.locator("#counter")).to_have_text("4/5")
+    found = page.evaluate("polls")
+    assert len(found) - start <= 2
+    assert min(gaps(found), default=MINIMUM_GAP) >= MINIMUM_GAP
+
+
+@pytest.mark.parametrize("path", ["dashboard", "dashboard/models"])
+def test_a_hidden_page_does_not_ask(visit: Visit, world: World, path: str) -> None:
+    sign_in_as_admin(visit, world)
+    start_training(world)
+    page = recorded(visit, path)
+    polls_within(page, 20)
+    page.evaluate(_HIDE, True)
+    assert polls_within(page, 600, each=30) == []
+    before = page.evaluate("polls.length")
+    page.evaluate(_HIDE, False)
+    polls_within(page, 1)
+    assert page.evaluate("polls.length") == before + 1
+    for hidden in (True, False, True, False, True):
+        page.evaluate(_HIDE, hidden)
+    assert polls_within(page, 30) == []
