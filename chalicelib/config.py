@@ -28,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     """Settings of the Lambda, the worker and the command line. A field's variable is its name in upper case."""
 
     database_url: DatabaseUrl
+    database_auth: Literal["password", "iam"] = "password"
     registry_bucket: Text
     training_queue_url: Text
     user_pool_id: Text
@@ -79,7 +80,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     faults += _login_faults(environment)
     if faults:
         raise ConfigurationError("The environment is incomplete or wrong: " + "; ".join(faults))
-    values["database_url"] = with_login(values["database_url"], environment)
+    values["database_url"] = database_address(environment)
     return Settings(**values)
 
 
@@ -103,20 +104,39 @@ def origins_from(text: str) -> list[str]:
 
 def _login_faults(environment: Mapping[str, str]) -> list[str]:
     given = [name for name in ("DATABASE_USER", "DATABASE_PASSWORD") if environment.get(name)]
-    if len(given) == 1:
+    login = environment.get("DATABASE_URL", "").partition("://")[2].rpartition("@")[0]
+    if _uses_iam(environment):
+        if "DATABASE_PASSWORD" in given or ":" in login:
+            return ["DATABASE_AUTH=iam needs no password, and one is set in DATABASE_PASSWORD or DATABASE_URL"]
+        if not given and not login:
+            return ["DATABASE_AUTH=iam needs the name of a database user in DATABASE_USER"]
+    elif len(given) == 1:
         return [f"{given[0]} is set alone: DATABASE_USER and DATABASE_PASSWORD belong together"]
-    if given and "@" in environment.get("DATABASE_URL", ""):
+    if given and login:
         return ["DATABASE_URL already has a login, and DATABASE_USER is set too"]
     return []
 
 
-def with_login(url: str, environment: Mapping[str, str]) -> str:
-    """Return the URL with ``DATABASE_USER`` and ``DATABASE_PASSWORD`` in it, if they are set.
+def _uses_iam(environment: Mapping[str, str]) -> bool:
+    return environment.get("DATABASE_AUTH", "").strip() == "iam"
 
-    A secret holds both as plain text. In a URL the characters have to be escaped, which a template cannot do.
+
+def database_address(environment: Mapping[str, str]) -> str:
+    """Return ``DATABASE_URL`` with everything that connecting needs. Raises ConfigurationError.
+
+    ``DATABASE_USER`` and ``DATABASE_PASSWORD`` are put into it, because a secret holds both as plain text. In a URL the
+    characters have to be escaped, which a template cannot do. With ``DATABASE_AUTH=iam`` it also says so, and names the
+    region, so that programs that are given only the URL log in as the others do.
     """
-    user, password = environment.get("DATABASE_USER"), environment.get("DATABASE_PASSWORD")
-    if not user or not password:
-        return url
-    scheme, _, place = url.partition("://")
-    return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{place}"
+    faults = _login_faults(environment)
+    if faults:
+        raise ConfigurationError("; ".join(faults))
+    url, user, password = (environment.get(f"DATABASE_{name}", "").strip() for name in ("URL", "USER", "PASSWORD"))
+    if user:
+        scheme, _, place = url.partition("://")
+        login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
+        url = f"{scheme}://{login}@{place}"
+    if _uses_iam(environment):
+        region = quote(environment.get("AWS_REGION", ""), safe="")
+        url += f"{'&' if '?' in url else '?'}auth=iam&region={region}"
+    return url

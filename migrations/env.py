@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import create_engine, pool, text
+from sqlalchemy import pool, text
 
-from chalicelib.storage.database_url import connection_options
+from chalicelib.storage.database import CONNECT_SECONDS
+from chalicelib.storage.database_url import new_engine
 from migrations.schema import metadata
 
 MIGRATION_LOCK = 4_008_001
@@ -14,8 +15,8 @@ MIGRATION_LOCK = 4_008_001
 
 def run() -> None:
     """Connect to the database that the caller named and upgrade it."""
-    url, options = connection_options(context.config.attributes["database_url"])
-    engine = create_engine(url, poolclass=pool.NullPool, connect_args=options)
+    url = context.config.attributes["database_url"]
+    engine = new_engine(url, connect_seconds=CONNECT_SECONDS, poolclass=pool.NullPool)
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=metadata, compare_type=True)
         with context.begin_transaction():

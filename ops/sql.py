@@ -22,7 +22,7 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from chalicelib.config import with_login
+from chalicelib.config import database_address
 from chalicelib.domain.errors import DatabaseUnavailableError
 from chalicelib.storage.database import connect
 from ops import tables
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the statements of ``-c``, of standard input, or of a prompt. Raises NoStackError, ConfigurationError."""
     enter(options.state_dir)
-    session = Session(connect(with_login(os.environ["DATABASE_URL"], os.environ), pool_size=2), options.shape)
+    session = Session(connect(database_address(os.environ), pool_size=2), options.shape)
     if options.sql is None and sys.stdin.isatty():
         return prompt(session)
     statements, rest = split(options.sql if options.sql is not None else sys.stdin.read())

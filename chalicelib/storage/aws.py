@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from chalicelib.domain.errors import UnavailableError
+from chalicelib.domain.errors import DatabaseUnavailableError, UnavailableError
 
 if TYPE_CHECKING:
     from botocore.session import Session
+
+_TOKEN_SECONDS = 900
+"""The life of a token for the database. RDS accepts no longer one."""
 
 _client_lock = threading.Lock()
 """Creating a client is not thread-safe; using one is."""
@@ -42,6 +45,30 @@ def aws_client(service: str, region: str, *, read_timeout: float = 3.0) -> Any:
     )
     with _client_lock:
         return _session().create_client(service, region_name=region, config=config)
+
+
+def database_token(host: str, port: int, user: str, region: str) -> str:
+    """Return a token with which RDS lets a database user in during the next 15 minutes.
+
+    It is that of boto3's ``generate_db_auth_token``, whose client would need the description of all of RDS. Nothing is
+    sent: the token is a signed URL. Raises DatabaseUnavailableError if there are no credentials.
+    """
+    from botocore.awsrequest import prepare_request_dict
+    from botocore.model import ServiceId
+    from botocore.signers import RequestSigner
+
+    with translated(DatabaseUnavailableError, "signing the login of the database"):
+        with _client_lock:
+            session = _session()
+            credentials, events = session.get_credentials(), session.get_component("event_emitter")
+        if credentials is None:
+            raise NoCredentialsError
+        signer = RequestSigner(ServiceId("RDS"), region, "rds-db", "v4", credentials, events)
+        body = {"Action": "connect", "DBUser": user}
+        request = {"url_path": "/", "query_string": "", "headers": {}, "body": body, "method": "GET"}
+        prepare_request_dict(request, f"https://{host}:{port}")
+        url: str = signer.generate_presigned_url(request, "connect", expires_in=_TOKEN_SECONDS)
+    return url.removeprefix("https://")
 
 
 def error_code(error: ClientError | BotoCoreError) -> str:

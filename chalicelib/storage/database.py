@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from chalicelib.domain.errors import DatabaseUnavailableError, TooSlowError
-from chalicelib.storage.database_url import connection_options
+from chalicelib.storage.database_url import new_engine, wait_for_answers
 from chalicelib.storage.prepared import PreparingConnection
 
 T = TypeVar("T")
@@ -64,28 +64,20 @@ def connect(database_url: str, pool_size: int = MOST_CONNECTIONS, statement_seco
 
     Raises ConfigurationError for a URL that cannot be used.
     """
-    url, options = connection_options(database_url)
-    engine = create_engine(
-        url,
+    engine = new_engine(
+        database_url,
+        connect_seconds=CONNECT_SECONDS,
         pool_size=pool_size,
         max_overflow=MOST_CONNECTIONS - pool_size,
         pool_timeout=5,
         pool_use_lifo=True,
-        hide_parameters=True,
         isolation_level="AUTOCOMMIT",
-        connect_args={"timeout": CONNECT_SECONDS, "statement_seconds": statement_seconds, **options},
+        connect_args={"statement_seconds": statement_seconds},
     )
     event.listen(engine, "do_connect", lambda _dialect, _record, args, options: PreparingConnection(*args, **options))
     event.listen(engine, "handle_error", _recognise_broken_connection)
     event.listen(engine, "handle_error", _hide_values)
-    event.listen(engine, "connect", lambda connection, _record: wait_for_answers(connection, None))
     return engine
-
-
-def wait_for_answers(connection: Any, seconds: float | None) -> None:
-    """Let a driver's connection wait so long for each answer; None is for ever, for queries that take long."""
-    if connection._usock is not None:  # of a connection that was broken it is closed
-        connection._usock.settimeout(seconds)
 
 
 def _recognise_broken_connection(context: ExceptionContext) -> None:

@@ -1,16 +1,19 @@
-"""Reads ``DATABASE_URL`` as PostgreSQL's own programs write it."""
+"""Reads ``DATABASE_URL`` as PostgreSQL's own programs write it, and makes engines for it."""
 
 from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from chalicelib.domain.errors import ConfigurationError
+from chalicelib.storage.aws import database_token
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _RDS_HOST = re.compile(r"\.([a-z0-9-]+)\.rds\.amazonaws\.com$")
@@ -22,15 +25,49 @@ _DRIVER = "postgresql+pg8000"
 _SCHEMES = ("postgres", "postgresql", _DRIVER)
 _MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _PASSED_ON = ("unix_sock", "application_name")
-_OPTIONS = ("sslmode", "sslrootcert", *_PASSED_ON)
+_OPTIONS = ("sslmode", "sslrootcert", *_PASSED_ON, "auth", "region")
+_AUTHS = ("password", "iam")
+_UNENCRYPTED = ("disable", "allow", "prefer")
+_PORT = 5432
 
 
-def connection_options(database_url: str) -> tuple[URL, dict[str, Any]]:
-    """Return the URL for SQLAlchemy and pg8000's options of TLS. Raises ConfigurationError.
+class Server(NamedTuple):
+    """A database server: SQLAlchemy's URL, pg8000's options, and what makes a token for each login by IAM."""
+
+    url: URL
+    options: dict[str, Any]
+    token: Callable[[], str] | None = None
+
+
+def new_engine(database_url: str, *, connect_seconds: float, **options: Any) -> Engine:
+    """Return an engine for a URL, with SQLAlchemy's ``options``. Raises ConfigurationError.
+
+    Connecting takes at most ``connect_seconds``; afterwards the connection waits as long as it takes.
+    """
+    server = server_of(database_url)
+    connect_args = {"timeout": connect_seconds, **options.pop("connect_args", {}), **server.options}
+    engine = create_engine(server.url, hide_parameters=True, connect_args=connect_args, **options)
+    if (token := server.token) is not None:
+        # At each login, because RDS accepts a token for 15 minutes only. Open connections stay open.
+        event.listen(engine, "do_connect", lambda _dialect, _record, _args, options: options.update(password=token()))
+    event.listen(engine, "connect", lambda connection, _record: wait_for_answers(connection, None))
+    return engine
+
+
+def wait_for_answers(connection: Any, seconds: float | None) -> None:
+    """Let a driver's connection wait so long for each answer; None is for ever, for queries that take long."""
+    if connection._usock is not None:  # of a connection that was broken it is closed
+        connection._usock.settimeout(seconds)
+
+
+def server_of(database_url: str) -> Server:
+    """Return what a URL says about its server. Raises ConfigurationError.
 
     ``sslmode`` and ``sslrootcert`` mean what they mean for libpq: ``require`` encrypts, and verifies the certificate
     if a root certificate is given; ``verify-ca`` and ``verify-full`` always verify it. Unlike with libpq, the default
     is ``verify-full`` for every server that is not on this machine, and RDS needs no file of certificates.
+
+    ``auth=iam`` logs in by tokens. They are never sent without TLS.
     """
     try:
         url = make_url(database_url)
@@ -43,12 +80,33 @@ def connection_options(database_url: str) -> tuple[URL, dict[str, Any]]:
     if unknown:
         raise ConfigurationError(f"DATABASE_URL has the unknown option {unknown[0]} (known: {', '.join(_OPTIONS)})")
     url = url.set(drivername=_DRIVER, query={name: options[name] for name in _PASSED_ON if name in options})
+    host = url.host or "localhost"
+    auth = options.get("auth", "password")
+    if auth not in _AUTHS:
+        raise ConfigurationError(f"DATABASE_URL has auth={auth}, which is none of {', '.join(_AUTHS)}")
+    iam = auth == "iam"
+    if iam and ("unix_sock" in options or options.get("sslmode") in _UNENCRYPTED):
+        given = "unix_sock" if "unix_sock" in options else f"sslmode={options['sslmode']}"
+        raise ConfigurationError(f"DATABASE_AUTH=iam needs TLS, but DATABASE_URL has {given}: leave it out")
     if "unix_sock" in options:
         # Otherwise pg8000 attempts TLS on a unix socket too, and loads all certificate authorities of the system first.
-        return url, {"ssl_context": False}
-    host = url.host or "localhost"
-    mode = options.get("sslmode", "prefer" if host in _THIS_MACHINE else "verify-full")
-    return url, _security(mode, options.get("sslrootcert"), host)
+        return Server(url, {"ssl_context": False})
+    mode = options.get("sslmode", "prefer" if host in _THIS_MACHINE and not iam else "verify-full")
+    token = _tokens(url, host, options.get("region")) if iam else None
+    return Server(url, _security(mode, options.get("sslrootcert"), host), token)
+
+
+def _tokens(url: URL, host: str, region: str | None) -> Callable[[], str]:
+    """Return a function that makes a token for the next login."""
+    if not url.username:
+        raise ConfigurationError("DATABASE_AUTH=iam needs the name of a database user in DATABASE_USER")
+    rds = _RDS_HOST.search(host)
+    region = rds[1] if rds else region
+    if not region:
+        raise ConfigurationError(
+            f"DATABASE_AUTH=iam needs AWS_REGION, because the host {host} does not name the region"
+        )
+    return partial(database_token, host, url.port or _PORT, url.username, region)
 
 
 def _security(mode: str, root: str | None, host: str) -> dict[str, Any]:

@@ -6,22 +6,15 @@ import re
 import shutil
 import socket
 import ssl
-import struct
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from sqlalchemy import Engine, text
 
 from chalicelib.domain.errors import ConfigurationError, DatabaseUnavailableError, TooSlowError
@@ -29,11 +22,12 @@ from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.storage.database import connect, statement
-from chalicelib.storage.database_url import connection_options
+from chalicelib.storage.database_url import server_of
 from chalicelib.storage.task_store import PostgresTaskStore
 from infra.local import postgres
 from infra.local.processes import child_command
 from migrations import upgrade
+from tests.support.fronts import Front, certificate, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -77,99 +71,7 @@ def test_a_statement_that_takes_too_long_is_stopped(database_url: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+pg8000"])
 def test_every_usual_scheme_means_our_driver(scheme: str) -> None:
-    assert connection_options(f"{scheme}://u@h/d")[0].drivername == "postgresql+pg8000"
-
-
-def certificate(directory: Path) -> Path:
-    """Write key and certificate of 127.0.0.1 (server.key, server.crt), and return the certificate's path."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (directory / "server.key").write_bytes(secret)
-    (directory / "server.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    return directory / "server.crt"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class Front:
-    """A TCP address in front of PostgreSQL's unix socket: it terminates TLS, and can go silent.
-
-    While it is silent, it keeps connections and forwards nothing. (The PostgreSQL of the tests is built without TLS.)
-    """
-
-    def __init__(self, upstream: Path, root: Path) -> None:
-        self._upstream = upstream
-        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self._context.load_cert_chain(root, root.with_suffix(".key"))
-        self.root = root
-        self.encrypted: list[bool] = []
-        self.speaks = threading.Event()
-        self.speaks.set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def url(self, options: str, host: str = "127.0.0.1") -> str:
-        return f"postgresql://postgres@{host}:{self.port}/postgres?{options}"
-
-    def close(self) -> None:
-        self._listener.close()
-        self.speaks.set()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(str(self._upstream))
-        first = client.recv(8)
-        encrypted = first == struct.pack("!ii", 8, 80877103)
-        self.encrypted.append(encrypted)
-        if encrypted:
-            client.sendall(b"S")
-            try:
-                client = self._context.wrap_socket(client, server_side=True)
-            except OSError:
-                return  # the client does not trust the certificate
-        else:
-            server.sendall(first)
-        for source, target in ((client, server), (server, client)):
-            threading.Thread(target=self._forward, args=(source, target), daemon=True).start()
-
-    def _forward(self, source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                self.speaks.wait()
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        except OSError:
-            return
+    assert server_of(f"{scheme}://u@h/d").url.drivername == "postgresql+pg8000"
 
 
 @pytest.fixture
@@ -216,7 +118,7 @@ def test_the_mode_of_tls_is_that_of_the_url(front: Front, options: str, *, encry
     ],
 )
 def test_servers_elsewhere_are_verified_by_default(host: str, context: str) -> None:
-    _, options = connection_options(f"postgresql://u@{host}/d")
+    options = server_of(f"postgresql://u@{host}/d").options
     assert (options == {}) == (context == "prefer")
     if options:
         assert options["ssl_context"].check_hostname
@@ -225,7 +127,7 @@ def test_servers_elsewhere_are_verified_by_default(host: str, context: str) -> N
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "ap-southeast-3"])
 def test_rds_needs_no_file_of_certificates(region: str) -> None:
-    _, options = connection_options(f"postgresql://u@s.abc.{region}.rds.amazonaws.com/d")
+    options = server_of(f"postgresql://u@s.abc.{region}.rds.amazonaws.com/d").options
     names = [dict(part[0] for part in found["subject"]) for found in options["ssl_context"].get_ca_certs()]
     common = [name.get("commonName", "") for name in names]
     assert [name for name in common if name == f"Amazon RDS {region} Root CA RSA2048 G1"]

@@ -33,6 +33,7 @@ class Permission(NamedTuple):
 USED_BY_AWS = {
     ("*", "logs:*"): "Lambda and ECS write the log lines of a program",
     ("*", "ec2:*"): "Lambda makes its network interfaces with the function's role",
+    ("*", "rds-db:connect"): "RDS checks it when a program logs in by a token, which is signed without a call",
     ("TrainingRole", "sqs:GetQueueAttributes"): "Lambda's event source counts the waiting requests",
     ("TaskStartRole", "*"): "ECS starts the task with it",
 }
@@ -118,8 +119,9 @@ def grants_of(template: Mapping[str, Any], values: Mapping[str, str]) -> list[Pe
 
 
 def _statements(policy: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    # A policy that depends on a condition is {"Fn::If": [condition, policy, {"Ref": "AWS::NoValue"}]}.
-    policy = policy["Fn::If"][1] if "Fn::If" in policy else policy
+    # A policy that depends on a condition is {"Fn::If": [condition, policy, {"Ref": "AWS::NoValue"}]}, or the reverse.
+    if "Fn::If" in policy:
+        policy = next(part for part in policy["Fn::If"][1:] if part != {"Ref": "AWS::NoValue"})
     for statement in policy["PolicyDocument"]["Statement"]:
         assert statement["Effect"] == "Allow", "only grants are understood here"
         yield statement

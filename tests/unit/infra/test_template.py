@@ -58,11 +58,18 @@ def test_each_function_of_chalice_has_our_zip_and_a_role_of_its_own(rendered: di
 
 def test_a_task_in_ecs_gets_the_settings_of_the_lambdas(rendered: dict[str, Any]) -> None:
     variables = rendered["Globals"]["Function"]["Environment"]["Variables"]
-    for name in ("TrainingFunction", "OperatorFunction"):
-        assert properties(rendered, name)["Environment"]["Variables"] == variables
+    for name, role in (("TrainingFunction", "trainer"), ("OperatorFunction", "migrator")):
+        own = dict(properties(rendered, name)["Environment"]["Variables"])
+        as_password = variables["DATABASE_USER"]["Fn::If"][2]
+        assert own.pop("DATABASE_USER") == {
+            "Fn::If": ["LogsInByIam", {"Fn::Sub": f"${{DatabaseRolePrefix}}_{role}"}, as_password]
+        }
+        assert own == {key: value for key, value in variables.items() if key != "DATABASE_USER"}
     (container,) = properties(rendered, "TrainingTask")["ContainerDefinitions"]
-    given = {entry["Name"]: entry["Value"] for entry in container["Environment"]}
-    secrets = {entry["Name"] for entry in container["Secrets"]}
+    given = {entry["Name"]: entry["Value"] for entry in container["Environment"] if "Name" in entry}
+    (only_by_iam,) = (entry["Fn::If"][1] for entry in container["Environment"] if "Fn::If" in entry)
+    assert only_by_iam == {"Name": "DATABASE_USER", "Value": {"Fn::Sub": "${DatabaseRolePrefix}_trainer"}}
+    secrets = {entry["Name"] for entry in container["Secrets"]["Fn::If"][2]}
     # Lambda sets its region itself.
     assert given.pop("AWS_REGION") == {"Ref": "AWS::Region"}
     assert given == {name: value for name, value in variables.items() if name not in secrets}
@@ -74,10 +81,21 @@ def test_the_program_accepts_what_the_template_gives_it(rendered: dict[str, Any]
     defaults = {name: str(parameter.get("Default", "x")) for name, parameter in rendered["Parameters"].items()}
 
     def resolved(value: Any) -> str:
+        if "Fn::If" in value:
+            return resolved(value["Fn::If"][chosen])
+        if value == {"Ref": "AWS::NoValue"}:
+            return ""
         if "Ref" in value:
             return defaults.get(value["Ref"], "x")
         return re.sub(r"\$\{(\w+)\}", lambda found: defaults.get(found[1], "x"), value["Fn::Sub"])
 
+    chosen = 1
+    defaults["DatabaseAuth"] = "iam"
+    by_iam = {name: resolved(value) for name, value in variables.items()}
+    found = settings_from({**by_iam, "AWS_REGION": "eu-central-1"})
+    assert found.database_url.endswith("//studysmart_api@x:5432/studysmart?auth=iam&region=eu-central-1")
+    chosen = 2
+    defaults["DatabaseAuth"] = "password"
     environment = {name: resolved(value) for name, value in variables.items()}
     settings = settings_from({**environment, "AWS_REGION": "eu-central-1"})
     assert settings.database_url.endswith("@x:5432/studysmart")
