@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 PORT ?= 4008
 STATE_DIR ?= .local
 FILE ?=
+ARCHITECTURE ?= x86_64
 PYTHON ?=
 export PYTHON
 # A stack and the tests start many processes. Without bytecode each of them compiles every package again.
@@ -52,8 +53,8 @@ demo: $(installed) ## Show the main job from import to retrained prediction (FIL
 screenshots: .venv/.dev chromium ## Take pictures of every page, empty and after 679 answers, into build/screenshots (FILE=answers.csv)
 	@$(py) -m lab.screenshots $(if $(FILE),--file "$(FILE)")
 
-package: $(installed) ## Build and check the Lambda's zip, build/studysmart-lambda.zip
-	@$(py) -m infra.package
+package: $(installed) ## Build and check the Lambda's zip, build/studysmart-lambda.zip (ARCHITECTURE=arm64)
+	@$(py) -m infra.package --architecture $(ARCHITECTURE)
 
 infra-check: .venv/.lint ## Render the template, and lint templates, image and workflows
 	@$(py) -m infra.lint

@@ -22,7 +22,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 TRANSLATED: Final = "build/translated.json"
 """Path of the template after SAM's transform."""
 
-STANDALONE: Final = ("infra/network.yaml",)
+STANDALONE: Final = tuple(f"infra/{name}.yaml" for name in ("artifacts", "database", "migrator", "network"))
 """The templates of stacks next to the product's."""
 
 DOCKERFILE: Final = "training_job/Dockerfile"

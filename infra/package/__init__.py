@@ -17,6 +17,10 @@ BYTECODE_TAG: Final = "cpython-313"
 """Name of this Python's implementation in the names of bytecode and extension modules."""
 
 
+ARCHITECTURES: Final = ("x86_64", "arm64")
+"""The processors that Lambda offers, in its words."""
+
+
 class PackageError(Exception):
     """The zip or the template cannot be built, or must not be deployed."""
 

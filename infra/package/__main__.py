@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from infra.package import PYTHON, PackageError, build, check, install, template
+from infra.package import ARCHITECTURES, PYTHON, PackageError, build, check, install, template
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,29 +21,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m infra.package", description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / build.ZIP, help="path of the zip (%(default)s)")
     parser.add_argument("--checkout", type=Path, default=ROOT, help="checkout to package (%(default)s)")
+    parser.add_argument(
+        "--architecture", choices=ARCHITECTURES, default=ARCHITECTURES[0], help="processor of the Lambdas (%(default)s)"
+    )
     options = parser.parse_args(arguments)
     try:
-        _build(options.checkout, options.output)
+        _build(options.checkout, options.output, options.architecture)
     except PackageError as error:
         print(f"package: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _build(checkout: Path, output: Path) -> None:
+def _build(checkout: Path, output: Path, architecture: str) -> None:
     python = install.find_python()
     if python is None:
         _warn(
             f"WARNING: Python {PYTHON} was not found, so the zip holds no bytecode and every cold start compiles its"
             f" sources. Install Python {PYTHON} and run this again."
         )
-    if python is None or not check.runs_here():
+    if python is None or not check.runs_here(architecture):
         _warn("the zip was not imported on trial, because this machine cannot run it")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="package-", dir=output.parent) as directory:
         work = Path(directory)
-        shipped, left_out = build.build(checkout, output, work, python)
-        rendered = template.render(checkout, work / "template")
+        shipped, left_out = build.build(checkout, output, work, python, architecture)
+        rendered = template.render(checkout, work / "template", architecture)
     _describe(output, shipped, left_out)
     path = output.parent / Path(template.TEMPLATE).name
     path.write_text(json.dumps(rendered, indent=1) + "\n", encoding="utf-8")

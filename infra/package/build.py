@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from infra.package import PackageError, check, install, trim
+from infra.package import ARCHITECTURES, PackageError, check, install, trim
 
 ZIP: Final = "build/studysmart-lambda.zip"
 """Path of the zip in the checkout. The template's functions refer to it."""
@@ -17,14 +17,16 @@ _READABLE = 0o100644 << 16
 _UNIX = 3
 
 
-def build(root: Path, output: Path, work: Path, python: str | None) -> tuple[list[str], list[str]]:
+def build(
+    root: Path, output: Path, work: Path, python: str | None, architecture: str = ARCHITECTURES[0]
+) -> tuple[list[str], list[str]]:
     """Build the zip of the checkout ``root`` and write it to ``output`` when every check passes.
 
     ``work`` is an empty directory for intermediate files. ``python`` compiles the sources; None leaves bytecode out.
     Returns the names of the distributions in the zip, and of those in the lock that were left out. Raises PackageError.
     """
     tree = work / "tree"
-    shipped, left_out = install.install(root, tree)
+    shipped, left_out = install.install(root, tree, architecture)
     services = trim.services_used(root / "chalicelib")
     trim.trim(tree, services)
     trim.copy_program(root, tree)
@@ -33,10 +35,10 @@ def build(root: Path, output: Path, work: Path, python: str | None) -> tuple[lis
     candidate = work / output.name
     write_zip(tree, candidate)
     with zipfile.ZipFile(candidate) as written:
-        found = check.faults(written)
+        found = check.faults(written, architecture)
     if found:
         raise PackageError("the zip must not be deployed:\n" + "\n".join(f"  {fault}" for fault in found))
-    if python is not None and check.runs_here():
+    if python is not None and check.runs_here(architecture):
         check.try_imports(candidate, services, work / "trial", python)
     candidate.replace(output)
     return shipped, left_out

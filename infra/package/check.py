@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from infra.package import BYTECODE_TAG, run
+from infra.package import ARCHITECTURES, BYTECODE_TAG, run
 
 FORBIDDEN: Final = frozenset(
     {
@@ -24,10 +24,9 @@ FORBIDDEN: Final = frozenset(
 LIMIT_BYTES: Final = 250 * 2**20
 """Lambda refuses a zip with more than this, unpacked."""
 
-ELF_MACHINE: Final = (62).to_bytes(2, "little")
-"""The field ``e_machine`` of an extension module for x86-64."""
+ELF_MACHINES: Final = {"x86_64": (62).to_bytes(2, "little"), "arm64": (183).to_bytes(2, "little")}
+"""The field ``e_machine`` of an extension module for each processor."""
 
-_MACHINE = "x86_64"
 _EXTENSION_TAG = re.compile(r"\.(cpython-\d+|cp\d+)[^.]*\.so$")
 
 _TRIAL = """
@@ -49,14 +48,14 @@ sys.exit(f"loaded from outside: {foreign}" if foreign else 0)
 """
 
 
-def faults(zip_file: zipfile.ZipFile) -> list[str]:
+def faults(zip_file: zipfile.ZipFile, architecture: str = ARCHITECTURES[0]) -> list[str]:
     """Return a sentence for each fault of the zip."""
     names = sorted(zip_file.namelist())
     size = unpacked_bytes(zip_file)
     return [
         *([f"{size / 1e6:.0f} MB unpacked are more than Lambda takes"] if size > LIMIT_BYTES else ()),
         *_forbidden(names),
-        *_extensions(zip_file, names),
+        *_extensions(zip_file, names, ELF_MACHINES[architecture]),
     ]
 
 
@@ -70,7 +69,7 @@ def _forbidden(names: Collection[str]) -> list[str]:
     return [f"{top} must not be in it" for top in tops if re.split(r"[-.]", top.lower())[0] in FORBIDDEN]
 
 
-def _extensions(zip_file: zipfile.ZipFile, names: Collection[str]) -> list[str]:
+def _extensions(zip_file: zipfile.ZipFile, names: Collection[str], machine: bytes) -> list[str]:
     """Find extension modules for another Python or machine, which would fail at their first import on the Lambda."""
     found = []
     for name in (name for name in names if name.endswith(".so") or ".so." in PurePosixPath(name).name):
@@ -79,14 +78,14 @@ def _extensions(zip_file: zipfile.ZipFile, names: Collection[str]) -> list[str]:
             found.append(f"{name} is for another Python")
         with zip_file.open(name) as file:
             head = file.read(20)
-        if head[:4] != b"\x7fELF" or head[18:20] != ELF_MACHINE:
+        if head[:4] != b"\x7fELF" or head[18:20] != machine:
             found.append(f"{name} is for another machine")
     return found
 
 
-def runs_here() -> bool:
+def runs_here(architecture: str = ARCHITECTURES[0]) -> bool:
     """Return whether this machine can load the packaged extension modules."""
-    return sys.platform == "linux" and platform.machine() == _MACHINE
+    return sys.platform == "linux" and platform.machine().replace("aarch64", "arm64") == architecture
 
 
 def try_imports(zip_path: Path, services: Collection[str], directory: Path, python: str) -> None:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from infra.package import PYTHON, PackageError, run
+from infra.package import ARCHITECTURES, PYTHON, PackageError, run
 
-PLATFORM: Final = "x86_64-manylinux_2_34"
-"""The Lambda's platform in uv's words: Amazon Linux 2023 has glibc 2.34."""
+PLATFORMS: Final = {"x86_64": "x86_64-manylinux_2_34", "arm64": "aarch64-manylinux_2_34"}
+"""The Lambda's platforms in uv's words: Amazon Linux 2023 has glibc 2.34."""
 
 HOME: Final = "/var/task"
 """Directory into which Lambda unpacks the zip."""
@@ -25,7 +25,7 @@ _PIN = re.compile(r"^([\w.-]+)==.*(?:\n[ \t].*)*\n", re.MULTILINE)
 """One pin of an exported lock: the first line and the indented ones that follow."""
 
 
-def install(root: Path, tree: Path) -> tuple[list[str], list[str]]:
+def install(root: Path, tree: Path, architecture: str = ARCHITECTURES[0]) -> tuple[list[str], list[str]]:
     """Install the pins of ``requirements.txt`` into ``tree``; return the names installed and those left out.
 
     Pins that only Chalice depends on are left out: the Lambda imports ``chalice.app``, which needs the standard library
@@ -37,7 +37,7 @@ def install(root: Path, tree: Path) -> tuple[list[str], list[str]]:
     # Wheels only: a source distribution would be built for the Python that runs here. Copies, because the files are
     # changed afterwards, and a link would lead into uv's cache.
     options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--link-mode", "copy"]
-    options += ["--python-version", PYTHON, "--python-platform", PLATFORM]
+    options += ["--python-version", PYTHON, "--python-platform", PLATFORMS[architecture]]
     _uv(root, "pip", "install", *options, "--target", str(tree), "-r", str(lock))
     installed = sorted(path.name.partition("-")[0].replace("_", "-").lower() for path in tree.glob("*.dist-info"))
     return installed, sorted({pin[1] for pin in _locked(root)}.difference(installed))

@@ -17,7 +17,7 @@ from typing import Any, Final
 from chalice.package import YAMLTemplateSerializer
 
 from infra.log_queries import BY_NAME, QUERIES, LogQuery, text_of
-from infra.package import PYTHON, PackageError, run, trim
+from infra.package import ARCHITECTURES, PYTHON, PackageError, run, trim
 
 TEMPLATE: Final = "build/template.json"
 """Path of the rendered template in the checkout, next to the zip."""
@@ -40,8 +40,10 @@ _ALIAS_URI = "functions/${APIHandlerAliaslive}/invocations"
 Template = dict[str, Any]
 
 
-def render(root: Path, work: Path) -> Template:
-    """Return the whole template of a checkout. ``work`` is a directory for intermediate files.
+def render(root: Path, work: Path, architecture: str = ARCHITECTURES[0]) -> Template:
+    """Return the whole template of a checkout, for a zip of ``architecture``.
+
+    ``work`` is a directory for intermediate files.
 
     Raises PackageError when two parts define the same name, when Chalice fails, or when a part refers to a function
     that Chalice does not make.
@@ -68,6 +70,8 @@ def render(root: Path, work: Path) -> Template:
                 raise PackageError(f"{name} has no role in infra/programs.yaml")
             # Chalice writes the version of the Python that runs it.
             resource["Properties"]["Runtime"] = f"python{PYTHON}"
+    # A zip holds the extension modules of one processor.
+    template["Parameters"]["Architecture"] |= {"Default": architecture, "AllowedValues": [architecture]}
     return template
 
 

@@ -232,3 +232,12 @@ def test_a_wheel_that_does_not_exist_fails_and_leaves_no_zip(tmp_path: Path) -> 
     with pytest.raises(PackageError, match=r"msgspec"):
         build.build(root, tmp_path / "lambda.zip", tmp_path / "work", sys.executable)
     assert not (tmp_path / "lambda.zip").exists()
+
+
+def test_a_zip_for_arm_has_only_extension_modules_for_arm(tmp_path: Path) -> None:
+    zip_path = tmp_path / "lambda.zip"
+    (tmp_path / "work").mkdir()
+    build.build(ROOT, zip_path, tmp_path / "work", PYTHON, "arm64")
+    with zipfile.ZipFile(zip_path) as written:
+        assert check.faults(written, "arm64") == []
+        assert {fault.rpartition(" is ")[2] for fault in check.faults(written, "x86_64")} == {"for another machine"}

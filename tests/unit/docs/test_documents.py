@@ -13,6 +13,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from infra.lint import STANDALONE
 from infra.log_queries import QUERIES
 from infra.package.template import PARTS, read_part
 from ops import cli
@@ -116,7 +117,8 @@ def test_what_docker_builds_is_there() -> None:
 
 def test_parameters_of_deployments_are_the_templates() -> None:
     known = {name for part in PARTS for name in read_part(ROOT / part).get("Parameters", {})}
-    outputs = {name for part in PARTS for name in read_part(ROOT / part).get("Outputs", {})} | {"EndpointURL"}
+    outputs = {name for part in (*PARTS, *STANDALONE) for name in read_part(ROOT / part).get("Outputs", {})}
+    outputs |= {"EndpointURL"}
     given = {
         word.partition("=")[0]
         for words in commands_of("aws")

@@ -12,7 +12,7 @@ from infra.package import PackageError, build, check, install, trim
 from infra.package.__main__ import largest
 
 ROOT = Path(install.__file__).parents[2]
-ELF = b"\x7fELF" + bytes(14) + check.ELF_MACHINE + bytes(8)
+ELF = b"\x7fELF" + bytes(14) + check.ELF_MACHINES["x86_64"] + bytes(8)
 NATIVE = "numpy/core.cpython-313-x86_64-linux-gnu.so"
 
 
@@ -144,7 +144,7 @@ def test_a_good_zip_has_no_faults(tmp_path: Path) -> None:
         ("tensorflow_cpu-2.21.0.dist-info/LICENSE", b"", "tensorflow_cpu-2.21.0.dist-info must not be in it"),
         ("training_job/train.txt", b"", "training_job must not be in it"),
         ("msgspec/_core.cpython-311-x86_64-linux-gnu.so", ELF, "is for another Python"),
-        (NATIVE, ELF.replace(check.ELF_MACHINE, b"\xb7\x00"), "is for another machine"),
+        (NATIVE, ELF.replace(check.ELF_MACHINES["x86_64"], check.ELF_MACHINES["arm64"]), "is for another machine"),
         (NATIVE, b"\xcf\xfa\xed\xfe" + bytes(16), "is for another machine"),
     ],
 )

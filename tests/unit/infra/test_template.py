@@ -111,6 +111,16 @@ def test_a_message_is_hidden_for_as_long_as_the_training_lambda_may_run(rendered
     assert hidden >= properties(rendered, "TrainingFunction")["Timeout"]
 
 
+def test_functions_tasks_and_zip_are_for_one_processor(rendered: dict[str, Any], tmp_path: Path) -> None:
+    assert rendered["Parameters"]["Architecture"]["AllowedValues"] == ["x86_64"]
+    architecture = [{"Ref": "Architecture"}]
+    assert rendered["Globals"]["Function"]["Architectures"] == architecture
+    functions = of_type(rendered, "Lambda::Function").values()
+    assert [one["Architectures"] for one in functions] == [architecture, architecture]
+    arm = template.render(ROOT, tmp_path / "work", "arm64")["Parameters"]["Architecture"]
+    assert (arm["Default"], arm["AllowedValues"]) == ("arm64", ["arm64"])
+
+
 def test_alarms_and_dashboard_watch_metrics_that_the_product_has(rendered: dict[str, Any]) -> None:
     known = {metric.name for metric in metrics.METRICS}
     alarms = of_type(rendered, "CloudWatch::Alarm").values()
@@ -158,7 +168,7 @@ def test_functions_are_created_after_their_network_grant(rendered: dict[str, Any
 def test_retained_resources_do_not_survive_a_failed_creation(rendered: dict[str, Any]) -> None:
     """Their names would block the next attempt."""
     policies = {name: r["DeletionPolicy"] for name, r in rendered["Resources"].items() if "DeletionPolicy" in r}
-    assert policies == dict.fromkeys(("RegistryBucket", "UserPool", "TrainingRepository"), "RetainExceptOnCreate")
+    assert policies == dict.fromkeys(("RegistryBucket", "UserPool"), "RetainExceptOnCreate")
 
 
 def test_every_skipped_check_says_why(rendered: dict[str, Any]) -> None:
