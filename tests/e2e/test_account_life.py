@@ -14,6 +14,7 @@ from ops import cli
 from tests.support import stacks
 from tests.support.api import PASSWORD
 from tests.support.visits import Visit, visiting
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -33,11 +34,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stacks.RunningSt
 
 @pytest.fixture
 def newest_code(stack: stacks.RunningStack, capsys: pytest.CaptureFixture[str]) -> NewestCode:
-    """Return the code of the newest message whose subject has a word."""
+    """Wait for a message whose subject has a word, and return the newest one's code."""
+
+    def codes(word: str) -> list[str]:
+        assert cli.main(["--state-dir", str(stack.state), "outbox", EMAIL, "--json"]) == 0
+        return [one["code"] for one in json.loads(capsys.readouterr().out) if word in one["subject"]]
 
     def read(word: str) -> str:
-        assert cli.main(["--state-dir", str(stack.state), "outbox", EMAIL, "--json"]) == 0
-        return str([one["code"] for one in json.loads(capsys.readouterr().out) if word in one["subject"]][-1])
+        wait_for(lambda: codes(word), what=f"a message about {word!r}")  # the page's request may still be on its way
+        return codes(word)[-1]
 
     return read
 
