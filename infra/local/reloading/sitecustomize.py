@@ -35,3 +35,5 @@ if "local" in sys.orig_argv and "chalice" in [Path(word).name for word in sys.or
         walk = staticmethod(walk)
 
     stat.OSUtils = ApiFiles
+    # Where the package watchdog is installed, Chalice would watch the whole folder by it, and restart without end.
+    sys.modules["chalice.cli.filewatch.eventbased"] = None  # type: ignore[assignment]  # importing it raises ImportError
