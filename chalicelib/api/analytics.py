@@ -8,11 +8,12 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from chalice.app import Request
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from chalicelib.api.routing import Access, Reply, Routes, next_page
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import Fault, ForbiddenError, InvalidInputError
+from chalicelib.domain.fields import about
 from chalicelib.domain.results import PredictedAnswer
 from chalicelib.services import analytics, drift
 from chalicelib.wiring import Container
@@ -34,8 +35,8 @@ class SummaryQuery(Struct):
     Without it, all days have the offset ``utc_offset_minutes``, from -14 to 14 hours.
     """
 
-    utc_offset_minutes: Annotated[int, Meta(ge=-840, le=840)] = 0
-    tz: Annotated[str, Meta(max_length=64)] | None = None
+    utc_offset_minutes: Annotated[int, about("Offset of all days, if `tz` is absent", 60, ge=-840, le=840)] = 0
+    tz: Annotated[str, about("IANA name of the time zone", "Europe/Berlin", max_length=64)] | None = None
 
     def zone(self) -> tzinfo:
         """Return the time zone. Raises InvalidInputError."""
@@ -51,27 +52,27 @@ class SummaryQuery(Struct):
 class TopicsQuery(Struct):
     """A page of topics: their maximum number, and the number of topics before them, from the ``Link`` header."""
 
-    limit: Annotated[int, Meta(ge=1, le=500)] = 200
-    after: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    limit: Annotated[int, about("Maximum number of topics", 200, ge=1, le=500)] = 200
+    after: Annotated[int, about("Number of topics before the page", 0, ge=0, le=2**31 - 1)] = 0
 
 
 class CalibrationQuery(Struct):
     """The students to include. ``all`` is for admins."""
 
-    scope: Scope = Scope.MINE
+    scope: Annotated[Scope, about("Your own predictions, or for admins those of all students", Scope.MINE)] = Scope.MINE
 
 
 class PredictedQuery(Struct):
     """The number of your newest answers to search for predicted ones."""
 
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 300
+    limit: Annotated[int, about("Number of newest answers to search", 300, ge=1, le=1000)] = 300
 
 
 class DriftQuery(Struct):
     """The number of newest completions of all students, and the number of completions in a window."""
 
-    limit: Annotated[int, Meta(ge=1, le=20_000)] = 2000
-    window: Annotated[int, Meta(ge=10, le=20_000)] = 200
+    limit: Annotated[int, about("Number of newest completions", 2000, ge=1, le=20_000)] = 2000
+    window: Annotated[int, about("Number of completions in a window", 200, ge=10, le=20_000)] = 200
 
 
 @routes.route("GET", "/analytics/summary", "Get your totals and trend", query=SummaryQuery, answer=analytics.Summary)
@@ -80,7 +81,14 @@ def summary(container: Container, caller: Caller, query: SummaryQuery) -> analyt
     return analytics.summary(container.analytics, caller.user_id, datetime.now(UTC), query.zone())
 
 
-@routes.route("GET", "/analytics/topics", "Get your results by topic", query=TopicsQuery, answer=list[analytics.Topic])
+@routes.route(
+    "GET",
+    "/analytics/topics",
+    "Get your results by topic",
+    query=TopicsQuery,
+    answer=list[analytics.Topic],
+    sends=("Link",),
+)
 def topics(container: Container, caller: Caller, query: TopicsQuery, request: Request) -> Reply:
     """Return the caller's results and mastery by topic, the most recently practised topic first.
 

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chalicelib.api.routing import Access, Routes, bearer_token
 from chalicelib.domain.accounts import Caller, Session, User
+from chalicelib.domain.fields import about
 from chalicelib.domain.limits import SIGN_UPS
 from chalicelib.services import accounts
 from chalicelib.wiring import Container
@@ -24,6 +25,8 @@ Email = Annotated[
         # Control characters are named, because which of them are white space differs between programming languages.
         pattern=r"^[ \t\r\n]*[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+\.[^@\s\x00-\x1f\x7f-\x9f]+[ \t\r\n]*$",
         extra={"fault": ("value_error", "value is not a valid email address")},
+        description="E-mail address of the account",
+        examples=["ada@example.org"],
     ),
 ]
 Password = Annotated[
@@ -33,9 +36,19 @@ Password = Annotated[
         max_length=256,
         pattern=r"^\S[\s\S]*\S(?![\s\S])",
         extra={"fault": ("value_error", "Password should not begin or end with a space")},
+        description="New password",
+        examples=["staple battery"],
+        extra_json_schema={"format": "password"},
     ),
 ]
-FullName = Annotated[str, Meta(max_length=200)]
+FullName = Annotated[str, about("Name of the student", "Ada Lovelace", max_length=200)]
+PresentPassword = Annotated[str, about("Password of the account", "staple battery", "password")]
+AccessToken = Annotated[
+    str, about("Token to be sent as `Authorization: Bearer <token>`", "eyJraWQiOiJrMSIsImFsZyI6IlJTMjU2In0.e30.c2ln")
+]
+RefreshToken = Annotated[str, about("Token to get the next access token with", "eyJjdHkiOiJKV1QifQ")]
+Lifetime = Annotated[int, about("Seconds for which the access token is valid", 3_600)]
+Message = Annotated[str, about("A message for the user", "Password changed")]
 
 
 class RegisterBody(Struct):
@@ -49,26 +62,31 @@ class RegisterBody(Struct):
 class LoginBody(Struct):
     """E-mail address and password of an account."""
 
-    email: str
-    password: str
+    email: Annotated[str, about("E-mail address of the account", "ada@example.org")]
+    password: PresentPassword
 
 
 class TokenAnswer(Struct):
     """An access token, to be sent as ``Authorization: Bearer …``, and a refresh token to get the next one."""
 
-    access_token: str
-    refresh_token: str
-    expires_in: int
-    token_type: str = "bearer"  # noqa: S105 - no secret
+    access_token: AccessToken
+    refresh_token: RefreshToken
+    expires_in: Lifetime
+    token_type: Annotated[str, about("Kind of the access token, always `bearer`", "bearer")] = "bearer"  # noqa: S105
 
 
 class RefreshBody(Struct, forbid_unknown_fields=True):
     """The refresh token of a sign-in."""
 
-    refresh_token: Annotated[str, Meta(min_length=1, max_length=10_000)]
+    refresh_token: Annotated[
+        str, about("Refresh token of the session", "eyJjdHkiOiJKV1QifQ", min_length=1, max_length=10_000)
+    ]
 
 
-Code = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[ \t\r\n]*[!-~]+[ \t\r\n]*$")]
+Code = Annotated[
+    str,
+    about("Code from the e-mail", "123456", min_length=1, max_length=100, pattern=r"^[ \t\r\n]*[!-~]+[ \t\r\n]*$"),
+]
 
 
 class ForgotBody(Struct, forbid_unknown_fields=True):
@@ -100,29 +118,29 @@ class ProfileBody(Struct, forbid_unknown_fields=True):
 class DeletionBody(Struct):
     """The password of the account to delete."""
 
-    password: str
+    password: PresentPassword
 
 
 class PasswordBody(Struct):
     """A change of your password."""
 
-    current_password: str
+    current_password: PresentPassword
     new_password: Password
 
 
 class MessageAnswer(Struct):
     """A message for the user."""
 
-    message: str
+    message: Message
 
 
 class PasswordAnswer(Struct):
     """A message for the user, and new tokens of the session."""
 
-    message: str
-    access_token: str
-    refresh_token: str
-    expires_in: int
+    message: Message
+    access_token: AccessToken
+    refresh_token: RefreshToken
+    expires_in: Lifetime
 
 
 @routes.route(

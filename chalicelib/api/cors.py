@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-EXPOSED_HEADERS = "Link, Retry-After, X-Request-Id"
+EXPOSED_HEADERS = "Link, Location, Retry-After, X-Request-Id"
 
 
 def cors_headers(origin: str | None, allowed: Sequence[str]) -> dict[str, str]:

@@ -7,10 +7,11 @@ import io
 from typing import Annotated
 
 from chalice.app import Request, Response
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from chalicelib.api.routing import Routes, next_page
 from chalicelib.domain.accounts import Caller
+from chalicelib.domain.fields import about
 from chalicelib.domain.limits import EXPORTS
 from chalicelib.domain.tasks import PracticeTask
 from chalicelib.wiring import Container
@@ -43,11 +44,19 @@ COLUMNS = {
 class ExportQuery(Struct):
     """The place after which the page begins, from the ``Link`` header of the page before it."""
 
-    after: Annotated[int, Meta(ge=-1, le=2**31 - 1)] = -1
+    after: Annotated[int, about("Place after which the page begins", -1, ge=-1, le=2**31 - 1)] = -1
 
 
 @routes.route(
-    "GET", "/export", "Export your answers", query=ExportQuery, answer=str, media_type="text/csv", limit=EXPORTS
+    "GET",
+    "/export",
+    "Export your answers",
+    query=ExportQuery,
+    answer=str,
+    media_type="text/csv",
+    limit=EXPORTS,
+    sends=("Link", "Content-Disposition"),
+    example=",".join(COLUMNS) + "\r\n",
 )
 def export_answers(container: Container, caller: Caller, query: ExportQuery, request: Request) -> Response:
     """Return the caller's completed tasks as CSV, oldest first. The ``Link`` header holds the next page.

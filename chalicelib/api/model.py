@@ -7,10 +7,11 @@ from typing import Annotated
 
 import msgspec
 from chalice.app import Request
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from chalicelib.api.routing import Access, Reply, Routes, next_page
 from chalicelib.domain.errors import ConflictError
+from chalicelib.domain.fields import Timestamp, Version, about
 from chalicelib.domain.training import Champion
 from chalicelib.services import training, versions
 from chalicelib.services.training import ModelStatus
@@ -23,30 +24,32 @@ routes = Routes(__name__, "model")
 class CounterBody(Struct):
     """The number of completions since the last training."""
 
-    value: Annotated[int, Meta(ge=0, le=1_000_000)]
+    value: Annotated[int, about("New value of the counter", 3, ge=0, le=1_000_000)]
 
 
 class VersionBody(Struct):
     """The model version that is to serve."""
 
-    version: Annotated[str, Meta(min_length=1, max_length=200)]
+    version: Annotated[
+        str, about("Name of a published version", "20260301T101500Z-1b9d6bcd", min_length=1, max_length=200)
+    ]
 
 
 class PointerAnswer(Struct):
     """The version that serves. While it is pinned, trainings do not replace it."""
 
-    champion: str
-    promoted_at: str
-    pinned: bool
+    champion: Version
+    promoted_at: Annotated[Timestamp, about("Time at which it was chosen, in ISO 8601")]
+    pinned: Annotated[bool, about("Trainings do not replace it", True)]
 
 
 class TrainingAnswer(Struct):
     """A training that was requested by an admin."""
 
-    queued: bool
-    request_id: str
-    version: str
-    requested_at: datetime
+    queued: Annotated[bool, about("Always true: the training will start when a worker is free", True)]
+    request_id: Annotated[str, about("Id of the request", "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", "uuid")]
+    version: Annotated[str, about("Name of the version that the training will make", "20260301T101500Z-1b9d6bcd")]
+    requested_at: Annotated[datetime, about("Time of the request", "2026-03-01T10:15:00Z", "date-time")]
 
 
 @routes.route("GET", "/model/status", "Get the status of the model", answer=ModelStatus)
@@ -75,12 +78,18 @@ def set_counter(container: Container, body: CounterBody) -> ModelStatus:
 class VersionsQuery(Struct):
     """A page of versions: their maximum number, and the number of versions before them, from the ``Link`` header."""
 
-    limit: Annotated[int, Meta(ge=1, le=200)] = 200
-    after: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    limit: Annotated[int, about("Maximum number of versions", 200, ge=1, le=200)] = 200
+    after: Annotated[int, about("Number of versions before the page", 0, ge=0, le=2**31 - 1)] = 0
 
 
 @routes.route(
-    "GET", "/model/versions", "List the published versions", access=Access.ADMIN, query=VersionsQuery, answer=Versions
+    "GET",
+    "/model/versions",
+    "List the published versions",
+    access=Access.ADMIN,
+    query=VersionsQuery,
+    answer=Versions,
+    sends=("Link",),
 )
 def model_versions(container: Container, query: VersionsQuery, request: Request) -> Reply:
     """Return the versions, newest first, with their metrics and the decision of the gate.
@@ -96,7 +105,7 @@ def model_versions(container: Container, query: VersionsQuery, request: Request)
 class RollbackAnswer(ModelStatus, frozen=True):
     """The status after a rollback. ``next_training_may_replace`` is false while the version is pinned."""
 
-    next_training_may_replace: bool
+    next_training_may_replace: Annotated[bool, about("False while the version is pinned", True)]
 
 
 @routes.route(

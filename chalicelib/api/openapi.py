@@ -3,55 +3,109 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
 import msgspec
 
 from chalicelib import VERSION
+from chalicelib.api import schemas
 from chalicelib.api.routing import Access, Operation
+from chalicelib.api.schemas import REF, Schema
+from chalicelib.domain.fields import about
 
 TITLE = "StudySmart AI API"
 _DESCRIPTION = (
     "Predicts, for a student about to do a practice task, the probability of a correct answer and the seconds it will "
     "take, learns from every completion, and retrains itself. Times are in seconds, timestamps in ISO 8601 UTC."
 )
-_REF = "#/components/schemas/{name}"
-_HEADER = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
+_INFO = {
+    "title": TITLE,
+    "version": VERSION,
+    "summary": "Predictions for practice tasks that learn from every answer",
+    "description": _DESCRIPTION,
+    "contact": {"name": "StudySmart contributors", "url": "https://github.com/studysmart/studysmart/issues"},
+    "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+}
+_KEY = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
 _REASONS = {200: "Success", 201: "Created", 202: "Accepted", 204: "Success, no content"}
 
-_ERRORS = {
-    400: "The address, code or password is refused, or the input is invalid",
-    401: "The token, e-mail address or password is missing or invalid",
-    403: "The caller is not an admin",
-    404: "It does not exist, or it belongs to another student",
-    409: "The present state does not allow it",
-    413: "The body is too large",
-    415: "The body is not JSON in UTF-8",
-    422: "The input is invalid; all faults are listed",
-    429: "Too many requests; the header Retry-After says when to send it again",
-    503: "A service that the API needs does not answer, a setting is missing, or the server is full",
+_PATH_PARAMETERS = {
+    "task_id": ("Id of the task", "3f333df6-90a4-4fda-8dd3-9485d27cee36"),
+    "subject": ("Subject in any notation, percent-encoded", "Mathematics"),
 }
+
+_HEADERS: dict[str, tuple[str, Schema, Any]] = {
+    "X-Request-Id": (
+        "Id of the request, which the log has too",
+        {"type": "string"},
+        "7d793037-a076-4f0b-8a7f-0c1f8f1d8d1c",
+    ),
+    "Link": (
+        "Address of the next page, relative to that of the request; absent on the last page",
+        {"type": "string"},
+        '<practice-tasks?limit=50&cursor=b3BlbiBlbmQ>; rel="next"',
+    ),
+    "Location": (
+        "Address of the task, relative to that of the request",
+        {"type": "string", "format": "uri-reference"},
+        "practice-tasks/3f333df6-90a4-4fda-8dd3-9485d27cee36",
+    ),
+    "Content-Disposition": ("Name of the file", {"type": "string"}, 'attachment; filename="answers.csv"'),
+    "Retry-After": ("Seconds after which the request can be sent again", {"type": "integer", "minimum": 1}, 2),
+    "WWW-Authenticate": ("Scheme of the token", {"type": "string"}, "Bearer"),
+}
+
+_ERRORS: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
+    400: ("BadRequest", "The address, code or password is refused", "Current password is incorrect", ()),
+    401: (
+        "Unauthorized",
+        "The token, e-mail address or password is missing or invalid",
+        "Not authenticated",
+        ("WWW-Authenticate",),
+    ),
+    403: ("Forbidden", "The caller is not an admin", "Only admins may do this", ()),
+    404: ("NotFound", "It does not exist, or it belongs to another student", "Practice task not found", ()),
+    409: ("Conflict", "The present state does not allow it", "A training is queued or running already", ()),
+    413: ("ContentTooLarge", "The body is too large", "The body must not be larger than 1000000 bytes", ()),
+    415: ("UnsupportedMediaType", "The body is not JSON in UTF-8", "The body must be application/json", ()),
+    422: ("UnprocessableContent", "The input is invalid; all faults are listed", "", ()),
+    429: (
+        "TooManyRequests",
+        "Too many requests; `Retry-After` says when to send it again",
+        "At most 20000 tasks may be created in an hour (CREATIONS_PER_HOUR)",
+        ("Retry-After",),
+    ),
+    500: ("InternalServerError", "An error of the server, which is in its log", "Internal server error", ()),
+    503: (
+        "ServiceUnavailable",
+        "A service that the API needs does not answer, a setting is missing, or the server is full; `Retry-After` says "
+        "when to send it again",
+        "The database is unavailable, please try again",
+        ("Retry-After",),
+    ),
+}
+"""The name of the response of each error, its description, an example of its text, and its headers."""
 
 
 class Detail(msgspec.Struct):
     """An error."""
 
-    detail: str
+    detail: Annotated[str, about("The reason, as a text for the user", "Not authenticated")]
 
 
 class FaultDetail(msgspec.Struct):
     """One fault of an input."""
 
-    loc: list[str | int]
-    msg: str
-    type: str
+    loc: Annotated[list[str | int], about("`body`, `query` or `header`, and the name of the field", ["body", "topic"])]
+    msg: Annotated[str, about("The fault as a text", "Field required")]
+    type: Annotated[str, about("Stable code of the fault", "missing")]
 
 
 class ValidationDetail(msgspec.Struct):
     """All faults of an input."""
 
-    detail: list[FaultDetail]
+    detail: Annotated[list[FaultDetail], about("The faults")]
 
 
 def encode(operations: Iterable[Operation]) -> str:
@@ -62,96 +116,143 @@ def encode(operations: Iterable[Operation]) -> str:
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
     """Return the OpenAPI document of the operations that are ``documented``."""
     shown = [operation for operation in operations if operation.documented]
-    bodies = [operation.body for operation in shown if operation.body is not None]
-    answers = [operation.answer for operation in shown if operation.answer is not None]
-    types = [*bodies, *answers, Detail, ValidationDetail]
-    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
-    body_schemas = dict(zip((body.__name__ for body in bodies), schemas, strict=False))
-    answer_schemas = iter(schemas[len(bodies) :])
+    bodies = list(dict.fromkeys(operation.body for operation in shown if operation.body is not None))
+    body_schemas, of_bodies = schemas.with_components(bodies, answers=False)
+    answers = [kind for one in shown for kind in (one.answer, *one.error_answers.values()) if kind is not None]
+    answer_schemas, of_answers = schemas.with_components([*answers, Detail, ValidationDetail], answers=True)
+    components = of_bodies | of_answers
+    known = _Schemas(dict(zip(bodies, body_schemas, strict=True)), answers, answer_schemas, components)
     paths: dict[str, dict[str, Any]] = {}
     for operation in shown:
-        answer = next(answer_schemas) if operation.answer is not None else None
-        body = body_schemas[operation.body.__name__] if operation.body is not None else None
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, body, answer)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, known)
+    statuses = sorted({status for operation in shown for status in _statuses(operation)})
     return {
         "openapi": "3.1.0",
-        "info": {"title": TITLE, "version": VERSION, "description": _DESCRIPTION},
+        "info": _INFO,
         # Relative to this document, so that an API Gateway stage prefix stays in every URL.
-        "servers": [{"url": "."}],
+        "servers": [{"url": ".", "description": "The server of this document"}],
+        "tags": [{"name": name, "description": text} for name, text in {o.tag: o.about_tag for o in shown}.items()],
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "responses": {_ERRORS[status][0]: _error(status, components) for status in statuses},
+            "headers": {
+                name: {"description": description, "schema": schema, "example": shown_value}
+                for name, (description, schema, shown_value) in _HEADERS.items()
+            },
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "The `access_token` of `POST /auth/login`",
+                }
+            },
         },
     }
 
 
-def _operation(operation: Operation, body: dict[str, Any] | None, answer: dict[str, Any] | None) -> dict[str, Any]:
+class _Schemas:
+    """The schemas of bodies and answers, and an example of each."""
+
+    def __init__(
+        self, bodies: Mapping[Any, Schema], kinds: list[Any], answers: list[Schema], components: dict[str, Schema]
+    ) -> None:
+        self._bodies, self._kinds, self._answers, self._components = bodies, kinds, answers, components
+
+    def body(self, kind: Any) -> dict[str, Any]:
+        """Return the content of a request."""
+        return self._content(self._bodies[kind])
+
+    def answer(self, kind: Any, given: Any) -> dict[str, Any]:
+        """Return the content of an answer. ``given`` is its example, or fields of it that differ."""
+        schema = self._answers[self._kinds.index(kind)]
+        if given is None:
+            return self._content(schema)
+        shown = {**schemas.example(schema, self._components), **given} if "$ref" in schema else given
+        return {"schema": schema, "example": shown}
+
+    def _content(self, schema: Schema) -> dict[str, Any]:
+        return {"schema": schema, "example": schemas.example(schema, self._components)}
+
+
+def _operation(operation: Operation, known: _Schemas) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "description": operation.description,
+        "description": operation.description.replace("``", "`"),
         "tags": [operation.tag],
-        "responses": _responses(operation, answer),
+        "security": [] if operation.access is Access.PUBLIC else [{"bearer": []}],
+        "responses": _responses(operation, known),
     }
     if parameters := _parameters(operation):
         described["parameters"] = parameters
-    if body is not None:
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-    if operation.access is not Access.PUBLIC:
-        described["security"] = [{"bearer": []}]
+    if operation.body is not None:
+        described["requestBody"] = {"required": True, "content": {"application/json": known.body(operation.body)}}
     return described
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
-    parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"{(\w+)}", operation.path)
-    ]
+    parameters: list[dict[str, Any]] = []
+    for name in re.findall(r"{(\w+)}", operation.path):
+        description, shown = _PATH_PARAMETERS[name]
+        schema = {"type": "string", "examples": [shown]}
+        parameters.append({"name": name, "in": "path", "required": True, "description": description, "schema": schema})
     if operation.query is not None:
-        parameters += [
-            {
-                "name": field.encode_name,
-                "in": "query",
-                "required": field.required,
-                **({} if field.required else {"allowEmptyValue": True}),
-                "schema": _parameter_schema(field.type, field.required, None if field.required else field.default),
-            }
-            for field in msgspec.structs.fields(operation.query)
-        ]
+        parameters += [_query_parameter(field) for field in msgspec.structs.fields(operation.query)]
     parameters += [
-        {"name": name, "in": "header", "required": False, "description": description, "schema": _HEADER}
+        {"name": name, "in": "header", "required": False, "description": description, "schema": _KEY}
         for name, description in operation.headers.items()
     ]
     return parameters
 
 
-def _parameter_schema(annotation: Any, required: bool, default: Any) -> dict[str, Any]:
-    """Return the complete schema of a query parameter. An optional parameter can be absent, but not null."""
-    schema = msgspec.json.schema(annotation)
-    definitions = schema.pop("$defs", {})
-    choices = [choice for choice in schema.get("anyOf", [schema]) if choice != {"type": "null"}]
-    resolved = choices[0]
-    if "$ref" in resolved:
-        resolved = definitions[resolved["$ref"].rsplit("/", 1)[-1]]
-    # A form sends a field that was left empty as a blank text, which counts as absent.
-    resolved = {name: value for name, value in resolved.items() if name != "minLength" or required}
-    return resolved if default is None else {**resolved, "default": default}
-
-
-def _responses(operation: Operation, answer: dict[str, Any] | None) -> dict[str, Any]:
-    success: dict[str, Any] = {"description": _REASONS[operation.status]}
-    if answer is not None:
-        success["content"] = {operation.media_type: {"schema": answer}}
-    faults = {422: "ValidationDetail"}
-    return {str(operation.status): success} | {
-        str(status): _error(_ERRORS[status], faults.get(status, "Detail")) for status in sorted(_statuses(operation))
+def _query_parameter(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
+    schema = schemas.parameter(field.type, None if field.required else field.default)
+    described = {
+        "name": field.encode_name,
+        "in": "query",
+        "required": field.required,
+        "description": schema.pop("description"),
     }
+    if not field.required:
+        # A form sends a field that was left empty as a blank text, which counts as absent.
+        described["allowEmptyValue"] = True
+        schema.pop("minLength", None)
+    return {**described, "schema": schema}
+
+
+def _responses(operation: Operation, known: _Schemas) -> dict[str, Any]:
+    success: dict[str, Any] = {
+        "description": _REASONS[operation.status],
+        "headers": _header_references("X-Request-Id", *operation.sends),
+    }
+    if operation.answer is not None:
+        success["content"] = {operation.media_type: known.answer(operation.answer, operation.example)}
+    responses = {str(operation.status): success}
+    for status in sorted(_statuses(operation)):
+        name, description, text, headers = _ERRORS[status]
+        responses[str(status)] = {"$ref": f"#/components/responses/{name}"}
+        if status in operation.error_answers:
+            own = known.answer(operation.error_answers[status], None)
+            responses[str(status)] = {
+                "description": description,
+                "headers": _header_references("X-Request-Id", *headers),
+                "content": {
+                    "application/json": {
+                        "schema": {"anyOf": [own["schema"], {"$ref": REF.format(name="Detail")}]},
+                        "example": {"detail": text},
+                    }
+                },
+            }
+    return responses
 
 
 def _statuses(operation: Operation) -> set[int]:
     """Return the statuses of the errors that an operation can answer with."""
     statuses = {429, 503, *operation.errors}
+    if operation.needs_services:
+        statuses.add(500)
     if operation.access is not Access.PUBLIC:
         statuses.add(401)
     if operation.access is Access.ADMIN:
@@ -165,5 +266,16 @@ def _statuses(operation: Operation) -> set[int]:
     return statuses
 
 
-def _error(description: str, name: str) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": {"$ref": _REF.format(name=name)}}}}
+def _error(status: int, components: dict[str, Schema]) -> dict[str, Any]:
+    _, description, text, headers = _ERRORS[status]
+    schema = {"$ref": REF.format(name="ValidationDetail" if status == 422 else "Detail")}
+    shown = schemas.example(schema, components) if status == 422 else {"detail": text}
+    return {
+        "description": description,
+        "headers": _header_references("X-Request-Id", *headers),
+        "content": {"application/json": {"schema": schema, "example": shown}},
+    }
+
+
+def _header_references(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

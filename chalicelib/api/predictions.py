@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from chalicelib.api.routing import Routes
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import ForbiddenError
-from chalicelib.domain.predictions import Source
-from chalicelib.domain.tasks import Difficulty, Name
+from chalicelib.domain.fields import LnirtVersion, SubjectText, TopicText, about
+from chalicelib.domain.predictions import (
+    HighTime,
+    LowTime,
+    MedianTime,
+    PredictingVersion,
+    PredictionSource,
+    Probability,
+)
+from chalicelib.domain.tasks import DifficultyField, Numeric, Subject, Topic
 from chalicelib.prediction.explain import Influence
 from chalicelib.services import predictions
 from chalicelib.wiring import Container
@@ -21,10 +29,10 @@ routes = Routes(__name__, "predictions")
 class PredictionQuery(Struct):
     """The topic and difficulty to predict. ``user_id`` of another student is for admins."""
 
-    topic: Name
-    difficulty: Difficulty
-    subject: Name | None = None
-    user_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    topic: Topic
+    difficulty: DifficultyField
+    subject: Subject | None = None
+    user_id: Annotated[str, about("Another student, for admins", min_length=1, max_length=200)] | None = None
 
 
 class PredictionAnswer(Struct):
@@ -34,18 +42,18 @@ class PredictionAnswer(Struct):
     first.
     """
 
-    subject: str | None
-    topic: str
-    difficulty: Difficulty
-    difficulty_numeric: Annotated[int, Meta(ge=1, le=4)]
-    predicted_correct: Annotated[float, Meta(ge=0, le=1)]
-    predicted_time_seconds: int
-    predicted_time_low: int | None
-    predicted_time_high: int | None
-    prediction_source: Source
-    model_version: str | None
-    lnirt_model_version: str
-    explanation: list[Influence]
+    subject: SubjectText | None
+    topic: TopicText
+    difficulty: DifficultyField
+    difficulty_numeric: Numeric
+    predicted_correct: Probability
+    predicted_time_seconds: MedianTime
+    predicted_time_low: LowTime | None
+    predicted_time_high: HighTime | None
+    prediction_source: PredictionSource
+    model_version: PredictingVersion | None
+    lnirt_model_version: LnirtVersion
+    explanation: Annotated[list[Influence], about("Groups of inputs that moved the prediction, the strongest first")]
 
 
 @routes.route(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from chalicelib.api.routing import Routes
 from chalicelib.domain.accounts import Caller
-from chalicelib.domain.tasks import Name
+from chalicelib.domain.fields import about
+from chalicelib.domain.tasks import Subject
 from chalicelib.services import recommendations
 from chalicelib.services.recommendations import Recommendation
 from chalicelib.wiring import Container
@@ -19,9 +20,9 @@ routes = Routes(__name__, "recommendations")
 class RecommendationQuery(Struct):
     """The subject, the target chance of success, and the number of recommendations."""
 
-    subject: Name | None = None
-    target: Annotated[float, Meta(ge=0.05, le=0.95)] = 0.75
-    limit: Annotated[int, Meta(ge=1, le=50)] = 10
+    subject: Subject | None = None
+    target: Annotated[float, about("Target chance of success", 0.75, ge=0.05, le=0.95)] = 0.75
+    limit: Annotated[int, about("Maximum number of recommendations", 10, ge=1, le=50)] = 10
 
 
 @routes.route(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Annotated, Any
 
 from chalice.app import Response
 from msgspec import Struct
 
 from chalicelib import VERSION
-from chalicelib.api import openapi
 from chalicelib.api.routing import Access, Operation, Reply, Routes
+from chalicelib.domain.fields import about
 from chalicelib.services import health
 from chalicelib.services.health import Health
 from chalicelib.wiring import Container
@@ -23,9 +24,9 @@ documented: list[Operation] = []
 class WelcomeAnswer(Struct):
     """The name and the version of the service, and the path of its documentation."""
 
-    message: str = "Welcome to StudySmart AI API"
-    version: str = VERSION
-    docs: str = "/docs"
+    message: Annotated[str, about("A greeting", "Welcome to StudySmart AI API")] = "Welcome to StudySmart AI API"
+    version: Annotated[str, about("Version of the API", VERSION)] = VERSION
+    docs: Annotated[str, about("Path of the documentation", "/docs")] = "/docs"
 
 
 @routes.route("GET", "/", "Welcome", access=Access.PUBLIC, answer=WelcomeAnswer)
@@ -34,7 +35,7 @@ def welcome() -> WelcomeAnswer:
     return WelcomeAnswer()
 
 
-@routes.route("GET", "/health", "Check the health", access=Access.PUBLIC, answer=Health)
+@routes.route("GET", "/health", "Check the health", access=Access.PUBLIC, answer=Health, error_answers={503: Health})
 def check_health(container: Container) -> Reply:
     """Check the database, the model registry and the queue. The status is 503 if one of them does not answer."""
     container.champion.current()  # a process that has not predicted yet has no model in memory
@@ -44,7 +45,14 @@ def check_health(container: Container) -> Reply:
     return Reply(found, status=200 if found.healthy else 503)
 
 
-@routes.route("GET", "/openapi.json", "Get this document", access=Access.PUBLIC, documented=False)
+@routes.route(
+    "GET",
+    "/openapi.json",
+    "Get this document",
+    access=Access.PUBLIC,
+    answer=dict[str, Any],
+    example={"openapi": "3.1.0"},
+)
 def openapi_document() -> Response:
     """Return the API's description in OpenAPI 3.1."""
     return Response(_openapi_text(), {"Content-Type": "application/json", "Cache-Control": "no-cache"})
@@ -52,4 +60,6 @@ def openapi_document() -> Response:
 
 @cache
 def _openapi_text() -> str:
+    from chalicelib.api import openapi  # not at a cold start, which hardly ever needs it
+
     return openapi.encode(documented)

@@ -14,6 +14,7 @@ import inspect
 import logging
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -82,6 +83,11 @@ class Operation(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     limit: Limit | None
     errors: tuple[int, ...]
+    error_answers: dict[int, Any]
+    sends: tuple[str, ...]
+    example: Any
+    about_tag: str
+    needs_services: bool
 
 
 class Routes:
@@ -91,6 +97,7 @@ class Routes:
         self.blueprint = Blueprint(module)
         self.operations: list[Operation] = []
         self._tag = tag
+        self._about_tag = inspect.getdoc(sys.modules[module]) or tag
 
     def route(
         self,
@@ -109,6 +116,9 @@ class Routes:
         headers: dict[str, str] | None = None,
         limit: Limit | None = None,
         errors: tuple[int, ...] = (),
+        error_answers: dict[int, Any] | None = None,
+        sends: tuple[str, ...] = (),
+        example: Any = None,
     ) -> Callable[[View], View]:
         """Register a view. ``answer`` is the type of its JSON, for OpenAPI, and ``headers`` describes those it reads.
 
@@ -117,9 +127,14 @@ class Routes:
 
         ``limit`` bounds the valid requests of one student, or of one address if the route is public. ``errors`` are the
         statuses of the view's own errors; those of all routes with a body, a token and so on need not be named.
+        ``error_answers`` are types that an error may have instead of the usual one.
+
+        ``sends`` names the headers of the answer. ``example`` is the answer in the documentation, or those of its
+        fields that differ from the examples of the fields.
         """
 
         def register(view: View) -> View:
+            needed = frozenset(inspect.signature(view).parameters)
             operation = Operation(
                 method,
                 path,
@@ -138,8 +153,12 @@ class Routes:
                 headers or {},
                 limit,
                 errors,
+                error_answers or {},
+                sends,
+                example,
+                self._about_tag,
+                access is not Access.PUBLIC or "container" in needed,
             )
-            needed = frozenset(inspect.signature(view).parameters)
 
             @wraps(view)
             def handle(**path_parameters: str) -> Response:
@@ -209,6 +228,12 @@ def path_of(request: Request) -> str:
     event = request.to_original_event()
     # API Gateway names the path without the stage. The local server has it in the request context only.
     return quote(event.get("path") or request.context.get("path") or "/", safe="/%:@!$&'()*+,;=~")[:500]
+
+
+def below(request: Request, name: str) -> str:
+    """Return the address of something below the request's path, relative to the request as in :func:`next_page`."""
+    path = path_of(request)
+    return name if path.endswith("/") else f"{path.rpartition('/')[2]}/{name}"
 
 
 def next_page(request: Request, parameters: Mapping[str, object]) -> dict[str, str]:

@@ -7,13 +7,22 @@ from typing import Annotated
 
 import msgspec
 from chalice.app import Request
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
-from chalicelib.api.routing import Reply, Routes, next_page
+from chalicelib.api.routing import Reply, Routes, below, next_page
 from chalicelib.domain import limits
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import Fault, InvalidInputError
-from chalicelib.domain.tasks import MAX_NAME_LENGTH, IdempotentRequest, Name, NewTask, PracticeTask, TaskChange
+from chalicelib.domain.fields import about
+from chalicelib.domain.tasks import (
+    MAX_NAME_LENGTH,
+    IdempotentRequest,
+    NewTask,
+    PracticeTask,
+    Subject,
+    TaskChange,
+    Topic,
+)
 from chalicelib.domain.training import TrainingNote
 from chalicelib.ports import TaskFilter
 from chalicelib.services import tasks
@@ -28,18 +37,21 @@ MAX_KEY_LENGTH = 255
 class TaskQuery(Struct):
     """The tasks to list."""
 
-    subject: Name | None = None
-    topic: Name | None = None
-    completed: bool | None = None
-    q: Annotated[str, Meta(max_length=MAX_NAME_LENGTH, description="Text to search for")] | None = None
-    limit: Annotated[int, Meta(ge=1, le=100)] = 50
-    cursor: str | None = None
+    subject: Subject | None = None
+    topic: Topic | None = None
+    completed: Annotated[bool, about("Only tasks with a result, or only open ones", True)] | None = None
+    q: Annotated[str, about("Text to search for", "1/2", max_length=MAX_NAME_LENGTH)] | None = None
+    limit: Annotated[int, about("Maximum number of tasks", 50, ge=1, le=100)] = 50
+    cursor: Annotated[str, about("Place after which the page begins, from the `Link` header")] | None = None
 
 
 class UpdatedTask(PracticeTask, frozen=True):
     """A task after a PATCH. ``training`` is present if the request carried a result."""
 
-    training: TrainingNote | UnsetType = UNSET
+    training: (
+        Annotated[TrainingNote, about("The counter towards the next training, if the request carried a result")]
+        | UnsetType
+    ) = UNSET
 
 
 @routes.route(
@@ -52,14 +64,16 @@ class UpdatedTask(PracticeTask, frozen=True):
     errors=(409,),
     headers={"Idempotency-Key": "A name of the request, so that it can be sent again for 24 hours"},
     limit=limits.CREATIONS,
+    sends=("Location",),
 )
-def create_task(container: Container, caller: Caller, body: NewTask, request: Request) -> PracticeTask:
+def create_task(container: Container, caller: Caller, body: NewTask, request: Request) -> Reply:
     """Create a task and predict the chance of a correct answer and the time.
 
     With the header ``Idempotency-Key`` a request can be sent again for 24 hours: it makes one task.
     """
     store, champion, bounds = container.tasks, container.champion, container.student_limits
-    return _shown(tasks.create_task(store, champion, caller.user_id, body, _idempotent(request), bounds))
+    task = tasks.create_task(store, champion, caller.user_id, body, _idempotent(request), bounds)
+    return Reply(_shown(task), {"Location": below(request, task.id)})
 
 
 def _idempotent(request: Request) -> IdempotentRequest | None:
@@ -72,7 +86,7 @@ def _idempotent(request: Request) -> IdempotentRequest | None:
     return IdempotentRequest(key, sha256(request.raw_body or b"").digest())
 
 
-@routes.route("GET", "/practice-tasks", "List your tasks", query=TaskQuery, answer=list[PracticeTask])
+@routes.route("GET", "/practice-tasks", "List your tasks", query=TaskQuery, answer=list[PracticeTask], sends=("Link",))
 def list_tasks(container: Container, caller: Caller, query: TaskQuery, request: Request) -> Reply:
     """Return a page of the caller's tasks, newest first. The ``Link`` header holds the next page."""
     requested = TaskFilter(query.subject, query.topic, query.completed, query.q)
@@ -107,6 +121,13 @@ def read_task(container: Container, caller: Caller, task_id: str) -> PracticeTas
     answer=UpdatedTask,
     errors=(409,),
     limit=limits.CHANGES,
+    example={
+        "actual_time_seconds": 42,
+        "completed": True,
+        "completed_at": "2026-03-02T09:01:00Z",
+        "is_correct": True,
+        "updated_at": "2026-03-02T09:01:00Z",
+    },
 )
 def update_task(container: Container, caller: Caller, task_id: str, body: TaskChange) -> UpdatedTask:
     """Store the result of a task, correct the result of a completed task, or edit it.

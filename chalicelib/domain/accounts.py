@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Annotated
 
 import msgspec
+
+from chalicelib.domain.fields import about
 
 ADMIN_GROUP = "admins"
 
@@ -56,8 +59,8 @@ class TokenRule(msgspec.Struct, frozen=True):
 class User(msgspec.Struct, frozen=True):
     """A student's account, with the fields of the HTTP contract."""
 
-    id: str
-    email: str | None
-    full_name: str | None
-    email_verified: bool
-    profile_completed: bool
+    id: Annotated[str, about("Id of the account", "9b2c1f7e-52a1-4c0f-9d3e-0a6f2f4f8f11")]
+    email: Annotated[str, about("E-mail address; null if the identity provider has none", "ada@example.org")] | None
+    full_name: Annotated[str, about("Name; null if none was given", "Ada Lovelace")] | None
+    email_verified: Annotated[bool, about("The address was verified with a code", False)]
+    profile_completed: Annotated[bool, about("The profile has a name", True)]

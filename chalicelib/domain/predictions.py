@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+
+from chalicelib.domain.fields import about
 
 DEFAULT_CORRECT = 0.5
 """Predicted probability of a correct answer of the default prediction."""
@@ -19,6 +22,22 @@ class Source(StrEnum):
     EMBEDDING = "embedding"
     LNIRT = "lnirt"
     DEFAULT = "default"
+
+
+Probability = Annotated[float, about("Predicted probability of a correct answer", 0.71, ge=0, le=1)]
+MedianTime = Annotated[int, about("Predicted median time, in seconds", 48)]
+LowTime = Annotated[
+    int, about("10 % of the times are predicted to be shorter, in seconds; null where nothing is known of times", 21)
+]
+HighTime = Annotated[
+    int, about("10 % of the times are predicted to be longer, in seconds; null where nothing is known of times", 110)
+]
+PredictionSource = Annotated[
+    Source, about("Maker of the prediction: the networks, the statistical model, or the default (0.5 and 60 seconds)")
+]
+PredictingVersion = Annotated[
+    str, about("Model version that predicted; null for the default prediction", "20260301T101500Z-1b9d6bcd")
+]
 
 
 class Prediction(msgspec.Struct, frozen=True):

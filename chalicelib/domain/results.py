@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import Annotated
 
 from msgspec import Struct
 
-from chalicelib.domain.predictions import Source
-from chalicelib.domain.tasks import Difficulty
+from chalicelib.domain.fields import LnirtVersion, TopicText, about
+from chalicelib.domain.predictions import HighTime, LowTime, MedianTime, Probability, Source
+from chalicelib.domain.tasks import DifficultyField
 
 
 class Totals(Struct, frozen=True):
@@ -68,16 +70,16 @@ class CalibrationRow(Struct, frozen=True):
 class PredictedAnswer(Struct, frozen=True):
     """A completed task with the prediction of a model, and its result. Times are in seconds."""
 
-    topic: str
-    difficulty: Difficulty
-    lnirt_model_version: str
-    predicted_correct: float
-    is_correct: bool
-    predicted_time_seconds: int
-    predicted_time_low: int | None
-    predicted_time_high: int | None
-    actual_time_seconds: float | None
-    completed_at: datetime | None
+    topic: TopicText
+    difficulty: DifficultyField
+    lnirt_model_version: LnirtVersion
+    predicted_correct: Probability
+    is_correct: Annotated[bool, about("The answer is correct", True)]
+    predicted_time_seconds: MedianTime
+    predicted_time_low: LowTime | None
+    predicted_time_high: HighTime | None
+    actual_time_seconds: Annotated[float, about("Measured time, in seconds", 42.0)] | None
+    completed_at: Annotated[datetime, about("Time of the answer", "2026-03-02T09:01:00Z", "date-time")] | None
 
 
 class DriftRow(Struct, frozen=True):

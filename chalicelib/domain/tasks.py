@@ -12,7 +12,15 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from chalicelib.domain.predictions import Source
+from chalicelib.domain.fields import LnirtVersion, SubjectText, TopicText, about
+from chalicelib.domain.predictions import (
+    HighTime,
+    LowTime,
+    MedianTime,
+    PredictingVersion,
+    PredictionSource,
+    Probability,
+)
 
 MAX_NAME_LENGTH = 200
 """Maximum length of a subject or a topic, in characters."""
@@ -37,6 +45,11 @@ _INVISIBLE = (
 
 _INVISIBLE_CHARACTER = re.compile(f"[{_INVISIBLE}]")
 
+_SAME_NAME = (
+    "Kept and returned as sent; compared in lower case, NFKC-normalised, without invisible characters and with single "
+    "spaces"
+)
+
 Name = Annotated[
     str,
     Meta(
@@ -44,8 +57,7 @@ Name = Annotated[
         max_length=MAX_NAME_LENGTH,
         pattern=rf"[^\s{_INVISIBLE}]",
         extra={"fault": ("string_too_short", "String should have at least 1 visible character")},
-        description="Kept and returned as sent; compared in lower case, NFKC-normalised, without invisible characters "
-        "and with single spaces",
+        description=_SAME_NAME,
     ),
 ]
 """A subject or a topic as written."""
@@ -53,7 +65,13 @@ Name = Annotated[
 Text = Annotated[str, Meta(max_length=MAX_TEXT_LENGTH)]
 Minutes = Annotated[float, Meta(ge=0, le=1_000_000)]
 Seconds = Annotated[
-    float, Meta(ge=0, le=MAX_SECONDS, description='0 means "not measured"; other times are 0.001 or more')
+    float,
+    about(
+        'Time that the student took, in seconds; 0 means "not measured", other times are 0.001 or more',
+        42,
+        ge=0,
+        le=MAX_SECONDS,
+    ),
 ]
 
 
@@ -82,6 +100,19 @@ class Difficulty(StrEnum):
 _NUMERIC = {Difficulty.EASY: 1, Difficulty.MEDIUM: 2, Difficulty.HARD: 3, Difficulty.EXPERT: 4}
 
 
+DifficultyField = Annotated[Difficulty, about("Difficulty of the task", "medium")]
+Numeric = Annotated[int, about("The difficulty as a number, from 1 (easy) to 4 (expert)", 2, ge=1, le=4)]
+Subject = Annotated[Name, about(f"Subject of the task. {_SAME_NAME}", "Mathematics")]
+Topic = Annotated[Name, about(f"Topic of the task. {_SAME_NAME}", "Fractions")]
+Content = Annotated[Text, about("The exercise, in Markdown with formulas", "1/2 + 1/3 = ?")]
+Solution = Annotated[Text, about("The way to the answer", "3/6 + 2/6 = 5/6")]
+AnswerText = Annotated[Text, about("The answer", "5/6")]
+EstimatedMinutes = Annotated[Minutes, about("The author's estimate of the time, in minutes", 2)]
+SessionId = Annotated[
+    UUID, about("Id that the app chose for a session of practice", "7c9e6679-7425-40de-944b-e07fc1f90ae7")
+]
+
+
 def name_key(name: str) -> str:
     """Return the form in which subjects and topics are compared, empty for a name with nothing visible.
 
@@ -100,14 +131,17 @@ def name_key(name: str) -> str:
 class NewTask(msgspec.Struct, frozen=True):
     """A new practice task. The server predicts it; ``predicted_*`` fields of the request are ignored."""
 
-    subject: Name
-    topic: Name
-    difficulty: Difficulty
-    task_content: Text
-    solution_content: Text | None = None
-    answer_content: Text | None = None
-    estimated_time_minutes: Minutes | None = None
-    study_session_id: UUID | None = None
+    subject: Subject
+    topic: Topic
+    difficulty: DifficultyField
+    task_content: Content
+    solution_content: Solution | None = None
+    answer_content: AnswerText | None = None
+    estimated_time_minutes: EstimatedMinutes | None = None
+    study_session_id: SessionId | None = None
+
+
+ReadOnly = Annotated[Any, about("Cannot be changed. Leave it out, or send the present value.")]
 
 
 class TaskChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,31 +152,31 @@ class TaskChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     task may send them as they are.
     """
 
-    completed: bool | None = None
-    is_correct: bool | None = None
+    completed: Annotated[bool, about("True completes the task; a completed task cannot be opened again")] | None = None
+    is_correct: Annotated[bool, about("The answer is correct", True)] | None = None
     actual_time_seconds: Seconds | None = None
-    completed_at: datetime | None = None
-    study_session_id: UUID | None = None
-    subject: Name | None = None
-    topic: Name | None = None
-    difficulty: Difficulty | None = None
-    task_content: Text | None = None
-    solution_content: Text | None = None
-    answer_content: Text | None = None
-    estimated_time_minutes: Minutes | None = None
+    completed_at: Annotated[datetime, about("Time of the answer, if it was earlier than the request")] | None = None
+    study_session_id: Annotated[UUID, about("Id of the session of practice")] | None = None
+    subject: Annotated[Name, about("New subject of an open task")] | None = None
+    topic: Annotated[Name, about("New topic of an open task")] | None = None
+    difficulty: Annotated[Difficulty, about("New difficulty of an open task")] | None = None
+    task_content: Annotated[Text, about("New text of the exercise")] | None = None
+    solution_content: Annotated[Text, about("New text of the way to the answer")] | None = None
+    answer_content: Annotated[Text, about("New text of the answer")] | None = None
+    estimated_time_minutes: Annotated[Minutes, about("New estimate of the time, in minutes")] | None = None
 
-    id: Any | UnsetType = UNSET
-    user_id: Any | UnsetType = UNSET
-    difficulty_numeric: Any | UnsetType = UNSET
-    predicted_correct: Any | UnsetType = UNSET
-    predicted_time_seconds: Any | UnsetType = UNSET
-    predicted_time_low: Any | UnsetType = UNSET
-    predicted_time_high: Any | UnsetType = UNSET
-    prediction_source: Any | UnsetType = UNSET
-    model_version: Any | UnsetType = UNSET
-    lnirt_model_version: Any | UnsetType = UNSET
-    created_at: Any | UnsetType = UNSET
-    updated_at: Any | UnsetType = UNSET
+    id: ReadOnly | UnsetType = UNSET
+    user_id: ReadOnly | UnsetType = UNSET
+    difficulty_numeric: ReadOnly | UnsetType = UNSET
+    predicted_correct: ReadOnly | UnsetType = UNSET
+    predicted_time_seconds: ReadOnly | UnsetType = UNSET
+    predicted_time_low: ReadOnly | UnsetType = UNSET
+    predicted_time_high: ReadOnly | UnsetType = UNSET
+    prediction_source: ReadOnly | UnsetType = UNSET
+    model_version: ReadOnly | UnsetType = UNSET
+    lnirt_model_version: ReadOnly | UnsetType = UNSET
+    created_at: ReadOnly | UnsetType = UNSET
+    updated_at: ReadOnly | UnsetType = UNSET
 
 
 NAMED = ("subject", "topic", "difficulty")
@@ -188,27 +222,27 @@ class Result(msgspec.Struct, frozen=True):
 class PracticeTask(msgspec.Struct, frozen=True):
     """A practice task with the prediction that was made when it was created. Times are in seconds."""
 
-    id: str
-    user_id: str
-    subject: str
-    topic: str
-    difficulty: Difficulty
-    difficulty_numeric: Annotated[int, Meta(ge=1, le=4)]
-    task_content: str
-    solution_content: str | None
-    answer_content: str | None
-    estimated_time_minutes: int | float | None
-    actual_time_seconds: int | float | None
-    completed: bool
-    completed_at: datetime | None
-    is_correct: bool | None
-    study_session_id: UUID | None
-    predicted_correct: Annotated[float, Meta(ge=0, le=1)]
-    predicted_time_seconds: int
-    predicted_time_low: int | None
-    predicted_time_high: int | None
-    prediction_source: Source
-    model_version: str | None
-    lnirt_model_version: str
-    created_at: datetime
-    updated_at: datetime
+    id: Annotated[str, about("Id of the task", "3f333df6-90a4-4fda-8dd3-9485d27cee36", "uuid")]
+    user_id: Annotated[str, about("Id of the student", "9b2c1f7e-52a1-4c0f-9d3e-0a6f2f4f8f11")]
+    subject: SubjectText
+    topic: TopicText
+    difficulty: DifficultyField
+    difficulty_numeric: Numeric
+    task_content: Annotated[str, about("The exercise, in Markdown with formulas", "1/2 + 1/3 = ?")]
+    solution_content: Annotated[str, about("The way to the answer", "3/6 + 2/6 = 5/6")] | None
+    answer_content: Annotated[str, about("The answer", "5/6")] | None
+    estimated_time_minutes: Annotated[int | float, about("The author's estimate of the time, in minutes", 2)] | None
+    actual_time_seconds: Annotated[int | float, about("Measured time, in seconds; 0 is not measured", None)] | None
+    completed: Annotated[bool, about("The task has a result", False)]
+    completed_at: Annotated[datetime, about("Time of the answer", None, "date-time")] | None
+    is_correct: Annotated[bool, about("The answer is correct; null while the task is open", None)] | None
+    study_session_id: SessionId | None
+    predicted_correct: Probability
+    predicted_time_seconds: MedianTime
+    predicted_time_low: LowTime | None
+    predicted_time_high: HighTime | None
+    prediction_source: PredictionSource
+    model_version: PredictingVersion | None
+    lnirt_model_version: LnirtVersion
+    created_at: Annotated[datetime, about("Time of the creation", "2026-03-02T09:00:00Z", "date-time")]
+    updated_at: Annotated[datetime, about("Time of the last change", "2026-03-02T09:00:00Z", "date-time")]

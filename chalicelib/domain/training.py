@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
+from chalicelib.domain.fields import about
+
 _UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 
@@ -88,12 +90,16 @@ class Counted(Struct, frozen=True):
     request: TrainingRequest | None
 
 
+Counter = Annotated[int, about("Number of completions since the last training", 3)]
+Threshold = Annotated[int, about("Number of completions that trigger a training", 5)]
+
+
 class TrainingNote(Struct, frozen=True):
     """The counter towards the next training, in the answer to a completion."""
 
-    counter: int
-    threshold: int
-    queued: bool
+    counter: Counter
+    threshold: Threshold
+    queued: Annotated[bool, about("This completion triggered a training", False)]
 
 
 RECENT_CHAMPIONS = 100

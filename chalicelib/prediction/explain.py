@@ -13,11 +13,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 from msgspec.structs import replace
 
 from chalicelib.domain.errors import ModelError
+from chalicelib.domain.fields import about
 from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.features.columns import without_topic
@@ -59,16 +61,19 @@ _NAMES: Mapping[Group, str] = {
 }
 
 
+_EXAMPLE = "Your record on this topic raises the chance of success by 4.2 points."
+
+
 class Influence(msgspec.Struct, frozen=True):
     """The influence of one group: ``probability`` and ``seconds`` are positive if the group raised them.
 
     ``seconds`` is None for a version without times. ``text`` is the same as a sentence.
     """
 
-    group: Group
-    text: str
-    probability: float
-    seconds: float | None
+    group: Annotated[Group, about("The group of inputs")]
+    text: Annotated[str, about("The influence as a sentence for the student", _EXAMPLE)]
+    probability: Annotated[float, about("Change of the probability by the group", 0.042)]
+    seconds: Annotated[float, about("Change of the seconds by the group; null for a version without times", 0.0)] | None
 
 
 def explain(

@@ -11,10 +11,24 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta, tzinfo
+from typing import Annotated
 
 from msgspec import Struct
 
 from chalicelib.domain.calibration import N_BINS, expected_calibration_error, share
+from chalicelib.domain.fields import (
+    Accuracy,
+    BrierScore,
+    CalibrationError,
+    LnirtVersion,
+    MedianSeconds,
+    NCompleted,
+    NCorrect,
+    PredictedAccuracy,
+    TimeRatio,
+    TopicText,
+    about,
+)
 from chalicelib.domain.numerics import OF_FLOATS
 from chalicelib.domain.results import CalibrationRow, DayRow, TopicRow
 from chalicelib.ports import AnalyticsStore
@@ -32,67 +46,69 @@ _Z_80 = 1.2815515594600038
 class Period(Struct, frozen=True):
     """Completions of several days. ``accuracy`` is null without completions."""
 
-    completed: int
-    correct: int
-    accuracy: float | None
+    completed: NCompleted
+    correct: NCorrect
+    accuracy: Accuracy | None
 
 
 class Day(Struct, frozen=True):
     """One day of the trend."""
 
-    day: date
-    completed: int
-    correct: int
-    accuracy: float | None
-    median_time_seconds: float | None
+    day: Annotated[date, about("Day of the reader's calendar", "2026-03-02")]
+    completed: NCompleted
+    correct: NCorrect
+    accuracy: Accuracy | None
+    median_time_seconds: MedianSeconds | None
 
 
 class Summary(Struct, frozen=True):
     """A student's totals. ``predicted_accuracy`` is the mean probability that models predicted."""
 
-    tasks: int
-    completed: int
-    correct: int
-    accuracy: float | None
-    predicted_accuracy: float | None
-    mean_time_seconds: float | None
-    median_time_seconds: float | None
-    total_time_seconds: float
-    today: Period
-    last_7_days: Period
-    days: list[Day]
+    tasks: Annotated[int, about("Number of tasks, the open ones too", 45)]
+    completed: NCompleted
+    correct: NCorrect
+    accuracy: Accuracy | None
+    predicted_accuracy: PredictedAccuracy | None
+    mean_time_seconds: Annotated[float, about("Mean time in seconds; null without measured times", 44.1)] | None
+    median_time_seconds: MedianSeconds | None
+    total_time_seconds: Annotated[float, about("Sum of the measured times, in seconds", 1852.0)]
+    today: Annotated[Period, about("Completions of today")]
+    last_7_days: Annotated[Period, about("Completions of the last 7 days, including today")]
+    days: Annotated[list[Day], about("The last 30 days, oldest first")]
 
 
 class Topic(Struct, frozen=True):
     """A student's results on a topic.
 
-    ``mastery`` is the share of correct answers, weighted by recency (see :func:`mastery`), with its 80 % interval.
+    ``mastery`` is the share of correct answers, weighted by recency, with its 80 % interval.
     ``time_ratio`` is the geometric mean of actual / predicted seconds: 1.2 means 20 % slower than predicted.
     """
 
-    topic: str
-    completed: int
-    correct: int
-    accuracy: float
-    predicted_accuracy: float | None
-    mastery: float
-    mastery_low: float
-    mastery_high: float
-    median_time_seconds: float | None
-    time_ratio: float | None
-    last_completed_at: datetime | None
+    topic: TopicText
+    completed: NCompleted
+    correct: NCorrect
+    accuracy: Annotated[float, about("Share of correct answers", 0.714)]
+    predicted_accuracy: PredictedAccuracy | None
+    mastery: Annotated[float, about("Share of correct answers, weighted by recency", 0.78)]
+    mastery_low: Annotated[float, about("Lower limit of the 80 % interval of the mastery", 0.66)]
+    mastery_high: Annotated[float, about("Upper limit of the 80 % interval of the mastery", 0.87)]
+    median_time_seconds: MedianSeconds | None
+    time_ratio: TimeRatio | None
+    last_completed_at: (
+        Annotated[datetime, about("Time of the newest answer", "2026-03-02T09:01:00Z", "date-time")] | None
+    )
 
 
 class Bin(Struct, frozen=True):
     """Predictions between ``low`` and ``high``: their mean, and the share of correct answers with its 80 % interval."""
 
-    low: float
-    high: float
-    n: int
-    predicted: float
-    actual: float
-    actual_low: float
-    actual_high: float
+    low: Annotated[float, about("Lower limit of the probabilities", 0.7)]
+    high: Annotated[float, about("Upper limit of the probabilities", 0.8)]
+    n: Annotated[int, about("Number of predictions", 17)]
+    predicted: Annotated[float, about("Mean of the probabilities", 0.746)]
+    actual: Annotated[float, about("Share of correct answers", 0.765)]
+    actual_low: Annotated[float, about("Lower limit of the 80 % interval of the share", 0.61)]
+    actual_high: Annotated[float, about("Upper limit of the 80 % interval of the share", 0.87)]
 
 
 class Calibration(Struct, frozen=True):
@@ -102,30 +118,30 @@ class Calibration(Struct, frozen=True):
     actual / predicted seconds, and ``interval_coverage`` the share of times inside their 80 % interval.
     """
 
-    n: int
-    accuracy: float | None
-    predicted_accuracy: float | None
-    brier_score: float | None
-    expected_calibration_error: float | None
-    n_timed: int
-    time_ratio: float | None
-    time_log_rmse: float | None
-    interval_coverage: float | None
-    bins: list[Bin]
+    n: Annotated[int, about("Number of completed predictions", 42)]
+    accuracy: Accuracy | None
+    predicted_accuracy: PredictedAccuracy | None
+    brier_score: BrierScore | None
+    expected_calibration_error: CalibrationError | None
+    n_timed: Annotated[int, about("Number of them with a measured time", 40)]
+    time_ratio: TimeRatio | None
+    time_log_rmse: Annotated[float, about("Root mean square of ln(actual / predicted seconds)", 0.52)] | None
+    interval_coverage: Annotated[float, about("Share of times inside their 80 % interval", 0.81)] | None
+    bins: Annotated[list[Bin], about("The predictions by their probability, in tenths")]
 
 
 class VersionCalibration(Struct, frozen=True):
     """The calibration of one model version, ``embedding_<version>`` or ``lnirt_<version>``."""
 
-    lnirt_model_version: str
-    calibration: Calibration
+    lnirt_model_version: LnirtVersion
+    calibration: Annotated[Calibration, about("Calibration of this version")]
 
 
 class CalibrationReport(Struct, frozen=True):
     """The calibration over all versions, and by version, newest first."""
 
-    overall: Calibration
-    by_version: list[VersionCalibration]
+    overall: Annotated[Calibration, about("Calibration over all versions")]
+    by_version: Annotated[list[VersionCalibration], about("Calibration of each version, newest first")]
 
 
 def summary(store: AnalyticsStore, user_id: str, now: datetime, zone: tzinfo) -> Summary:

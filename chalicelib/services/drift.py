@@ -11,21 +11,26 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Annotated
 
 from msgspec import Struct
 
 from chalicelib.domain.calibration import N_BINS, expected_calibration_error, share
+from chalicelib.domain.fields import Accuracy, BrierScore, CalibrationError, PredictedAccuracy, TimeRatio, about
 from chalicelib.domain.predictions import Source
 from chalicelib.domain.results import DriftRow
 from chalicelib.ports import AnalyticsStore
+
+NCompletions = Annotated[int, about("Number of completions", 200)]
+FallbackRate = Annotated[float, about("Share of predictions that the networks did not make", 0.04)]
 
 
 class Sources(Struct, frozen=True):
     """Numbers of completions by the source of their prediction."""
 
-    embedding: int
-    lnirt: int
-    default: int
+    embedding: Annotated[int, about("Predicted by the networks", 192)]
+    lnirt: Annotated[int, about("Predicted by the statistical model", 6)]
+    default: Annotated[int, about("Default predictions: 0.5 and 60 seconds", 2)]
 
 
 class DriftWindow(Struct, frozen=True):
@@ -35,26 +40,28 @@ class DriftWindow(Struct, frozen=True):
     expected error of perfectly calibrated predictions in a window of this size.
     """
 
-    n: int
-    first_completed_at: datetime
-    last_completed_at: datetime
-    sources: Sources
-    fallback_rate: float
-    accuracy: float | None
-    predicted_accuracy: float | None
-    brier_score: float | None
-    expected_calibration_error: float | None
-    calibration_error_by_chance: float | None
-    time_ratio: float | None
+    n: NCompletions
+    first_completed_at: Annotated[datetime, about("Time of the oldest completion", "2026-03-01T08:00:00Z", "date-time")]
+    last_completed_at: Annotated[datetime, about("Time of the newest completion", "2026-03-02T09:01:00Z", "date-time")]
+    sources: Annotated[Sources, about("Completions by the source of their prediction")]
+    fallback_rate: FallbackRate
+    accuracy: Accuracy | None
+    predicted_accuracy: PredictedAccuracy | None
+    brier_score: BrierScore | None
+    expected_calibration_error: CalibrationError | None
+    calibration_error_by_chance: (
+        Annotated[float, about("Calibration error that perfect predictions would have in such a window", 0.028)] | None
+    )
+    time_ratio: TimeRatio | None
 
 
 class Drift(Struct, frozen=True):
     """The newest completions of all students: in total, and by window, newest first."""
 
-    n: int
-    sources: Sources
-    fallback_rate: float | None
-    windows: list[DriftWindow]
+    n: NCompletions
+    sources: Annotated[Sources, about("Completions by the source of their prediction")]
+    fallback_rate: FallbackRate | None
+    windows: Annotated[list[DriftWindow], about("Windows of equal size, newest first")]
 
 
 def drift(store: AnalyticsStore, limit: int, window: int) -> Drift:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
 
 import msgspec
 
 from chalicelib.domain.errors import ModelError, UnavailableError
+from chalicelib.domain.fields import ServedVersion, about
 from chalicelib.ports import ModelRegistry, Tracker, TrainingQueue
 
 _log = logging.getLogger("studysmart.health")
@@ -20,11 +22,11 @@ UNAVAILABLE = "unavailable"
 class Health(msgspec.Struct, frozen=True):
     """The answer of ``GET /health``, field for field."""
 
-    status: str
-    database: str
-    registry: str
-    queue: str
-    model_version: str | None
+    status: Annotated[str, about("`healthy` or `unhealthy`", "healthy")]
+    database: Annotated[str, about("`ok` or `unavailable`", "ok")]
+    registry: Annotated[str, about("`ok` or `unavailable`: the store of the models", "ok")]
+    queue: Annotated[str, about("`ok` or `unavailable`: the queue of the trainings", "ok")]
+    model_version: ServedVersion | None
 
     @property
     def healthy(self) -> bool:

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
 
-from chalicelib.domain.predictions import Prediction, Source
-from chalicelib.domain.tasks import Difficulty, name_key
+from chalicelib.domain.fields import SubjectText, TopicText, about
+from chalicelib.domain.predictions import MedianTime, Prediction, PredictionSource, Probability, Source
+from chalicelib.domain.tasks import Difficulty, DifficultyField, name_key
 from chalicelib.features.state import StateRow, UserState
 from chalicelib.ports import RecommendationStore, TaskStore, TopicChoice
 from chalicelib.prediction.predictor import Predictor, predict_many
@@ -60,17 +62,20 @@ class Candidate(msgspec.Struct, frozen=True):
     days: float | None
 
 
+_EXAMPLE = "On this topic of yours, your chance of success is 71 %, for a target of 75 %."
+
+
 class Recommendation(msgspec.Struct, frozen=True):
     """A topic and difficulty to practise. A greater ``score`` is better. ``reason`` is a sentence for the student."""
 
-    subject: str
-    topic: str
-    difficulty: Difficulty
-    predicted_correct: float
-    predicted_time_seconds: int
-    prediction_source: Source
-    score: float
-    reason: str
+    subject: SubjectText
+    topic: TopicText
+    difficulty: DifficultyField
+    predicted_correct: Probability
+    predicted_time_seconds: MedianTime
+    prediction_source: PredictionSource
+    score: Annotated[float, about("Nearness of the probability to the target, with a bonus for forgetting", 0.96)]
+    reason: Annotated[str, about("Reason as a sentence for the student", _EXAMPLE)]
 
 
 def recommend(

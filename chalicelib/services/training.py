@@ -5,13 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from chalicelib import logs
 from chalicelib.domain.errors import QueueUnavailableError
-from chalicelib.domain.training import TrackerRow, TrainingPolicy, TrainingRequest, TrainingState
+from chalicelib.domain.fields import ServedVersion, about
+from chalicelib.domain.training import (
+    Counter,
+    Threshold,
+    TrackerRow,
+    TrainingPolicy,
+    TrainingRequest,
+    TrainingState,
+)
 from chalicelib.ports import Tracker, TrainingQueue
 
 _log = logging.getLogger("studysmart.training")
@@ -41,16 +49,16 @@ def at_once(work: Callable[[], None]) -> None:
 class ModelStatus(msgspec.Struct, frozen=True):
     """The answer of ``GET /model/status``, field for field. The first training needs ``minimum_samples`` answers."""
 
-    counter: int
-    threshold: int
-    n_samples_total: int
-    n_samples_last_training: int
-    last_trained_at: datetime | None
-    model_version: str | None
-    training: TrainingState
-    progress: Mapping[str, Any] | None
-    last_error: str | None
-    minimum_samples: int
+    counter: Counter
+    threshold: Threshold
+    n_samples_total: Annotated[int, about("Number of completed answers", 1_203)]
+    n_samples_last_training: Annotated[int, about("Number of answers that the last training learnt from", 1_200)]
+    last_trained_at: Annotated[datetime, about("End of the last training", "2026-03-01T10:20:30Z", "date-time")] | None
+    model_version: ServedVersion | None
+    training: Annotated[TrainingState, about("State of the training")]
+    progress: Annotated[Mapping[str, Any], about("Progress of a training that is running", None)] | None
+    last_error: Annotated[str, about("Reason why the last training failed", None)] | None
+    minimum_samples: Annotated[int, about("Number of answers that the first training needs", 10)]
 
 
 def status(tracker: Tracker, policy: TrainingPolicy, cohort: str) -> ModelStatus:

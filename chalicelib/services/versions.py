@@ -12,11 +12,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from typing import Annotated
 
 import msgspec
 from msgspec.structs import replace
 
 from chalicelib.domain.errors import ConflictError, ModelError, NotFoundError, PointerConflictError
+from chalicelib.domain.fields import ServedVersion, Timestamp, Version, about
 from chalicelib.domain.model_files import MAX_MAGNITUDE
 from chalicelib.domain.training import RECENT_CHAMPIONS, Champion, VersionMetadata
 from chalicelib.ports import ModelRegistry, Tracker
@@ -44,19 +46,21 @@ class VersionSummary(msgspec.Struct, frozen=True):
     says why the metadata could not be read.
     """
 
-    version: str
-    role: str
-    from_: str | None = msgspec.field(name="from", default=None)
-    until: str | None = None
-    trained_at: str | None = None
-    n_samples: int | None = None
-    size_bytes: int | None = None
-    promoted: bool | None = None
-    reason: str | None = None
-    trained_seconds: float | None = None
-    training_reason: str | None = None
-    metrics: dict[str, float] | None = None
-    fault: str | None = None
+    version: Version
+    role: Annotated[str, about("`champion`, `previous`, `past` or `other`", CHAMPION)]
+    from_: Annotated[Timestamp, about("Time at which it last became the champion")] | None = msgspec.field(
+        name="from", default=None
+    )
+    until: Annotated[str, about("Time at which it was last replaced, in ISO 8601", None)] | None = None
+    trained_at: Annotated[Timestamp, about("Time at which its training ended, in ISO 8601")] | None = None
+    n_samples: Annotated[int, about("Number of answers that it was trained on", 54_000)] | None = None
+    size_bytes: Annotated[int, about("Size of its files", 1_250_000)] | None = None
+    promoted: Annotated[bool, about("The gate let it become the champion", True)] | None = None
+    reason: Annotated[str, about("Reason of the gate", "It predicts better than the champion")] | None = None
+    trained_seconds: Annotated[float, about("Duration of its training, in seconds", 18.4)] | None = None
+    training_reason: Annotated[str, about("Reason of its training", "threshold")] | None = None
+    metrics: Annotated[dict[str, float], about("Scores on the answers that were held out", {"auc": 0.78})] | None = None
+    fault: Annotated[str, about("Reason why its metadata could not be read", None)] | None = None
 
 
 class Versions(msgspec.Struct, frozen=True):
@@ -65,12 +69,12 @@ class Versions(msgspec.Struct, frozen=True):
     ``total`` counts the versions of all pages. ``fault`` says why the pointer could not be read.
     """
 
-    champion: str | None
-    promoted_at: str | None
-    pinned: bool
-    fault: str | None
-    versions: list[VersionSummary]
-    total: int
+    champion: ServedVersion | None
+    promoted_at: Annotated[Timestamp, about("Time at which the champion was chosen, in ISO 8601")] | None
+    pinned: Annotated[bool, about("Trainings do not replace the champion", False)]
+    fault: Annotated[str, about("Reason why the pointer could not be read", None)] | None
+    versions: Annotated[list[VersionSummary], about("The versions, newest first")]
+    total: Annotated[int, about("Number of versions on all pages", 1)]
 
 
 def list_versions(registry: ModelRegistry, cohort: str, after: int = 0, limit: int | None = None) -> Versions:

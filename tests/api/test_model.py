@@ -6,9 +6,8 @@ import math
 
 import pytest
 
-from chalicelib.services.versions import successor
 from tests.support.api import TASK, Api, World
-from tests.support.archives import version_files
+from tests.support.archives import publish
 
 
 def test_the_status_has_every_field(student: Api) -> None:
@@ -24,15 +23,6 @@ def test_the_status_has_every_field(student: Api) -> None:
         "last_error": None,
         "minimum_samples": 5,
     }
-
-
-def publish(world: World, version: str) -> None:
-    """A version that can be served, written and made the champion by another's hand."""
-    files = version_files(version=version)
-    del files["metadata.json"]
-    world.registry.write_version("default", version, files, {"n_samples": 10, "request_id": f"request of {version}"})
-    champion, etag = world.registry.read_champion("default") or (None, None)
-    world.registry.write_champion("default", successor(champion, version, None), etag)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +78,8 @@ def test_the_versions_are_listed_newest_first_with_what_they_are(admin: Api, wor
         "versions": [],
         "total": 0,
     }
-    publish(world, "v1")
-    publish(world, "v2")
+    publish(world.registry, "v1")
+    publish(world.registry, "v2")
     world.registry.write_version("default", "v3", {"a": b"xy"}, {"promotion": {"promoted": False, "reason": "worse"}})
     found = admin.get("/model/versions").json
     assert (found["champion"], found["pinned"]) == ("v2", False)
@@ -119,7 +109,7 @@ def test_the_versions_are_listed_newest_first_with_what_they_are(admin: Api, wor
 
 def test_the_versions_are_listed_page_by_page(admin: Api, world: World) -> None:
     for n in range(5):
-        publish(world, f"v{n}")
+        publish(world.registry, f"v{n}")
     address, seen = "/model/versions?limit=2", []
     while address:
         page = admin.get(address)
@@ -132,7 +122,7 @@ def test_the_versions_are_listed_page_by_page(admin: Api, world: World) -> None:
 
 
 def test_a_malformed_pointer_still_lets_the_versions_be_listed(admin: Api, world: World) -> None:
-    publish(world, "v1")
+    publish(world.registry, "v1")
     world.registry.damage_pointer("default")
     found = admin.get("/model/versions").json
     assert found["fault"] == "champion.json is malformed"
@@ -142,8 +132,8 @@ def test_a_malformed_pointer_still_lets_the_versions_be_listed(admin: Api, world
 def test_after_a_rollback_the_next_task_is_predicted_by_the_older_version(
     admin: Api, student: Api, world: World
 ) -> None:
-    publish(world, "v1")
-    publish(world, "v2")
+    publish(world.registry, "v1")
+    publish(world.registry, "v2")
     body = {**TASK, "topic": "topic 0"}
     assert student.post("/practice-tasks", body).json["model_version"] == "v2"
     answer = admin.post("/model/rollback", {"version": "v1"}).json
@@ -154,7 +144,7 @@ def test_after_a_rollback_the_next_task_is_predicted_by_the_older_version(
 
 @pytest.mark.parametrize("version", ["v9", "../v1", "a/b"])
 def test_a_rollback_to_what_is_not_there_is_404_and_moves_nothing(admin: Api, world: World, version: str) -> None:
-    publish(world, "v1")
+    publish(world.registry, "v1")
     before = world.registry.read_champion("default")
     answer = admin.post("/model/rollback", {"version": version})
     assert (answer.status, answer.json["detail"]) == (404, f"version {version} is not in the registry")
@@ -162,8 +152,8 @@ def test_a_rollback_to_what_is_not_there_is_404_and_moves_nothing(admin: Api, wo
 
 
 def test_a_rollback_to_a_damaged_version_is_409_and_moves_nothing(admin: Api, world: World) -> None:
-    publish(world, "v1")
-    publish(world, "v2")
+    publish(world.registry, "v1")
+    publish(world.registry, "v2")
     before = world.registry.read_champion("default")
     world.registry.damage("default", "v1", "lnirt.json", b"{}")
     answer = admin.post("/model/rollback", {"version": "v1"})
@@ -193,8 +183,8 @@ def test_a_version_tells_what_was_measured_and_why_it_was_trained(admin: Api, wo
 
 
 def test_pinning_lets_a_version_serve_and_keeps_it_until_it_is_unpinned(admin: Api, student: Api, world: World) -> None:
-    publish(world, "v1")
-    publish(world, "v2")
+    publish(world.registry, "v1")
+    publish(world.registry, "v2")
     pinned = admin.post("/model/pin", {"version": "v1"})
     assert (pinned.status, pinned.json["champion"], pinned.json["pinned"]) == (200, "v1", True)
     assert admin.get("/model/versions").json["pinned"] is True
@@ -211,7 +201,7 @@ def test_there_is_nothing_to_unpin_before_the_first_version(admin: Api) -> None:
 
 
 def test_a_damaged_version_cannot_be_pinned(admin: Api, world: World) -> None:
-    publish(world, "v1")
+    publish(world.registry, "v1")
     world.registry.damage("default", "v1", "lnirt.json", b"{}")
     assert admin.post("/model/pin", {"version": "v1"}).status == 409
     assert admin.post("/model/pin", {"version": "v9"}).status == 404

@@ -120,7 +120,7 @@ def test_the_description_is_valid_openapi(anyone: Api) -> None:
 def test_the_description_holds_the_limits_that_are_enforced(anyone: Api) -> None:
     schemas = anyone.get("/openapi.json").json["components"]["schemas"]
     assert schemas["NewTask"]["properties"]["topic"]["maxLength"] == 200
-    assert schemas["Difficulty"]["enum"] == ["easy", "expert", "hard", "medium"]
+    assert schemas["Difficulty"]["enum"] == ["easy", "medium", "hard", "expert"]
 
 
 def test_the_documentation_with_a_slash_leads_to_the_one_without(anyone: Api) -> None:

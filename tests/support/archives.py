@@ -22,6 +22,8 @@ from chalicelib.prediction.archive import read_keras
 from chalicelib.prediction.network import Networks
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import Vocabulary, read_vocabulary
+from chalicelib.services.versions import successor
+from tests.support.fakes.services import MemoryRegistry
 from tests.support.models import constants_of, model_of
 
 
@@ -191,3 +193,12 @@ def version_files(*, weight: float = 0.1, times: bool = True, version: str = "v1
         "vocabulary.json": vocabulary.to_json(),
         "metadata.json": json.dumps({"version": version}).encode(),
     }
+
+
+def publish(registry: MemoryRegistry, version: str) -> None:
+    """Publish a version that can be served, and make it the champion, as another process would."""
+    files = version_files(version=version)
+    del files["metadata.json"]
+    registry.write_version("default", version, files, {"n_samples": 10, "request_id": f"request of {version}"})
+    champion, etag = registry.read_champion("default") or (None, None)
+    registry.write_champion("default", successor(champion, version, None), etag)
