@@ -56,8 +56,9 @@ screenshots: .venv/.dev chromium ## Take pictures of every page, empty and after
 package: $(installed) ## Build and check the Lambda's zip, build/studysmart-lambda.zip (ARCHITECTURE=arm64)
 	@$(py) -m infra.package --architecture $(ARCHITECTURE)
 
-infra-check: .venv/.lint ## Render the template, and lint templates, image and workflows
+infra-check: .venv/.lint ## Render the template, lint templates, image and workflows, and check order, network and alarms
 	@$(py) -m infra.lint
+	@$(py) -m infra.checks --json
 
 audit: .venv/.dev .venv/.lint .venv/.docs .venv/.audit ## Check advisories, licences, secrets and pins; write the bills of materials (ARGS=--strict)
 	@$(py) -m infra.audit $(ARGS)

@@ -20,9 +20,15 @@ from chalicelib.domain.predictions import Source
 
 NAMESPACE: Final = "StudySmart"
 
+STACK: Final = "stack"
+"""First dimension of every metric, so that two stacks in one account have metrics of their own."""
+
+FIELD: Final = "_aws"
+"""The field in which a line tells CloudWatch which of its other fields are metrics."""
+
 
 class Metric(NamedTuple):
-    """A CloudWatch metric: its name, its unit and the names of its dimensions."""
+    """A CloudWatch metric: its name, its unit and the names of its dimensions after :data:`STACK`."""
 
     name: str
     unit: str
@@ -76,12 +82,13 @@ METRICS: Final = (
 def fields(values: Mapping[Metric, float]) -> dict[str, Any]:
     """Return the fields of a log line from which CloudWatch reads ``values``.
 
-    Pass them as ``extra`` of a logging call. The line must also have the metrics' dimensions, as text.
+    Pass them as ``extra`` to :func:`chalicelib.logs.info`, which adds the stack. The line must also have the metrics'
+    other dimensions, as text.
     """
     if not values:
         return {}
     described = {"Timestamp": int(time.time() * 1_000), "CloudWatchMetrics": _directives(tuple(values))}
-    return {"_aws": described, **{metric.name: value for metric, value in values.items()}}
+    return {FIELD: described, **{metric.name: value for metric, value in values.items()}}
 
 
 def of_request(noted: Mapping[str, Any], status: int, milliseconds: float) -> dict[str, Any]:
@@ -111,6 +118,6 @@ def _directives(metrics: tuple[Metric, ...]) -> list[dict[str, Any]]:
     for metric in metrics:
         by_dimensions.setdefault(metric.dimensions, []).append({"Name": metric.name, "Unit": metric.unit})
     return [
-        {"Namespace": NAMESPACE, "Dimensions": [list(names)], "Metrics": described}
+        {"Namespace": NAMESPACE, "Dimensions": [[STACK, *names]], "Metrics": described}
         for names, described in by_dimensions.items()
     ]

@@ -155,7 +155,9 @@ def current() -> Container:
             _container = build(settings)
             # Of requests only: commands of an operator may take long.
             _container.statement_seconds = settings.statement_seconds
-            logs.configure(settings.log_format, settings.log_level, fields=_container.log_fields)
+            logs.configure(
+                settings.log_format, settings.log_level, fields=_container.log_fields, stack=settings.stack_name
+            )
         return _container
 
 

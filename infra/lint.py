@@ -22,7 +22,9 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 TRANSLATED: Final = "build/translated.json"
 """Path of the template after SAM's transform."""
 
-STANDALONE: Final = tuple(f"infra/{name}.yaml" for name in ("artifacts", "database", "migrator", "network"))
+STANDALONE: Final = sorted(
+    path for one in ROOT.glob("infra/*.yaml") if (path := str(one.relative_to(ROOT))) not in template.PARTS
+)
 """The templates of stacks next to the product's."""
 
 DOCKERFILE: Final = "training_job/Dockerfile"

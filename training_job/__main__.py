@@ -55,7 +55,7 @@ def main(start: Start | None = None) -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    logs.configure(settings.log_format, settings.log_level)
+    logs.configure(settings.log_format, settings.log_level, stack=settings.stack_name)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     process = TrainingProcess(start or partial(start_child, os.environ))

@@ -56,7 +56,7 @@ def handle_event(worker: Worker, event: Mapping[str, Any], context: Context) -> 
 def _worker() -> Worker:
     """Return the worker that all events of the process share."""
     settings = settings_from(os.environ)
-    logs.configure(settings.log_format, settings.log_level)
+    logs.configure(settings.log_format, settings.log_level, stack=settings.stack_name)
     # The first training starts the process: a Lambda has too little time to import TensorFlow while it starts.
     return build(settings, TrainingProcess(partial(start_child, os.environ)))
 

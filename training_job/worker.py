@@ -135,7 +135,7 @@ def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: 
         seconds = round(time.monotonic() - started, 3)
         complete = {"outcome": "complete", "champion": trained.champion, "n_samples": trained.n_samples}
         complete |= metrics.fields({TRAINING_DURATION: seconds})
-        _log.info("Background training complete (%s, %.1f s)", trained.champion, seconds, extra=complete)
+        logs.info(_log, "Background training complete (%s, %.1f s)", trained.champion, seconds, extra=complete)
         _send_next(worker, following)
         # An operator may have moved the pointer since the publish.
         versions.announce(worker.registry, worker.tracker, request.cohort)
@@ -150,7 +150,7 @@ def _send_next(worker: Worker, following: TrainingRequest | None) -> None:
     # The field training_request_id of each line here is that of the request before.
     triggered = {"next_request_id": following.request_id, "reason": following.reason}
     triggered |= metrics.fields({TRAINING_TRIGGERS: 1})
-    _log.info("EMBEDDING MODEL AUTO-TRAINING TRIGGERED", extra=triggered)
+    logs.info(_log, "EMBEDDING MODEL AUTO-TRAINING TRIGGERED", extra=triggered)
     try:
         training.send_request(worker.tracker, worker.queue, following)
     except UnavailableError as error:

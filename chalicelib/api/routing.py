@@ -219,7 +219,7 @@ def serve(request: Request, answer: Callable[[], Response]) -> Response:
         logs.note(route=f"{request.method} {request.context.get('resourcePath', '')}")
         milliseconds = round((time.perf_counter() - started) * 1_000, 3)
         extra = metrics.of_request(noted, response.status_code, milliseconds)
-        log.info("%s %s - %d", request.method, logged_path(request), response.status_code, extra=extra)
+        logs.info(log, "%s %s - %d", request.method, logged_path(request), response.status_code, extra=extra)
     return response
 
 

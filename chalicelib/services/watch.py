@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from chalicelib import metrics
+from chalicelib import logs, metrics
 from chalicelib.domain.training import TrackerRow, TrainingPolicy, TrainingState
 from chalicelib.metrics import CALIBRATION_ERROR, COUNTER_OVER_THRESHOLD, Metric
 from chalicelib.ports import AnalyticsStore, Tracker
@@ -36,7 +36,7 @@ def watch(tracker: Tracker, analytics: AnalyticsStore, policy: TrainingPolicy, c
         known |= {"error_by_chance": window.calibration_error_by_chance, "fallback_rate": window.fallback_rate}
         if error is not None and judged >= MINIMUM_PREDICTIONS:
             values[CALIBRATION_ERROR] = error
-    _log.info("counter over threshold: %d", over, extra={**known, **metrics.fields(values)})
+    logs.info(_log, "counter over threshold: %d", over, extra={**known, **metrics.fields(values)})
 
 
 def completions_over_threshold(row: TrackerRow, policy: TrainingPolicy) -> int:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from chalicelib.domain.errors import DatabaseUnavailableError, UnavailableError
+from chalicelib import logs
+from chalicelib.domain.errors import (
+    DatabaseUnavailableError,
+    QueueUnavailableError,
+    RegistryUnavailableError,
+    UnavailableError,
+)
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -20,6 +26,10 @@ _TOKEN_SECONDS = 900
 
 _client_lock = threading.Lock()
 """Creating a client is not thread-safe; using one is."""
+
+
+_SERVICES = {RegistryUnavailableError: "s3", QueueUnavailableError: "sqs"}
+"""Names of services in the fields of durations, by the error that says that one does not answer."""
 
 
 @cache
@@ -80,6 +90,7 @@ def error_code(error: ClientError | BotoCoreError) -> str:
 def translated(unavailable: type[UnavailableError], what: str) -> Iterator[None]:
     """Raise ``unavailable`` for errors of botocore inside. Expected codes must be handled inside."""
     try:
-        yield
+        with logs.timed(_SERVICES.get(unavailable, "aws")):
+            yield
     except (ClientError, BotoCoreError) as error:
         raise unavailable(f"{what} failed: {error}") from error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib import logs
 from chalicelib.domain.accounts import ADMIN_GROUP, Caller, Session
 from chalicelib.domain.errors import (
     BadRequestError,
@@ -306,7 +307,8 @@ def username_of(email: str) -> str:
 def _translated(password_field: str | None = None) -> Iterator[None]:
     """Raise our error for an error of botocore inside. See :func:`_refusal` for ``password_field``."""
     try:
-        yield
+        with logs.timed("cognito"):
+            yield
     except (ClientError, BotoCoreError) as error:
         raise _refusal(error, password_field) from error
 

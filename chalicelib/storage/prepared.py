@@ -20,6 +20,8 @@ from pg8000 import legacy
 from pg8000.converters import TIMESTAMPTZ, make_params, timestamptz_in
 from pg8000.core import DESCRIBE, SYNC_MSG, Context, _flush, _write
 
+from chalicelib import logs
+
 _UNNAMED = b"\x00"
 
 KEPT_STATEMENTS = 100
@@ -51,6 +53,10 @@ class PreparingCursor(legacy.Cursor):  # type: ignore[misc]  # pg8000 has no typ
 
     def execute(self, operation: str, args: Sequence[Any] = (), stream: Any = None) -> PreparingCursor:
         """Run a statement. pg8000 itself runs those without parameters or with a stream."""
+        with logs.timed("database"):
+            return self._execute(operation, args, stream)
+
+    def _execute(self, operation: str, args: Sequence[Any], stream: Any) -> PreparingCursor:
         if not args or stream is not None or self.paramstyle != "format" or not self._c.autocommit:
             super().execute(operation, args, stream)
             return self
@@ -67,7 +73,8 @@ class PreparingConnection(legacy.Connection):  # type: ignore[misc]
     """
 
     def __init__(self, *args: Any, statement_seconds: float = 0.0, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        with logs.timed("database"):
+            super().__init__(*args, **kwargs)
         self._statement_seconds = statement_seconds
         self._prepared: OrderedDict[str, _Prepared] = OrderedDict()
         self.register_in_adapter(TIMESTAMPTZ, _time_from)

@@ -18,6 +18,7 @@ import jwt
 import msgspec
 from msgspec import Meta
 
+from chalicelib import logs
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import IdentityUnavailableError, UnauthenticatedError
 
@@ -82,7 +83,8 @@ def fetch_jwks(url: str) -> Mapping[str, Any]:
 
     session = URLLib3Session(timeout=FETCH_SECONDS, proxies=get_environ_proxies(url))
     try:
-        answer = session.send(AWSRequest("GET", url).prepare())
+        with logs.timed("cognito"):
+            answer = session.send(AWSRequest("GET", url).prepare())
         if answer.status_code != HTTPStatus.OK:
             raise IdentityUnavailableError(f"fetching {url} failed: {answer.status_code}")
         document = json.loads(answer.content)

@@ -51,6 +51,7 @@ def declared(fields: dict[str, Any]) -> dict[str, list[str]]:
 def test_a_metric_is_declared_as_powertools_declares_it() -> None:
     provider = AmazonCloudWatchEMFProvider(namespace=NAMESPACE)
     provider.add_metric(PREDICTIONS.name, PREDICTIONS.unit, 1)
+    provider.add_dimension("stack", "local")
     provider.add_dimension("source", "lnirt")
     theirs: dict[str, Any] = dict(provider.serialize_metric_set())
     ours: dict[str, Any] = {**metrics.fields({PREDICTIONS: 1}), "source": "lnirt"}
@@ -65,7 +66,7 @@ def test_every_metric_is_declared_under_its_name_unit_and_dimensions(metric: met
     (directive,) = fields["_aws"]["CloudWatchMetrics"]
     assert directive == {
         "Namespace": "StudySmart",
-        "Dimensions": [list(metric.dimensions)],
+        "Dimensions": [["stack", *metric.dimensions]],
         "Metrics": [{"Name": metric.name, "Unit": metric.unit}],
     }
     assert fields[metric.name] == 3.5
@@ -77,7 +78,11 @@ def test_no_values_make_no_metrics() -> None:
 
 def test_a_prediction_counts_by_its_source_and_with_its_latency() -> None:
     fields = metrics.of_request({"source": "lnirt"}, 201, 4.2)
-    assert declared(fields) == {"Predictions": ["source"], "FallbackRate": [], "PredictionLatency": []}
+    assert declared(fields) == {
+        "Predictions": ["stack", "source"],
+        "FallbackRate": ["stack"],
+        "PredictionLatency": ["stack"],
+    }
     assert (fields["source"], fields["FallbackRate"], fields["PredictionLatency"]) == ("lnirt", 0, 4.2)
     assert metrics.of_request({"source": "default"}, 201, 4.2)["FallbackRate"] == 1
 
@@ -90,7 +95,7 @@ def test_a_prediction_that_was_not_answered_with_does_not_count() -> None:
 
 def test_a_completion_counts_even_when_the_request_failed_after_it() -> None:
     fields = metrics.of_request({"counter": 5, "threshold": 5, "training_request_id": "r"}, 500, 2.0)
-    assert declared(fields) == {"Completions": [], "CompletionLatency": [], "TrainingTriggers": []}
+    assert declared(fields) == dict.fromkeys(("Completions", "CompletionLatency", "TrainingTriggers"), ["stack"])
     assert fields[TRAINING_TRIGGERS.name] == fields[COMPLETIONS.name] == 1
 
 
@@ -167,7 +172,7 @@ def test_few_predictions_are_told_and_are_no_metric(lines: io.StringIO) -> None:
 def test_without_completions_the_watch_says_that_nothing_waits(lines: io.StringIO) -> None:
     line = watched(MemoryTracker(MemoryDatabase()), Drift(0), lines)
     assert line[COUNTER_OVER_THRESHOLD.name] == 0
-    assert declared(line) == {COUNTER_OVER_THRESHOLD.name: []}
+    assert declared(line) == {COUNTER_OVER_THRESHOLD.name: ["stack"]}
 
 
 @pytest.mark.parametrize(
