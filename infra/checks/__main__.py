@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from infra.checks.combinations import Stack, stacks
-from infra.checks.network import ecs_can_start
+from infra.checks.network import calls, ecs_can_start
 from infra.checks.rules import RULES, runtime_matches_zip
 from infra.lint import STANDALONE, translate
 from infra.package import template
@@ -42,15 +42,16 @@ def templates(root: Path, work: Path) -> dict[str, Mapping[str, Any]]:
 def violations(given: Templates) -> tuple[dict[str, list[str]], int]:
     """Return the violations of each check, and the number of stacks that were checked."""
     made = {name: list(stacks(one)) for name, one in given.items()}
-    found: dict[str, list[str]] = {name: [] for name in RULES} | {ecs_can_start.__name__: []}
+    found: dict[str, list[str]] = {name: [] for name in (*RULES, ecs_can_start.__name__)}
     for path, several in made.items():
         for stack in several:
             for name, rule in RULES.items():
                 _add(found[name], path, rule(stack))
-    for program in made[template.TEMPLATE]:
-        for network in made.get(NETWORK, []):
-            if network.values["TrainingCompute"] == program.values["TrainingCompute"]:
-                _add(found[ecs_can_start.__name__], NETWORK, ecs_can_start(program, network))
+    needed = {(program.values["TrainingCompute"], calls(program)) for program in made[template.TEMPLATE]}
+    for network in made[NETWORK]:
+        for compute, of_programs in needed:
+            if network.values["TrainingCompute"] == compute:
+                _add(found[ecs_can_start.__name__], NETWORK, ecs_can_start(of_programs, network))
     return found, sum(map(len, made.values()))
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 Template = Mapping[str, Any]
 
@@ -45,21 +45,39 @@ class TemplateError(Exception):
     """A template uses something that the checks cannot evaluate."""
 
 
+class Shared(NamedTuple):
+    """What the stacks of one template share, because most resources are the same in most of them."""
+
+    used: dict[str, list[str]]
+    """The parameters on which a resource depends, by its name."""
+    evaluated: dict[tuple[str, ...], dict[str, Any]]
+    """Evaluated resources, by name and the values of these parameters."""
+
+
 @dataclass(frozen=True)
 class Stack:
     """A template with one combination of parameters: what CloudFormation would create."""
 
     template: Template
     values: Mapping[str, Any]
+    shared: Shared = field(default_factory=lambda: Shared({}, {}))
 
     @cached_property
     def resources(self) -> dict[str, dict[str, Any]]:
         """The resources whose condition is true, without branches that are not taken."""
         return {
-            name: self.evaluate(resource)
+            name: self._resource(name, resource)
             for name, resource in self.template["Resources"].items()
             if "Condition" not in resource or self.condition(resource["Condition"])
         }
+
+    def _resource(self, name: str, resource: Mapping[str, Any]) -> dict[str, Any]:
+        if name not in self.shared.used:
+            self.shared.used[name] = _used(self.template, resource)
+        key = (name, *(str(self.values[parameter]) for parameter in self.shared.used[name]))
+        if key not in self.shared.evaluated:
+            self.shared.evaluated[key] = self.evaluate(resource)
+        return self.shared.evaluated[key]
 
     def of_type(self, *kinds: str) -> dict[str, dict[str, Any]]:
         """Return the properties of all resources of these types, such as ``Lambda::Function``, by name."""
@@ -141,8 +159,9 @@ def stacks(template: Template) -> Iterator[Stack]:
         name: _choices(name, parameter) if name in deciding else _choices(name, parameter)[:1]
         for name, parameter in parameters.items()
     }
+    shared = Shared({}, {})
     for values in itertools.product(*choices.values()):
-        stack = Stack(template, dict(zip(choices, values, strict=True)))
+        stack = Stack(template, dict(zip(choices, values, strict=True)), shared)
         if stack.is_admitted():
             yield stack
 
@@ -151,6 +170,14 @@ def _deciding(template: Template) -> set[str]:
     """Return the names that conditions and rules refer to."""
     text = repr((template.get("Conditions", {}), template.get("Rules", {})))
     return set(re.findall(r"'Ref': '(\w+)'", text))
+
+
+def _used(template: Template, resource: Mapping[str, Any]) -> list[str]:
+    """Return the parameters on which a resource depends, or more: those of all conditions if it names one."""
+    text = repr(resource)
+    named = set(re.findall(r"'Ref': '(\w+)'", text)) | set(re.findall(r"\$\{(\w+)\}", text))
+    conditional = _deciding(template) if "'Fn::If'" in text else set()
+    return sorted((named | conditional) & template.get("Parameters", {}).keys())
 
 
 def _choices(name: str, parameter: Mapping[str, Any]) -> list[Any]:

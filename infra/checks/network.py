@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from infra.checks.combinations import Stack
 from infra.checks.graph import grants
@@ -26,15 +26,31 @@ ELSEWHERE: Final = frozenset({"ec2", "ecs", "rds-db"})
 """Prefixes of actions that no program calls over the network: Lambda's, those of Fargate's agent, and a login's."""
 
 
-def ecs_can_start(program: Stack, network: Stack) -> Iterator[str]:
+class Call(NamedTuple):
+    """A service that a program calls."""
+
+    program: str
+    service: str
+
+
+def calls(program: Stack) -> frozenset[Call]:
+    """Return the calls of everything that runs in the network, by the actions that its roles allow."""
+    return frozenset(
+        Call(name, service)
+        for name, role, of_lambda in _programs(program)
+        # Lambda itself writes the log of a function, from outside of the network.
+        for prefix in _services(program, role) - ({"logs"} if of_lambda else set())
+        for service in ENDPOINTS[prefix]
+    )
+
+
+def ecs_can_start(needed: Collection[Call], network: Stack) -> Iterator[str]:
     """Find services that a task in ECS or a Lambda in the VPC calls and cannot reach in the network."""
     programs = _security_groups(network)
-    for name, role, of_lambda in _programs(program):
-        needed = _services(program, role) - ({"logs"} if of_lambda else set())
-        for service in sorted({one for prefix in needed for one in ENDPOINTS[prefix]}):
-            for subnet in _private_subnets(network):
-                if fault := _fault(network, subnet, programs, service):
-                    yield f"{name} cannot reach {service} from {subnet}: {fault}"
+    for name, service in sorted(needed):
+        for subnet in _private_subnets(network):
+            if fault := _fault(network, subnet, programs, service):
+                yield f"{name} cannot reach {service} from {subnet}: {fault}"
 
 
 def _programs(stack: Stack) -> Iterator[tuple[str, str, bool]]:

@@ -59,6 +59,7 @@ def _role_of(stack: Stack, role: Any) -> str | None:
 
 def retain_on_create(stack: Stack) -> Iterator[str]:
     """Find resources that survive a failed first creation, or that do not survive the deletion of the stack."""
+    first = is_first(stack)
     for name, resource in stack.resources.items():
         policy, properties = resource.get("DeletionPolicy"), resource.get("Properties", {})
         # SAM keeps the versions of a function, which are deleted with it.
@@ -68,7 +69,7 @@ def retain_on_create(stack: Stack) -> Iterator[str]:
             yield f"{name} is deleted with the stack, and its data too"
         if resource["Type"] in KEEP_DATA and resource.get("UpdateReplacePolicy") not in ("Retain", "Snapshot"):
             yield f"{name} is deleted when an update replaces it, and its data too"
-        if is_first(stack) and properties.get("DeletionProtection") in ("ACTIVE", True, "true"):
+        if first and properties.get("DeletionProtection") in ("ACTIVE", True, "true"):
             yield f"{name} is protected while it is first created, so a failed creation cannot remove it"
 
 
@@ -115,14 +116,14 @@ def _has_detail(template: str) -> bool:
 
 def alarms_breach_on_silence(stack: Stack) -> Iterator[str]:
     """Find alarms that stay silent when what they watch does, and schedules that no alarm watches."""
-    watched: set[str] = set()
+    watched, topics = set(), stack.of_type("SNS::Topic")
     for name, alarm in stack.of_type("CloudWatch::Alarm").items():
         silent, metrics_of = alarm.get("TreatMissingData"), list(_metrics(alarm))
         if silent not in ("breaching", "notBreaching"):
             yield f"{name} does not say what missing data means"
         if not alarm.get("AlarmActions"):
             yield f"{name} tells nobody"
-        tells = any(action["Ref"] in stack.of_type("SNS::Topic") for action in alarm.get("AlarmActions", []))
+        tells = any(action["Ref"] in topics for action in alarm.get("AlarmActions", []))
         few = alarm["ComparisonOperator"].startswith("Less")
         heard = any(one["Namespace"] == "AWS/RDS" or one["MetricName"] in _SCHEDULED_METRICS for one in metrics_of)
         if tells and silent != "breaching" and (few or heard):

@@ -81,8 +81,8 @@ def no_endpoint_of_images(given: Templates) -> None:
     del given[NETWORK]["Resources"]["EcrImagesEndpoint"]
 
 
-def endpoint_for_lambda_only(given: Templates) -> None:
-    given[NETWORK]["Conditions"]["Endpoints"] = {"Fn::Equals": [{"Ref": "TrainingCompute"}, "lambda"]}
+def endpoints_of_tasks_without_tasks(given: Templates) -> None:
+    given[NETWORK]["Conditions"]["TaskEndpoints"]["Fn::And"][1] = {"Fn::Equals": [{"Ref": "TrainingCompute"}, "lambda"]}
 
 
 def endpoints_admit_nobody(given: Templates) -> None:
@@ -144,7 +144,7 @@ MUTATIONS: dict[str, list[Callable[[Templates], None]]] = {
     "runtime_matches_zip": [older_python],
     "ecs_can_start": [
         no_endpoint_of_images,
-        endpoint_for_lambda_only,
+        endpoints_of_tasks_without_tasks,
         endpoints_admit_nobody,
         programs_may_not_go_out,
         zone_without_a_route,
@@ -212,7 +212,7 @@ def test_the_least_favourable_order_creates_late_grants_after_functions(ours: Te
     assert all(order.index(before) < order.index(name) for name in order for before in closure(stack, name))
 
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "Parameters": {"Kind": {"Type": "String", "AllowedValues": ["a", "b"]}, "N": {"Type": "Number", "Default": 0}},
     "Conditions": {"Both": {"Fn::And": [{"Fn::Equals": [{"Ref": "Kind"}, "b"]}, {"Fn::Not": [{"Condition": "Off"}]}]}},
     "Rules": {"R": {"Assertions": [{"Assert": {"Fn::Contains": [["0", "5"], {"Ref": "N"}]}}]}},
