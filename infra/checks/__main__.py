@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from infra.checks.combinations import Stack, stacks
+from infra.checks.combinations import stacks
 from infra.checks.network import calls, ecs_can_start
 from infra.checks.rules import RULES, runtime_matches_zip
 from infra.lint import STANDALONE, translate
@@ -98,7 +98,7 @@ def chalice_under(python: str, directory: Path) -> Iterator[None]:
 
 
 def _runtimes(rendered: Mapping[str, Any]) -> Iterable[str]:
-    return runtime_matches_zip(Stack(translate(dict(rendered)), {}))
+    return runtime_matches_zip(next(stacks(translate(dict(rendered)))))
 
 
 if __name__ == "__main__":

@@ -20,9 +20,11 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "DatabaseEndpoint": "studysmart.example.us-east-1.rds.amazonaws.com",
     "DatabaseIdentifier": "studysmart",
     "DatabaseSecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:studysmart-database-AbCdEf",
+    "Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/studysmart:1a2b3c4",
     "SecurityGroupIds": ["sg-0123456789abcdef0"],
     "SubnetIds": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
     "TrainingImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/studysmart-training:1a2b3c4",
+    "VpcId": "vpc-0123456789abcdef0",
     "Zones": ["us-east-1a", "us-east-1b"],
 }
 """Values of parameters, in addition to their defaults. Lists of AWS's ids are in the network that we make."""
@@ -30,11 +32,13 @@ EXAMPLES: Final[Mapping[str, Any]] = {
 _NUMBER: Final = "5"
 """Value of a number whose default, 0, switches something off."""
 
+STACK_NAME: Final = "studysmart"
+
 _PSEUDO: Final = {
     "AWS::AccountId": "123456789012",
     "AWS::Partition": "aws",
     "AWS::Region": "us-east-1",
-    "AWS::StackName": "studysmart",
+    "AWS::StackName": STACK_NAME,
     "AWS::URLSuffix": "amazonaws.com",
 }
 

@@ -15,7 +15,7 @@ LATE: Final = (
     *("AWS::IAM::Policy", "AWS::IAM::RolePolicy", "AWS::IAM::ManagedPolicy"),
     *("AWS::EC2::Route", "AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress", "AWS::EC2::VPCEndpoint"),
 )
-"""Types of grants and ways, which the least favourable order creates as late as it may."""
+"""Types of grants and ways, which an unfavourable order creates as late as it may."""
 
 
 def references(stack: Stack, name: str) -> set[str]:
@@ -37,7 +37,7 @@ def closure(stack: Stack, name: str) -> set[str]:
     return found
 
 
-def least_favourable_order(stack: Stack) -> list[str]:
+def unfavourable_order(stack: Stack) -> list[str]:
     """Return the names in an order that CloudFormation may choose and that creates grants and ways last."""
     needed = {name: references(stack, name) for name in stack.resources}
     order: list[str] = []

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from chalicelib import metrics
-from infra.checks.combinations import Stack
+from infra.checks.combinations import STACK_NAME, Stack
 from infra.checks.graph import closure, grants
 from infra.package import PYTHON
 
@@ -65,19 +65,20 @@ def retain_on_create(stack: Stack) -> Iterator[str]:
         # SAM keeps the versions of a function, which are deleted with it.
         if policy == "Retain" and resource["Type"] != "AWS::Lambda::Version":
             yield f"{name} survives a failed creation, and its name blocks the next one"
-        if resource["Type"] in KEEP_DATA and policy not in (*_KEPT, "Retain"):
+        # An instance of Aurora has no data of its own.
+        keeps = resource["Type"] in KEEP_DATA and "DBClusterIdentifier" not in properties
+        keeps = keeps or resource["Type"] == "AWS::RDS::DBCluster"
+        if keeps and policy not in (*_KEPT, "Retain"):
             yield f"{name} is deleted with the stack, and its data too"
-        if resource["Type"] in KEEP_DATA and resource.get("UpdateReplacePolicy") not in ("Retain", "Snapshot"):
+        if keeps and resource.get("UpdateReplacePolicy") not in ("Retain", "Snapshot"):
             yield f"{name} is deleted when an update replaces it, and its data too"
         if first and properties.get("DeletionProtection") in ("ACTIVE", True, "true"):
             yield f"{name} is protected while it is first created, so a failed creation cannot remove it"
 
 
 def is_first(stack: Stack) -> bool:
-    """Return whether the first deployment may have these parameters: those that protect have their defaults then."""
-    protecting = [name for name in stack.values if name == "TrainingImage" or name.endswith("Protection")]
-    defaults = stack.template["Parameters"]
-    return all(stack.values[name] == str(defaults[name].get("Default")) for name in protecting)
+    """Return whether the first deployment may have these parameters: nothing is protected then."""
+    return all(value == "false" for name, value in stack.values.items() if name.endswith("Protection"))
 
 
 def runtime_matches_zip(stack: Stack) -> Iterator[str]:
@@ -99,8 +100,8 @@ def gateway_responses(stack: Stack) -> Iterator[str]:
         for kind in sorted({*REFUSALS, *PASSING, *responses}):
             response = responses.get(kind, {})
             headers = {key.rpartition(".")[2] for key in response.get("responseParameters", {})}
-            wanted = {"Access-Control-Allow-Origin", *(["Retry-After"] if kind in PASSING else [])}
-            if missing := sorted(wanted - headers):
+            needed = {"Access-Control-Allow-Origin", *(["Retry-After"] if kind in PASSING else [])}
+            if missing := sorted(needed - headers):
                 yield f"{name}: {kind} has no {', '.join(missing)}"
             if not _has_detail(response.get("responseTemplates", {}).get("application/json", "")):
                 yield f"{name}: {kind} has no JSON with a detail"
@@ -129,7 +130,7 @@ def alarms_breach_on_silence(stack: Stack) -> Iterator[str]:
         if tells and silent != "breaching" and (few or heard):
             yield f"{name} is silent when its metric is"
         for one in metrics_of:
-            if one["Namespace"] == metrics.NAMESPACE and _dimension(one, "stack") != "studysmart":
+            if one["Namespace"] == metrics.NAMESPACE and _dimension(one, metrics.STACK) != STACK_NAME:
                 yield f"{name} watches {one['MetricName']} of all stacks"
             if few and tells and one["MetricName"] == "Invocations" and silent == "breaching":
                 watched |= {str(_dimension(one, "FunctionName"))}
