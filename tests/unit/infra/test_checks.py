@@ -61,7 +61,7 @@ def kept_for_ever(given: Templates) -> None:
 
 
 def deleted_with_the_stack(given: Templates) -> None:
-    del resource(given, "TrainingRepository")["DeletionPolicy"]
+    del resource(given, "ImageRepository", "infra/artifacts.yaml")["DeletionPolicy"]
 
 
 def protected_from_the_start(given: Templates) -> None:
