@@ -95,7 +95,7 @@ def test_a_prediction_that_was_not_answered_with_does_not_count() -> None:
 
 def test_a_completion_counts_even_when_the_request_failed_after_it() -> None:
     fields = metrics.of_request({"counter": 5, "threshold": 5, "training_request_id": "r"}, 500, 2.0)
-    assert declared(fields) == dict.fromkeys(("Completions", "CompletionLatency", "TrainingTriggers"), ["stack"])
+    assert declared(fields) == {name: ["stack"] for name in ("Completions", "CompletionLatency", "TrainingTriggers")}
     assert fields[TRAINING_TRIGGERS.name] == fields[COMPLETIONS.name] == 1
 
 
