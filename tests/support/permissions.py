@@ -139,7 +139,7 @@ def _resolved(value: Any, values: Mapping[str, str]) -> str:
             return values.get(f"{name}.{attribute}", f"{name}.{attribute}")
         case {"Ref": name}:
             return values.get(name, name)
-        case {"Fn::Sub": str(text)}:
+        case {"Fn::Sub": str(text)} | {"Fn::Sub": [str(text), _]}:  # a variable of a list stays as it is
             return re.sub(r"\$\{([^}]+)\}", lambda found: values.get(found[1], found[0]), text)
     raise LookupError(f"{value} is not understood here")
 

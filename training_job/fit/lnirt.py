@@ -7,6 +7,7 @@ parameter has a prior, so ten answers give a sane model and nothing needs a spec
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +31,12 @@ from training_job.history.scan import group_bounds, group_chunks
 MIN_TIMED = 5
 """Number of timed answers below which no model of time is fitted."""
 
+MAX_TOPICS = 20_000
+"""Maximum number of topics with parameters of their own, well below the bound of a version.
+
+A less practised topic is predicted by the average topic, as an unknown one is.
+"""
+
 EM_ROUNDS = 20
 TIME_ROUNDS = 10
 CHUNK_ROWS = 60_000
@@ -44,6 +51,9 @@ RESIDUAL_VARIANCE, SPEED_VARIANCE = 0.35, 0.15
 
 PSEUDO_COUNT = 20.0
 """Number of answers (or students) for which a prior variance counts."""
+
+
+_LOG = logging.getLogger("studysmart.training")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,7 @@ def fit_lnirt(table: AnswerTable) -> LnirtParameters:
     """
     if not len(table):
         raise ValueError("there are no answers to fit")
+    table = _most_practised(table)
     seen, codes = np.unique(table.topic, return_inverse=True)
     topics = tuple(table.topics[code] for code in seen)
     table = replace(table, topic=codes.astype(np.int32), topics=topics)
@@ -76,6 +87,16 @@ def fit_lnirt(table: AnswerTable) -> LnirtParameters:
         table = clipped_times(table)
         time = _fit_time(table, len(topics))
     return fit_time_practice(fit_success_practice(static, table), time, table)
+
+
+def _most_practised(table: AnswerTable) -> AnswerTable:
+    """Return the answers on the topics that are fitted."""
+    answers = np.bincount(table.topic, minlength=len(table.topics))
+    if np.count_nonzero(answers) <= MAX_TOPICS:
+        return table
+    kept = np.argsort(-answers, kind="stable")[:MAX_TOPICS]
+    _LOG.warning("%d topics are fitted, of %d: the most practised", MAX_TOPICS, np.count_nonzero(answers))
+    return table.select(np.isin(table.topic, kept))
 
 
 def clipped_times(table: AnswerTable) -> AnswerTable:

@@ -35,6 +35,7 @@ class _Person:
     password: str
     groups: set[str] = field(default_factory=set)
     confirmed: bool = False
+    enabled: bool = True
     verified: bool = False
     code: str | None = None
 
@@ -129,13 +130,16 @@ class MemoryIdentity(_Service):
     def is_admin(self, user_id: str) -> bool:
         self.check()
         person = self._find(user_id)
-        return person is not None and "admins" in person.groups
+        return person is not None and person.enabled and "admins" in person.groups
 
     def id_of(self, email: str) -> str:
         return self._named(email).user_id
 
     def set_password(self, email: str, new: str) -> None:
         self._named(email).password = new
+
+    def set_enabled(self, email: str, enabled: bool) -> None:
+        self._named(email).enabled = enabled
 
     def _named(self, email: str) -> _Person:
         self.check()
@@ -187,7 +191,7 @@ class MemoryIdentity(_Service):
     def _with_password(self, email: str, password: str) -> _Person:
         self.check()
         person = self._people.get(email.strip().lower())
-        if person is None or person.password != password:
+        if person is None or person.password != password or not person.enabled:
             raise BadRequestError("Incorrect password")
         return person
 

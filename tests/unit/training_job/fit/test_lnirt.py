@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.domain.digests import digest
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import (
     LnirtParameters,
+    TimeParameters,
     ability_from,
     grid_log_likelihoods,
     mean_log_attempts,
@@ -19,7 +21,7 @@ from chalicelib.domain.lnirt_json import from_json, rounded, to_json
 from chalicelib.domain.numerics import OF_FLOATS
 from tests.support.histories import simulate
 from training_job.fit.levels import SUCCESS_LEVELS, TIME_LEVELS, fit_levels
-from training_job.fit.lnirt import clipped_times, fit_lnirt
+from training_job.fit.lnirt import MAX_TOPICS, clipped_times, fit_lnirt
 from training_job.fit.practice import interval_quantiles
 from training_job.history.answers import AnswerTable
 
@@ -53,6 +55,24 @@ def test_levels_that_contradict_their_order_are_pooled() -> None:
 def test_a_model_without_times_has_none() -> None:
     table = simulate(5, 3, 100, times=False)
     assert fit_lnirt(table).time is None
+
+
+def test_only_the_most_practised_topics_are_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = simulate(20, 6, 1000)
+    table = table.select((table.topic < 3) | (np.arange(len(table)) % 2 == 0))
+    monkeypatch.setattr("training_job.fit.lnirt.MAX_TOPICS", 3)
+    model = fit_lnirt(table)
+    assert model.topics == ("topic 0", "topic 1", "topic 2")
+    assert model.topic_row("topic 5") == model.average_row
+
+
+def test_as_many_topics_as_are_fitted_can_be_published() -> None:
+    n, draw = MAX_TOPICS + 1, np.random.default_rng(0)
+    levels = draw.random((3, n, 4))
+    time = TimeParameters(levels[0], levels[1], draw.random(n), draw.random((n, 2)), 0.1, 0.1, -1.3, 1.3)
+    names = tuple(digest(str(i)) for i in range(MAX_TOPICS))
+    model = LnirtParameters(names, draw.random(n), levels[2], draw.random((n, 2)), 0.25, time)
+    assert rounded(model).topics == names
 
 
 def test_absurd_times_do_not_move_the_intensity_far() -> None:
