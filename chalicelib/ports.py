@@ -358,6 +358,9 @@ class Identity(Protocol):
     def set_password(self, email: str, new: str) -> None:
         """Set the password of an account without its present one. Raises NotFoundError."""
 
+    def set_enabled(self, email: str, enabled: bool) -> None:
+        """Let an account sign in, or refuse it. Raises NotFoundError."""
+
     def send_reset_code(self, email: str) -> None:
         """Send a code for a new password to an address, if it has an account. The caller cannot see if it has."""
 

@@ -1,4 +1,4 @@
-"""``studysmart account``: lists, exports and erases accounts, sets passwords, and excludes accounts from trainings."""
+"""``studysmart account``: lists, disables, exports and erases accounts, sets passwords, and excludes answers."""
 
 from __future__ import annotations
 
@@ -41,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     password = add("set-password", _set_password, "set the password of an account and end its sessions")
     password.add_argument("email", metavar="EMAIL")
     password.add_argument("password", metavar="PASSWORD", nargs="?", help="(default: asked for, or read from a pipe)")
+    for name, action, words in (
+        ("disable", _disable, "end the sessions of an account, and refuse it until `enable`; its data stay"),
+        ("enable", _enable, "undo `disable`"),
+    ):
+        add(name, action, words).add_argument("email", metavar="EMAIL")
     for name, action, words in (
         ("exclude", _exclude, "let trainings learn nothing from the answers of accounts, from the next training on"),
         ("include", _include, "undo `exclude`"),
@@ -99,6 +104,20 @@ def _set_password(container: Container, options: argparse.Namespace) -> int:
     container.identity.set_password(options.email, password)
     accounts.end_sessions(container.users, container.identity, user_id)
     print(f"The password of {options.email} was changed. Its sessions end within a minute.")
+    return 0
+
+
+def _disable(container: Container, options: argparse.Namespace) -> int:
+    user_id = container.identity.id_of(options.email)
+    container.identity.set_enabled(options.email, False)
+    accounts.end_sessions(container.users, container.identity, user_id)
+    print(f"Account {options.email} is disabled. Its sessions end within a minute.")
+    return 0
+
+
+def _enable(container: Container, options: argparse.Namespace) -> int:
+    container.identity.set_enabled(options.email, True)
+    print(f"Account {options.email} can sign in again.")
     return 0
 
 

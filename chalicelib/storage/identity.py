@@ -245,6 +245,12 @@ class CognitoIdentity:
                 UserPoolId=self._pool_id, Username=username_of(email), Password=new, Permanent=True
             )
 
+    def set_enabled(self, email: str, enabled: bool) -> None:
+        """Let an account sign in, or refuse it. Raises NotFoundError."""
+        change = self._cognito.admin_enable_user if enabled else self._cognito.admin_disable_user
+        with _translated(), _existing(email):
+            change(UserPoolId=self._pool_id, Username=username_of(email))
+
     def _token_for_password(self, email: str, password: str) -> str:
         try:
             return self.login(email, password).access_token

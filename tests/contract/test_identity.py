@@ -300,6 +300,18 @@ def test_a_code_verifies_the_address(identity: Identity, email: str, last_code: 
     assert identity.email_verified(user_id)
 
 
+def test_an_operator_disables_and_enables_an_account(identity: Identity, email: str) -> None:
+    identity.register(email, PASSWORD, None)
+    identity.set_enabled(email.upper(), False)
+    assert identity.account_of(email, PASSWORD) is None
+    with pytest.raises(UnauthenticatedError):
+        identity.login(email, PASSWORD)
+    identity.set_enabled(email, True)
+    identity.login(email, PASSWORD)
+    with pytest.raises(NotFoundError):
+        identity.set_enabled("nobody@example.org", False)
+
+
 def test_an_operator_sets_a_password(identity: Identity, email: str) -> None:
     user_id = identity.register(email, PASSWORD, None)
     assert identity.id_of(email.upper()) == user_id

@@ -202,6 +202,9 @@ def test_accounts_are_listed_changed_and_erased(deployment: Container, capsys: p
     assert rule is not None
     assert rule.valid_from > 0
     deployment.identity.login("ada@example.com", "battery staple")
+    for action, admitted in (("disable", False), ("enable", True)):
+        assert cli.main(["account", action, "ada@example.com"]) == 0
+        assert (deployment.identity.account_of("ada@example.com", "battery staple") is not None) is admitted
     assert cli.main(["account", "set-password", "ada@example.com", "short"]) == 1
     assert cli.main(["account", "erase", "ada@example.com"]) == 1
     assert cli.main(["account", "erase", "ada@example.com", "--yes"]) == 0

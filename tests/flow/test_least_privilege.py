@@ -240,6 +240,8 @@ def commands(programs: Programs) -> None:
     programs.command("models", "prune", "--keep", "1")
     programs.command("account", "list")
     programs.command("account", "set-password", ACCOUNT["email"], ACCOUNT["password"])
+    for action in ("disable", "enable"):
+        programs.command("account", action, ACCOUNT["email"])
     programs.login()
     programs.token, token = "", programs.token
     programs.request("POST", "/auth/register", {**ACCOUNT, "email": "other@example.org"})
