@@ -41,7 +41,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     model_refresh_seconds: Seconds = 30.0
     lease_seconds: Seconds = 60.0
     retained_versions: Count = 10
+    connect_seconds: Seconds = 4.0
+    answer_seconds: Seconds = 4.0
     statement_seconds: SecondsOrOff = 3.0
+    lock_seconds: SecondsOrOff = 2.0
+    idle_transaction_seconds: SecondsOrOff = 10.0
     creations_per_hour: Bound = 20_000
     completions_per_hour: Bound = 20_000
     exports_per_hour: Bound = 600

@@ -36,6 +36,7 @@ from chalicelib.storage.limit_store import PostgresLimitCounts
 from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.recommendation_store import PostgresRecommendationStore
 from chalicelib.storage.task_store import PostgresTaskStore
+from chalicelib.storage.timeouts import patient, timeouts_of
 from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.storage.user_store import PostgresUserStore
@@ -51,13 +52,13 @@ class Container:
         self.settings = settings
         self.policy = TrainingPolicy(settings.training_threshold, settings.minimum_samples)
         self.later: Later = at_once
-        self.statement_seconds = 0.0
+        self.timeouts = patient(settings)
         vars(self).update(given)
 
     @cached_property
     def engine(self) -> Engine:
         """The database."""
-        return connect(self.settings.database_url, statement_seconds=self.statement_seconds)
+        return connect(self.settings.database_url, timeouts=self.timeouts)
 
     @cached_property
     def tasks(self) -> TaskStore:
@@ -153,8 +154,7 @@ def current() -> Container:
         if _container is None:
             settings = settings_from(os.environ)
             _container = build(settings)
-            # Of requests only: commands of an operator may take long.
-            _container.statement_seconds = settings.statement_seconds
+            _container.timeouts = timeouts_of(settings)
             logs.configure(
                 settings.log_format, settings.log_level, fields=_container.log_fields, stack=settings.stack_name
             )

@@ -11,10 +11,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import InterfaceError
+from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from chalicelib.domain.errors import DatabaseUnavailableError
-from chalicelib.storage.database import statement
+from chalicelib.storage.database import LOCKED, LOGIN_REFUSED, sql_state, statement
 from migrations.schema import metadata
 
 _HERE = Path(__file__).parent
@@ -35,6 +35,12 @@ def upgrade(database_url: str) -> None:
     except (InterfaceError, OSError) as error:
         cause = error.orig if isinstance(error, InterfaceError) else error
         raise DatabaseUnavailableError(f"PostgreSQL does not answer: {cause}") from error
+    except DBAPIError as error:
+        if sql_state(error) == LOCKED:
+            raise DatabaseUnavailableError(f"a table is in use, run the migration again: {error.orig}") from error
+        if (sql_state(error) or "").startswith(LOGIN_REFUSED):
+            raise DatabaseUnavailableError(f"PostgreSQL refuses the login: {error.orig}") from error
+        raise
 
 
 def newest_revision() -> str:

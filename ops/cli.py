@@ -18,7 +18,7 @@ import chalicelib
 from chalicelib.domain.errors import QueueUnavailableError, StudySmartError
 from chalicelib.services import training
 from chalicelib.wiring import Container
-from ops import accounts, anomalies, env, logs, models, monitor, outbox, sql, status, tables
+from ops import accounts, anomalies, database, env, logs, models, monitor, outbox, sql, status, tables
 from ops.arguments import number, whole_number
 from ops.backup import command as backup
 from ops.backup import restore
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except ModuleNotFoundError as error:
         # Plain `pip install .` leaves them out, because the Lambda does not need them.
-        if error.name not in ("alembic", "duckdb"):
+        if error.name not in ("alembic", "boto3", "duckdb", "scramp"):
             raise
         print(f"error: this command needs {error.name}; install it with: pip install '.[ops]'", file=sys.stderr)
         return 1
@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         add_with("anomalies", anomalies.run, "list accounts whose answers look like those of a bot")
     )
     outbox.add_arguments(add("outbox", outbox.run, "show the messages that would have been sent by e-mail"))
+    database.add_arguments(add_with("database", database.run, "create the roles as which the programs log in"))
     add_with("migrate", _migrate, "bring the tables of the database up to date")
     return parser
 

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib.storage.database import connect, transaction
+from chalicelib.storage.timeouts import DEFAULT
 from infra.local import postgres
 from infra.local.aws import resources
 from infra.local.processes import child_command
-from tests.support.servers import FAST_SETTINGS, TEMPLATE_DATABASE
+from tests.support.servers import FAST_SETTINGS, ROLE_PREFIX, TEMPLATE_DATABASE
 from tests.support.waiting import SayAtEnd, wait_for
 
 _AT_END = "said at the end"
@@ -43,6 +45,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Postgres]:
     """A PostgreSQL with one migrated database to copy from."""
     from migrations import upgrade
+    from migrations.roles import create as create_roles
 
     directory = tmp_path_factory.mktemp("postgres")
     server = postgres.prepare(directory)
@@ -52,6 +55,10 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgr
         postgres.wait_until_ready(server)
         postgres.create_database(server, TEMPLATE_DATABASE)
         upgrade(server.url(TEMPLATE_DATABASE))
+        # The tables belong to the migrator, as in a deployment: each database that is copied has the privileges too.
+        engine = connect(server.url(TEMPLATE_DATABASE), pool_size=1)
+        transaction(engine, lambda connection: create_roles(connection, ROLE_PREFIX, DEFAULT))
+        engine.dispose()
         yield server
     finally:
         postgres.stop(server)

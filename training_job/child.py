@@ -30,9 +30,13 @@ from chalicelib.domain.training import TrainingRequest
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
 from chalicelib.storage.model_registry import S3ModelRegistry
+from chalicelib.storage.timeouts import patient
 from training_job import pipeline
 
 _log = logging.getLogger("studysmart.worker")
+
+SNAPSHOT_SECONDS = 300.0
+"""How long PostgreSQL may sort all answers before it sends the first one."""
 
 Kind = Literal["log", "report", "still_ours", "done", "failed"]
 
@@ -138,7 +142,7 @@ def _train(connection: Connection, job: Job, train: pipeline.Train) -> None:
     try:
         trained = pipeline.run(
             job.request,
-            connect(job.settings.database_url, pool_size=1),
+            connect(job.settings.database_url, 1, patient(job.settings, answer=SNAPSHOT_SECONDS)),
             registry_of(job.settings),
             received_at=job.received_at,
             still_ours=lambda: worker.ask("still_ours"),

@@ -8,6 +8,7 @@ from chalicelib.config import Settings
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
+from chalicelib.storage.timeouts import timeouts_of
 from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from training_job.child import registry_of
@@ -20,7 +21,7 @@ POLL_SECONDS = 20
 
 def build(settings: Settings, process: TrainingProcess) -> Worker:
     """Return a worker on the services that the settings name, which trains in ``process``."""
-    engine = connect(settings.database_url, pool_size=2)
+    engine = connect(settings.database_url, 2, timeouts_of(settings)._replace(statement=0))
     sqs = aws_client("sqs", settings.aws_region, read_timeout=POLL_SECONDS + 10.0)
     return Worker(
         engine=engine,

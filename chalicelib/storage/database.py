@@ -24,20 +24,17 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from chalicelib.domain.errors import DatabaseUnavailableError, TooSlowError
 from chalicelib.storage.database_url import new_engine, wait_for_answers
 from chalicelib.storage.prepared import PreparingConnection
+from chalicelib.storage.timeouts import DEFAULT, Timeouts
 
 T = TypeVar("T")
 
 _log = logging.getLogger("studysmart.database")
 
-CONNECT_SECONDS = 4.0
-ANSWER_SECONDS = 4.0
-"""How long connecting and each answer may take: an attempt and its repetition end within 10 seconds."""
-
 MOST_CONNECTIONS = 32
 """Maximum number of connections of one process. A Lambda needs one."""
 
-_SERVER_GONE = ("57P01", "57P02", "57P03", "08000", "08003", "08006")
-"""SQLSTATEs of a session that PostgreSQL ends, or of a server that is not ready."""
+_SERVER_GONE = ("57P01", "57P02", "57P03", "25P03", "08000", "08003", "08006")
+"""SQLSTATEs of a session that PostgreSQL ends, or of a server that is not ready. 25P03 ends an idle transaction."""
 
 _NO_RESOURCES = "53"
 """First two characters of the SQLSTATEs for a full disk, exhausted memory, or too many connections."""
@@ -48,6 +45,12 @@ _BAD_VALUE = "22"
 _STOPPED = "57014"
 """SQLSTATE of a statement that took longer than its limit."""
 
+LOCKED = "55P03"
+"""SQLSTATE of a statement that waited too long for a lock."""
+
+LOGIN_REFUSED = ("28", "3D")
+"""First two characters of the SQLSTATEs of a wrong password, an invalid token, an unknown user or database."""
+
 _STATEMENTS_GONE = ("26000", "0A000")
 """SQLSTATEs of a prepared statement that is missing, or whose result a migration has changed.
 
@@ -57,24 +60,22 @@ general; then the second attempt fails too, and its error is raised.
 """
 
 
-def connect(database_url: str, pool_size: int = MOST_CONNECTIONS, statement_seconds: float = 0.0) -> Engine:
+def connect(database_url: str, pool_size: int = MOST_CONNECTIONS, timeouts: Timeouts = DEFAULT) -> Engine:
     """Return an engine that opens connections on demand and keeps up to ``pool_size`` of them.
-
-    PostgreSQL stops statements with parameters that take longer than ``statement_seconds``; 0 is no limit.
 
     Raises ConfigurationError for a URL that cannot be used.
     """
     engine = new_engine(
         database_url,
-        connect_seconds=CONNECT_SECONDS,
+        connect_seconds=timeouts.connect,
+        driver=PreparingConnection,
         pool_size=pool_size,
         max_overflow=MOST_CONNECTIONS - pool_size,
         pool_timeout=5,
         pool_use_lifo=True,
         isolation_level="AUTOCOMMIT",
-        connect_args={"statement_seconds": statement_seconds},
+        connect_args={"timeouts": timeouts},
     )
-    event.listen(engine, "do_connect", lambda _dialect, _record, args, options: PreparingConnection(*args, **options))
     event.listen(engine, "handle_error", _recognise_broken_connection)
     event.listen(engine, "handle_error", _hide_values)
     return engine
@@ -98,6 +99,11 @@ def _hide_values(context: ExceptionContext) -> None:
         fields["M"] = "a value is not valid"
     if isinstance(context.sqlalchemy_exception, DBAPIError):
         context.sqlalchemy_exception.args = (str(original),)
+
+
+def sql_state(error: DBAPIError) -> str | None:
+    """Return the SQLSTATE of an error, None if it did not come from PostgreSQL."""
+    return _state(error.orig)
 
 
 def _state(original: BaseException | None) -> str | None:
@@ -131,6 +137,8 @@ def _attempt(engine: Engine, work: Callable[[Connection], T], *, transaction: bo
     except DBAPIError as error:
         if _state(error.orig) == _STOPPED:
             raise TooSlowError(f"PostgreSQL stopped a statement: {_message(error)}") from error
+        if _state(error.orig) == LOCKED:
+            raise DatabaseUnavailableError(f"PostgreSQL waited too long for a lock: {_message(error)}") from error
         if not (_state(error.orig) or "").startswith(_NO_RESOURCES):
             raise
         raise DatabaseUnavailableError(f"PostgreSQL has no resources left: {_message(error)}") from error
@@ -157,7 +165,7 @@ class _BrokenBeforeCommitError(Exception):
 def _patience(connection: Connection) -> Iterator[None]:
     """Limit the waits for answers: a connection that went silent must not keep a request for ever."""
     driver: Any = connection.connection.driver_connection
-    wait_for_answers(driver, ANSWER_SECONDS)
+    wait_for_answers(driver, driver.timeouts.answer)
     try:
         yield
     finally:
@@ -168,6 +176,8 @@ def _run(engine: Engine, work: Callable[[Connection], T], transaction: bool) -> 
     try:
         connection = engine.connect()
     except (DBAPIError, OSError) as error:
+        if isinstance(error, DBAPIError) and (sql_state(error) or "").startswith(LOGIN_REFUSED):
+            raise DatabaseUnavailableError(f"PostgreSQL refuses the login: {_message(error)}") from error
         raise _BrokenBeforeCommitError(error) from error
     with connection, _patience(connection):
         try:

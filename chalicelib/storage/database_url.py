@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pg8000
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -39,7 +40,9 @@ class Server(NamedTuple):
     token: Callable[[], str] | None = None
 
 
-def new_engine(database_url: str, *, connect_seconds: float, **options: Any) -> Engine:
+def new_engine(
+    database_url: str, *, connect_seconds: float, driver: Callable[..., Any] = pg8000.connect, **options: Any
+) -> Engine:
     """Return an engine for a URL, with SQLAlchemy's ``options``. Raises ConfigurationError.
 
     Connecting takes at most ``connect_seconds``; afterwards the connection waits as long as it takes.
@@ -47,11 +50,31 @@ def new_engine(database_url: str, *, connect_seconds: float, **options: Any) -> 
     server = server_of(database_url)
     connect_args = {"timeout": connect_seconds, **options.pop("connect_args", {}), **server.options}
     engine = create_engine(server.url, hide_parameters=True, connect_args=connect_args, **options)
-    if (token := server.token) is not None:
-        # At each login, because RDS accepts a token for 15 minutes only. Open connections stay open.
-        event.listen(engine, "do_connect", lambda _dialect, _record, _args, options: options.update(password=token()))
+
+    def log_in(_dialect: Any, _record: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
+        # A token for each login, because RDS accepts it for 15 minutes only. Open connections stay open.
+        login = {} if server.token is None else {"password": server.token()}
+        try:
+            return driver(*args, **{**options, **login})
+        except pg8000.InterfaceError as error:
+            if (reported := _reported(error)) is None:
+                raise
+            raise reported from None
+
+    event.listen(engine, "do_connect", log_in)
     event.listen(engine, "connect", lambda connection, _record: wait_for_answers(connection, None))
     return engine
+
+
+def _reported(error: BaseException | None) -> pg8000.DatabaseError | None:
+    """Return what PostgreSQL reported before the connection broke, None if it reported nothing.
+
+    After a refused login pg8000 says goodbye. If PostgreSQL has closed the connection by then, the error of that hides
+    the reason.
+    """
+    while error is not None and not isinstance(error, pg8000.DatabaseError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def wait_for_answers(connection: Any, seconds: float | None) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from pg8000.converters import TIMESTAMPTZ, make_params, timestamptz_in
 from pg8000.core import DESCRIBE, SYNC_MSG, Context, _flush, _write
 
 from chalicelib import logs
+from chalicelib.storage.timeouts import Timeouts
 
 _UNNAMED = b"\x00"
 
@@ -66,16 +67,16 @@ class PreparingCursor(legacy.Cursor):  # type: ignore[misc]  # pg8000 has no typ
 
 
 class PreparingConnection(legacy.Connection):  # type: ignore[misc]
-    """A connection that keeps its prepared statements.
+    """A connection that keeps its prepared statements, with ``timeouts`` that PostgreSQL enforces.
 
-    PostgreSQL stops statements of this connection that take longer than ``statement_seconds``; 0 is no limit. Through a
-    pooler there is no limit, because the session will be somebody else's.
+    Through a pooler it enforces those of the database user instead, because the session will be somebody else's.
     """
 
-    def __init__(self, *args: Any, statement_seconds: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, timeouts: Timeouts, **kwargs: Any) -> None:
         with logs.timed("database"):
             super().__init__(*args, **kwargs)
-        self._statement_seconds = statement_seconds
+            self.timeouts = timeouts
+            self.pooled = self._set_limits()
         self._prepared: OrderedDict[str, _Prepared] = OrderedDict()
         self.register_in_adapter(TIMESTAMPTZ, _time_from)
 
@@ -98,16 +99,20 @@ class PreparingConnection(legacy.Connection):  # type: ignore[misc]
         parameters = make_params(self.py_types, values)
         return self.execute_named(prepared.name, parameters, prepared.columns, prepared.readers, statement)
 
-    @cached_property
-    def pooled(self) -> bool:
-        """True if a pooler such as PgBouncer is in between, which may give each statement another session.
+    def _set_limits(self) -> bool:
+        """Set the limits of the session, and return True if it is that of a pooler such as PgBouncer.
 
-        A pooler tells its clients process ids of its own, so that they differ from the session's.
+        A pooler may give each statement another session. It tells its clients process ids of its own, so that they
+        differ from the session's. This happens before any transaction, whose rollback would reset the limits.
         """
         told = int.from_bytes((self._backend_key_data or b"")[:4], "big", signed=True)
-        milliseconds = round(self._statement_seconds * 1_000)
-        limit = f"set_config('statement_timeout', '{milliseconds}', false)"
-        query = f"SELECT pg_backend_pid(), CASE WHEN pg_backend_pid() = {told} THEN {limit} END"
+        limits = {
+            "statement_timeout": self.timeouts.statement,
+            "lock_timeout": self.timeouts.lock,
+            "idle_in_transaction_session_timeout": self.timeouts.idle_transaction,
+        }
+        settings = (f"set_config('{name}', '{round(seconds * 1_000)}', false)" for name, seconds in limits.items())
+        query = f"SELECT pg_backend_pid(), CASE WHEN pg_backend_pid() = {told} THEN concat({', '.join(settings)}) END"
         return bool(self.execute_simple(query).rows[0][0] != told)
 
     def _execute_at_once(self, statement: str, parameters: Sequence[str | None]) -> Any:

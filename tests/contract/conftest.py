@@ -17,6 +17,7 @@ from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.storage.user_store import PostgresUserStore
+from migrations.roles import API
 from tests.support.fakes.database import (
     MemoryDatabase,
     MemoryLimitCounts,
@@ -25,6 +26,7 @@ from tests.support.fakes.database import (
     MemoryUserStore,
 )
 from tests.support.fakes.services import MemoryRegistry
+from tests.support.servers import login_as
 
 
 @dataclass
@@ -45,7 +47,7 @@ def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
             MemoryTaskStore(database), MemoryUserStore(database), MemoryTracker(database), MemoryLimitCounts(database)
         )
         return
-    engine = connect(request.getfixturevalue("database_url"), pool_size=2)
+    engine = connect(login_as(API, request.getfixturevalue("database_url")), pool_size=2)
     tasks, users = PostgresTaskStore(engine, "default"), PostgresUserStore(engine, "default")
     yield Stores(tasks, users, PostgresTracker(engine), PostgresLimitCounts(engine))
     engine.dispose()

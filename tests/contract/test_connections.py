@@ -24,6 +24,7 @@ from chalicelib.domain.training import TrainingPolicy
 from chalicelib.storage.database import connect, statement
 from chalicelib.storage.database_url import server_of
 from chalicelib.storage.task_store import PostgresTaskStore
+from chalicelib.storage.timeouts import Timeouts
 from infra.local import postgres
 from infra.local.processes import child_command
 from migrations import upgrade
@@ -51,7 +52,7 @@ def test_a_url_that_cannot_be_used_is_explained(url: str, problem: str) -> None:
 
 def test_a_statement_that_takes_too_long_is_stopped(database_url: str) -> None:
     sleep = text("SELECT 1 FROM pg_sleep(CAST(:seconds AS double precision))")
-    engine = connect(database_url, pool_size=1, statement_seconds=0.2)
+    engine = connect(database_url, pool_size=1, timeouts=Timeouts(statement=0.2))
     with pytest.raises(TooSlowError):
         statement(engine, lambda c: c.execute(sleep, {"seconds": 3.0}).one())
     with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""Each role of the template may do what its program does, and nothing else.
+"""Each role of the template may do what its program does, and nothing else. Each database role may do it too.
 
 The scenario runs everything that calls AWS, each program under its role: students, trainings, admins, schedules and the
 operator's commands. moto accepts every call, so the calls are recorded and compared with the policies.
@@ -28,8 +28,10 @@ from chalicelib.storage.aws import aws_client
 from chalicelib.storage.tracker import Lease, PostgresTracker
 from infra.local.aws.resources import REGION
 from infra.package.template import read_part
+from migrations.roles import API, MIGRATOR, TRAINER
 from ops.lambda_handler import handler
 from tests.support.permissions import Permission, Recorder, grants_of, missing, unused
+from tests.support.servers import login_as
 from training_job import pipeline
 from training_job import wiring as training_wiring
 from training_job.__main__ import poll
@@ -53,7 +55,8 @@ class Programs:
 
     def __init__(self, environment: Mapping[str, str], recorder: Recorder) -> None:
         self.recorder = recorder
-        self.settings = settings_from(environment)
+        as_trainer = login_as(TRAINER, environment["DATABASE_URL"])
+        self.settings = settings_from({**environment, "DATABASE_URL": as_trainer})
         worker = training_wiring.build(self.settings, TrainingProcess(partial(start_child, os.environ)))
         self.worker: Worker = replace(worker, train=self._train)
         self.client = Client(app)
@@ -121,11 +124,15 @@ class Context:
 @pytest.fixture
 def programs(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Programs]:
     recorder = Recorder(REGION, ACCOUNT_ID)
-    for name, value in {**environment, "STATE_DIR": "/nonexistent"}.items():
+    url = environment["DATABASE_URL"]
+    # That of the commands.
+    for name, value in {**environment, "DATABASE_URL": login_as(MIGRATOR, url), "STATE_DIR": "/nonexistent"}.items():
         monkeypatch.setenv(name, value)
     with recorder.listening():
         # The smallest retention, so that there is something to prune.
-        container = wiring.build(settings_from({**environment, "RETAINED_VERSIONS": "1"}))
+        container = wiring.build(
+            settings_from({**environment, "DATABASE_URL": login_as(API, url), "RETAINED_VERSIONS": "1"})
+        )
         wiring.install(container)
         programs = Programs(environment, recorder)
         yield programs

@@ -53,19 +53,9 @@ class Snapshot:
 
 def read_snapshot(engine: Engine, cohort: str) -> Snapshot:
     """Read the answers and the counter of a cohort in one read-only transaction."""
-    return transaction(engine, lambda connection: _read(connection, cohort))
-
-
-def _read(connection: Connection, cohort: str) -> Snapshot:
-    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    counter = connection.execute(_COUNTER, {"cohort": cohort}).scalar_one_or_none() or 0
-    users = [name for (name,) in connection.exec_driver_sql(_USER_NAMES)]
-    topics = [name for (name,) in connection.exec_driver_sql(_TOPIC_NAMES)]
-    buffer = io.BytesIO()
-    driver: Any = connection.connection.dbapi_connection
-    driver.cursor().execute(_ANSWERS, stream=buffer)
-    buffer.seek(0)
-    columns = np.loadtxt(buffer, delimiter=",", ndmin=2) if buffer.getbuffer().nbytes else np.empty((0, 7))
+    # The text is parsed after the transaction, which would keep old rows from being removed.
+    counter, users, topics, answers = transaction(engine, lambda connection: _read(connection, cohort))
+    columns = np.loadtxt(answers, delimiter=",", ndmin=2) if answers.getbuffer().nbytes else np.empty((0, 7))
     user, topic, index, difficulty, correct, seconds, at = columns.T
     table = AnswerTable.from_columns(
         user=user,
@@ -79,3 +69,16 @@ def _read(connection: Connection, cohort: str) -> Snapshot:
         order=time_order(user, index, at),
     )
     return Snapshot(table, counter)
+
+
+def _read(connection: Connection, cohort: str) -> tuple[int, list[str], list[str], io.BytesIO]:
+    """Return the counter, the names of users and topics by code, and the answers as CSV."""
+    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    counter = connection.execute(_COUNTER, {"cohort": cohort}).scalar_one_or_none() or 0
+    users = [name for (name,) in connection.exec_driver_sql(_USER_NAMES)]
+    topics = [name for (name,) in connection.exec_driver_sql(_TOPIC_NAMES)]
+    answers = io.BytesIO()
+    driver: Any = connection.connection.dbapi_connection
+    driver.cursor().execute(_ANSWERS, stream=answers)
+    answers.seek(0)
+    return counter, users, topics, answers
