@@ -33,7 +33,7 @@ run: $(installed) ## Start everything on this machine (PORT=4008 STATE_DIR=.loca
 services: $(installed) ## Start everything but the API, for `chalice local` (STATE_DIR=.local)
 	@exec $(py) -m infra.local --services --state-dir "$(STATE_DIR)"
 
-test: .venv/.dev chromium ## Run the whole test suite and print the coverage of each area
+test: .venv/.dev .venv/.node chromium ## Run the whole test suite and print the coverage of each area
 	@$(py) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= $(ARGS)
 	@$(py) -m tests.support.coverage_by_area
 
@@ -56,7 +56,7 @@ screenshots: .venv/.dev chromium ## Take pictures of every page, empty and after
 package: $(installed) ## Build and check the Lambda's zip, build/studysmart-lambda.zip (ARCHITECTURE=arm64)
 	@$(py) -m infra.package --architecture $(ARCHITECTURE)
 
-infra-check: .venv/.lint ## Render the template, lint templates, image and workflows, and check order, network and alarms
+infra-check: .venv/.lint .venv/.node ## Lint templates, image, workflows and OpenAPI document, and check order, network and alarms
 	@$(py) -m infra.lint
 	@$(py) -m infra.checks --json
 
@@ -74,6 +74,10 @@ $(installed): uv.lock pyproject.toml infra/uv.txt infra/venv.sh $(moved)
 	@echo "Installing the packages of the group $* ..."
 	@infra/venv.sh --inexact --group $*
 	@touch $@
+
+# Node.js packages: the linter of the OpenAPI document and generators of clients.
+.venv/.node: .venv/.clients infra/node/package-lock.json
+	@infra/node.sh
 
 chromium: $(installed) ## Install Chromium and PgBouncer for their tests where that is possible (as root, by apt)
 	@infra/test_programs.sh

@@ -1,4 +1,4 @@
-"""Lint the CloudFormation templates, the image's Dockerfile and the workflows: ``python -m infra.lint``.
+"""Lint CloudFormation templates, the image's Dockerfile, workflows and the OpenAPI document: ``python -m infra.lint``.
 
 The linters are the packages of the group ``lint``, which ``make infra-check`` installs. Exit status 1 with findings.
 """
@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from infra import node, openapi
 from infra.package import template
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -88,10 +89,18 @@ def main() -> int:
         (ROOT / path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     with ThreadPoolExecutor() as pool:
         reports = list(pool.map(lint, COMMANDS))
-    for command, findings in zip(COMMANDS, reports, strict=True):
+    reports.append(_lint_document())
+    for name, findings in zip([*(command[0] for command in COMMANDS), "redocly"], reports, strict=True):
         print(findings, end="", file=sys.stderr)
-        print(f"{command[0]:<16} {'findings, see above' if findings else 'no findings'}")
+        print(f"{name:<16} {'findings, see above' if findings else 'no findings'}")
     return 1 if any(reports) else 0
+
+
+def _lint_document() -> str:
+    if not node.is_installed():
+        return f"{node.MISSING}\n"
+    found = openapi.findings(openapi.present())
+    return "".join(f"{one['ruleId']}: {one['message']}\n" for one in found)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import app  # noqa: F401 - registers the routes
 from chalicelib.api import openapi, root
+from infra import node
 
 RELEASED: Final = Path(__file__).resolve().parents[1] / "docs" / "openapi.json"
 
@@ -26,7 +28,7 @@ _NAMES: Final = {"paths", "properties", "schemas", "responses", "headers", "secu
 
 _BOUNDS: Final = {
     *("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "pattern", "format", "enum"),
-    *("additionalProperties", "type", "anyOf", "required"),
+    *("additionalProperties", "type", "anyOf", "required", "$ref"),
 }
 """Keywords that forbid values. A new one on an input refuses what was accepted."""
 
@@ -118,6 +120,19 @@ def _inputs(document: Document) -> set[str]:
                 found.add(name)
                 waiting.append(schemas[name])
     return found
+
+
+def findings(document: Document) -> list[Document]:
+    """Return what the linter finds in a document, each with its ``ruleId`` and ``message``."""
+    rules = str(Path(__file__).with_name("node") / "redocly.yaml")
+    with tempfile.TemporaryDirectory(prefix="openapi-") as directory:
+        (Path(directory) / "openapi.json").write_text(written(document), "utf-8")
+        options = ("lint", "openapi.json", "--config", rules, "--format", "json")
+        done = node.run("redocly", *options, cwd=Path(directory))
+    try:
+        return list(json.loads(done.stdout)["problems"])
+    except ValueError:
+        raise RuntimeError(f"redocly failed:\n{done.stdout}{done.stderr}") from None
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from chalicelib.domain.fields import Timestamp, Version, about
 from chalicelib.domain.training import Champion
 from chalicelib.services import training, versions
 from chalicelib.services.training import ModelStatus
-from chalicelib.services.versions import Versions
+from chalicelib.services.versions import VersionPage
 from chalicelib.wiring import Container
 
 routes = Routes(__name__, "model")
@@ -88,7 +88,7 @@ class VersionsQuery(Struct):
     "List the published versions",
     access=Access.ADMIN,
     query=VersionsQuery,
-    answer=Versions,
+    answer=VersionPage,
     sends=("Link",),
 )
 def model_versions(container: Container, query: VersionsQuery, request: Request) -> Reply:

@@ -30,9 +30,12 @@ _INFO = {
 _KEY = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
 _REASONS = {200: "Success", 201: "Created", 202: "Accepted", 204: "Success, no content"}
 
-_PATH_PARAMETERS = {
-    "task_id": ("Id of the task", "3f333df6-90a4-4fda-8dd3-9485d27cee36"),
-    "subject": ("Subject in any notation, percent-encoded", "Mathematics"),
+_PATH_PARAMETERS: dict[str, tuple[str, Schema]] = {
+    "task_id": (
+        "Id of the task",
+        {"type": "string", "format": "uuid", "examples": ["3f333df6-90a4-4fda-8dd3-9485d27cee36"]},
+    ),
+    "subject": ("Subject in any notation, percent-encoded", {"type": "string", "examples": ["Mathematics"]}),
 }
 
 _HEADERS: dict[str, tuple[str, Schema, Any]] = {
@@ -120,8 +123,15 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
     body_schemas, of_bodies = schemas.with_components(bodies, answers=False)
     answers = [kind for one in shown for kind in (one.answer, *one.error_answers.values()) if kind is not None]
     answer_schemas, of_answers = schemas.with_components([*answers, Detail, ValidationDetail], answers=True)
-    components = of_bodies | of_answers
-    known = _Schemas(dict(zip(bodies, body_schemas, strict=True)), answers, answer_schemas, components)
+    queries = {operation.query: msgspec.structs.fields(operation.query) for operation in shown if operation.query}
+    types = [field.type for fields in queries.values() for field in fields]
+    field_schemas, of_fields = schemas.with_components(types, answers=False)
+    components = of_bodies | of_answers | of_fields
+    remaining = iter(field_schemas)
+    parameters = {
+        query: [_query_parameter(field, next(remaining)) for field in fields] for query, fields in queries.items()
+    }
+    known = _Schemas(dict(zip(bodies, body_schemas, strict=True)), answers, answer_schemas, components, parameters)
     paths: dict[str, dict[str, Any]] = {}
     for operation in shown:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, known)
@@ -153,12 +163,18 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
 
 
 class _Schemas:
-    """The schemas of bodies and answers, and an example of each."""
+    """The schemas of bodies and answers with an example of each, and the parameters of queries."""
 
     def __init__(
-        self, bodies: Mapping[Any, Schema], kinds: list[Any], answers: list[Schema], components: dict[str, Schema]
+        self,
+        bodies: Mapping[Any, Schema],
+        kinds: list[Any],
+        answers: list[Schema],
+        components: dict[str, Schema],
+        parameters: Mapping[Any, list[dict[str, Any]]],
     ) -> None:
         self._bodies, self._kinds, self._answers, self._components = bodies, kinds, answers, components
+        self.parameters = parameters
 
     def body(self, kind: Any) -> dict[str, Any]:
         """Return the content of a request."""
@@ -185,21 +201,20 @@ def _operation(operation: Operation, known: _Schemas) -> dict[str, Any]:
         "security": [] if operation.access is Access.PUBLIC else [{"bearer": []}],
         "responses": _responses(operation, known),
     }
-    if parameters := _parameters(operation):
+    if parameters := _parameters(operation, known):
         described["parameters"] = parameters
     if operation.body is not None:
         described["requestBody"] = {"required": True, "content": {"application/json": known.body(operation.body)}}
     return described
 
 
-def _parameters(operation: Operation) -> list[dict[str, Any]]:
+def _parameters(operation: Operation, known: _Schemas) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = []
     for name in re.findall(r"{(\w+)}", operation.path):
-        description, shown = _PATH_PARAMETERS[name]
-        schema = {"type": "string", "examples": [shown]}
+        description, schema = _PATH_PARAMETERS[name]
         parameters.append({"name": name, "in": "path", "required": True, "description": description, "schema": schema})
     if operation.query is not None:
-        parameters += [_query_parameter(field) for field in msgspec.structs.fields(operation.query)]
+        parameters += known.parameters[operation.query]
     parameters += [
         {"name": name, "in": "header", "required": False, "description": description, "schema": _KEY}
         for name, description in operation.headers.items()
@@ -207,8 +222,8 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     return parameters
 
 
-def _query_parameter(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
-    schema = schemas.parameter(field.type, None if field.required else field.default)
+def _query_parameter(field: msgspec.structs.FieldInfo, schema: Schema) -> dict[str, Any]:
+    schema = schemas.of_parameter(schema, None if field.required else field.default)
     described = {
         "name": field.encode_name,
         "in": "query",

@@ -30,19 +30,11 @@ def with_components(types: Sequence[Any], *, answers: bool) -> tuple[list[Schema
     return list(schemas), components
 
 
-def parameter(annotation: Any, default: Any = None) -> Schema:
-    """Return the complete schema of a query parameter, with its description. It can be absent, but not null."""
-    schema = msgspec.json.schema(annotation)
-    definitions = schema.pop("$defs", {})
-    orders = _orders([annotation])
-    for one in [schema, *definitions.values()]:
-        _polish(one, False, orders)
-    choices = [choice for choice in schema.pop("anyOf", [{}]) if choice != _NULL]
-    schema = {**choices[0], **schema}
-    if "$ref" in schema:
-        schema = {**definitions[schema.pop("$ref").rsplit("/", 1)[-1]], **schema}
-    schema.pop("title", None)
-    return schema if default is None else {**schema, "default": default}
+def of_parameter(schema: Schema, default: Any) -> Schema:
+    """Return the schema of a query parameter, which can be absent, but not null."""
+    choices = [choice for choice in schema.get("anyOf", [{}]) if choice != _NULL]
+    found = {**choices[0], **{name: value for name, value in schema.items() if name != "anyOf"}}
+    return found if default is None else {**found, "default": default}
 
 
 def example(schema: Schema, components: dict[str, Schema]) -> Any:

@@ -51,7 +51,7 @@ class Period(Struct, frozen=True):
     accuracy: Accuracy | None
 
 
-class Day(Struct, frozen=True):
+class TrendDay(Struct, frozen=True):
     """One day of the trend."""
 
     day: Annotated[date, about("Day of the reader's calendar", "2026-03-02")]
@@ -74,7 +74,7 @@ class Summary(Struct, frozen=True):
     total_time_seconds: Annotated[float, about("Sum of the measured times, in seconds", 1852.0)]
     today: Annotated[Period, about("Completions of today")]
     last_7_days: Annotated[Period, about("Completions of the last 7 days, including today")]
-    days: Annotated[list[Day], about("The last 30 days, oldest first")]
+    days: Annotated[list[TrendDay], about("The last 30 days, oldest first")]
 
 
 class Topic(Struct, frozen=True):
@@ -162,7 +162,7 @@ def summary(store: AnalyticsStore, user_id: str, now: datetime, zone: tzinfo) ->
         today=_period(row for row in days if row.day == today),
         last_7_days=_period(row for row in days if row.day > today - timedelta(days=7)),
         days=[
-            Day(row.day, row.completed, row.correct, share(row.correct, row.completed), row.median_time_seconds)
+            TrendDay(row.day, row.completed, row.correct, share(row.correct, row.completed), row.median_time_seconds)
             for row in days
         ],
     )

@@ -63,7 +63,7 @@ class VersionSummary(msgspec.Struct, frozen=True):
     fault: Annotated[str, about("Reason why its metadata could not be read", None)] | None = None
 
 
-class Versions(msgspec.Struct, frozen=True):
+class VersionPage(msgspec.Struct, frozen=True):
     """The versions of a cohort or a page of them, newest first, and the content of the pointer.
 
     ``total`` counts the versions of all pages. ``fault`` says why the pointer could not be read.
@@ -77,7 +77,7 @@ class Versions(msgspec.Struct, frozen=True):
     total: Annotated[int, about("Number of versions on all pages", 1)]
 
 
-def list_versions(registry: ModelRegistry, cohort: str, after: int = 0, limit: int | None = None) -> Versions:
+def list_versions(registry: ModelRegistry, cohort: str, after: int = 0, limit: int | None = None) -> VersionPage:
     """Return versions with their metadata, newest first, also those that the pointer names and that do not exist.
 
     The first ``after`` versions are left out, and those that come after the next ``limit``.
@@ -100,8 +100,8 @@ def list_versions(registry: ModelRegistry, cohort: str, after: int = 0, limit: i
     with ThreadPoolExecutor(max_workers=8) as pool:
         summaries = list(pool.map(summary, shown))
     if champion is None:
-        return Versions(None, None, False, fault, summaries, len(names))
-    return Versions(champion.version, champion.promoted_at, champion.pinned, fault, summaries, len(names))
+        return VersionPage(None, None, False, fault, summaries, len(names))
+    return VersionPage(champion.version, champion.promoted_at, champion.pinned, fault, summaries, len(names))
 
 
 def roles(champion: Champion | None) -> dict[str, str]:
