@@ -134,6 +134,9 @@ def _train(container: Container, _: argparse.Namespace) -> int:
         print("error: a training is already queued or running", file=sys.stderr)
         return 1
     print(f"Training requested: {request.request_id}")
+    found, needed = container.tracker.read(container.settings.cohort).n_samples_total, container.policy.minimum_samples
+    if found < needed:
+        print(f"warning: it will be skipped: a training needs {needed} answers, and there are {found}", file=sys.stderr)
     return 0
 
 

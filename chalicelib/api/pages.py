@@ -150,13 +150,27 @@ def imported_modules(script: str) -> list[str]:
     return sorted(found)
 
 
+MISSING = Page("missing", "Page not found", signed_in=False)
+"""What a browser gets for an address that nothing is at."""
+
+
 @cache
 def html(name: str) -> str:
     """Return the HTML document of a page."""
-    page = PAGES[name]
+    return _document(PAGES[name], PAGES[name].root)
+
+
+def missing(path: str) -> Response:
+    """Return the page for a browser that asks for an unknown ``path``."""
+    root = "../" * (path.count("/") - 1) or "./"
+    headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store", **SECURITY_HEADERS}
+    return Response(_document(MISSING, root), headers, 404)
+
+
+def _document(page: Page, root: str) -> str:
     values = {
-        "root": page.root,
-        "assets": f"{page.root}static/{version()}/",
+        "root": root,
+        "assets": f"{root}static/{version()}/",
         "title": page.title,
         "script": f"{page.name}.js",
     }
@@ -171,7 +185,7 @@ def html(name: str) -> str:
             ),
         ]
     )
-    values |= {f"on_{other}": ' aria-current="page"' if other == name else "" for other in PAGES}
+    values |= {f"on_{other}": ' aria-current="page"' if other == page.name else "" for other in PAGES}
     for part in PARTS:
         values[part] = _part(part, values)
     values["header"] = _part("header" if page.signed_in else "header_public", values)

@@ -13,7 +13,7 @@ from functools import partial
 
 from chalice.app import Chalice, Response
 
-from chalicelib.api import routing
+from chalicelib.api import pages, routing
 from chalicelib.api.errors import MethodNotAllowedError
 from chalicelib.domain.errors import NotFoundError
 
@@ -24,6 +24,8 @@ OTHER_METHOD = "TRACE"
 
 LOCAL_DEPTH = 12
 """Number of path segments up to which the local server answers an unknown path as API Gateway does."""
+
+_UNKNOWN = partial(NotFoundError, "Not Found")
 
 _HEADER_NAMES = re.compile(r"^[A-Za-z0-9\-_, ]{1,1000}$")
 
@@ -60,8 +62,24 @@ def add_local_depths(app: Chalice) -> None:
 
 
 def _add_unknown(app: Chalice, path: str) -> None:
-    _add(app, path, METHODS, _raising(app, "unknown_path", partial(NotFoundError, "Not Found")))
+    _add(app, path, [method for method in METHODS if method != "GET"], _raising(app, "unknown_path", _UNKNOWN))
+    _add(app, path, ["GET"], _unknown_page(app))
     _add(app, path, ["OPTIONS"], _preflight(app, [*METHODS, "OPTIONS"]))
+
+
+def _unknown_page(app: Chalice) -> Callable[..., Response]:
+    """Return a view that sends a page to browsers and raises for programs, which do not accept HTML by name."""
+
+    def answer() -> Response:
+        request = app.current_request
+        if "text/html" not in request.headers.get("accept", ""):
+            raise _UNKNOWN()
+        return pages.missing(routing.path_of(request))
+
+    def unknown_page(**_: str) -> Response:
+        return routing.serve(app.current_request, answer)
+
+    return unknown_page
 
 
 def _add(app: Chalice, path: str, methods: Iterable[str], view: Callable[..., Response]) -> None:

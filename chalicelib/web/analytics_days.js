@@ -1,11 +1,11 @@
 // Accuracy, number of tasks and time for each of the last 30 days.
 import { axis, bars, chart, colours, emptyMessage, foldedTable, numberCell, series, table } from "./charts.js";
-import { dateOf, dayNumber, today, UTC } from "./days.js";
+import { dateOf, dayNumber, LOCALE, today, UTC } from "./days.js";
 import { count, duration, el, percent } from "./ui.js";
 
 const N_DAYS = 30;
-const longDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", weekday: "short", ...UTC });
-const shortDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...UTC });
+const longDay = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", weekday: "short", ...UTC });
+const shortDay = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", ...UTC });
 
 function dayAxis() {
   return axis({ format: (value) => shortDay.format(dateOf(value)), space: 64, size: 28, incrs: [1, 2, 5, 7, 10, 14], grid: { show: false } });

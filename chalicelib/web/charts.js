@@ -26,6 +26,9 @@ window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () 
   }
 });
 
+/** Return texts without those that repeat the one before: a fine axis would read 50 %, 50 %, 51 %. */
+const withoutRepeats = (texts) => texts.map((text, index) => (text === texts[index - 1] ? "" : text));
+
 /** Return a plain axis; `format` formats a value. Other options are uPlot's. */
 export function axis({ format, ...options }) {
   const line = { stroke: () => colours().line, width: 1 };
@@ -37,7 +40,7 @@ export function axis({ format, ...options }) {
     grid: line,
     ticks: { show: false },
     border: { show: true, ...line },
-    values: (plot, splits) => splits.map(format),
+    values: (plot, splits) => withoutRepeats(splits.map(format)),
     ...options,
   };
 }

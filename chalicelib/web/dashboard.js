@@ -6,12 +6,13 @@ import { progress } from "./progress.js";
 import { recommended } from "./recommended.js";
 import { pageUrl } from "./session.js";
 import { startTrainingPanel } from "./training.js";
-import { byId, difficultyBadge, duration, el, percent, report, startPage, timeElement } from "./ui.js";
+import { byId, difficultyBadge, duration, el, excerpt, percent, report, startPage, timeElement, wasPredicted } from "./ui.js";
 
 const RECENT_TASKS = 6;
 
 function outcome(task) {
-  if (!task.completed) return el("span", { className: "outcome" }, el("a", { href: pageUrl(`dashboard/tasks#task-${task.id}`) }, "Open"));
+  const name = `Open ${task.topic}: ${excerpt(task.task_content, 60)}`; // several tasks may have the same topic
+  if (!task.completed) return el("span", { className: "outcome" }, el("a", { href: pageUrl(`dashboard/tasks#task-${task.id}`), ariaLabel: name }, "Open"));
   const time = task.actual_time_seconds > 0 ? ` in ${duration(task.actual_time_seconds)}` : "";
   return el("span", { className: "outcome", data: { correct: String(task.is_correct) } }, `${task.is_correct ? "Correct" : "Incorrect"}${time}`);
 }
@@ -19,7 +20,7 @@ function outcome(task) {
 function row(task) {
   return el("li", {},
     el("span", { className: "name" }, el("strong", { dir: "auto" }, task.topic), el("span", { className: "sub", dir: "auto" }, task.subject), difficultyBadge(task.difficulty)),
-    el("span", { className: "sub" }, `Predicted: ${percent(task.predicted_correct)}, ${duration(task.predicted_time_seconds)}`),
+    el("span", { className: "sub" }, wasPredicted(task) ? `Predicted: ${percent(task.predicted_correct)}, ${duration(task.predicted_time_seconds)}` : "Imported"),
     outcome(task),
     el("span", { className: "sub when" }, timeElement(task.completed_at ?? task.created_at)));
 }

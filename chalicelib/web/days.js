@@ -2,6 +2,9 @@
 // A day is a number: the days since 1 January 1970.
 import { preference } from "./session.js";
 
+/** The locale of all dates and numbers: that of the page's text, whatever the browser's is. */
+export const LOCALE = document.documentElement.lang;
+
 const DAY_MS = 86_400_000;
 
 /** Options for a formatter of dates that come from `dateOf`. */

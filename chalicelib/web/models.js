@@ -3,13 +3,20 @@ import { ApiError, request } from "./api.js";
 import { drift } from "./models_drift.js";
 import { history, serving, versionList } from "./models_versions.js";
 import { fillSections } from "./sections.js";
-import { refreshSoon, startTrainingPanel } from "./training.js";
-import { byId, clearErrors, notice, report, showErrors, startPage, whileBusy } from "./ui.js";
+import { latestStatus, refreshSoon, startTrainingPanel } from "./training.js";
+import { byId, clearErrors, count, counted, notice, report, showErrors, startPage, whileBusy } from "./ui.js";
 
 const FEW_WINDOWS = 3;
 const MAX_WINDOWS = 20;
 const MAX_ANSWERS = 20_000; // the API's limit
 const MAX_COUNTER = 1_000_000;
+
+/** Return why a training that is queued now will be skipped, or "". */
+function skipRemark() {
+  const status = latestStatus();
+  if (status === null || status.n_samples_total >= status.minimum_samples) return "";
+  return ` It will be skipped: a training needs ${counted(status.minimum_samples, "answer")}, and there ${status.n_samples_total === 1 ? "is" : "are"} ${count(status.n_samples_total)}.`;
+}
 
 // Texts of the confirmation by action. Each is posted to /model/<action>.
 const ACTIONS = {
@@ -39,6 +46,7 @@ const ACTIONS = {
     text: () => "A new version is trained on all answers in the background. It replaces the serving version if it is not worse.",
     confirm: "Train now",
     done: () => "A training is queued.",
+    remark: skipRemark,
     body: () => undefined,
   },
   counter: {
@@ -66,11 +74,13 @@ function confirmed({ title, text, confirm }, subject) {
 /** Perform an action after a confirmation. `subject` is a version or the value of the counter. */
 async function act(name, subject, button) {
   const action = ACTIONS[name];
+  clearErrors(byId("counter-form"));
   if (!(await confirmed(action, subject))) return;
   await whileBusy([button], async () => {
     try {
       await request("POST", `model/${name}`, { body: action.body(subject) });
-      notice(action.done(subject), { kind: "good", seconds: 10 });
+      const remark = action.remark?.() ?? "";
+      notice(`${action.done(subject)}${remark}`, { kind: remark === "" ? "good" : "info", seconds: 10 });
     } catch (error) {
       report(error);
     }

@@ -1,12 +1,12 @@
 // The published versions: the one that serves predictions, the metrics of each, and the history of trainings.
 import { axis, chart, colours, emptyMessage, foldedTable, numberCell, series, table } from "./charts.js";
-import { zone } from "./days.js";
+import { LOCALE, zone } from "./days.js";
 import { count, counted, duration, el, percent, plural, timeElement } from "./ui.js";
 
 const ROLES = { champion: "Serving", previous: "Previous", past: "Served earlier" };
 const REASONS = { threshold: "enough new answers", forced: "requested by an admin" };
 const SHOWN = 10; // further versions are created on request
-const shortTime = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: zone() });
+const shortTime = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: zone() });
 
 function size(bytes) {
   if (bytes === null) return "–";
@@ -46,11 +46,21 @@ function facts(version) {
   ];
 }
 
+/** Return the gate's decision as sentences for a reader who does not know its terms. */
+function plainDecision({ promoted, reason, metrics }) {
+  const pinned = /^champion (\S+) is pinned$/.exec(reason);
+  if (pinned !== null) return `Not promoted: ${pinned[1]} is pinned, so trainings do not replace it.`;
+  if (!promoted) return `Not promoted: ${reason}`;
+  if (reason.startsWith("there is no champion")) return "Promoted: there was no version to compare it with.";
+  const worse = metrics !== null && metrics.log_loss > metrics.lnirt_log_loss;
+  const despite = worse ? ` LNIRT alone has the lower log-loss here (${number(metrics.lnirt_log_loss)} against ${number(metrics.log_loss)}), but it is not what served: the gate compares a version with the one before it.` : "";
+  return `Promoted: it was not clearly worse than the version before it.${despite} Compared: ${reason}`;
+}
+
 /** Return the line that says why the version was promoted or not, or what is wrong with it. */
 function gateResult(version) {
   if (version.fault !== null) return el("p", { className: "error" }, version.fault);
-  if (version.reason === null) return null;
-  return el("p", { className: "sub" }, `${version.promoted ? "Promoted" : "Not promoted"}: ${version.reason}`);
+  return version.reason === null ? null : el("p", { className: "sub" }, plainDecision(version));
 }
 
 function actions(version, pinned, act) {

@@ -1,11 +1,11 @@
 // The student's progress: today, the last seven days one by one, and the total.
-import { dateOf, today, UTC } from "./days.js";
+import { dateOf, LOCALE, today, UTC } from "./days.js";
 import { figure, loadSummary, periodFigure } from "./figures.js";
 import { count, duration, el, percent } from "./ui.js";
 
 const DAYS = 7;
-const weekday = new Intl.DateTimeFormat(undefined, { weekday: "short", ...UTC });
-const longDay = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long", ...UTC });
+const weekday = new Intl.DateTimeFormat(LOCALE, { weekday: "short", ...UTC });
+const longDay = new Intl.DateTimeFormat(LOCALE, { weekday: "long", day: "numeric", month: "long", ...UTC });
 
 /** Return the last seven days, oldest first, each as {date, iso}; `iso` is `YYYY-MM-DD`. */
 function lastDays() {

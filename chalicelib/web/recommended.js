@@ -54,7 +54,7 @@ function item(recommendation, index) {
 }
 
 function noRecommendations() {
-  const link = el("a", { className: "button primary", href: pageUrl("dashboard/tasks") }, "Create a task");
+  const link = el("a", { className: "button primary", href: pageUrl("dashboard/tasks#new") }, "Create a task");
   return el("div", { className: "empty" }, el("strong", {}, "Nothing to recommend yet"), "Create your first task, and recommendations will appear here.", el("div", {}, link));
 }
 

@@ -22,7 +22,7 @@ export function secondsIn(input) {
  */
 export function stopwatch(input, name) {
   const saved = draft(`stopwatch:${name}`);
-  const button = el("button", { type: "button", className: "watch", attributes: { "aria-keyshortcuts": "s" } });
+  const button = el("button", { type: "button", className: "watch", attributes: { "aria-keyshortcuts": "s", "aria-describedby": input.getAttribute("aria-describedby") } });
   let running = false;
   let measured = false; // false for a time that was typed
   let worked = (secondsIn(input) ?? 0) * 1000;

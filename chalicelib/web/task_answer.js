@@ -1,8 +1,11 @@
 // The controls that complete a task: the seconds, by stopwatch or by hand, and Correct or Incorrect, by click or key.
 import { ApiError, request } from "./api.js";
+import { announceChange, upToDate } from "./freshness.js";
 import { secondsIn, stopwatch } from "./stopwatch.js";
 import { refreshSoon, showCompletion } from "./training.js";
-import { duration, el, notice, report, whileBusy } from "./ui.js";
+import { duration, el, notice, relativeTime, report, whileBusy } from "./ui.js";
+
+const ANSWERED_BEFORE_MS = 5000; // a first result is stored within moments of its time
 
 function answerButton(className, text, letter, describedBy) {
   const attributes = { "aria-keyshortcuts": letter.toLowerCase(), "aria-describedby": describedBy };
@@ -34,6 +37,10 @@ async function send(task, body, watch, onChange) {
   const { training, ...completed } = data;
   watch.forget();
   onChange(completed);
+  announceChange();
+  if (!task.completed && Date.parse(completed.updated_at) - Date.parse(completed.completed_at) > ANSWERED_BEFORE_MS) {
+    notice(`This task had been answered ${relativeTime(new Date(completed.completed_at))}. Your new result has replaced that one.`, { kind: "info" });
+  }
   // A repeated completion, sent again because its first response was lost, comes back without the counter.
   if (training) showCompletion(training);
   else refreshSoon();
@@ -41,11 +48,11 @@ async function send(task, body, watch, onChange) {
 
 /**
  * Return the controls of a task that is open or whose result is to be changed. Errors are shown in `place`.
- * `onChange(task)` gets the completed task, or null if it no longer exists.
+ * `onChange(task)` gets the completed task, or null if it no longer exists. `onCancel()` puts the former result back.
  */
-export function answerControls(task, place, onChange) {
+export function answerControls(task, place, onChange, onCancel = null) {
   const id = `seconds-${task.id}`;
-  const topic = `topic-${task.id}`;
+  const topic = `topic-${task.id} content-${task.id}`;
   const input = el("input", { id, type: "text", inputMode: "numeric", className: "seconds", autocomplete: "off", maxLength: 5, attributes: { "aria-describedby": `${topic} ${id}-error` } });
   const inputError = el("p", { className: "error", id: `${id}-error`, role: "alert" });
   const question = el("div", { className: "question", role: "group", hidden: true, attributes: { "aria-labelledby": `${id}-question` } });
@@ -74,6 +81,8 @@ export function answerControls(task, place, onChange) {
   }
 
   async function complete(isCorrect) {
+    await upToDate();
+    if (!controls.isConnected) return; // answered elsewhere: the card has been replaced
     watch.stop();
     question.hidden = true;
     if (asks(isCorrect)) return;
@@ -99,11 +108,16 @@ export function answerControls(task, place, onChange) {
   const answer = (isCorrect) => whileBusy([correct, incorrect], () => complete(isCorrect));
   correct.addEventListener("click", () => answer(true));
   incorrect.addEventListener("click", () => answer(false));
+  const cancel = () => {
+    watch.forget();
+    onCancel();
+  };
   const controls = el("div", { className: "answer" },
     el("div", { className: "time" }, el("label", { htmlFor: id }, "Seconds"), input, watch.button),
-    el("div", { className: "actions" }, correct, incorrect),
+    el("div", { className: "actions" }, correct, incorrect, onCancel === null ? null : el("button", { type: "button", className: "quiet", onclick: cancel }, "Cancel")),
     inputError,
     question);
   addShortcuts(controls, { c: correct, i: incorrect, s: watch.button });
+  if (onCancel !== null) controls.addEventListener("keydown", ({ key }) => { if (key === "Escape") cancel(); });
   return controls;
 }

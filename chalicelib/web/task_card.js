@@ -2,10 +2,11 @@
 import { richText } from "./rich_text.js";
 import { answerControls } from "./task_answer.js";
 import { deleteWithUndo } from "./task_delete.js";
-import { difficultyBadge, duration, el, excerpt, forecast, percent, sourceBadge, timeElement } from "./ui.js";
+import { difficultyBadge, duration, el, excerpt, forecast, percent, sourceBadge, timeElement, wasPredicted } from "./ui.js";
 
 const LONG_TEXT = 400;
 const SHOWN_OF_LONG_TEXT = 200;
+const NAME_LENGTH = 60; // of the exercise, in the name of a button
 const SIMILAR = 1.1; // a time within a tenth of the predicted one counts as predicted
 
 function head(task, ...tools) {
@@ -19,9 +20,10 @@ function head(task, ...tools) {
 
 /** Return the exercise. A long one is folded, and laid out when it is opened. `dir=auto` finds the direction of its script. */
 function content(task) {
-  if (task.task_content.length <= LONG_TEXT) return el("div", { className: "content" }, richText(task.task_content));
+  const id = `content-${task.id}`; // describes the buttons of the card, because tasks of one topic have the same names
+  if (task.task_content.length <= LONG_TEXT) return el("div", { className: "content", id }, richText(task.task_content));
   const plain = el("p", { dir: "auto" }, task.task_content); // browsers search it, and open what they find
-  const details = el("details", { className: "content" }, el("summary", { dir: "auto" }, excerpt(task.task_content, SHOWN_OF_LONG_TEXT)), plain);
+  const details = el("details", { className: "content" }, el("summary", { dir: "auto", id }, excerpt(task.task_content, SHOWN_OF_LONG_TEXT)), plain);
   details.addEventListener("toggle", () => plain.replaceWith(richText(task.task_content)), { once: true });
   return details;
 }
@@ -44,11 +46,14 @@ function bar(kind, label, share, text) {
 function result(task, isNew) {
   const { is_correct: correct, actual_time_seconds: actual, predicted_time_seconds: predicted } = task;
   const timed = actual > 0; // 0 means that the time was not measured
+  const predicts = wasPredicted(task);
   const verdict = el("p", { className: "verdict", data: { correct: String(correct) }, tabIndex: -1 },
     el("strong", {}, `${correct ? "Correct" : "Incorrect"}${timed ? ` in ${duration(actual)}` : ""}`),
-    timed ? `, ${comparison(actual, predicted)}` : ", time not recorded");
-  const prediction = el("p", { className: "sub" }, `Predicted: ${percent(task.predicted_correct)} chance, ${duration(predicted)} `, sourceBadge(task.prediction_source));
-  if (!isNew || !timed) return el("div", { className: "result" }, verdict, prediction);
+    timed && predicts ? `, ${comparison(actual, predicted)}` : "", timed ? "" : ", time not recorded");
+  const prediction = predicts
+    ? el("p", { className: "sub" }, `Predicted: ${percent(task.predicted_correct)} chance, ${duration(predicted)} `, sourceBadge(task.prediction_source))
+    : el("p", { className: "sub" }, "Imported, so there was no prediction");
+  if (!isNew || !timed || !predicts) return el("div", { className: "result" }, verdict, prediction);
   const longest = Math.max(actual, predicted);
   return el("div", { className: "result fresh" }, verdict, prediction,
     bar("predicted", "Predicted", predicted / longest, duration(predicted)),
@@ -73,14 +78,21 @@ export function taskCard(task, onChange, isNew = false) {
     onChange(changed);
   }
 
-  const remove = el("button", { type: "button", className: "quiet remove", ariaLabel: `Delete the task ${task.topic}` }, "Delete");
+  const name = `${task.topic}: ${excerpt(task.task_content, NAME_LENGTH)}`;
+  const remove = el("button", { type: "button", className: "quiet remove", ariaLabel: `Delete the task ${name}` }, "Delete");
   remove.addEventListener("click", () => deleteWithUndo(task, card, { restore: () => taskCard(task, onChange, isNew), onDeleted: () => onChange(null) }));
   if (task.completed) {
     const shown = result(task, isNew);
-    const change = el("button", { type: "button", className: "quiet", ariaLabel: `Change the result of ${task.topic}` }, "Change");
+    const change = el("button", { type: "button", className: "quiet", ariaLabel: `Change the result of ${name}` }, "Change");
     change.addEventListener("click", () => {
-      change.remove();
-      const controls = answerControls(task, place, replace);
+      const cancel = () => {
+        controls.replaceWith(shown);
+        change.hidden = false;
+        change.focus();
+        place.replaceChildren();
+      };
+      const controls = answerControls(task, place, replace, cancel);
+      change.hidden = true;
       shown.replaceWith(controls);
       controls.querySelector("input").select();
     });

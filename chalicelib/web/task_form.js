@@ -115,9 +115,28 @@ function completeSubject() {
   if (subject !== undefined && form.elements.subject.value === "") form.elements.subject.value = subject;
 }
 
+/** Open or close the form on a narrow screen, where the list of tasks comes first. A wide one always shows it. */
+function unfold(open) {
+  form.closest(".folds")?.classList.toggle("open", open);
+  const button = byId("unfold");
+  if (button === null) return;
+  button.ariaExpanded = String(open);
+  button.textContent = open ? "Close the form" : "Open the form";
+}
+
+function startFolding() {
+  byId("unfold")?.addEventListener("click", () => {
+    const open = byId("unfold").ariaExpanded !== "true";
+    unfold(open);
+    if (open) form.elements.subject.focus();
+  });
+  if (location.hash === "#new" || form.elements.task_content.value !== "") unfold(true);
+}
+
 /** Start the form. `onCreated(task)` is called with each new task. */
 export function startForm(onCreated) {
   restoreDraft();
+  startFolding();
   form.elements.topic.addEventListener("focus", suggestAllTopics, { once: true });
   form.addEventListener("input", (event) => {
     if (event.target.name === "topic") completeSubject();

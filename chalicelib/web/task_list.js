@@ -1,12 +1,14 @@
 // The list of tasks: filter, search, and further pages while scrolling. Cards are added in small groups: the browser can
 // handle input between two groups, and skips the layout of groups that are out of view.
-import { request } from "./api.js";
+import { ApiError, request } from "./api.js";
 import { withoutDeleted } from "./deletions.js";
+import { keepUpToDate } from "./freshness.js";
 import { taskCard } from "./task_card.js";
 import { flushDeletions } from "./task_delete.js";
-import { byId, el, report, whileBusy, yieldToBrowser } from "./ui.js";
+import { byId, el, notice, report, whileBusy, yieldToBrowser } from "./ui.js";
 
 const PAGE_SIZE = 25;
+const MAX_PAGE_SIZE = 100; // of the API
 const GROUP_SIZE = 5;
 const SEARCH_DELAY_MS = 250;
 const PREFETCH_MARGIN = "800px"; // the next page is loaded when the end of the list is this close to the window
@@ -118,6 +120,46 @@ function startFilter() {
   });
 }
 
+// ---- changes in other tabs and on other devices --------------------------------------------------------------
+
+const pathOf = (id) => `practice-tasks/${encodeURIComponent(id)}`;
+
+/** Return a task, or null if it does not exist. */
+async function find(id, options) {
+  try {
+    return (await request("GET", pathOf(id), options)).data;
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return null;
+    throw error;
+  }
+}
+
+/** Show what has become of a task that was open when its card was made. */
+async function showAnsweredElsewhere(card) {
+  const task = await find(card.dataset.id, { quiet: true, retry: false });
+  if (!card.isConnected || task?.completed === false) return;
+  if (task === null) card.remove();
+  else {
+    const answered = taskCard(task, changed);
+    card.replaceWith(answered);
+    notice(`Already answered as ${task.is_correct ? "Correct" : "Incorrect"}, in another tab or on another device.`, { kind: "info", place: answered.querySelector(".notices") });
+  }
+  changed(null);
+}
+
+/** Replace the cards of open tasks that were answered or deleted elsewhere. */
+async function refreshOpenTasks() {
+  const cards = [...list.querySelectorAll('.task[data-completed="false"]')];
+  if (cards.length === 0) return;
+  const { data, next } = await request("GET", `practice-tasks?completed=false&limit=${MAX_PAGE_SIZE}`, { quiet: true, retry: false }); // an answer waits for this
+  const open = new Set(data.map((task) => String(task.id)));
+  const since = next === null ? "" : data.at(-1).created_at; // older tasks are on a further page
+  const gone = cards.filter((card) => !open.has(card.dataset.id) && card.querySelector("time").dateTime >= since);
+  await Promise.all(gone.map(showAnsweredElsewhere));
+}
+
+// ---- one task ------------------------------------------------------------------------------------------------
+
 /** Scroll to the card of a task and focus its stopwatch. Does nothing if the card is not in the list. */
 function highlight(id) {
   const card = byId(id);
@@ -142,6 +184,29 @@ export async function showCreated(task) {
   highlight(`task-${task.id}`);
 }
 
+/** Show the task that the address names, wherever it would be in the list. */
+async function showNamed(id) {
+  if (byId(`task-${id}`) === null) {
+    const task = await find(id);
+    if (task === null) {
+      notice("That task does not exist. It may have been deleted.", { kind: "info", place: byId("list-notices") });
+      return;
+    }
+    list.prepend(el("div", { className: "piece", role: "none" }, taskCard(task, changed)));
+    showIfEmpty();
+  }
+  highlight(`task-${id}`);
+}
+
+async function showAddressed() {
+  if (!location.hash.startsWith("#task-")) return;
+  try {
+    await showNamed(location.hash.slice("#task-".length));
+  } catch (error) {
+    report(error, { place: byId("list-notices"), retry: showAddressed });
+  }
+}
+
 /** Start the list. `tasks` gets the tasks of each page; `change` gets a changed task, or null if it is deleted. */
 export async function startList({ tasks, change }) {
   onTasks = tasks;
@@ -149,5 +214,7 @@ export async function startList({ tasks, change }) {
   startFilter();
   more.addEventListener("click", loadMore);
   await loadFirstPage();
-  if (location.hash.startsWith("#task-")) highlight(location.hash.slice(1));
+  keepUpToDate(refreshOpenTasks);
+  window.addEventListener("hashchange", showAddressed);
+  await showAddressed();
 }

@@ -56,6 +56,9 @@ function announceTraining() {
   onTrained();
 }
 
+/** Return the latest status from the server, or null. */
+export const latestStatus = () => status;
+
 /** Show the counter that came with a completed task. The next poll loads the rest of the status. */
 export function showCompletion({ counter, threshold, queued }) {
   latestUpdate += 1;

@@ -25,6 +25,7 @@ export const adminWords = {
       const epoch = progress?.epoch > 0 && progress?.epochs > 0 ? `epoch ${progress.epoch}/${progress.epochs}` : "";
       return [["Training"], [PHASES[progress?.phase] ?? "Starting", epoch].filter(Boolean).join(", ")];
     }
+    if (progress?.phase === "skipped") return [["Waiting"], `The last training was skipped: ${progress.reason}.`];
     if (failure !== null) return [["Waiting"], "Finishing another task can start a new training."];
     if (total < minimum) return [["Waiting"], `The first training needs ${counted(minimum, "answer")}; there ${total === 1 ? "is" : "are"} ${count(total)}.`];
     if (counter >= threshold) return [["Waiting"], "The next answer can start a training."];

@@ -1,6 +1,6 @@
 // Building blocks of every page: elements, formats, predictions, notices, form errors, and what a page does on start.
 import { ApiError, connection, request } from "./api.js";
-import { zone } from "./days.js";
+import { LOCALE, zone } from "./days.js";
 import { draft, isAdmin, requireSession, signOut } from "./session.js";
 
 export { draft };
@@ -24,10 +24,10 @@ export const yieldToBrowser = () => new Promise((resolve) => { setTimeout(resolv
 
 // Formatters are created on first use: creating the first one loads language data and would delay the start of a page.
 const lazy = (create) => { let created = null; return () => (created ??= create()); };
-const integers = lazy(() => new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 }));
-const moments = lazy(() => new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", timeZone: zone() }));
-const relativeTimes = lazy(() => new Intl.RelativeTimeFormat(undefined, { numeric: "auto" }));
-const pluralRules = lazy(() => new Intl.PluralRules("en"));
+const integers = lazy(() => new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 0 }));
+const moments = lazy(() => new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "short", timeZone: zone() }));
+const relativeTimes = lazy(() => new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto" }));
+const pluralRules = lazy(() => new Intl.PluralRules(LOCALE));
 
 export const count = (number) => integers().format(number);
 export const percent = (share) => (share === null ? "–" : `${integers().format(share * 100)}\u00a0%`);
@@ -49,7 +49,8 @@ export function duration(seconds) {
   return shown.length === 0 ? "0\u00a0s" : shown.join("\u00a0");
 }
 
-function relativeTime(at) {
+/** Return a Date in words such as `5 minutes ago`, an older one as day and time. */
+export function relativeTime(at) {
   const minutes = Math.round((at.getTime() - Date.now()) / 60_000);
   if (Math.abs(minutes) < 1) return "just now";
   if (Math.abs(minutes) < 60) return relativeTimes().format(minutes, "minute");
@@ -88,6 +89,11 @@ export function sourceBadge(source) {
   return el("span", { className: "badge", data: { source }, title }, name);
 }
 
+/** Return whether a task was predicted. An imported answer was not: its prediction is a placeholder of the import. */
+export function wasPredicted({ completed, completed_at: at, created_at: created, prediction_source: source }) {
+  return !completed || source !== "default" || (at !== null && at !== created);
+}
+
 /** Return the parts of a line that shows a prediction: a bar, the chance, the time with its interval, the source. */
 export function forecast(prediction) {
   const { predicted_correct: chance, predicted_time_seconds: seconds, predicted_time_low: low, predicted_time_high: high } = prediction;
@@ -103,7 +109,7 @@ export function forecast(prediction) {
 
 // ---- names and excerpts --------------------------------------------------------------------------------------
 
-const graphemes = lazy(() => new Intl.Segmenter(undefined, { granularity: "grapheme" }));
+const graphemes = lazy(() => new Intl.Segmenter(LOCALE, { granularity: "grapheme" }));
 
 /** Return a text that is cut before the character at `length`, as a reader counts characters: an emoji is one. */
 export function excerpt(text, length) {
@@ -181,6 +187,7 @@ export function showErrors(form, message, fieldErrors = []) {
     first ??= input;
   }
   form.querySelector(".form-error").textContent = general.join(" ");
+  for (const line of byId("notices").querySelectorAll(".good, .info")) line.remove(); // a success of before would contradict the error
   first?.focus();
 }
 

@@ -103,7 +103,7 @@ def test_a_finished_training_is_announced_with_its_effect(visit: Visit, world: W
     finish_training(world, "20260401T130000Z-0a1b2c3d", 15)
     expect(page.locator("#next .change")).to_have_text("up from 71 %")
     finish_training(world, "20260401T130000Z-0a1b2c3d", 20)
-    expect(page.locator("#training-news")).to_contain_text("would not have improved the predictions")
+    expect(page.locator("#training-news")).to_contain_text("Your predictions stay as they were")
 
 
 def finish_training(world: World, version: str, samples: int) -> None:

@@ -153,9 +153,9 @@ def _task(topic: str) -> dict[str, str]:
 
 
 @contextmanager
-def visiting(browser: Browser, url: str) -> Iterator[Visit]:
+def visiting(browser: Browser, url: str, locale: str = "en-GB") -> Iterator[Visit]:
     """Visit the pages at ``url``; fails at the end on errors in the console or requests to another host."""
-    context = browser.new_context(locale="en-GB", timezone_id="Europe/Berlin")
+    context = browser.new_context(locale=locale, timezone_id="Europe/Berlin")
     context.set_default_timeout(TIMEOUT_MS)
     visit = Visit(context.new_page(), url)
     visit.page.on("console", visit.note_console)

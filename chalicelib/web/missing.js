@@ -1,0 +1,4 @@
+// The page for an unknown address.
+import { startAnyPage } from "./ui.js";
+
+startAnyPage();
