@@ -50,6 +50,7 @@ VISITS = 3
 PAGES = {
     "login": "login",
     "dashboard": "dashboard",
+    "practice": "dashboard/practice",
     "tasks": "dashboard/tasks",
     "analytics": "dashboard/analytics",
     "models": "dashboard/models",

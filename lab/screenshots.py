@@ -22,7 +22,7 @@ from lab import scenes
 from lab.scenes import Person, Scene, SceneError
 
 OUTPUT = Path("build/screenshots")
-PAGES = ("dashboard", "dashboard/tasks", "dashboard/analytics", "dashboard/account")
+PAGES = ("dashboard", "dashboard/practice", "dashboard/tasks", "dashboard/analytics", "dashboard/account")
 MODELS = "dashboard/models"
 
 _HIGHEST = 4_200

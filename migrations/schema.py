@@ -71,6 +71,7 @@ practice_tasks = Table(
     Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
     Column("updated_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
     Column("import_id", sa.Integer),
+    Column("solution_viewed_at", sa.DateTime(timezone=True)),
     sa.CheckConstraint("difficulty IN ('easy', 'medium', 'hard', 'expert')", name="difficulty"),
     sa.CheckConstraint("actual_time_seconds BETWEEN 0 AND 86400", name="seconds"),
     sa.CheckConstraint("NOT completed OR (is_correct IS NOT NULL AND answer_index IS NOT NULL)", name="completed"),

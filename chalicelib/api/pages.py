@@ -96,6 +96,7 @@ PAGES = {
     for page in (
         Page("login", "Sign in", signed_in=False),
         Page("dashboard", "Overview"),
+        Page("dashboard/practice", "Practise"),
         Page("dashboard/tasks", "Tasks"),
         Page("dashboard/analytics", "Analytics", styles=_CHART_STYLES, scripts=_CHART_SCRIPTS),
         Page("dashboard/models", "Models", styles=_CHART_STYLES, scripts=_CHART_SCRIPTS),
@@ -111,7 +112,7 @@ PAGES = {
 }
 
 
-PARTS = ("training_panel", "training_panel_admin")
+PARTS = ("training_panel", "training_panel_admin", "task_form")
 """Parts of pages: each replaces its name in the HTML of a page."""
 
 

@@ -147,7 +147,8 @@ ReadOnly = Annotated[Any, about("Cannot be changed. Leave it out, or send the pr
 class TaskChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A change of a task. ``is_correct`` together with ``actual_time_seconds`` completes the task.
 
-    ``completed_at`` says when the student did it, if that was earlier than the request. Subject, topic and difficulty
+    ``completed_at`` says when the student did it, if that was earlier than the request. ``solution_viewed_at`` says
+    when the student asked for the solution before answering; the first such time is kept. Subject, topic and difficulty
     can be changed while the task is open. The last group of fields cannot be changed: a client that sends back a whole
     task may send them as they are.
     """
@@ -164,6 +165,9 @@ class TaskChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     solution_content: Annotated[Text, about("New text of the way to the answer")] | None = None
     answer_content: Annotated[Text, about("New text of the answer")] | None = None
     estimated_time_minutes: Annotated[Minutes, about("New estimate of the time, in minutes")] | None = None
+    solution_viewed_at: Annotated[datetime, about("Time of the first look at the solution of an open task")] | None = (
+        None
+    )
 
     id: ReadOnly | UnsetType = UNSET
     user_id: ReadOnly | UnsetType = UNSET
@@ -185,7 +189,7 @@ NAMED = ("subject", "topic", "difficulty")
 TEXTS = ("task_content", "solution_content", "answer_content")
 """The fields of a task that may be long."""
 
-EDITABLE = ("study_session_id", *NAMED, *TEXTS, "estimated_time_minutes")
+EDITABLE = ("study_session_id", *NAMED, *TEXTS, "estimated_time_minutes", "solution_viewed_at")
 """The fields of a task that can be changed without a result."""
 
 READ_ONLY = TaskChange.__struct_fields__[TaskChange.__struct_fields__.index("id") :]
@@ -220,7 +224,10 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class PracticeTask(msgspec.Struct, frozen=True):
-    """A practice task with the prediction that was made when it was created. Times are in seconds."""
+    """A practice task with the prediction that was made when it was created. Times are in seconds.
+
+    ``solution_viewed_at`` is when the student asked for the solution before answering, None if that never happened.
+    """
 
     id: Annotated[str, about("Id of the task", "3f333df6-90a4-4fda-8dd3-9485d27cee36", "uuid")]
     user_id: Annotated[str, about("Id of the student", "9b2c1f7e-52a1-4c0f-9d3e-0a6f2f4f8f11")]
@@ -246,3 +253,6 @@ class PracticeTask(msgspec.Struct, frozen=True):
     lnirt_model_version: LnirtVersion
     created_at: Annotated[datetime, about("Time of the creation", "2026-03-02T09:00:00Z", "date-time")]
     updated_at: Annotated[datetime, about("Time of the last change", "2026-03-02T09:00:00Z", "date-time")]
+    solution_viewed_at: (
+        Annotated[datetime, about("Time of the first look at the solution before the answer", None, "date-time")] | None
+    ) = None

@@ -161,17 +161,12 @@ def _recommendation(score: float, candidate: Candidate, target: float) -> Recomm
 def _reason(candidate: Candidate, target: float) -> str:
     chance, requested = round(100 * candidate.prediction.correct), round(100 * target)
     if candidate.prediction.source is Source.DEFAULT:
-        return f"There is no prediction of {_whose(candidate)} yet; practising it gives one."
-    expected = f"your chance of success is {chance} %, for a target of {requested} %"
+        known = "You have practised this before" if candidate.choice.own else "Other students practise this"
+        return f"{known}. There is no prediction for it yet."
+    expected = f"Your chance of success is {chance} %; the target is {requested} %."
     if bonus(candidate) >= NOTABLE_BONUS and candidate.days is not None:
-        return f"You last practised this {_ago(candidate.days)} and are about to forget it; {expected}."
-    if candidate.choice.own:
-        return f"On this topic of yours, {expected}."
-    return f"Others practise this and you have not yet; {expected}."
-
-
-def _whose(candidate: Candidate) -> str:
-    return "this topic of yours" if candidate.choice.own else "this topic, which others practise,"
+        return f"You last practised this {_ago(candidate.days)} and may be forgetting it. {expected}"
+    return expected if candidate.choice.own else f"Other students practise this and you have not yet. {expected}"
 
 
 def _ago(days: float) -> str:

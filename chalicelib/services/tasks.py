@@ -214,6 +214,12 @@ def _edited(
         for name in EDITABLE
         if (value := getattr(change, name)) is not None and value != getattr(task, name)
     }
+    if (viewed := changes.pop("solution_viewed_at", None)) is not None:
+        if task.completed:
+            raise ConflictError("The task is completed, so its solution was not viewed before the answer")
+        at = _time_of(task, "solution_viewed_at", viewed)
+        if task.solution_viewed_at is None:
+            changes["solution_viewed_at"] = at
     if not changes:
         return task
     prediction, growth = None, NO_GROWTH
@@ -259,12 +265,12 @@ def _merged(task: PracticeTask, change: TaskChange) -> Result:
     """Return the task's result with what the change has of it. A time that was unknown stays so."""
     is_correct = task.is_correct if change.is_correct is None else change.is_correct
     seconds = task.actual_time_seconds if change.actual_time_seconds is None else change.actual_time_seconds
-    at = None if change.completed_at is None else _time_of_answer(task, change.completed_at)
+    at = None if change.completed_at is None else _time_of(task, "completed_at", change.completed_at)
     return Result(bool(is_correct), seconds, None if at == task.completed_at else at)
 
 
-def _time_of_answer(task: PracticeTask, at: datetime) -> datetime:
-    """Return when an offline client says that a student answered, between the task's creation and now.
+def _time_of(task: PracticeTask, field: str, at: datetime) -> datetime:
+    """Return when a client says that a student did something, between the task's creation and now.
 
     A clock may be wrong by :data:`CLOCK_SKEW`; a time within that is moved to the bound. Raises InvalidInputError.
     """
@@ -276,7 +282,7 @@ def _time_of_answer(task: PracticeTask, at: datetime) -> datetime:
         (at > latest + CLOCK_SKEW, "is in the future"),
     ):
         if bad:
-            raise InvalidInputError([Fault(("body", "completed_at"), f"{at.isoformat()} {problem}", "value_error")])
+            raise InvalidInputError([Fault(("body", field), f"{at.isoformat()} {problem}", "value_error")])
     return min(max(at, earliest), latest)
 
 

@@ -88,6 +88,7 @@ _NEWEST = text(
 _SET = {
     "study_session_id": "CAST(:study_session_id AS uuid)",
     "estimated_time_minutes": "CAST(:estimated_time_minutes AS double precision)",
+    "solution_viewed_at": "CAST(:solution_viewed_at AS timestamptz)",
 }
 """The values of columns whose parameter needs a type."""
 

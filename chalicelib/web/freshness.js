@@ -2,7 +2,7 @@
 import { ApiError } from "./api.js";
 import { root } from "./session.js";
 
-const MIN_PAUSE_MS = 3000; // a window that is clicked to and fro does not ask each time
+const MIN_PAUSE_MS = 3000; // a window that is clicked again and again does not ask each time
 
 const channel = new BroadcastChannel(`studysmart:${root.pathname}:tasks`);
 let refresh = null;
@@ -10,7 +10,7 @@ let refreshed = 0; // when, by performance.now()
 let pending = Promise.resolve();
 
 /** Return a promise that resolves once the page is up to date, as far as the server can be reached. */
-export const upToDate = () => pending;
+export const latestState = () => pending;
 
 /** Tell the other tabs of this browser that a task has changed. */
 export const announceChange = () => channel.postMessage("changed");

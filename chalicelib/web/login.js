@@ -3,7 +3,7 @@ import { ApiError, request } from "./api.js";
 import { pageUrl, root, signIn, token } from "./session.js";
 import { byId, clearErrors, MIN_PASSWORD_LENGTH, notice, showErrors, startAnyPage, startReveal, whileBusy } from "./ui.js";
 
-const PAGES = ["dashboard", "dashboard/tasks", "dashboard/analytics", "dashboard/models", "dashboard/account"];
+const PAGES = ["dashboard", "dashboard/practice", "dashboard/tasks", "dashboard/analytics", "dashboard/models", "dashboard/account"];
 const EMAIL_TAKEN = "Email already registered"; // the API's message
 const DONE = { everywhere: "You are signed out on this device. Other devices are signed out within a minute.", deleted: "Your account and its data have been deleted." };
 

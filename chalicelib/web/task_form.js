@@ -1,8 +1,11 @@
 // The form for a new task. It is saved as a draft while typing, and shows the prediction for what is chosen.
 import { ApiError, request } from "./api.js";
+import { loadRecommendations } from "./next_task.js";
 import { byId, clearErrors, draft, el, forecast, report, showErrors, whileBusy } from "./ui.js";
 
-const FIELDS = ["subject", "topic", "difficulty", "task_content"];
+const FIELDS = ["subject", "topic", "difficulty", "task_content", "solution_content", "answer_content"];
+const TEXTS = ["task_content", "solution_content", "answer_content"]; // each task has its own
+const OPTIONAL = ["solution_content", "answer_content"];
 const REQUIRED = { subject: "Enter a subject.", topic: "Enter a topic.", task_content: "Enter the exercise." };
 const PREVIEW_DELAY_MS = 250;
 const MAX_SUGGESTIONS = 300; // browsers slow down with long lists of suggestions
@@ -72,9 +75,10 @@ async function create(onCreated) {
     return;
   }
   try {
-    const { data } = await request("POST", "practice-tasks", { body });
+    const given = Object.fromEntries(Object.entries(body).filter(([name, text]) => !OPTIONAL.includes(name) || text.trim() !== ""));
+    const { data } = await request("POST", "practice-tasks", { body: given });
     // Subject, topic and difficulty stay, because the next task is often similar. Text typed meanwhile stays too.
-    if (form.elements.task_content.value === body.task_content) form.elements.task_content.value = "";
+    for (const name of TEXTS) if (form.elements[name].value === body[name]) form.elements[name].value = "";
     saved.write(values());
     onCreated(data);
   } catch (error) {
@@ -130,7 +134,32 @@ function startFolding() {
     unfold(open);
     if (open) form.elements.subject.focus();
   });
+  if (OPTIONAL.some((name) => form.elements[name].value !== "")) form.querySelector("details").open = true;
   if (location.hash === "#new" || form.elements.task_content.value !== "") unfold(true);
+}
+
+/** Fill in what the next task is about, and let the student write its exercise. A text that was typed before stays. */
+export function beginTask({ subject, topic, difficulty }) {
+  if (form.elements.task_content.value.trim() === "") {
+    form.elements.subject.value = subject;
+    form.elements.topic.value = topic;
+    form.elements.difficulty.value = difficulty;
+    saved.write(values());
+    loadPreview();
+  }
+  unfold(true);
+  form.elements.task_content.focus();
+}
+
+/** Begin a task of the topic that is recommended most, or of `last` without recommendations. */
+export async function beginRecommended(last) {
+  try {
+    const [best = last] = await loadRecommendations();
+    beginTask(best);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    beginTask(last);
+  }
 }
 
 /** Start the form. `onCreated(task)` is called with each new task. */
@@ -141,7 +170,7 @@ export function startForm(onCreated) {
   form.addEventListener("input", (event) => {
     if (event.target.name === "topic") completeSubject();
     saved.write(values());
-    if (event.target.name !== "task_content") refreshPreview();
+    if (!TEXTS.includes(event.target.name)) refreshPreview();
   });
   form.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();

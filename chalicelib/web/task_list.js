@@ -3,8 +3,10 @@
 import { ApiError, request } from "./api.js";
 import { withoutDeleted } from "./deletions.js";
 import { keepUpToDate } from "./freshness.js";
+import { inOrder } from "./next_task.js";
 import { taskCard } from "./task_card.js";
 import { flushDeletions } from "./task_delete.js";
+import { beginRecommended } from "./task_form.js";
 import { byId, el, notice, report, whileBusy, yieldToBrowser } from "./ui.js";
 
 const PAGE_SIZE = 25;
@@ -22,6 +24,7 @@ const EMPTY = {
 const list = byId("tasks");
 const more = byId("more");
 const search = byId("search");
+const tasksById = new Map(); // the tasks that cards were made of
 let completed = ""; // the filter: "" for all, "false" for open, "true" for done
 let nextPage = null;
 let latestLoad = 0; // number of the latest load: an older one, with another filter, must not fill the list
@@ -41,12 +44,25 @@ function changed(task) {
   showIfEmpty();
 }
 
+/** Go to the open task that comes next, or let the form begin one of a recommended topic. */
+async function goOn(card) {
+  const open = [...list.querySelectorAll('.task[data-completed="false"]')].map((each) => tasksById.get(each.dataset.id)).filter(Boolean);
+  const [next] = inOrder(open, []);
+  if (next !== undefined) highlight(`task-${next.id}`);
+  else await beginRecommended(tasksById.get(card.dataset.id));
+}
+
+const cardOf = (task) => {
+  tasksById.set(String(task.id), task);
+  return taskCard(task, { onChange: changed, onNext: goOn });
+};
+
 /** Append cards in groups, unless a newer load has started. */
 async function appendCards(tasks, number) {
   for (let start = 0; start < tasks.length; start += GROUP_SIZE) {
     if (number !== latestLoad) return;
     const missing = tasks.slice(start, start + GROUP_SIZE).filter((task) => byId(`task-${task.id}`) === null);
-    list.append(el("div", { className: "piece", role: "none" }, ...missing.map((task) => taskCard(task, changed))));
+    list.append(el("div", { className: "piece", role: "none" }, ...missing.map(cardOf)));
     await yieldToBrowser();
   }
 }
@@ -140,7 +156,7 @@ async function showAnsweredElsewhere(card) {
   if (!card.isConnected || task?.completed === false) return;
   if (task === null) card.remove();
   else {
-    const answered = taskCard(task, changed);
+    const answered = cardOf(task);
     card.replaceWith(answered);
     notice(`Already answered as ${task.is_correct ? "Correct" : "Incorrect"}, in another tab or on another device.`, { kind: "info", place: answered.querySelector(".notices") });
   }
@@ -166,7 +182,7 @@ function highlight(id) {
   if (card === null) return;
   card.classList.add("highlighted");
   card.scrollIntoView({ block: "center" });
-  card.querySelector(".watch")?.focus({ preventScroll: true });
+  (card.querySelector(".typed input") ?? card.querySelector(".watch"))?.focus({ preventScroll: true });
 }
 
 /** Add a new task to the top of the list. A filter or search that would hide it is cleared. */
@@ -178,7 +194,7 @@ export async function showCreated(task) {
     showFilter();
     await loadFirstPage();
   } else {
-    list.prepend(taskCard(task, changed));
+    list.prepend(cardOf(task));
     showIfEmpty();
   }
   highlight(`task-${task.id}`);
@@ -192,7 +208,7 @@ async function showNamed(id) {
       notice("That task does not exist. It may have been deleted.", { kind: "info", place: byId("list-notices") });
       return;
     }
-    list.prepend(el("div", { className: "piece", role: "none" }, taskCard(task, changed)));
+    list.prepend(el("div", { className: "piece", role: "none" }, cardOf(task)));
     showIfEmpty();
   }
   highlight(`task-${id}`);

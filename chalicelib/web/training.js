@@ -21,6 +21,7 @@ const lastTraining = draft("training");
 
 let words = studentWords;
 let pauses = SLOW;
+let started = false;
 let timer = 0;
 let lastPoll = -Infinity; // when the latest poll was sent, by performance.now()
 let status = null; // the latest status from the server
@@ -61,6 +62,7 @@ export const latestStatus = () => status;
 
 /** Show the counter that came with a completed task. The next poll loads the rest of the status. */
 export function showCompletion({ counter, threshold, queued }) {
+  if (!started) return;
   latestUpdate += 1;
   showCounter(counter, threshold);
   if (status !== null) {
@@ -80,6 +82,7 @@ export function refreshSoon() {
 }
 
 function schedule(milliseconds) {
+  if (!started) return; // this page has no panel
   clearTimeout(timer);
   timer = document.hidden ? 0 : setTimeout(poll, Math.max(0, milliseconds)); // a hidden page starts again when it becomes visible
 }
@@ -120,6 +123,7 @@ async function poll() {
  * follows a training closely and shows its details.
  */
 export function startTrainingPanel({ admin = false, onTrained: call = onTrained } = {}) {
+  started = true;
   onTrained = call;
   if (admin) [words, pauses] = [adminWords, FAST];
   document.addEventListener("visibilitychange", refreshSoon);

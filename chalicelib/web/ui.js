@@ -1,6 +1,7 @@
 // Building blocks of every page: elements, formats, predictions, notices, form errors, and what a page does on start.
 import { ApiError, connection, request } from "./api.js";
 import { LOCALE, zone } from "./days.js";
+import { outbox, startOutbox, waiting } from "./outbox.js";
 import { draft, isAdmin, requireSession, signOut } from "./session.js";
 
 export { draft };
@@ -210,9 +211,22 @@ export function startReveal(button) {
 
 const REFRESH_TIMES_MS = 60_000;
 
+/** Show the state of the connection, and how many answers wait for it. */
+function startConnection() {
+  let state = "";
+  let stuck = false;
+  const show = () => {
+    const waits = (stuck || state !== "") && waiting() > 0 ? `${counted(waiting(), "answer")} will be sent later.` : "";
+    byId("connection").textContent = [state, waits].filter((part) => part !== "").join(" ");
+  };
+  connection.addEventListener("waiting", ({ detail }) => { state = detail; show(); });
+  outbox.addEventListener("stuck", () => { stuck = true; show(); });
+  outbox.addEventListener("change", () => { stuck &&= waiting() > 0; show(); });
+}
+
 /** Start what every page has: the state of the connection, and relative times that stay correct. */
 export function startAnyPage() {
-  connection.addEventListener("waiting", ({ detail }) => { byId("connection").textContent = detail; });
+  startConnection();
   setInterval(refreshTimes, REFRESH_TIMES_MS);
 }
 
@@ -225,7 +239,8 @@ export function showName({ full_name: name, email }) {
 export function startPage() {
   if (!requireSession()) return false;
   startAnyPage();
-  byId("sign-out").addEventListener("click", signOut);
+  startOutbox();
+  byId("sign-out").addEventListener("click", () => signOut());
   for (const link of document.querySelectorAll("[data-for=admin]")) link.hidden = !isAdmin();
   request("GET", "auth/me", { quiet: true }).then(
     ({ data }) => showName(data),

@@ -36,6 +36,22 @@ def test_texts_can_be_edited_always(student: Api) -> None:
     assert (edited["solution_content"], edited["is_correct"], "training" in edited) == ("after", True, False)
 
 
+def test_the_first_look_at_a_solution_is_recorded(student: Api) -> None:
+    task = create(student, solution_content="5/6")
+    assert task["solution_viewed_at"] is None
+    now = datetime.now(UTC)
+    first = patched(student, task, solution_viewed_at=now.isoformat())
+    assert datetime.fromisoformat(first["solution_viewed_at"]) >= datetime.fromisoformat(task["created_at"])
+    again = patched(student, task, solution_viewed_at=(now + timedelta(seconds=9)).isoformat())
+    assert again["solution_viewed_at"] == first["solution_viewed_at"]
+    later = (now + timedelta(hours=1)).isoformat()
+    assert refusal(student, task, solution_viewed_at=later) == (422, ["solution_viewed_at"])
+    done = patched(student, task, is_correct=True, actual_time_seconds=9)
+    assert done["solution_viewed_at"] == first["solution_viewed_at"]
+    assert refusal(student, task, solution_viewed_at=task["created_at"])[0] == 409
+    assert patched(student, task, solution_viewed_at=first["solution_viewed_at"])["is_correct"] is True
+
+
 def test_an_open_task_gets_another_topic_and_is_predicted_again(student: Api) -> None:
     task = create(student)
     edited = patched(student, task, subject="History", topic="Rome", difficulty="expert")

@@ -14,6 +14,7 @@ from tests.support.api import Api, World
 PATHS = [
     "/login",
     "/dashboard",
+    "/dashboard/practice",
     "/dashboard/tasks",
     "/dashboard/analytics",
     "/dashboard/models",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -330,9 +330,11 @@ def test_the_newest_task_of_a_subject_is_found_however_it_is_written(stores: Sto
 
 def test_fields_of_a_task_are_edited(stores: Stores) -> None:
     task, session = create(stores), uuid.uuid4()
+    now = datetime.now(UTC)
     changes = {"study_session_id": session, "task_content": "!", "estimated_time_minutes": 2.5}
-    stores.tasks.edit("ada", task.id, changes, None)
+    stores.tasks.edit("ada", task.id, {**changes, "solution_viewed_at": now}, None)
     edited = stores.tasks.get("ada", task.id)
+    assert (task.solution_viewed_at, edited.solution_viewed_at) == (None, now)
     assert (edited.study_session_id, edited.task_content, edited.estimated_time_minutes) == (session, "!", 2.5)
     assert (edited.topic, edited.solution_content) == (task.topic, task.solution_content)
     assert edited.updated_at > task.updated_at

@@ -50,7 +50,15 @@ def test_login_page(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["dashboard", "dashboard/tasks", "dashboard/analytics", "dashboard/models", "dashboard/account"]
+    "path",
+    [
+        "dashboard",
+        "dashboard/practice",
+        "dashboard/tasks",
+        "dashboard/analytics",
+        "dashboard/models",
+        "dashboard/account",
+    ],
 )
 def test_page_of_a_new_student(visit: Visit, path: str) -> None:
     visit.failures_expected = True  # the models page is refused
@@ -67,6 +75,26 @@ def test_page_of_a_student_with_answers(visit: Visit, world: World, path: str) -
     visit.open(path)
     visit.expect_loaded()
     expect_no_violations(visit.page)
+
+
+def test_each_step_of_a_session(visit: Visit) -> None:
+    page = visit.page
+    visit.sign_in_directly()
+    visit.create_by_api(1, solution_content="42", answer_content="42")
+    visit.open("dashboard/practice")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_role("button", name="Show the solution").click()
+    expect_no_violations(page)
+    page.get_by_label("Your answer").fill("41")
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator(".verdict")).to_contain_text("Incorrect")
+    expect_no_violations(page)
+    page.get_by_role("button", name="Next task").click()
+    expect(page.get_by_label("Exercise")).to_be_visible()
+    expect_no_violations(page)
+    page.get_by_role("button", name="End the session").click()
+    expect(page.locator("#summary")).to_contain_text("0 of 1")
+    expect_no_violations(page)
 
 
 def test_models_page_and_its_dialog(visit: Visit, world: World) -> None:

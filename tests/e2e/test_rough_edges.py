@@ -20,7 +20,14 @@ from tests.support.visits import Visit, visiting
 pytestmark = pytest.mark.slow
 
 LONG_WORD = "Donaudampfschifffahrtsgesellschaftskapitänsmütze" * 4
-PAGES = ("dashboard", "dashboard/tasks", "dashboard/analytics", "dashboard/account", "dashboard/models")
+PAGES = (
+    "dashboard",
+    "dashboard/practice",
+    "dashboard/tasks",
+    "dashboard/analytics",
+    "dashboard/account",
+    "dashboard/models",
+)
 
 
 # ---- layout --------------------------------------------------------------------------------------------------------
@@ -139,12 +146,19 @@ def test_an_imported_answer_claims_no_prediction(visit: Visit, world: World) -> 
 def test_an_unknown_address_is_a_page_for_browsers(visit: Visit) -> None:
     visit.failures_expected = True
     visit.sign_in_directly()
-    for path in ("dashbord", "dashboard/none", "a/b/c/d", "dashboard/none/"):
+    for path in ("dashboards", "dashboard/none", "a/b/c/d", "dashboard/none/"):
         answer = visit.page.goto(f"{visit.url}/{path}")
-        assert answer is not None and answer.status == 404
+        assert answer is not None
+        assert answer.status == 404
         expect(visit.page.get_by_role("heading", name="This page does not exist")).to_be_visible()
     visit.page.get_by_role("link", name="Go to the overview").click()
     expect(visit.page).to_have_url(f"{visit.url}/dashboard")
+
+
+def test_signing_out_is_not_an_ended_session(at_tasks: Visit) -> None:
+    at_tasks.page.get_by_role("button", name="Sign out").click()
+    expect(at_tasks.page).to_have_url(f"{at_tasks.url}/login")
+    expect(at_tasks.page.locator("#notices")).to_be_empty()
 
 
 # ---- results -------------------------------------------------------------------------------------------------------

@@ -65,7 +65,9 @@ def test_login_errors_are_shown_next_to_their_fields(visit: Visit) -> None:
     expect(page.locator("#email-error")).to_have_text("value is not a valid email address")
 
 
-@pytest.mark.parametrize("path", ["dashboard", "dashboard/tasks", "dashboard/analytics", "dashboard/account"])
+@pytest.mark.parametrize(
+    "path", ["dashboard", "dashboard/practice", "dashboard/tasks", "dashboard/analytics", "dashboard/account"]
+)
 def test_a_visitor_signs_in_and_comes_back(visit: Visit, path: str) -> None:
     visit.register("ada@example.org")
     visit.open(path)

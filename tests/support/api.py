@@ -60,6 +60,7 @@ TASK_FIELDS = [
     "lnirt_model_version",
     "created_at",
     "updated_at",
+    "solution_viewed_at",
 ]
 
 

@@ -56,7 +56,7 @@ def test_what_is_about_to_be_forgotten_comes_before_what_is_fresh() -> None:
     fresh, fading = candidate(0.75, "Fresh", days=0.01), candidate(0.70, "Fading", days=16.0)
     first, second = rank([fresh, fading], 0.75, 2)
     assert (first.topic, second.topic) == ("Fading", "Fresh")
-    assert first.reason.startswith("You last practised this 16 days ago and are about to forget it")
+    assert first.reason.startswith("You last practised this 16 days ago and may be forgetting it.")
 
 
 def test_the_bonus_peaks_in_between_and_never_exceeds_its_maximum() -> None:
