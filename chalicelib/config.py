@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     address_mails_per_hour: Bound = 300
     cors_origins: tuple[str, ...] = ()
     stack_name: Text = "local"
+    ecs_agent_uri: Text | None = None
     log_format: Literal["json", "text"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -8,6 +8,7 @@ from chalicelib.config import Settings
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
+from chalicelib.storage.task_protection import TaskProtection
 from chalicelib.storage.timeouts import timeouts_of
 from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.storage.training_queue import SqsTrainingQueue
@@ -31,4 +32,5 @@ def build(settings: Settings, process: TrainingProcess) -> Worker:
         policy=TrainingPolicy(settings.training_threshold, settings.minimum_samples),
         lease_seconds=settings.lease_seconds,
         train=partial(process.train, settings),
+        protection=TaskProtection(settings.ecs_agent_uri),
     )

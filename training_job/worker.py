@@ -21,6 +21,7 @@ from chalicelib.domain.training import TrainingPolicy, TrainingRequest
 from chalicelib.metrics import TRAINING_DURATION, TRAINING_FAILURES, TRAINING_TRIGGERS
 from chalicelib.services import training, versions
 from chalicelib.storage.model_registry import S3ModelRegistry
+from chalicelib.storage.task_protection import TaskProtection
 from chalicelib.storage.tracker import Lease, LeaseAnswer, PostgresTracker
 from chalicelib.storage.training_queue import Delivery, SqsTrainingQueue
 from training_job.fit.train import TrainingSkipped
@@ -66,6 +67,7 @@ class Worker:
     policy: TrainingPolicy
     lease_seconds: float
     train: Train
+    protection: TaskProtection
 
 
 def handle(worker: Worker, delivery: Delivery, seconds: float = math.inf) -> bool:
@@ -98,6 +100,7 @@ def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: 
     _log.info("Background training started")
 
     def keep_hidden(seconds: float) -> None:
+        worker.protection.protect()
         worker.queue.extend(delivery, int(seconds) + 1)
 
     heartbeat = Heartbeat(worker.tracker, lease, worker.lease_seconds, keep_hidden)
@@ -140,6 +143,8 @@ def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: 
         # An operator may have moved the pointer since the publish.
         versions.announce(worker.registry, worker.tracker, request.cohort)
         return True
+    finally:
+        worker.protection.release()
     return False
 
 

@@ -6,11 +6,12 @@ import io
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from chalicelib import logs
+from chalicelib import logs, metrics
 from tests.support.api import PASSWORD, TASK, Api, World
 
 
@@ -167,3 +168,32 @@ def test_json_lines_carry_what_is_true_of_the_process_when_they_are_written(stre
 
 def test_the_process_says_its_cohort_and_the_version_it_serves(world: World) -> None:
     assert world.container().log_fields() == {"cohort": "default", "version": None}
+
+
+def test_lines_with_metrics_are_written_at_every_level(stream: io.StringIO) -> None:
+    logs.configure("json", "ERROR", stream, stack="school")
+    log = logging.getLogger("studysmart.api")
+    with logs.request("request-7"):
+        logs.info(log, "counted %d", 1, extra=metrics.fields({metrics.COMPLETIONS: 1}))
+        logs.info(log, "not counted", extra={"status": 200})
+    (line,) = (json.loads(text) for text in stream.getvalue().splitlines())
+    assert (line["message"], line["level"], line["logger"]) == ("counted 1", "INFO", "studysmart.api")
+    assert (line["stack"], line["Completions"], line["request_id"]) == ("school", 1, "request-7")
+
+
+def test_times_in_a_service_add_up_within_a_request() -> None:
+    with logs.timed("database"):
+        pass
+    with logs.request("request-7") as noted:
+        for _ in range(2):
+            with logs.timed("database"):
+                wait_until(time.perf_counter() + 0.002)
+        with pytest.raises(ValueError, match="broken"), logs.timed("s3"):
+            raise ValueError("broken")
+    assert noted["database_ms"] >= 4
+    assert 0 <= noted["s3_ms"] < noted["database_ms"]
+
+
+def wait_until(moment: float) -> None:
+    while time.perf_counter() < moment:
+        pass

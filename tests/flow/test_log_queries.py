@@ -132,6 +132,15 @@ def test_requests_are_counted_by_route(ask: Any, run: Run) -> None:
     assert {row["failed"] for row in ask("requests")} == {0}
 
 
+def test_requests_say_how_long_they_waited_for_each_service(run: Run) -> None:
+    lines = [line for line in run.lines if "duration_ms" in line]
+    stored = [line for line in lines if line["route"] == "POST /practice-tasks"]
+    assert all(0 < line["database_ms"] <= line["duration_ms"] for line in stored)
+    assert any("s3_ms" in line for line in stored)
+    assert all(line["cognito_ms"] > 0 for line in lines if line["route"] == "POST /auth/register")
+    assert any(line.get("sqs_ms", 0) > 0 for line in run.lines if "TrainingTriggers" in line)
+
+
 def test_the_slowest_request_is_the_slowest_line(ask: Any, run: Run) -> None:
     slowest = max((line for line in run.lines if "duration_ms" in line), key=lambda line: line["duration_ms"])
     assert ask("slowest")[0]["request_id"] == slowest["request_id"]

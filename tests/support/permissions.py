@@ -35,6 +35,7 @@ USED_BY_AWS = {
     ("*", "ec2:*"): "Lambda makes its network interfaces with the function's role",
     ("*", "rds-db:connect"): "RDS checks it when a program logs in by a token, which is signed without a call",
     ("TrainingRole", "sqs:GetQueueAttributes"): "Lambda's event source counts the waiting requests",
+    ("TrainingRole", "ecs:*"): "the agent next to a task protects it with the task's role",
     ("TaskStartRole", "*"): "ECS starts the task with it",
 }
 """(role, action) of the grants that no program uses itself, and who does."""
