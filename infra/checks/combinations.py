@@ -32,6 +32,9 @@ EXAMPLES: Final[Mapping[str, Any]] = {
 _NUMBER: Final = "5"
 """Value of a number whose default, 0, switches something off."""
 
+PROTECTION: Final = "Protection"
+"""End of the names of parameters that protect a resource from deletion. The first deployment says "false"."""
+
 STACK_NAME: Final = "studysmart"
 
 _PSEUDO: Final = {
@@ -77,7 +80,7 @@ class Stack:
 
     def _resource(self, name: str, resource: Mapping[str, Any]) -> dict[str, Any]:
         if name not in self.shared.used:
-            self.shared.used[name] = _used(self.template, resource)
+            self.shared.used[name] = sorted(_used(self.template, resource))
         key = (name, *(str(self.values[parameter]) for parameter in self.shared.used[name]))
         if key not in self.shared.evaluated:
             self.shared.evaluated[key] = self.evaluate(resource)
@@ -104,6 +107,10 @@ class Stack:
             if "RuleCondition" not in rule or self.evaluate(rule["RuleCondition"])
             for one in rule["Assertions"]
         )
+
+    def is_first(self) -> bool:
+        """Return whether the first deployment may have these parameters: nothing is protected then."""
+        return all(value == "false" for name, value in self.values.items() if name.endswith(PROTECTION))
 
     def evaluate(self, value: Any) -> Any:
         """Return a part of the template with all functions of parameters replaced by their values."""
@@ -156,32 +163,51 @@ class Stack:
 
 
 def stacks(template: Template) -> Iterator[Stack]:
-    """Return a stack for each combination of parameters that makes a difference and that the rules admit."""
+    """Return a stack for each combination of parameters that makes a difference and that the rules admit.
+
+    Parameters that decide about the same resource, or that a condition or rule names together, are a group. All
+    combinations of a group are tried twice: with the first values of all other parameters, and with the last ones.
+    """
     parameters = template.get("Parameters", {})
+    choices = {name: _choices(name, parameter) for name, parameter in parameters.items()}
     deciding = _deciding(template)
-    choices = {
-        name: _choices(name, parameter) if name in deciding else _choices(name, parameter)[:1]
-        for name, parameter in parameters.items()
-    }
-    shared = Shared({}, {})
-    for values in itertools.product(*choices.values()):
-        stack = Stack(template, dict(zip(choices, values, strict=True)), shared)
-        if stack.is_admitted():
-            yield stack
+    shared, seen = Shared({}, {}), set()
+    for group in _groups(template, deciding):
+        names = sorted(group)
+        for others, varied in itertools.product((0, -1), itertools.product(*(choices[name] for name in names))):
+            values = {name: several[others if name in deciding else 0] for name, several in choices.items()}
+            stack = Stack(template, {**values, **dict(zip(names, varied, strict=True))}, shared)
+            if repr(stack.values) not in seen and stack.is_admitted():
+                seen.add(repr(stack.values))
+                yield stack
 
 
 def _deciding(template: Template) -> set[str]:
-    """Return the names that conditions and rules refer to."""
-    text = repr((template.get("Conditions", {}), template.get("Rules", {})))
-    return set(re.findall(r"'Ref': '(\w+)'", text))
+    """Return the parameters that conditions and rules refer to, and those that protect something."""
+    parts = (template.get("Conditions", {}), template.get("Rules", {}))
+    protecting = {name for name in template.get("Parameters", {}) if name.endswith(PROTECTION)}
+    return protecting.union(*(_used(template, part) for part in parts))
 
 
-def _used(template: Template, resource: Mapping[str, Any]) -> list[str]:
-    """Return the parameters on which a resource depends, or more: those of all conditions if it names one."""
-    text = repr(resource)
-    named = set(re.findall(r"'Ref': '(\w+)'", text)) | set(re.findall(r"\$\{(\w+)\}", text))
-    conditional = _deciding(template) if "'Fn::If'" in text else set()
-    return sorted((named | conditional) & template.get("Parameters", {}).keys())
+def _groups(template: Template, deciding: set[str]) -> list[set[str]]:
+    """Return the deciding parameters in groups; without any, one empty group."""
+    groups = [{name} for name in sorted(deciding)] or [set()]
+    for section in ("Conditions", "Rules", "Resources"):
+        for part in template.get(section, {}).values():
+            together = _used(template, part) & deciding
+            touched = [group for group in groups if group & together]
+            groups = [group for group in groups if group not in touched]
+            groups += [set().union(*touched)] if touched else []
+    return groups
+
+
+def _used(template: Template, part: Any) -> set[str]:
+    """Return the parameters that a part of the template refers to, also by its conditions."""
+    text = repr(part)
+    named = set(re.findall(r"'Ref': '(\w+)'|\$\{(\w+)\}", text))
+    conditions = set(re.findall(r"'(?:Fn::If': \[|Condition': )'(\w+)'", text))
+    by_conditions = (_used(template, template["Conditions"][name]) for name in conditions)
+    return {one for pair in named for one in pair if one in template.get("Parameters", {})}.union(*by_conditions)
 
 
 def _choices(name: str, parameter: Mapping[str, Any]) -> list[Any]:

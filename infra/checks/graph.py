@@ -13,7 +13,7 @@ from infra.checks.combinations import Stack
 
 LATE: Final = (
     *("AWS::IAM::Policy", "AWS::IAM::RolePolicy", "AWS::IAM::ManagedPolicy"),
-    *("AWS::EC2::Route", "AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress", "AWS::EC2::VPCEndpoint"),
+    *("AWS::EC2::VPCGatewayAttachment", "AWS::EC2::VPCEndpoint"),
 )
 """Types of grants and ways, which an unfavourable order creates as late as it may."""
 

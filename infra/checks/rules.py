@@ -59,7 +59,7 @@ def _role_of(stack: Stack, role: Any) -> str | None:
 
 def retain_on_create(stack: Stack) -> Iterator[str]:
     """Find resources that survive a failed first creation, or that do not survive the deletion of the stack."""
-    first = is_first(stack)
+    first = stack.is_first()
     for name, resource in stack.resources.items():
         policy, properties = resource.get("DeletionPolicy"), resource.get("Properties", {})
         # SAM keeps the versions of a function, which are deleted with it.
@@ -74,11 +74,6 @@ def retain_on_create(stack: Stack) -> Iterator[str]:
             yield f"{name} is deleted when an update replaces it, and its data too"
         if first and properties.get("DeletionProtection") in ("ACTIVE", True, "true"):
             yield f"{name} is protected while it is first created, so a failed creation cannot remove it"
-
-
-def is_first(stack: Stack) -> bool:
-    """Return whether the first deployment may have these parameters: nothing is protected then."""
-    return all(value == "false" for name, value in stack.values.items() if name.endswith("Protection"))
 
 
 def runtime_matches_zip(stack: Stack) -> Iterator[str]:
