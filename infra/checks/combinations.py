@@ -83,7 +83,7 @@ class Stack:
             self.shared.used[name] = sorted(_used(self.template, resource))
         key = (name, *(str(self.values[parameter]) for parameter in self.shared.used[name]))
         if key not in self.shared.evaluated:
-            self.shared.evaluated[key] = self.evaluate(resource)
+            self.shared.evaluated[key] = self.evaluate({**resource, "Condition": _NOTHING})
         return self.shared.evaluated[key]
 
     def of_type(self, *kinds: str) -> dict[str, dict[str, Any]]:

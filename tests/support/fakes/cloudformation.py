@@ -1,13 +1,13 @@
 """CloudFormation in the order that suits a template least, with what AWS refuses because of the order.
 
 Linters and moto do not know it: a grant that is created after the function that needs it, a name that a failed creation
-left behind, a network that is deleted before its user. Each resource can be made in moto at the same time.
+left behind, a network that is deleted before its user.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,12 +15,8 @@ from typing import Any
 from infra.checks.combinations import Stack
 from infra.checks.graph import unfavourable_order
 from infra.checks.rules import NETWORK_ACTIONS, PHYSICAL_NAMES
-from infra.package.template import Template
 
 PROTECTED = ("ACTIVE", True, "true")
-
-Make = Callable[[str, Template], None]
-"""Makes the resources of a stack's template elsewhere too, and only these."""
 
 
 class RefusedError(Exception):
@@ -31,7 +27,6 @@ class RefusedError(Exception):
 class Account:
     """What outlives a stack: the resources that exist, by stack and logical name, and the names that are in use."""
 
-    make: Make = lambda _name, _template: None
     existing: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     names: set[tuple[str, str]] = field(default_factory=set)
     status: dict[str, str] = field(default_factory=dict)
@@ -65,7 +60,6 @@ class Account:
             raise RefusedError(f"{logical}: {key[1]} already exists")
         self._check_order(name, logical, resource)
         self.existing[name][logical] = resource
-        self.make(name, {"Resources": self.existing[name]})
         if key[1]:
             self.names.add(key)
 
