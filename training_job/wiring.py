@@ -8,12 +8,12 @@ from chalicelib.config import Settings
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
-from chalicelib.storage.task_protection import TaskProtection
 from chalicelib.storage.timeouts import timeouts_of
 from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from training_job.child import registry_of
 from training_job.process import TrainingProcess
+from training_job.protection import TaskProtection
 from training_job.worker import Worker
 
 POLL_SECONDS = 20

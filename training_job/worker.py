@@ -21,12 +21,12 @@ from chalicelib.domain.training import TrainingPolicy, TrainingRequest
 from chalicelib.metrics import TRAINING_DURATION, TRAINING_FAILURES, TRAINING_TRIGGERS
 from chalicelib.services import training, versions
 from chalicelib.storage.model_registry import S3ModelRegistry
-from chalicelib.storage.task_protection import TaskProtection
 from chalicelib.storage.tracker import Lease, LeaseAnswer, PostgresTracker
 from chalicelib.storage.training_queue import Delivery, SqsTrainingQueue
 from training_job.fit.train import TrainingSkipped
 from training_job.heartbeat import Heartbeat
 from training_job.pipeline import Trained
+from training_job.protection import TaskProtection
 
 _log = logging.getLogger("studysmart.worker")
 

@@ -13,10 +13,10 @@ import pytest
 
 from chalicelib.config import settings_from
 from chalicelib.services import training
-from chalicelib.storage import task_protection
-from chalicelib.storage.task_protection import EXPIRES_MINUTES, TaskProtection
+from training_job import protection
 from training_job.__main__ import poll
 from training_job.process import TrainingProcess, start_child
+from training_job.protection import EXPIRES_MINUTES, TaskProtection
 from training_job.wiring import build
 from training_job.worker import Worker, WorkerStopped
 
@@ -113,17 +113,16 @@ def test_a_worker_trains_unprotected_if_ecs_refuses(
 
     assert poll(replace(worker, train=train), 20)
     assert trained == [True]
-    assert "ECS may stop this task during a training: 200" in caplog.text
     assert "DEPLOYMENT_BLOCKED" in caplog.text
 
 
 def test_the_protection_is_prolonged_when_a_quarter_is_over(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    protection = TaskProtection(agent.url)
-    protection.protect()
-    protection.protect()
+    task = TaskProtection(agent.url)
+    task.protect()
+    task.protect()
     assert agent.states == [PROTECTED]
-    monkeypatch.setattr(task_protection, "RENEW_SECONDS", 0.0)
-    protection.protect()
+    monkeypatch.setattr(protection, "RENEW_SECONDS", 0.0)
+    task.protect()
     assert agent.states == [PROTECTED, PROTECTED]
 
 

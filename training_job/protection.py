@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from http import HTTPStatus
 from typing import Final
+from urllib.request import ProxyHandler, Request, build_opener
 
 _log = logging.getLogger("studysmart.worker")
 
@@ -45,20 +45,14 @@ class TaskProtection:
     def _put(self, state: dict[str, object]) -> None:
         if self._url is None:
             return
-        from botocore.awsrequest import AWSRequest
-        from botocore.exceptions import BotoCoreError
-        from botocore.httpsession import URLLib3Session
-
-        # Without a proxy, because the agent is on this machine.
-        session = URLLib3Session(timeout=ANSWER_SECONDS)
-        headers = {"Content-Type": "application/json"}
+        body = json.dumps(state).encode()
+        request = Request(self._url, body, {"Content-Type": "application/json"}, method="PUT")  # noqa: S310 - ECS's address
         try:
-            answer = session.send(AWSRequest("PUT", self._url, headers, data=json.dumps(state)).prepare())
-            failed = answer.status_code != HTTPStatus.OK or b'"failure"' in answer.content
-            reason = f"{answer.status_code} {answer.text}" if failed else ""
-        except BotoCoreError as error:
-            reason = str(error)
-        finally:
-            session.close()
-        if reason:
-            _log.warning("ECS may stop this task during a training: %s", reason)
+            # Without a proxy, because the agent is on this machine.
+            with build_opener(ProxyHandler({})).open(request, timeout=ANSWER_SECONDS) as answer:
+                text = answer.read().decode("utf-8", "replace")
+        except OSError as error:  # URLError too, which is also raised for a status that is no success
+            _log.warning("ECS may stop this task during a training: %s", error)
+        else:
+            if '"failure"' in text:
+                _log.warning("ECS may stop this task during a training: %s", text)
