@@ -10,7 +10,8 @@ from chalicelib.api.routing import Routes
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.fields import about
 from chalicelib.domain.tasks import Subject
-from chalicelib.services import recommendations
+from chalicelib.services import due, recommendations
+from chalicelib.services.due import DueTopic
 from chalicelib.services.recommendations import Recommendation
 from chalicelib.wiring import Container
 
@@ -36,6 +37,29 @@ def recommend(container: Container, caller: Caller, query: RecommendationQuery) 
         container.champion,
         caller.user_id,
         query.subject,
+        query.target,
+        query.limit,
+    )
+
+
+class DueQuery(Struct):
+    """The target chance of success, and the number of topics."""
+
+    target: Annotated[float, about("Target chance of success", 0.75, ge=0.05, le=0.95)] = 0.75
+    limit: Annotated[int, about("Maximum number of topics", 10, ge=1, le=50)] = 10
+
+
+@routes.route("GET", "/recommendations/due", "List the topics that are due", query=DueQuery, answer=list[DueTopic])
+def list_due(container: Container, caller: Caller, query: DueQuery) -> list[DueTopic]:
+    """Return the caller's topics whose chance of success falls below the target after the last practice.
+
+    The earliest comes first. A ``due_at`` in the past means that the topic is due.
+    """
+    return due.due_topics(
+        container.recommendations,
+        container.tasks,
+        container.champion,
+        caller.user_id,
         query.target,
         query.limit,
     )

@@ -62,7 +62,7 @@ class Candidate(msgspec.Struct, frozen=True):
     days: float | None
 
 
-_EXAMPLE = "On this topic of yours, your chance of success is 71 %, for a target of 75 %."
+_EXAMPLE = "Your chance of success is 71 %; the target is 75 %."
 
 
 class Recommendation(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 // The overview: what to practise next, the student's progress, the training panel, recent tasks.
 import { request } from "./api.js";
 import { withoutDeleted } from "./deletions.js";
+import { due } from "./due.js";
 import { startExport } from "./export.js";
 import { progress } from "./progress.js";
 import { recommended } from "./recommended.js";
@@ -44,7 +45,10 @@ async function fill(section, load) {
   }
 }
 
-const fillRecommendations = () => fill(byId("next"), recommended);
+function fillRecommendations() {
+  fill(byId("next"), recommended);
+  fill(byId("due"), due);
+}
 
 if (startPage()) {
   startExport(byId("export"));

@@ -47,6 +47,12 @@ export function today() {
   return Date.UTC(Number(year), Number(month) - 1, Number(day)) / DAY_MS;
 }
 
+/** Return whether a moment is on this day of the student's zone. */
+export function isToday(iso) {
+  const day = (at) => new Intl.DateTimeFormat("en", { timeZone: zone(), dateStyle: "short" }).format(at);
+  return day(new Date(iso)) === day(new Date());
+}
+
 /** Return the present offset from UTC in minutes. */
 export function offsetMinutes() {
   const [, sign, hours, minutes] = /([+-])(\d+):(\d+)/.exec(partsOfNow({ timeZoneName: "longOffset" }).timeZoneName) ?? ["", "+", 0, 0];

@@ -1,16 +1,18 @@
 // What to practise next: an own open task, or else a recommended topic whose exercise is still to be written.
 import { request } from "./api.js";
+import { percent } from "./ui.js";
 
 const TARGET = 0.75; // the chance of success that recommendations aim at
 const MAX_OPEN = 100; // the API's limit of a page
+const MAX_DUE = 50;
 const REQUESTED = 20; // several recommendations may be of one topic
 
 const nameOf = ({ subject, topic }) => `${subject}\n${topic}`.toLowerCase();
-const isDue = ({ due_at: at }) => (at ?? null) !== null && Date.parse(at) <= Date.now();
+const isDue = ({ due_at: at }) => Date.parse(at) <= Date.now();
 
 /** Return open tasks in the order of practice: those of topics that are due, then those whose chance is nearest the target. */
-export function inOrder(open, recommendations) {
-  const due = new Set(recommendations.filter(isDue).map(nameOf));
+export function inOrder(open, dueTopics) {
+  const due = new Set(dueTopics.filter(isDue).map(nameOf));
   const rank = (task) => [due.has(nameOf(task)) ? 0 : 1, Math.abs(task.predicted_correct - TARGET)];
   return open
     .map((task) => [rank(task), task])
@@ -30,8 +32,15 @@ export async function loadRecommendations() {
   return bestOfEachTopic((await request("GET", `recommendations?limit=${REQUESTED}`, { quiet: true })).data);
 }
 
+const dueReason = ({ predicted_correct: chance }) => `This topic is due: your chance of success has fallen to ${percent(chance)}.`;
+
 /** Load {open, recommended}: the student's open tasks in the order of practice, and the recommendations. */
 export async function loadChoices() {
-  const [{ data }, recommended] = await Promise.all([request("GET", `practice-tasks?completed=false&limit=${MAX_OPEN}`), loadRecommendations()]);
-  return { open: inOrder(data, recommended), recommended };
+  const [{ data }, recommended, { data: due }] = await Promise.all([
+    request("GET", `practice-tasks?completed=false&limit=${MAX_OPEN}`),
+    loadRecommendations(),
+    request("GET", `recommendations/due?limit=${MAX_DUE}`, { quiet: true }),
+  ]);
+  const dueFirst = [...due.filter(isDue).map((topic) => ({ ...topic, reason: dueReason(topic) })), ...recommended];
+  return { open: inOrder(data, due), recommended: bestOfEachTopic(dueFirst) };
 }

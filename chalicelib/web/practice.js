@@ -20,7 +20,7 @@ let choices = Promise.resolve();
 const save = () => saved.write(session === null ? null : { ...session, open, current });
 
 function show(view) {
-  for (const id of ["start", "work", "summary"]) byId(id).hidden = id !== view;
+  for (const id of ["start", "working", "summary"]) byId(id).hidden = id !== view;
 }
 
 // ---- what comes next -----------------------------------------------------------------------------------------
@@ -72,9 +72,10 @@ function showForm() {
   const asked = askedTopic();
   const practised = session.answers.map(({ topic }) => topic);
   const best = recommended.find(({ topic }) => !practised.slice(-2).includes(topic)) ?? recommended[0];
-  const about = session.answers.length === 0 ? asked ?? best : best ?? asked;
+  const known = asked === null ? null : recommended.find(isAbout(asked));
+  const about = session.answers.length === 0 ? (known && { ...known, ...asked }) ?? asked ?? best : best ?? asked;
   byId("write-why").textContent = about?.reason ?? "You have no open task. Write down an exercise, from a book for example, and then solve it.";
-  if (about === undefined) byId("subject").focus();
+  if ((about ?? null) === null) byId("subject").focus();
   else beginTask(about);
   save();
 }
@@ -152,7 +153,7 @@ function showStart() {
 
 async function begin(goal) {
   session = newSession(goal);
-  show("work");
+  show("working");
   await next();
 }
 
@@ -193,7 +194,7 @@ function startControls() {
 async function resume({ open: kept, current: shown, ...before }) {
   session = before;
   open = inOrder(kept, []);
-  show("work");
+  show("working");
   showStep();
   refresh();
   if (shown === null || shown.completed) await next();

@@ -1,4 +1,5 @@
 // The student's progress: today, the last seven days one by one, and the total.
+import { goalAndCalendar } from "./calendar.js";
 import { dateOf, LOCALE, today, UTC } from "./days.js";
 import { figure, loadSummary, periodFigure } from "./figures.js";
 import { count, duration, el, percent } from "./ui.js";
@@ -43,6 +44,7 @@ export async function progress() {
       periodFigure("Last 7 days", data.last_7_days),
       completed === 0 ? figure("Total", "0", `done, ${count(tasks)} open`) : periodFigure("Total", data)),
     week(data.days),
+    ...goalAndCalendar(data),
     ...(median === null ? [] : [el("p", { className: "after sub" }, `You typically take ${duration(median)} per task.`)]),
   ];
 }

@@ -35,6 +35,15 @@ def model(world: World) -> None:
     world.registry.write_champion("default", champion, None)
 
 
+def test_due_topics_are_listed_with_their_time(student: Api, model: None) -> None:
+    assert student.get("/recommendations/due").json == []
+    practise(student, "topic 0")
+    for target, listed in ((0.05, 0), (0.95, 0)):
+        found = student.get(f"/recommendations/due?target={target}").json
+        assert len(found) == listed
+    assert student.get("/recommendations/due?target=2&limit=0").status == 422
+
+
 def test_where_nobody_practised_nothing_is_recommended(student: Api) -> None:
     assert student.get("/recommendations").json == []
 

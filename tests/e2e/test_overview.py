@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Route, expect
@@ -68,6 +69,51 @@ def test_progress_is_counted_by_local_day(visit: Visit) -> None:
     expect(days).to_have_count(7)
     expect(days.last).to_contain_text("2 done, 50 % correct")
     expect(days.nth(5)).to_contain_text("0 done")
+
+
+def test_due_topics_lead_to_a_session(visit: Visit) -> None:
+    page, now = visit.page, datetime.now(UTC)
+    visit.sign_in_directly()
+    visit.open("dashboard")
+    expect(page.locator("#due")).to_have_text("Nothing is due today.")
+
+    def topic(name: str, days: float) -> dict[str, object]:
+        about = {"subject": "Mathematics", "topic": name, "difficulty": "hard", "predicted_correct": 0.6}
+        times = {"last_practised_at": now - timedelta(days=9), "due_at": now + timedelta(days=days)}
+        return about | {key: at.isoformat() for key, at in times.items()}
+
+    answers = [topic("Fractions", -2), topic("Algebra", 5)]
+    page.route("**/recommendations/due*", lambda route: route.fulfill(json=answers))
+    visit.open("dashboard")
+    expect(page.locator("#due li")).to_have_count(1)
+    expect(page.locator("#due li")).to_contain_text("Fractions Hard, now 60 %")
+    expect(page.locator("#due li")).to_contain_text("due since 2 days ago")
+    page.locator("#due").get_by_role("link", name="Fractions").click()
+    expect(page.locator("#about")).to_have_text("It begins with Fractions.")
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.locator("#write-why")).to_have_text("This topic is due: your chance of success has fallen to 60 %.")
+    answers.pop(0)
+    visit.open("dashboard")
+    expect(page.locator("#due")).to_have_text("Nothing is due today. Algebra is due in 5 days.")
+
+
+def test_the_goal_of_a_day_is_shown_and_can_be_switched_off(visit: Visit) -> None:
+    page = visit.page
+    visit.sign_in_directly()
+    visit.finish_by_api(5)
+    visit.open("dashboard")
+    expect(page.locator(".goal")).to_contain_text("5 of 10 tasks today")
+    today = page.locator(".calendar li.today")
+    expect(today).to_have_text(re.compile(r": 5 done, 60\s% correct$"))
+    page.get_by_label("Goal for a day").select_option("5 tasks")
+    expect(page.locator(".goal")).to_contain_text("Today's goal of 5 tasks is reached.")
+    expect(today).to_contain_text("goal reached")
+    page.get_by_label("Goal for a day").select_option("Off")
+    page.reload()
+    expect(page.locator(".goal")).to_have_text("No goal is set.")
+    expect(page.get_by_label("Goal for a day")).to_have_value("0")
+    cells = page.locator(".calendar li")
+    assert 22 <= cells.count() <= 28
 
 
 def test_a_finished_training_is_announced_with_its_effect(visit: Visit, world: World) -> None:
