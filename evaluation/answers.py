@@ -1,7 +1,7 @@
 """Reads files of answers for the evaluation, and splits their students into training and test students.
 
-Columns: ``user_id``, ``topic``, ``is_correct``, and if present ``position`` (order within one user),
-``actual_time_seconds``, ``difficulty``, ``completed_at`` and ``split``. Every other column is ignored.
+Columns: ``user_id``, ``topic``, ``is_correct``, and if present ``position`` (order within one user), ``item``,
+``actual_time_seconds``, ``difficulty``, ``completed_at``, ``split`` and ``fold``. Every other column is ignored.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from chalicelib.domain.lnirt import IntArray
 from chalicelib.domain.tasks import MAX_SECONDS, Difficulty, name_key
 from training_job.history.answers import AnswerTable, Rows, time_order
 
-TEST_SHARE = 0.2
-"""Share of the users whose answers are tested where the file does not say."""
+FOLDS = 5
+"""Number of parts into which the students are dealt where the file does not say."""
 
 TRUTH = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 LEVELS = {level.value: level.numeric for level in Difficulty} | {str(n): n for n in range(1, 5)}
@@ -34,12 +35,15 @@ _GZIP_MAGIC = b"\x1f\x8b"
 class AnswerFile:
     """The answers of a file.
 
-    ``test`` (N,) marks the file's own test rows, none where it does not say. ``skipped`` counts the rows without a
-    user, a topic or a result.
+    ``test`` (N,) marks the file's own test rows, none where it does not say. ``fold`` (N,) is -1 where it does not say.
+    ``item`` (N,) numbers the items, or the topics in a file without items. ``skipped`` counts the rows without a user,
+    a topic or a result.
     """
 
     table: AnswerTable
+    item: IntArray
     test: Rows
+    fold: IntArray
     skipped: int
 
 
@@ -49,7 +53,8 @@ class _Columns:
 
     users: dict[str, int] = field(default_factory=dict)
     topics: dict[str, int] = field(default_factory=dict)
-    rows: list[tuple[int, int, int, bool, float, float, float, bool]] = field(default_factory=list)
+    items: dict[str, int] = field(default_factory=dict)
+    rows: list[tuple[int, int, int, bool, float, float, float, bool, int, float]] = field(default_factory=list)
     skipped: int = 0
 
     def add(self, row: Mapping[str, str | None]) -> None:
@@ -59,7 +64,7 @@ class _Columns:
         if not user or not topic or correct is None:
             self.skipped += 1
             return
-        seconds = _number(row.get("actual_time_seconds"))
+        seconds, item = _number(row.get("actual_time_seconds")), (row.get("item") or "").strip() or topic
         self.rows.append(
             (
                 self.users.setdefault(user, len(self.users)),
@@ -70,6 +75,8 @@ class _Columns:
                 _number(row.get("position")),
                 _moment(row.get("completed_at")),
                 (row.get("split") or "").strip().lower() == "test",
+                self.items.setdefault(item, len(self.items)),
+                _number(row.get("fold")),
             )
         )
 
@@ -81,7 +88,7 @@ def read_answers(path: Path) -> AnswerFile:
         columns.add(row)
     if not columns.rows:
         raise ValueError(f"{path} has no usable answers: needed are user_id, topic and is_correct (0 or 1)")
-    user, topic, level, correct, seconds, position, at, test = (
+    user, topic, level, correct, seconds, position, at, test, item, fold = (
         np.array(part) for part in zip(*columns.rows, strict=True)
     )
     order = global_order(user, position, at)
@@ -89,7 +96,9 @@ def read_answers(path: Path) -> AnswerFile:
         user=user, user_ids=list(columns.users), topic=topic, topics=list(columns.topics), difficulty=level,
         is_correct=correct, seconds=seconds, at=at, order=order,
     )  # fmt: skip
-    return AnswerFile(table, test[np.lexsort((order, user))], columns.skipped)
+    sorting = np.lexsort((order, user))
+    folds = np.nan_to_num(fold, nan=-1.0).astype(np.int64)
+    return AnswerFile(table, item[sorting], test[sorting], folds[sorting], columns.skipped)
 
 
 def _records(path: Path) -> Iterator[Mapping[str, str | None]]:
@@ -123,21 +132,27 @@ def _moment(text: str | None) -> float:
 def global_order(user: npt.NDArray[Any], position: npt.NDArray[Any], at: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Return the order in time over all users, as a training reads it from the database. All (N,).
 
-    Within one user it is the order of ``position``, else of the times ``at``, else of the rows.
+    Within one user it is the order of the times ``at`` if all are known, then of ``position``, then of the rows.
     """
     n = len(user)
-    within = np.lexsort((np.arange(n), np.nan_to_num(at), np.nan_to_num(position), user))
+    undated = np.bincount(user, weights=np.isnan(at))[user] > 0
+    within = np.lexsort((np.arange(n), np.nan_to_num(position), np.where(undated, 0.0, at), user))
     first = np.flatnonzero(np.diff(user[within], prepend=user.min() - 1))
     rank = np.empty(n, dtype=np.int64)
     rank[within] = np.arange(n) - np.repeat(first, np.diff(np.append(first, n)))
     return time_order(user, rank, at)
 
 
-def rows_to_test(answers: AnswerFile, seed: int) -> Rows:
-    """Return the test answers (N,): the file's own, or those of a fifth of the users, drawn by ``seed``."""
+def folds_of(answers: AnswerFile, seed: int) -> list[Rows]:
+    """Return a mask (N,) of the test answers of each fold: the file's own, else a fifth of the users in turn.
+
+    A file with a split of its own has one fold. ``seed`` deals the users where the file has no folds.
+    """
     if answers.test.any() and not answers.test.all():
-        return answers.test
+        return [answers.test]
+    if len(np.unique(answers.fold)) > 1:
+        return [answers.fold == fold for fold in np.unique(answers.fold[answers.fold >= 0])]
     names = answers.table.user_ids
     by_name = np.array(sorted(range(len(names)), key=lambda code: names[code]), dtype=np.int64)
-    drawn = np.random.default_rng(seed).permutation(by_name)[: max(1, round(TEST_SHARE * len(names)))]
-    return np.isin(answers.table.user, drawn)
+    dealt = np.random.default_rng(seed).permutation(by_name)
+    return [np.isin(answers.table.user, dealt[n::FOLDS]) for n in range(min(FOLDS, len(names)))]

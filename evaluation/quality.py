@@ -1,18 +1,34 @@
 """How well a version predicts the answers of students that it was not trained on.
 
-``python -m evaluation.quality --data FILE --json [--seed 0]`` trains one version as the worker would, from the training
-students only, and predicts the test students' answers one by one, each from the earlier answers of its student. The
-last line is one JSON object. Figures of time are null for a file without times.
+``python -m evaluation.quality --data FILE --json`` trains versions as the worker would and predicts the answers of the
+other students one by one, each from the earlier answers of its student. The last line is one JSON object.
 
-``directional_consistency`` is the share of test answers after which the same task is predicted at least as likely to be
-correct if the answer was correct as if it was incorrect. It is measured on some test answers, drawn at random.
+A file with a column ``split`` has one part of test students. Any other file is cross-validated: its ``fold``, else a
+fifth of the students, is left out in turn. A figure is then the mean over the folds, and ``NAME_sd`` the standard
+deviation. Figures of time are null for a file without times.
+
+- ``topic_mean_``, ``items_running_mean_``, ``dkt_`` and, for files with dates, ``fsrs_``: yardsticks on the same
+  answers (:mod:`evaluation.baselines`, :mod:`evaluation.dkt`). DKT trains for as long as the version did.
+- ``auc_gain_over_dkt``, and ``auc_gain_low`` and ``auc_gain_high``: the ends of its 95 % interval, from a paired
+  bootstrap over students.
+- ``log_loss_after_12h`` and ``bias_after_12h`` (mean predicted chance minus share of correct answers): the answers
+  before which the student had paused for more than twelve hours.
+- ``directional_consistency``: share of answers after which the same task is predicted at least as likely to be correct
+  if the answer was correct as if it was incorrect.
+- ``shown_consistency``: share of answers after which the chance shown for the same topic and level does not fall if the
+  answer was correct, and does not rise if it was incorrect.
+
+Both are measured on some test answers, drawn at random. ``--protocol pykt`` cuts histories into windows of 200 answers,
+each of which starts anew, and leaves out the first answer of each, as published comparisons do.
 """
 
 from __future__ import annotations
 
+import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,37 +39,50 @@ import numpy as np
 from chalicelib.domain.lnirt import FloatArray, IntArray
 from chalicelib.features.state import Answer
 from chalicelib.prediction.predictor import Predictor
-from evaluation.answers import read_answers, rows_to_test
+from evaluation.answers import AnswerFile, folds_of, read_answers
+from evaluation.baselines import fsrs_chances, running_means, topic_means
+from evaluation.dkt import dkt_chances
 from evaluation.program import Practice, note, parser_of, print_figures, trained
 from training_job.history.answers import AnswerTable, Rows
 from training_job.history.replay import predict_history
-from training_job.scores import auc, holdout_scores, log_losses
+from training_job.history.scan import group_bounds
+from training_job.scores import auc, holdout_scores, log_losses, resampled_aucs
 
 CONSISTENCY_ANSWERS = 2000
-"""Maximum number of test answers of which the directional consistency is measured."""
+"""Maximum number of test answers of a fold of which the consistencies are measured."""
+
+PAUSE_SECONDS = 12 * 3600
+WINDOW = 200
+"""Number of answers of a window of the protocol ``pykt``."""
 
 SCORES = ("auc", "log_loss", "ece", "lnirt_auc", "lnirt_log_loss")
 TIME_SCORES = ("log_time_rmse", "lnirt_log_time_rmse", "coverage80")
 
+Figures = dict[str, float | None]
 
-def scores(predictor: Predictor, table: AnswerTable, test: Rows, seed: int) -> dict[str, Any]:
-    """Return the scores of a version for the ``test`` (N,) answers."""
+
+def scores(predictor: Predictor, table: AnswerTable, test: Rows, seed: int) -> tuple[Figures, FloatArray]:
+    """Return the scores of a version for the ``test`` (N,) answers, and their chances (n,)."""
     found = holdout_scores(predictor, table, test)
     known = bool(found["n_timed"]) and predictor.lnirt.time is not None
     drawn = np.random.default_rng(seed).permutation(np.flatnonzero(test))[:CONSISTENCY_ANSWERS]
-    if_correct, if_incorrect = predictions_after(predictor, table, np.sort(drawn))
-    return {
+    before, if_correct, if_incorrect = predictions_around(predictor, table, np.sort(drawn))
+    correct = table.is_correct[np.sort(drawn)]
+    shown = np.where(correct, if_correct >= before, if_incorrect <= before)
+    figures = {
         **{name: found[name] for name in SCORES},
         "directional_consistency": float((if_correct >= if_incorrect).mean()),
+        "shown_consistency": float(shown.mean()),
         **{name: found[name] if known else None for name in TIME_SCORES},
         "log_time_rmse_ratio_to_lnirt": found["log_time_rmse"] / found["lnirt_log_time_rmse"] if known else None,
         "median_abs_pct_error": median_abs_pct_error(predictor, table, test) if known else None,
     }
+    return figures, found["chances"]
 
 
-def predictions_after(predictor: Predictor, table: AnswerTable, rows: IntArray) -> FloatArray:
-    """Predict the same task right after each of ``rows`` (n,), had the answer been correct, and incorrect. (2, n)."""
-    after: list[list[float]] = []
+def predictions_around(predictor: Predictor, table: AnswerTable, rows: IntArray) -> FloatArray:
+    """Predict a task before each of ``rows`` (n,), and again right after a correct and an incorrect answer. (3, n)."""
+    around: list[list[float]] = []
     for user in np.unique(table.user[rows]):
         practice = Practice(table.user_ids[user])
         begin, end = np.searchsorted(table.user, [user, user + 1])
@@ -61,11 +90,11 @@ def predictions_after(predictor: Predictor, table: AnswerTable, rows: IntArray) 
         for row in range(begin, end):
             answer = answer_of(table, row)
             if row in requested:
-                states = [practice.state_after(msgspec.structs.replace(answer, is_correct=b)) for b in (True, False)]
+                after = [practice.state_after(msgspec.structs.replace(answer, is_correct=b)) for b in (True, False)]
                 task = (answer.topic, answer.difficulty, answer.at or datetime.now(UTC))
-                after.append([predictor.predict(state, *task).correct for state in states])
+                around.append([predictor.predict(state, *task).correct for state in (practice.state(), *after)])
             practice.add(answer)
-    return np.array(after).reshape(-1, 2).T
+    return np.array(around).reshape(-1, 3).T
 
 
 def answer_of(table: AnswerTable, row: int) -> Answer:
@@ -87,45 +116,98 @@ def median_abs_pct_error(predictor: Predictor, table: AnswerTable, test: Rows) -
     return float(100.0 * np.median(np.abs(seconds - table.seconds[timed]) / table.seconds[timed]))
 
 
-def topic_means(table: AnswerTable, known: Rows) -> FloatArray:
-    """Return the share of correct answers per topic over the ``known`` rows. Shape (T,).
+def in_windows(answers: AnswerFile, folds: Sequence[Rows]) -> tuple[AnswerFile, list[Rows]]:
+    """Cut histories into windows, each a student of its own, and test no window's first answer."""
+    table = answers.table
+    first = group_bounds(table.user)
+    place = np.arange(len(table)) - np.repeat(first[:-1], np.diff(first))
+    user = np.cumsum(place % WINDOW == 0) - 1
+    names = tuple(f"{table.user_ids[table.user[row]]}/{place[row]}" for row in np.flatnonzero(place % WINDOW == 0))
+    cut = replace(table, user=user.astype(np.int32), user_ids=names)
+    return replace(answers, table=cut), [test & (place % WINDOW > 0) for test in folds]
 
-    Two imagined answers at the overall share are added to each topic.
-    """
-    share = float(np.clip(table.is_correct[known].mean(), 0.01, 0.99))
-    attempts = np.bincount(table.topic[known], minlength=len(table.topics))
-    correct = np.bincount(table.topic[known], weights=table.is_correct[known], minlength=len(table.topics))
-    means: FloatArray = (correct + 2.0 * share) / (attempts + 2.0)
-    return means
+
+def after_pauses(table: AnswerTable) -> Rows:
+    """Return a mask (N,) of the answers before which the student had paused for more than twelve hours."""
+    pause = np.diff(table.at, prepend=np.nan)
+    pause[group_bounds(table.user)[:-1]] = np.nan
+    return np.nan_to_num(pause) > PAUSE_SECONDS
+
+
+def fold_figures(answers: AnswerFile, test: Rows, seed: int, **how: Any) -> tuple[Figures, FloatArray]:
+    """Return the figures of one fold, whose ``test`` (N,) answers are predicted, and resampled gains over DKT."""
+    table, begun = answers.table, time.monotonic()
+    tested = np.isin(table.user, np.unique(table.user[test]))
+    predictor, files = trained(table.select(~test), seed, **how)
+    train_s = time.monotonic() - begun
+    figures, chances = scores(predictor, table.select(tested), test[tested], seed)
+    correct, user = table.is_correct[test], table.user[test]
+    running = running_means(table, answers.item, ~test)
+    dkt = dkt_chances(table, test, train_s, seed)
+    yardsticks = {
+        "topic_mean": topic_means(table, ~test)[table.topic[test]],
+        "items_running_mean": running[test],
+        "dkt": dkt,
+    }
+    if np.isfinite(table.at[tested]).all():
+        yardsticks["fsrs"] = fsrs_chances(table.select(tested), answers.item[tested], running[tested])[test[tested]]
+    for name, predicted in yardsticks.items():
+        figures |= {
+            f"{name}_auc": auc(correct, predicted),
+            f"{name}_log_loss": float(log_losses(correct, predicted).mean()),
+        }
+    late = after_pauses(table)[test]
+    figures |= {
+        "log_loss_after_12h": float(log_losses(correct[late], chances[late]).mean()) if late.any() else None,
+        "bias_after_12h": float((chances[late] - correct[late]).mean()) if late.any() else None,
+        "train_s": train_s,
+        "artifact_kb": sum(map(len, files.values())) / 1024,
+    }
+    gains = resampled_aucs(correct, chances, user, seed) - resampled_aucs(correct, dkt, user, seed)
+    return figures, gains
+
+
+def summary(parts: Sequence[Figures], gains: Sequence[FloatArray]) -> Figures:
+    """Return mean and standard deviation of each figure over the folds, and the gain over DKT with its interval."""
+    figures: Figures = {}
+    for name in parts[0]:
+        values = [value for part in parts if (value := part[name]) is not None]
+        figures[name] = float(np.mean(values)) if len(values) == len(parts) else None
+        if len(values) == len(parts) > 1:
+            figures[f"{name}_sd"] = float(np.std(values, ddof=1))
+    low, high = np.quantile(np.mean(gains, axis=0), [0.025, 0.975])
+    if figures["auc"] is not None and figures["dkt_auc"] is not None:
+        figures["auc_gain_over_dkt"] = figures["auc"] - figures["dkt_auc"]
+    return figures | {"auc_gain_low": float(low), "auc_gain_high": float(high), "folds": len(parts)}
 
 
 def main() -> int:
     parser = parser_of("quality", __doc__)
     parser.add_argument("--data", type=Path, required=True, help="answers, .csv or .csv.gz")
-    parser.add_argument("--seed", type=int, default=0, help="of the users' split and of the training")
+    parser.add_argument("--seed", type=int, default=0, help="of the users' folds and of the training")
+    parser.add_argument("--folds", type=int, help="number of folds to evaluate (default: all)")
+    parser.add_argument("--protocol", choices=("served", "pykt"), default="served", help="whole histories, or windows")
     options = parser.parse_args()
     answers = read_answers(options.data)
     if answers.skipped:
         print(f"{answers.skipped} rows without a user, a topic or a result were skipped", file=sys.stderr)
-    table, test = answers.table, rows_to_test(answers, options.seed)
+    folds = folds_of(answers, options.seed)[: options.folds]
+    if options.protocol == "pykt":
+        answers, folds = in_windows(answers, folds)
     begun = time.monotonic()
 
     def on_progress(progress: Mapping[str, Any]) -> None:
         note(options, f"{time.monotonic() - begun:6.1f} s {dict(progress)}")
 
-    predictor, files = trained(table.select(~test), options.seed, on_progress=on_progress)
-    train_s = time.monotonic() - begun
-    tested = np.isin(table.user, np.unique(table.user[test]))
-    by_topic, correct = topic_means(table, ~test)[table.topic[test]], table.is_correct[test]
-    return print_figures(
-        {
-            **scores(predictor, table.select(tested), test[tested], options.seed),
-            "topic_mean_auc": auc(correct, by_topic),
-            "topic_mean_log_loss": float(log_losses(correct, by_topic).mean()),
-            "train_s": train_s,
-            "artifact_kb": sum(map(len, files.values())) / 1024,
-        }
-    )
+    parts, gains = [], []
+    for test in folds:
+        figures, gain = fold_figures(answers, test, options.seed, on_progress=on_progress)
+        note(options, f"{time.monotonic() - begun:6.1f} s {figures}")
+        parts.append(figures)
+        gains.append(gain)
+    # On Linux the peak of the memory is counted in kilobytes.
+    rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return print_figures({**summary(parts, gains), "rss_mb": rss_mb})
 
 
 if __name__ == "__main__":

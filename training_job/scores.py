@@ -66,7 +66,7 @@ def holdout_scores(predictor: Predictor, table: AnswerTable, holdout: Rows) -> d
     """Score what ``predictor`` would have served for the ``holdout`` (N,) answers, each from the earlier ones.
 
     ``log_loss``, ``auc``, ``ece``, ``log_time_rmse`` and ``coverage80`` are scores of the served predictions, those
-    with ``lnirt_`` of LNIRT alone. A score is None where the answers do not allow it. ``losses`` and
+    with ``lnirt_`` of LNIRT alone. A score is None where the answers do not allow it. ``chances``, ``losses`` and
     ``log_time_squared_errors`` (n,), NaN without a time, are per answer in the table's order, for paired comparisons;
     ``users`` (n,) are their students.
     """
@@ -91,6 +91,7 @@ def holdout_scores(predictor: Predictor, table: AnswerTable, holdout: Rows) -> d
             f"{prefix}log_loss": float(losses.mean()) if len(losses) else None,
             f"{prefix}auc": auc(rows.is_correct, probability),
             f"{prefix}log_time_rmse": root_mean_square(errors[timed]),
+            f"{prefix}chances": probability,
             f"{prefix}losses": losses,
             f"{prefix}log_time_squared_errors": np.square(errors),
         }
@@ -167,3 +168,27 @@ def _resampled_means(sums: FloatArray, counts: npt.NDArray[np.integer], seed: in
         means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
         left -= size
     return np.concatenate(means)
+
+
+def resampled_aucs(
+    correct: Rows, score: FloatArray, user: npt.NDArray[np.integer], seed: int, resamples: int = 200
+) -> FloatArray:
+    """Return the AUC of each resample of whole students (R,), from outcomes, scores and students of answers (N,).
+
+    The same seed and students give the same resamples, so the AUCs of two scores are paired. It is NaN where all
+    answers of a resample are correct or none is.
+    """
+    order = np.argsort(score, kind="stable")
+    groups = np.unique(user, return_inverse=True)[1].ravel()[order]
+    first, positive = np.flatnonzero(np.diff(score[order], prepend=np.nan) != 0), correct[order]
+    rng, found = np.random.default_rng(seed), np.empty(resamples)
+    for number in range(resamples):
+        drawn = rng.integers(groups.max() + 1, size=groups.max() + 1)
+        weight = np.bincount(drawn, minlength=len(drawn))[groups].astype(np.float64)
+        n_correct = np.add.reduceat(weight * positive, first)
+        n_incorrect = np.add.reduceat(weight * ~positive, first)
+        # A correct answer beats the incorrect ones of lower score, and half of those of the same.
+        won = n_correct @ (np.cumsum(n_incorrect) - n_incorrect / 2.0)
+        pairs = n_correct.sum() * n_incorrect.sum()
+        found[number] = won / pairs if pairs else np.nan
+    return found

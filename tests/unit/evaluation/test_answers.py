@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import json
 from datetime import UTC, datetime
@@ -13,11 +12,11 @@ import pytest
 
 from chalicelib.prediction.predictor import Predictor, predict
 from evaluation.adaptation import HORIZON, answers_to_cover, covered_share, jumpers
-from evaluation.answers import read_answers, rows_to_test
-from evaluation.quality import predictions_after, topic_means
+from evaluation.answers import folds_of, read_answers
+from evaluation.quality import predictions_around
 from evaluation.small_data import ANSWERS, draw, summary
 from tests.support.archives import attentive_files
-from tests.support.histories import answers_of, simulate, state_after
+from tests.support.histories import answers_of, simulate, state_after, state_before
 
 
 def written(folder: Path, text: str, name: str = "answers.csv") -> Path:
@@ -44,6 +43,8 @@ def test_a_packed_file_with_every_column_is_read_by_position(tmp_path: Path) -> 
     assert answers.table.difficulty.tolist() == [1, 3, 4]
     np.testing.assert_array_equal(answers.table.seconds, [np.nan, 20.5, np.nan])
     assert answers.test.tolist() == [False, False, True]
+    assert answers.fold.tolist() == [0, 0, -1]
+    assert [mask.tolist() for mask in folds_of(answers, seed=0)] == [[False, False, True]]
 
 
 def test_rows_that_say_nothing_are_counted_and_left_out(tmp_path: Path) -> None:
@@ -64,34 +65,49 @@ def test_times_of_completion_order_the_users_among_each_other(tmp_path: Path) ->
     assert read_answers(written(tmp_path, text)).table.order.tolist() == [0, 2, 1]
 
 
-def test_a_fifth_of_the_users_is_tested_whatever_the_order_of_the_rows(tmp_path: Path) -> None:
+def test_times_of_completion_order_the_answers_of_a_user(tmp_path: Path) -> None:
+    text = (
+        "user_id,position,topic,is_correct,completed_at\n"
+        "a,0,late,1,2026-01-02T00:00:00Z\na,1,early,0,2026-01-01T00:00:00Z\n"
+        "b,1,second,1,2026-01-01T00:00:00Z\nb,0,first,1,\n"
+    )
+    table = read_answers(written(tmp_path, text)).table
+    assert [table.topics[code] for code in table.topic] == ["early", "late", "first", "second"]
+
+
+def test_each_user_is_tested_once_whatever_the_order_of_the_rows(tmp_path: Path) -> None:
     lines = [f"user {user},x,{user % 2}" for user in range(50) for _ in range(2)]
-    drawn = []
+    dealt = []
     for ordered in (lines, lines[::-1]):
         answers = read_answers(written(tmp_path, "\n".join(["user_id,topic,is_correct", *ordered])))
-        rows = rows_to_test(answers, seed=0)
-        drawn.append({answers.table.user_ids[code] for code in answers.table.user[rows]})
-        assert rows.sum() == 20
-    assert drawn[0] == drawn[1]
+        folds = folds_of(answers, seed=0)
+        assert [fold.sum() for fold in folds] == [20] * 5
+        assert np.sum(folds, axis=0).tolist() == [1] * 100
+        dealt.append([{answers.table.user_ids[code] for code in answers.table.user[fold]} for fold in folds])
+    assert dealt[0] == dealt[1]
 
 
-def test_topic_means_know_the_training_rows_only() -> None:
-    table = simulate(4, 3, 200)
-    known = np.arange(200) < 100
-    flipped = dataclasses.replace(table, is_correct=np.where(known, table.is_correct, ~table.is_correct))
-    np.testing.assert_array_equal(topic_means(table, known), topic_means(flipped, known))
+def test_the_folds_of_a_file_are_taken_as_they_are(tmp_path: Path) -> None:
+    text = "user_id,topic,is_correct,fold\na,x,1,4\nb,x,0,2\nc,x,1,2\n"
+    folds = folds_of(read_answers(written(tmp_path, text)), seed=0)
+    assert [fold.tolist() for fold in folds] == [[False, True, True], [True, False, False]]
 
 
-def test_predictions_after_an_answer_are_those_that_would_be_served() -> None:
+def test_items_are_numbered_and_are_topics_where_there_are_none(tmp_path: Path) -> None:
+    text = "user_id,topic,is_correct,item\na,x,1,7\na,x,1,8\na,y,0,\na,x,1,7\n"
+    assert read_answers(written(tmp_path, text)).item.tolist() == [0, 1, 2, 0]
+
+
+def test_predictions_around_an_answer_are_those_that_would_be_served() -> None:
     table = simulate(3, 4, 90)
     predictor = Predictor.from_files(attentive_files())
     rows = np.arange(0, len(table), 7)
-    both = predictions_after(predictor, table, rows)
+    three = predictions_around(predictor, table, rows)
     for number, row in enumerate(rows.tolist()):
         (answer,) = answers_of(table, [row])
-        for outcome, batch in zip((True, False), both, strict=True):
-            after = state_after(table, row, correct=outcome)
-            served = predict(predictor, after, answer.topic, answer.difficulty, answer.at or datetime.now(UTC))
+        states = [state_before(table, row), *(state_after(table, row, correct=outcome) for outcome in (True, False))]
+        for state, batch in zip(states, three, strict=True):
+            served = predict(predictor, state, answer.topic, answer.difficulty, answer.at or datetime.now(UTC))
             assert batch[number] == served.correct
 
 
