@@ -22,7 +22,7 @@ else ifneq ($(if $(PYTHON),$(call identity,$(PYTHON))),$(if $(PYTHON),$(call ide
 moved := moved
 endif
 
-.PHONY: help run services test check demo screenshots package infra-check audit lock clean chromium docs venv moved
+.PHONY: help run services test check demo screenshots package clients infra-check audit lock clean chromium docs venv moved
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ screenshots: .venv/.dev chromium ## Take pictures of every page, empty and after
 
 package: $(installed) ## Build and check the Lambda's zip, build/studysmart-lambda.zip (ARCHITECTURE=arm64)
 	@$(py) -m infra.package --architecture $(ARCHITECTURE)
+
+clients: .venv/.dev .venv/.node ## Generate and build the clients for Python and TypeScript into dist/
+	@$(py) -m infra.clients
 
 infra-check: .venv/.lint .venv/.node ## Lint templates, image, workflows and OpenAPI document, and check order, network and alarms
 	@$(py) -m infra.lint

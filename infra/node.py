@@ -13,6 +13,7 @@ from typing import Final
 MODULES: Final = Path(sys.prefix) / "node" / "node_modules"
 MISSING: Final = "the packages of Node.js are not installed: run `make .venv/.node`"
 
+_NPM: Final = "lib/node_modules/npm/bin/npm-cli.js"
 _REDOCLY: Final = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
 
 
@@ -36,9 +37,11 @@ def _programs() -> Path:
 def run(
     tool: str, *arguments: str, cwd: Path, more: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a tool of the packages, or ``node`` itself, and return how it ended."""
-    program = tool if tool == "node" else str(MODULES / ".bin" / tool)
+    """Run a tool of the packages, ``node`` or ``npm``, and return how it ended."""
+    command = {"node": ["node"], "npm": ["node", str(_programs().parent / _NPM)]}.get(
+        tool, [str(MODULES / ".bin" / tool)]
+    )
     known = {**environment(), **(more or {})}
     return subprocess.run(
-        [program, *arguments], cwd=cwd, env=known, capture_output=True, text=True, check=False, timeout=300
+        [*command, *arguments], cwd=cwd, env=known, capture_output=True, text=True, check=False, timeout=300
     )

@@ -9,7 +9,7 @@ import msgspec
 from chalicelib.config import Settings
 
 # Ports on which front ends are developed: with Next and others, Vite, and this project's own.
-_ORIGINS = [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in (3000, 4000, 5173)]
+_ORIGINS = [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in (3000, 4000, 4173, 5173)]
 
 # Settings that the user may override in the environment of `make run`, like all others.
 _DEFAULTS = {

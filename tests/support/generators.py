@@ -32,7 +32,7 @@ class GeneratorError(AssertionError):
     """A step that failed, with its output."""
 
 
-def _checked(step: str, done: subprocess.CompletedProcess[str]) -> str:
+def checked(step: str, done: subprocess.CompletedProcess[str]) -> str:
     if done.returncode:
         raise GeneratorError(f"{step} failed:\n{done.stdout}{done.stderr}")
     return done.stdout + done.stderr
@@ -50,26 +50,26 @@ def _typescript(program: str, generate: Callable[[Path, str], None]) -> Callable
         shutil.copy(PROGRAMS / program, directory / "main.ts")
         (directory / "tsconfig.json").write_text(json.dumps({**_TSCONFIG, "files": ["main.ts"]}))
         generate(directory, url)
-        _checked("compiling", node.run("tsc", "--project", ".", cwd=directory))
-        _checked("running", node.run("node", "out/main.js", cwd=directory, more={"STUDYSMART_URL": url}))
+        checked("compiling", node.run("tsc", "--project", ".", cwd=directory))
+        checked("running", node.run("node", "out/main.js", cwd=directory, more={"STUDYSMART_URL": url}))
 
     return try_it
 
 
 def _openapi_typescript(directory: Path, _: str) -> None:
-    _checked("generating", node.run("openapi-typescript", "openapi.json", "--output", "generated.ts", cwd=directory))
+    checked("generating", node.run("openapi-typescript", "openapi.json", "--output", "generated.ts", cwd=directory))
 
 
 def _hey_api(directory: Path, _: str) -> None:
     options = ("--input", "openapi.json", "--output", "generated", "--client", "@hey-api/client-fetch")
-    _checked("generating", node.run("openapi-ts", *options, "--no-log-file", cwd=directory))
+    checked("generating", node.run("openapi-ts", *options, "--no-log-file", cwd=directory))
 
 
 def _orval(directory: Path, url: str) -> None:
     output = {"target": "generated.ts", "client": "fetch", "mode": "single", "baseUrl": url}
     config = {"studysmart": {"input": "./openapi.json", "output": output}}
     (directory / "orval.config.mjs").write_text(f"export default {json.dumps(config)};")
-    _checked("generating", node.run("orval", "--config", "orval.config.mjs", cwd=directory))
+    checked("generating", node.run("orval", "--config", "orval.config.mjs", cwd=directory))
 
 
 def _python(directory: Path, url: str) -> None:
@@ -78,15 +78,15 @@ def _python(directory: Path, url: str) -> None:
     (directory / "config.yaml").write_text("post_hooks: []\n")
     program = str(Path(sys.executable).with_name("openapi-python-client"))
     options = ("--path", "openapi.json", "--output-path", "generated", "--meta", "none", "--config", "config.yaml")
-    said = _checked("generating", _run([program, "generate", *options, "--fail-on-warning"], directory))
+    said = checked("generating", run([program, "generate", *options, "--fail-on-warning"], directory))
     if "Warning" in said:
         raise GeneratorError(said)
     mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", "cache", "main.py"]
-    _checked("compiling", _run(mypy, directory))
-    _checked("running", _run([sys.executable, "main.py"], directory, {"STUDYSMART_URL": url}))
+    checked("compiling", run(mypy, directory))
+    checked("running", run([sys.executable, "main.py"], directory, {"STUDYSMART_URL": url}))
 
 
-def _run(command: list[str], directory: Path, more: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run(command: list[str], directory: Path, more: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         cwd=directory,

@@ -202,7 +202,7 @@ def test_the_list_of_what_is_not_run_is_not_longer_than_needed() -> None:
 PATH = re.compile(r"`([\w.-]+(?:/[\w.-]+)*/?)`")
 FILES = {path.relative_to(ROOT) for path in written_files()}
 FOLDERS = {folder for path in FILES for folder in path.parents} | {Path("chalicelib/web/vendor")}
-LOCAL_NAMES = {"build", "site", "logs", "models"}
+LOCAL_NAMES = {"build", "dist", "site", "logs", "models"}
 """First parts of paths that are made here, or are keys in the registry."""
 
 
