@@ -22,7 +22,7 @@ else ifneq ($(if $(PYTHON),$(call identity,$(PYTHON))),$(if $(PYTHON),$(call ide
 moved := moved
 endif
 
-.PHONY: help run services test check demo screenshots package clients infra-check audit lock clean chromium docs venv moved
+.PHONY: help run services test check demo screenshots package deploy clients infra-check audit lock clean chromium docs venv moved
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ package: $(installed) ## Build and check the Lambda's zip, build/studysmart-lamb
 
 clients: .venv/.dev .venv/.node ## Generate and build the clients for Python and TypeScript into dist/
 	@$(py) -m infra.clients
+
+deploy: $(installed) ## Deploy a stage to AWS (STAGE=staging, ARGS=--dry-run)
+	@exec $(py) -m infra.deploy $(if $(STAGE),"$(STAGE)",$(error STAGE is not set: make deploy STAGE=staging)) $(ARGS)
 
 infra-check: .venv/.lint .venv/.node ## Lint templates, image, workflows and OpenAPI document, and check order, network and alarms
 	@$(py) -m infra.lint

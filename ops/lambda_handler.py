@@ -3,15 +3,22 @@
 ``aws lambda invoke --payload '{"arguments": ["models", "list"]}'`` answers ``{"status": 0, "output": "…"}``: the exit
 status of the command and the text that it printed. Files that a command writes are lost with the Lambda, so ``backup``
 and ``restore`` are of no use there.
+
+The Lambda of the migrations logs in as the owner of the tables. It reads the login from the secret that
+``DATABASE_SECRET_ARN`` names at each invocation, because RDS changes the password every week.
 """
 
 from __future__ import annotations
 
 import io
+import json
+import os
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
+from chalicelib.domain.errors import DatabaseUnavailableError, StudySmartError
+from chalicelib.storage.aws import aws_client, translated
 from ops.cli import main
 
 
@@ -23,7 +30,26 @@ def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
     output = io.StringIO()
     with redirect_stdout(output), redirect_stderr(output):
         try:
+            _take_login()
             status: Any = main(arguments)
+        except StudySmartError as error:
+            print(f"error: {error}")
+            status = 1
         except SystemExit as end:  # a wrong command line, or --help
             status = end.code
     return {"status": status, "output": output.getvalue()}
+
+
+def _take_login() -> None:
+    """Put the login of the secret into the environment. Raises DatabaseUnavailableError."""
+    arn = os.environ.get("DATABASE_SECRET_ARN")
+    if arn is None:
+        return
+    with translated(DatabaseUnavailableError, "Reading the login of the database"):
+        client = aws_client("secretsmanager", os.environ["AWS_REGION"])
+        text = client.get_secret_value(SecretId=arn)["SecretString"]
+    try:
+        secret = json.loads(text)
+        os.environ |= {"DATABASE_USER": secret["username"], "DATABASE_PASSWORD": secret["password"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatabaseUnavailableError(f"the secret {arn} has no username and password") from error

@@ -13,6 +13,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from infra.deploy.stage import read_settings
 from infra.lint import STANDALONE
 from infra.log_queries import QUERIES
 from infra.package.template import PARTS, read_part
@@ -109,14 +110,8 @@ def test_what_make_is_asked_for_are_targets() -> None:
     assert targets <= used | named | {"chromium", "help", "venv"}
 
 
-def test_what_docker_builds_is_there() -> None:
-    builds = [words for words in commands_of("docker") if words[1] == "build"]
-    assert builds
-    assert all((ROOT / words[words.index("-f") + 1]).is_file() for words in builds)
-
-
 def test_parameters_of_deployments_are_the_templates() -> None:
-    known = {name for part in PARTS for name in read_part(ROOT / part).get("Parameters", {})}
+    known = {name for part in (*PARTS, *STANDALONE) for name in read_part(ROOT / part).get("Parameters", {})}
     outputs = {name for part in (*PARTS, *STANDALONE) for name in read_part(ROOT / part).get("Outputs", {})}
     outputs |= {"EndpointURL"}
     given = {
@@ -131,6 +126,13 @@ def test_parameters_of_deployments_are_the_templates() -> None:
     assert asked
     assert given <= known
     assert asked <= outputs
+
+
+def test_the_file_of_a_stage_that_is_shown_is_valid(tmp_path: Path) -> None:
+    (shown,) = [block for block in ALL_BLOCKS if block.language == "toml"]
+    path = tmp_path / "staging.toml"
+    path.write_text(shown.text)
+    assert read_settings("staging", path).edge
 
 
 def test_every_studysmart_command_that_is_named_exists_and_every_one_is_named() -> None:
@@ -202,8 +204,8 @@ def test_the_list_of_what_is_not_run_is_not_longer_than_needed() -> None:
 PATH = re.compile(r"`([\w.-]+(?:/[\w.-]+)*/?)`")
 FILES = {path.relative_to(ROOT) for path in written_files()}
 FOLDERS = {folder for path in FILES for folder in path.parents} | {Path("chalicelib/web/vendor")}
-LOCAL_NAMES = {"build", "dist", "site", "logs", "models"}
-"""First parts of paths that are made here, or are keys in the registry."""
+LOCAL_NAMES = {"build", "dist", "site", "logs", "models", "stages", "code", "releases"}
+"""First parts of paths that are made here, or are keys in a bucket."""
 
 
 def exists(name: str) -> bool:

@@ -1,0 +1,312 @@
+"""`make deploy` against moto, step by step: what it makes, in which order, again, and when something fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.ecr.models import ECRBackend
+
+from infra.deploy import DeployError, acceptance, releases, steps
+from infra.deploy.stage import Deployment, Settings, read_settings
+from infra.package.template import PARTS, STATE, Template, read_part
+from tests.support.clouds import ROOT, Cloud, account
+
+pytestmark = pytest.mark.slow
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MIGRATED = {"status": 0, "output": "The tables are up to date.\n"}
+READS = ("Describe", "Get", "List", "Head", "BatchGet")
+
+
+class Build:
+    """Builds a release as Docker and `make package` would, from the part of the template that moto knows."""
+
+    def __init__(self) -> None:
+        self.commands: list[Sequence[str]] = []
+        self.description = "first"
+
+    def run(self, command: Sequence[str], *, text: str | None = None) -> str:
+        self.commands.append(command)
+        if command[:2] == ["docker", "push"]:
+            repository, _, tag = command[2].rpartition(":")
+            name = repository.partition("/")[2]
+            manifest = {
+                "schemaVersion": 2,
+                "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+                "config": {"digest": f"sha256:{len(self.commands):064}"},
+                "layers": [],
+            }
+            ecr = boto3.client("ecr")
+            ecr.put_image(repositoryName=name, imageManifest=json.dumps(manifest), imageTag=tag)
+            ecr.start_image_scan(repositoryName=name, imageId={"imageTag": tag})
+        return ""
+
+    def package(self, architecture: str, work: Path) -> tuple[bytes, Template]:
+        template = read_part(ROOT / STATE)
+        template["Description"] = self.description
+        for part in PARTS:
+            template["Parameters"] |= read_part(ROOT / part).get("Parameters", {})
+        template["Outputs"]["EndpointURL"] = {"Value": "https://abc.execute-api.us-east-1.amazonaws.com/api/"}
+        return b"a zip", template
+
+    @property
+    def tools(self) -> releases.Tools:
+        return releases.Tools(self.run, self.package)
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    with account(monkeypatch) as cloud:
+        cloud.answer = MIGRATED
+        monkeypatch.setattr(releases, "SCAN_SECONDS", 5.0)
+        monkeypatch.setattr(acceptance, "check", lambda address, say: None)
+        yield cloud
+
+
+def deployment(said: list[str] | None = None, commit: str = COMMIT, **how: Any) -> Deployment:
+    say = (said if said is not None else []).append
+    return Deployment("staging", how.pop("settings", Settings()), commit, say=say, poll_seconds=0.01, **how)
+
+
+def run(build: Build, until: str = "check", **how: Any) -> Deployment:
+    one = deployment(**how)
+    steps.run(one, build.tools, until)
+    return one
+
+
+def statuses() -> dict[str, str]:
+    stacks = boto3.client("cloudformation").describe_stacks()["Stacks"]
+    return {stack["StackName"].removeprefix("studysmart-"): stack["StackStatus"] for stack in stacks}
+
+
+def test_an_empty_account_gets_everything_in_the_documented_order(cloud: Cloud) -> None:
+    build = Build()
+    first = run(build)
+    created = [what.split()[2].rstrip(":") for what in first.changes if what.startswith("create stack")]
+    assert created == [f"studysmart-{name}" for name in ("staging-network", "staging-database", "artifacts")] + [
+        "studysmart-staging-migrator",
+        "studysmart-staging",
+    ]
+    order = [" ".join(what.split()[:2]) for what in first.changes]
+    assert (
+        order.index("build image")
+        < order.index("run `studysmart")
+        < first.changes.index(
+            next(what for what in first.changes if what.startswith("create stack studysmart-staging:"))
+        )
+    )
+    assert first.changes[-1].startswith("check https://abc.execute-api")
+    (stack,) = boto3.client("cloudformation").describe_stacks(StackName="studysmart-staging")["Stacks"]
+    given = {one["ParameterKey"]: one["ParameterValue"] for one in stack["Parameters"]}
+    assert given["TrainingImage"].endswith(f"/studysmart-artifacts:{COMMIT[:12]}")
+    assert given["SubnetIds"] == first.values["SubnetIds"]
+    assert given["DatabaseEndpoint"] == first.values["DatabaseEndpoint"]
+    assert given["DatabaseAuth"] == "iam"
+    (database,) = boto3.client("rds").describe_db_instances()["DBInstances"]
+    assert database["DeletionProtection"] is True
+
+
+def test_a_second_run_changes_nothing(cloud: Cloud) -> None:
+    build = Build()
+    run(build)
+    build.commands.clear()
+    again = run(build)
+    assert [what for what in again.changes if not what.startswith(("run `studysmart", "check "))] == []
+    assert build.commands == []
+
+
+def test_a_dry_run_calls_nothing_that_writes(cloud: Cloud) -> None:
+    said: list[str] = []
+    run(Build(), said=said, dry_run=True)
+    assert [call for call in cloud.calls if not call.partition(":")[2].startswith(READS)] == []
+    text = "\n".join(said)
+    assert "would create stack studysmart-staging-network" in text
+    assert "would build image" in text
+    assert "would run `studysmart migrate`" in text
+    assert statuses() == {}
+    run(Build())
+    cloud.calls.clear()
+    said.clear()
+    run(
+        Build(),
+        said=said,
+        dry_run=True,
+        settings=Settings(parameters={"Egress": "endpoints"}),
+    )
+    assert [call for call in cloud.calls if not call.partition(":")[2].startswith(READS)] == []
+    assert "  would update stack studysmart-staging-network: Egress 'nat' becomes 'endpoints'" in said
+
+
+def test_a_new_release_is_migrated_before_its_stack_is_updated(cloud: Cloud) -> None:
+    build = Build()
+    run(build)
+    build.description = "second"
+    second = run(build, commit="f" * 40)
+    changed = [what.partition(":")[0] for what in second.changes]
+    migrator = changed.index("update stack studysmart-staging-migrator")
+    assert migrator < changed.index("update stack studysmart-staging")
+    assert second.changes[migrator + 1].startswith("run `studysmart migrate`")
+    assert second.changes[migrator].count("Image") == 1
+
+
+def test_an_earlier_release_is_deployed_again_without_migrations(cloud: Cloud) -> None:
+    build = Build()
+    run(build)
+    build.description = "second"
+    run(build, commit="f" * 40)
+    build.commands.clear()
+    said: list[str] = []
+    back = run(build, said=said, rollback=True)
+    assert build.commands == []
+    assert back.changes[0].startswith("update stack studysmart-staging:")
+    template = boto3.client("cloudformation").get_template(StackName="studysmart-staging")["TemplateBody"]
+    assert template["Description"] == "first"
+    assert any("the tables stay as they are" in line for line in said)
+
+
+def test_a_rollback_to_a_release_that_is_not_kept_is_refused(cloud: Cloud) -> None:
+    run(Build())
+    with pytest.raises(DeployError, match=r"step image: there is no image .*:eeeeeeeeeeee: the repository keeps"):
+        run(Build(), commit="e" * 40, rollback=True)
+
+
+def test_after_a_failed_migration_the_product_is_as_before(cloud: Cloud) -> None:
+    build = Build()
+    run(build)
+    cloud.answer = {"status": 1, "output": "error: PostgreSQL does not answer\n"}
+    build.description = "second"
+    said: list[str] = []
+    with pytest.raises(DeployError, match="step migrate: `studysmart migrate` failed with status 1"):
+        run(build, commit="f" * 40, said=said)
+    assert any("PostgreSQL does not answer" in line for line in said)
+    template = boto3.client("cloudformation").get_template(StackName="studysmart-staging")["TemplateBody"]
+    assert template["Description"] == "first"
+
+
+@pytest.mark.parametrize(
+    ("part", "step"),
+    [
+        ("staging-network", "network"),
+        ("staging-database", "database"),
+        ("artifacts", "artifacts"),
+        ("staging-migrator", "migrate"),
+        ("staging", "check"),
+    ],
+)
+def test_a_first_deployment_that_failed_can_be_repeated(cloud: Cloud, part: str, step: str) -> None:
+    name, reason = f"studysmart-{part}", "The quota is exceeded"
+    cloud.failing[name] = reason
+    with pytest.raises(DeployError) as failure:
+        run(Build(), until=step)
+    assert f"stack {name} is in the state ROLLBACK_COMPLETE" in str(failure.value)
+    assert reason in str(failure.value)
+    cloud.failing.clear()
+    second = run(Build(), until=step)
+    assert f"delete the empty stack {name}, whose creation failed" in second.changes
+    assert set(statuses().values()) <= {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
+    databases = boto3.client("rds").describe_db_instances()["DBInstances"]
+    assert all(database["DeletionProtection"] for database in databases)
+
+
+def test_an_update_that_failed_can_be_repeated(cloud: Cloud) -> None:
+    build = Build()
+    run(build)
+    build.description = "second"
+    cloud.failing["studysmart-staging"] = "The alarm went off"
+    with pytest.raises(DeployError, match=r"UPDATE_ROLLBACK_COMPLETE, because:\n.*The alarm went off"):
+        run(build, commit="f" * 40)
+    cloud.failing.clear()
+    assert any(what.startswith("update stack studysmart-staging:") for what in run(build, commit="f" * 40).changes)
+
+
+@pytest.mark.parametrize("status", ["ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"])
+def test_a_stack_that_needs_a_person_is_named_with_the_command(
+    cloud: Cloud, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(Build(), until="network")
+    cloud.set_status("studysmart-staging-network", status)
+    with pytest.raises(DeployError, match=rf"step network: stack .* {status}: .*aws cloudformation"):
+        run(Build(), until="network")
+
+
+def test_own_subnets_and_own_database_are_used(cloud: Cloud) -> None:
+    own = {
+        "SubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
+        "SecurityGroupIds": "sg-0123456789abcdef0",
+        "DatabaseEndpoint": "db.example.com",
+        "DatabaseSecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:own-AbCdEf",
+    }
+    one = run(Build(), settings=Settings(parameters=dict(own)))
+    assert sorted(statuses()) == ["artifacts", "staging", "staging-migrator"]
+    assert {name: one.values[name] for name in own} == own
+    # A login by IAM needs roles that only the owner of the database can decide on.
+    assert [what for what in one.changes if what.startswith("run ")] == [
+        f"run `studysmart migrate` in {one.values['MigratorFunctionName']}"
+    ]
+
+
+def test_own_subnets_need_their_network_for_a_database_of_ours(cloud: Cloud) -> None:
+    own = {"SubnetIds": "subnet-0123456789abcdef0", "SecurityGroupIds": "sg-0123456789abcdef0"}
+    with pytest.raises(DeployError, match="step database: these parameters are needed: VpcId"):
+        run(Build(), settings=Settings(parameters=dict(own)))
+
+
+def test_an_image_with_critical_vulnerabilities_is_refused(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    def findings(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return {**original(self, *args, **kwargs), "imageScanFindings": {"findingSeverityCounts": {"CRITICAL": 2}}}
+
+    original = ECRBackend.describe_image_scan_findings
+    monkeypatch.setattr(ECRBackend, "describe_image_scan_findings", findings)
+    with pytest.raises(DeployError, match="step image: the image has 2 critical vulnerabilities"):
+        run(Build(), until="image")
+    said: list[str] = []
+    run(Build(), said=said, until="image", settings=Settings(allow_critical_findings=True))
+    assert "  vulnerabilities known in the image: 2 critical" in said
+
+
+def test_all_settings_of_a_stage_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "staging.toml"
+    path.write_text(
+        'region = "eu-central-1"\narchitecture = "arm64"\nedge = true\n[parameters]\nMaxTrainingTasks = 3\n'
+    )
+    settings = read_settings("staging", path)
+    assert (settings.region, settings.architecture, settings.edge) == ("eu-central-1", "arm64", True)
+    one = Deployment("staging", settings, COMMIT)
+    assert (one.values["MaxTrainingTasks"], one.values["Architecture"]) == ("3", "arm64")
+    # Behind CloudFront many students share an address; WAF counts their own.
+    assert one.values["Limits"] == "address_failed_sign_ins=0,address_mails_per_hour=0,sign_ups_per_hour=0"
+    assert read_settings("none", tmp_path / "none.toml") == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("area = 'x'", "unknown field `area`"),
+        ("region = ", "Invalid value"),
+        ("architecture = 'arm'", "architecture 'arm' is none of x86_64, arm64"),
+        ("name = 'Study Smart'", "name 'Study Smart' must be"),
+        ("[parameters]\nEgres = 'nat'", "no template has a parameter Egres"),
+        ("[parameters]\nEgress = 'nut'", "Egress='nut' is none of nat, nat-per-zone, endpoints"),
+        ("[parameters]\nMaxTrainingTasks = 1", "MaxTrainingTasks='1' is not between 2 and 20"),
+        ("[parameters]\nDatabasePort = 'x'", "DatabasePort='x' is not a number"),
+        ("[parameters]\nSubnetIds = 'net-1'", r"SubnetIds='net-1' is not of the form"),
+        ("[parameters]\nDatabaseEndpoint = 'https://x/'", "is not a host name, without scheme and port"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "staging.toml"
+    path.write_text(text)
+    with pytest.raises(DeployError) as failure:
+        read_settings("staging", path)
+    assert fault in str(failure.value)
+    assert str(path) in str(failure.value)
+
+
+def test_a_stage_has_a_plain_name(tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match="the stage 'Prod/1' must be"):
+        read_settings("Prod/1", tmp_path / "x.toml")
