@@ -27,8 +27,11 @@ endif
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(installed) ## Start everything on this machine (PORT=4008 STATE_DIR=.local); Ctrl-C stops it
-	@exec $(py) -m infra.local --port $(PORT) --state-dir "$(STATE_DIR)"
+# Some shells and build tools export a HOST of their own, so it counts only if it is given to make.
+host := $(if $(findstring command,$(origin HOST)),--host "$(HOST)")
+
+run: $(installed) ## Start everything on this machine (PORT=4008 STATE_DIR=.local HOST=127.0.0.1); Ctrl-C stops it
+	@exec $(py) -m infra.local --port $(PORT) --state-dir "$(STATE_DIR)" $(host)
 
 services: $(installed) ## Start everything but the API, for `chalice local` (STATE_DIR=.local)
 	@exec $(py) -m infra.local --services --state-dir "$(STATE_DIR)"

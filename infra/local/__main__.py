@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 
 from infra.local.postgres import PostgresError
+from infra.local.processes import LOOPBACK
 from infra.local.supervisor import StackError, Supervisor
 
 
 def main() -> int:
     """Run the stack until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m infra.local", description=__doc__)
-    parser.add_argument("--port", default="4008", help="port of the API on 127.0.0.1 (0: any free port)")
+    parser.add_argument("--port", default="4008", help="port of the API (0: any free port)")
+    parser.add_argument(
+        "--host", default=LOOPBACK, help="IPv4 address of the API; 0.0.0.0 lets other machines reach it"
+    )
     parser.add_argument("--state-dir", type=Path, default=Path(".local"), help="directory that keeps everything")
     parser.add_argument("--services", action="store_true", help="start all but the API, for `chalice local`")
     options = parser.parse_args()
@@ -21,7 +25,8 @@ def main() -> int:
         print(f"error: the port must be a number from 0 to 65535, not {options.port}", file=sys.stderr)
         return 2
     try:
-        return Supervisor(options.state_dir.resolve(), None if options.services else int(options.port)).run()
+        port = None if options.services else int(options.port)
+        return Supervisor(options.state_dir.resolve(), port, options.host).run()
     except (StackError, PostgresError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:

@@ -24,19 +24,29 @@ def child_command(
     return [sys.executable, "-I", "-S", str(_CHILD), *options, "--", *command]
 
 
-def bound_socket(port: int) -> socket.socket:
-    """Return a socket bound to 127.0.0.1 but not listening yet; port 0 takes a free one. Raises OSError.
+LOOPBACK = "127.0.0.1"
+"""The address of this machine that no other machine reaches."""
+
+
+def bound_socket(port: int, host: str = LOOPBACK) -> socket.socket:
+    """Return a socket bound to an IPv4 address but not listening yet; port 0 takes a free one. Raises OSError.
 
     The supervisor binds and its children listen, so a restarted child still finds its port held for it.
     """
     server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        server.bind(("127.0.0.1", port))
+        server.bind((host, port))
     except OSError:
         server.close()
         raise
     return server
+
+
+def url_of(bound: socket.socket) -> str:
+    """Return the URL at which this machine reaches a socket."""
+    host, port = bound.getsockname()
+    return f"http://{LOOPBACK if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - nothing is bound here
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ from infra.local import postgres
 from infra.local.children import Child, described, stop_all
 from infra.local.environment import base_environment, program_settings, worker_limits, worker_module
 from infra.local.output import Output
-from infra.local.processes import bound_socket, write_json
+from infra.local.processes import LOOPBACK, bound_socket, url_of, write_json
 
 log = logging.getLogger("studysmart.local")
 
@@ -46,11 +46,15 @@ class _StoppedEarlyError(Exception):
 
 
 class Supervisor:
-    """One stack on one state directory. Without a port it runs the services only, and no API."""
+    """One stack on one state directory. Without a port it runs the services only, and no API.
 
-    def __init__(self, state: Path, port: int | None) -> None:
+    The API is served on ``host``, and everything else on the loopback address.
+    """
+
+    def __init__(self, state: Path, port: int | None, host: str = LOOPBACK) -> None:
         self.state = state
         self.port = port
+        self.host = host
         self.stopped = threading.Event()
         self.children: list[Child] = []
         self.database: postgres.Postgres | None = None
@@ -61,7 +65,7 @@ class Supervisor:
         self.state.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             held.enter_context(_locked(self.state / "lock"))
-            public_socket = None if self.port is None else held.enter_context(_bound(self.port))
+            public_socket = None if self.port is None else held.enter_context(_bound(self.port, self.host))
             api_socket = held.enter_context(bound_socket(0))
             aws_socket = held.enter_context(bound_socket(0))
             self.output = Output(self.state / "logs" / "backend.log", as_json=os.environ.get("LOG_FORMAT") == "json")
@@ -113,7 +117,9 @@ class Supervisor:
             self._wait_for(program)
             self._wait_for(proxy)
             self._report("the API answers, the training worker is started")
-            url = f"http://127.0.0.1:{public_socket.getsockname()[1]}"
+            url = url_of(public_socket)
+            if not self.host.startswith("127."):
+                self._report(f"other machines reach the API on {self.host}, without encryption")
         write_json(self.state / "stack.json", {"url": url, "pid": os.getpid(), "environment": settings})
         for line in _banner(url, self.state):
             self.output.line(line)
@@ -190,11 +196,11 @@ class Supervisor:
         self.output.line(f"  {time.monotonic() - self._began:5.1f} s  {text}")
 
 
-def _bound(port: int) -> socket.socket:
+def _bound(port: int, host: str) -> socket.socket:
     try:
-        return bound_socket(port)
+        return bound_socket(port, host)
     except OSError as error:
-        raise StackError(f"port {port} on 127.0.0.1 cannot be used: {error.strerror}") from error
+        raise StackError(f"port {port} on {host} cannot be used: {error.strerror or error}") from error
 
 
 @contextmanager

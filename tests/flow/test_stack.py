@@ -68,6 +68,26 @@ def test_a_port_in_use_is_one_line_and_exit_status_1(shared: RunningStack, tmp_p
     assert done.stderr.splitlines() == [f"error: port {port} on 127.0.0.1 cannot be used: Address already in use"]
 
 
+def test_an_address_of_another_machine_is_one_line(tmp_path: Path) -> None:
+    done = run_and_fail("--port", "0", "--host", "192.0.2.1", "--state-dir", str(tmp_path / "other"))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: port 0 on 192.0.2.1 cannot be used: ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has every address of 127.0.0.0/8")
+def test_the_api_is_served_on_the_host_that_is_named(tmp_path: Path) -> None:
+    stack = start(tmp_path / "state", "--host", "127.0.0.2")
+    try:
+        assert stack.api.http.base_url.host == "127.0.0.2"
+        assert stack.api.get("/") == WELCOME
+        assert "127.0.0.1" in stack.environment["AWS_ENDPOINT_URL"]
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", stack.api.http.base_url.port or 0), 5)
+    finally:
+        end(stack)
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

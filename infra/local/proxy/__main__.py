@@ -15,7 +15,7 @@ import uvloop
 from chalicelib import logs
 from chalicelib.config import origins_from
 from chalicelib.domain.errors import ConfigurationError
-from infra.local.processes import write_json
+from infra.local.processes import url_of, write_json
 from infra.local.proxy.limits import limits_from
 from infra.local.proxy.server import ReverseProxy
 
@@ -45,7 +45,7 @@ async def _serve(proxy: ReverseProxy, listening: socket.socket, ready: Path) -> 
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     listening.setblocking(False)
-    write_json(ready, {"url": f"http://127.0.0.1:{listening.getsockname()[1]}"})
+    write_json(ready, {"url": url_of(listening)})
     await proxy.serve(listening, stopped, _GRACE_SECONDS)
 
 

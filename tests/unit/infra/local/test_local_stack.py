@@ -18,7 +18,7 @@ from infra.local.aws.persistence import State, StateError, changed_kind
 from infra.local.children import Child, stop_all
 from infra.local.environment import base_environment, program_settings
 from infra.local.output import Output
-from infra.local.processes import child_command
+from infra.local.processes import bound_socket, child_command, url_of
 from tests.support.waiting import wait_for
 
 
@@ -108,6 +108,12 @@ def test_no_credential_of_the_user_reaches_the_stack() -> None:
 
 def test_a_proxy_is_not_used_for_this_machine() -> None:
     assert base_environment({"NO_PROXY": "corp"})["NO_PROXY"] == "corp,127.0.0.1,localhost"
+
+
+@pytest.mark.parametrize(("host", "reached"), [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1")])  # noqa: S104
+def test_the_url_is_one_that_this_machine_reaches(host: str, reached: str) -> None:
+    with bound_socket(0, host) as bound:
+        assert url_of(bound) == f"http://{reached}:{bound.getsockname()[1]}"
 
 
 def test_the_user_may_choose_the_cors_origins() -> None:
