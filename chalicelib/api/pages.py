@@ -37,7 +37,7 @@ CONTENT_TYPES = {
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -221,6 +221,38 @@ def _route(page: Page) -> None:
 
 for _page in PAGES.values():
     _route(_page)
+
+
+ROOT_FILES = {
+    "sw.js": "text/javascript; charset=utf-8",
+    "manifest.webmanifest": "application/manifest+json; charset=utf-8",
+}
+"""Content types of the files that must lie at the root: a service worker serves what is below its own address."""
+
+
+@cache
+def root_file(name: str) -> str:
+    """Return the text of a file at the root, with the present version and the addresses of the shell."""
+    shell = re.findall(r'(?:href|src)="\.\./(static/[^"]+)"', html("practice"))
+    own = [page.path for page in PAGES.values() if page.signed_in and page.name != "docs"]
+    values = {
+        "version": version(),
+        "shell": msgspec.json.encode(["dashboard/practice", *dict.fromkeys(shell)]).decode(),
+        "pages": msgspec.json.encode(own).decode(),
+    }
+    return Template((WEB / "root" / name).read_text("utf-8")).substitute(values)
+
+
+def _root_route(name: str) -> None:
+    def view() -> Response:
+        return Response(root_file(name), {"Content-Type": ROOT_FILES[name], "Cache-Control": "no-cache"}, 200)
+
+    view.__name__ = name.replace(".", "_")
+    routes.route("GET", f"/{name}", name, access=Access.PUBLIC, documented=False)(view)
+
+
+for _name in ROOT_FILES:
+    _root_route(_name)
 
 
 @routes.route("GET", "/static/{asset_version}/{name}", "Return an asset", access=Access.PUBLIC, documented=False)

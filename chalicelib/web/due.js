@@ -10,7 +10,7 @@ function line({ subject, topic, difficulty, predicted_correct: chance, due_at: a
   const address = pageUrl(`dashboard/practice#${new URLSearchParams({ subject, topic, difficulty })}`);
   return el("li", {},
     el("span", {}, el("a", { href: address, dir: "auto" }, topic), " ", el("span", { className: "sub" }, `${DIFFICULTY[difficulty]}, now ${percent(chance)}`)),
-    el("span", { className: "sub" }, "practised ", timeElement(last), Date.parse(at) <= Date.now() ? ", due since " : ", due ", timeElement(at)));
+    el("span", { className: "sub" }, "practised ", timeElement(last), ", due ", timeElement(at)));
 }
 
 /** Load the due topics and return the content of the section. */

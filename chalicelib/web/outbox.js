@@ -25,6 +25,9 @@ const tell = (name, detail) => outbox.dispatchEvent(new CustomEvent(name, { deta
 /** Return the number of answers that wait. */
 export const waiting = () => entries().length;
 
+/** Return the ids of their tasks. */
+export const waitingIds = () => entries().map(({ id }) => id);
+
 /** Browsers have locks on secure origins only; elsewhere two tabs may send the same answer, which counts once. */
 const oneTabAtATime = (work) => (navigator.locks === undefined ? work() : navigator.locks.request(LOCK, work));
 

@@ -3,7 +3,8 @@ import { ApiError, request } from "./api.js";
 import { goalText, isOver, newSession, progressOf, record, stepText } from "./practice_session.js";
 import { summaryOf } from "./practice_summary.js";
 import { inOrder, loadChoices } from "./next_task.js";
-import { outbox, post } from "./outbox.js";
+import { outbox, post, waitingIds } from "./outbox.js";
+import { preference } from "./session.js";
 import { taskCard } from "./task_card.js";
 import { beginTask, refreshPreview, startForm, suggest } from "./task_form.js";
 import { byId, counted, draft, el, notice, report, startPage, whileBusy } from "./ui.js";
@@ -11,6 +12,7 @@ import { byId, counted, draft, el, notice, report, startPage, whileBusy } from "
 const REFRESH_MS = 1000; // of the time that is left
 
 const saved = draft("practice"); // the session, with the open tasks that were loaded: it survives a reload, also offline
+const kept = preference("choices"); // of the last time, for a start without a network
 let session = null;
 let open = []; // own open tasks, the next one first
 let recommended = [];
@@ -33,9 +35,22 @@ function askedTopic() {
 
 const isAbout = (topic) => (task) => task.topic === topic.topic && task.subject === topic.subject;
 
+/** Load what can be practised, or return what was kept of the last time while there is no network. */
+async function loadOrKept() {
+  try {
+    const found = await loadChoices();
+    kept.write(found);
+    return found;
+  } catch (error) {
+    const before = kept.read();
+    if (!(error instanceof ApiError) || !error.temporary || before === null) throw error;
+    return before;
+  }
+}
+
 async function load() {
-  const done = new Set((session?.answers ?? []).map(({ id }) => id));
-  const found = await loadChoices();
+  const done = new Set([...(session?.answers ?? []).map(({ id }) => id), ...waitingIds()]);
+  const found = await loadOrKept();
   recommended = found.recommended;
   const asked = askedTopic();
   open = found.open.filter((task) => !done.has(task.id) && task.id !== current?.id);

@@ -65,8 +65,9 @@ export function signIn({ access_token: accessToken, refresh_token: newRefreshTok
   localStorage.setItem(TOKEN_KEY, accessToken);
 }
 
-/** Sign out: remove the tokens and all drafts. The sign-in page shows its message for the key `done`. */
+/** Sign out: remove the tokens, all drafts, and the tasks that were kept for practice without a network. The sign-in page shows its message for the key `done`. */
 export function signOut(done = "") {
+  preference("choices").clear();
   forgetTokens();
   for (const name of Object.keys(sessionStorage)) if (name.startsWith(DRAFTS)) sessionStorage.removeItem(name);
   location.assign(pageUrl(done === "" ? "login" : `login?${new URLSearchParams({ done })}`));

@@ -2,7 +2,7 @@
 import { ApiError, connection, request } from "./api.js";
 import { LOCALE, zone } from "./days.js";
 import { outbox, startOutbox, waiting } from "./outbox.js";
-import { draft, isAdmin, requireSession, signOut } from "./session.js";
+import { draft, isAdmin, requireSession, root, signOut } from "./session.js";
 
 export { draft };
 
@@ -210,6 +210,7 @@ export function startReveal(button) {
 // ---- pages ---------------------------------------------------------------------------------------------------
 
 const REFRESH_TIMES_MS = 60_000;
+const SHELL_DELAY_MS = 3000; // what the page itself loads comes first
 
 /** Show the state of the connection, and how many answers wait for it. */
 function startConnection() {
@@ -235,11 +236,20 @@ export function showName({ full_name: name, email }) {
   byId("who").textContent = name || email || "Account";
 }
 
+/** Let the service worker keep the shell, once the page has loaded. Browsers have workers on secure origins only. */
+function keepShell() {
+  if (navigator.serviceWorker === undefined) return;
+  setTimeout(() => {
+    navigator.serviceWorker.register(new URL("sw.js", root)).catch((error) => { console.info(`pages are not kept for offline use: ${error.message}`); });
+  }, SHELL_DELAY_MS);
+}
+
 /** Start a page that needs a session. Returns false if nobody is signed in and the page is being left. */
 export function startPage() {
   if (!requireSession()) return false;
   startAnyPage();
   startOutbox();
+  keepShell();
   byId("sign-out").addEventListener("click", () => signOut());
   for (const link of document.querySelectorAll("[data-for=admin]")) link.hidden = !isAdmin();
   request("GET", "auth/me", { quiet: true }).then(

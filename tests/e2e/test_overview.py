@@ -87,7 +87,7 @@ def test_due_topics_lead_to_a_session(visit: Visit) -> None:
     visit.open("dashboard")
     expect(page.locator("#due li")).to_have_count(1)
     expect(page.locator("#due li")).to_contain_text("Fractions Hard, now 60 %")
-    expect(page.locator("#due li")).to_contain_text("due since 2 days ago")
+    expect(page.locator("#due li")).to_contain_text("due 2 days ago")
     page.locator("#due").get_by_role("link", name="Fractions").click()
     expect(page.locator("#about")).to_have_text("It begins with Fractions.")
     page.get_by_role("button", name="Start", exact=True).click()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
@@ -137,6 +138,8 @@ class Visit:
         )
 
     def note_console(self, message: ConsoleMessage) -> None:
+        if "Service Worker registration blocked by Playwright" in message.text:
+            return
         network = message.text.startswith("Failed to load resource")
         if message.type in ("error", "warning") and not (network and self.failures_expected):
             self.errors.append(message.text)
@@ -153,9 +156,11 @@ def _task(topic: str) -> dict[str, str]:
 
 
 @contextmanager
-def visiting(browser: Browser, url: str, locale: str = "en-GB") -> Iterator[Visit]:
+def visiting(browser: Browser, url: str, locale: str = "en-GB", offline_shell: bool = False) -> Iterator[Visit]:
     """Visit the pages at ``url``; fails at the end on errors in the console or requests to another host."""
-    context = browser.new_context(locale=locale, timezone_id="Europe/Berlin")
+    # Requests of a service worker would pass by the routes of tests.
+    workers: Literal["allow", "block"] = "allow" if offline_shell else "block"
+    context = browser.new_context(locale=locale, timezone_id="Europe/Berlin", service_workers=workers)
     context.set_default_timeout(TIMEOUT_MS)
     visit = Visit(context.new_page(), url)
     visit.page.on("console", visit.note_console)
