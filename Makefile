@@ -69,7 +69,7 @@ infra-check: .venv/.lint .venv/.node ## Lint templates, image, workflows and Ope
 	@$(py) -m infra.lint
 	@$(py) -m infra.checks --json
 
-audit: .venv/.dev .venv/.lint .venv/.docs .venv/.audit ## Check advisories, licences, secrets and pins; write the bills of materials (ARGS=--strict)
+audit: .venv/.dev .venv/.lint .venv/.docs .venv/.clients .venv/.audit ## Check advisories, licences, secrets and pins; write the bills of materials (ARGS=--strict)
 	@$(py) -m infra.audit $(ARGS)
 
 venv: .venv/.dev ## Make .venv with the locked packages, those of tests and checks too

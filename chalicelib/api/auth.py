@@ -72,7 +72,7 @@ class TokenAnswer(Struct):
     access_token: AccessToken
     refresh_token: RefreshToken
     expires_in: Lifetime
-    token_type: Annotated[str, about("Kind of the access token, always `bearer`", "bearer")] = "bearer"  # noqa: S105
+    token_type: Annotated[str, about("Kind of the token", "bearer")] = "bearer"  # noqa: S105 - no secret
 
 
 class RefreshBody(Struct, forbid_unknown_fields=True):

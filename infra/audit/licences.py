@@ -13,14 +13,15 @@ from infra.audit.distributions import Distribution
 LIST: Final = ROOT / "build" / "licences.md"
 
 PERMISSIVE: Final = frozenset(
-    {"0BSD", "AFL-2.1", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CNRI-Python", "MIT", "MIT-0"}
-    | {"PSF-2.0", "Zlib"}
+    {"0BSD", "AFL-2.1", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CNRI-Python", "ISC", "MIT"}
+    | {"MIT-0", "PSF-2.0", "Zlib"}
 )
 _NAMES: Final = {
     "3-Clause BSD License": "BSD-3-Clause",
     "Apache License 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD",
+    "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",
     "MIT No Attribution License (MIT-0)": "MIT-0",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",

@@ -110,7 +110,7 @@ def test_a_proxy_is_not_used_for_this_machine() -> None:
     assert base_environment({"NO_PROXY": "corp"})["NO_PROXY"] == "corp,127.0.0.1,localhost"
 
 
-@pytest.mark.parametrize(("host", "reached"), [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1")])  # noqa: S104
+@pytest.mark.parametrize(("host", "reached"), [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1")])  # noqa: S104 - bound only
 def test_the_url_is_one_that_this_machine_reaches(host: str, reached: str) -> None:
     with bound_socket(0, host) as bound:
         assert url_of(bound) == f"http://{reached}:{bound.getsockname()[1]}"
