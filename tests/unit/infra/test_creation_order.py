@@ -15,8 +15,11 @@ from infra.package.template import TEMPLATE
 from tests.support.fakes.cloudformation import Account, RefusedError
 
 Templates = dict[str, Any]
-IN_ORDER = ("infra/artifacts.yaml", NETWORK, "infra/database.yaml", "infra/migrator.yaml", TEMPLATE)
-"""The stacks of a deployment, as the documents order them."""
+IN_ORDER = (
+    *("infra/pipeline.yaml", NETWORK, "infra/database.yaml", "infra/artifacts.yaml", "infra/migrator.yaml", TEMPLATE),
+    *("infra/backup.yaml", "infra/edge.yaml"),
+)
+"""The stacks of a deployment, as `make deploy` orders them. The pipeline that runs it is there before."""
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +42,14 @@ def first(template: Any, **values: str) -> Stack:
 @pytest.mark.parametrize("compute", ["lambda", "ecs"])
 def test_a_deployment_succeeds_and_is_removed_in_the_order_of_the_documents(ours: Templates, compute: str) -> None:
     account = Account()
+    assert sorted(IN_ORDER) == sorted(ours)
     for path in IN_ORDER:
         values = {"TrainingCompute": compute} if path in (NETWORK, TEMPLATE) else {}
         assert account.create(path, first(ours[path], **values)) == "CREATE_COMPLETE", account.events
     for path in reversed(IN_ORDER):
         assert account.delete(path) == "DELETE_COMPLETE", account.events
     # What holds data is kept, and its names with it.
-    assert {kind for kind, _ in account.names} == {"AWS::S3::Bucket", "AWS::Cognito::UserPool"}
+    assert {kind for kind, _ in account.names} == {"AWS::S3::Bucket", "AWS::Cognito::UserPool", "AWS::ECR::Repository"}
 
 
 @pytest.mark.parametrize("path", IN_ORDER)
