@@ -14,8 +14,7 @@ from infra.deploy import DeployError, releases, steps
 from infra.deploy.stage import ROOT, Deployment, read_settings
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Deploy and return the exit status."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.deploy", description=__doc__)
     parser.add_argument("stage", metavar="STAGE", help="name of the stage, such as staging or production")
     parser.add_argument("--settings", type=Path, metavar="FILE", help="its settings (default: stages/STAGE.toml)")
@@ -26,6 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--commit", metavar="SHA", help="deploy the kept release of a commit (default: the checkout's)")
     parser.add_argument("--rollback", action="store_true", help="with --commit: an earlier release; run no migrations")
     parser.add_argument("--json", action="store_true", help="end with a JSON object of what was changed and is there")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Deploy and return the exit status."""
+    parser = _parser()
     options = parser.parse_args(arguments)
     if options.rollback and not options.commit:
         parser.error("--rollback needs --commit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import boto3
 import pytest
 from moto.ecr.models import ECRBackend
 
+from chalicelib.config import settings_from
 from infra.deploy import DeployError, acceptance, releases, steps
-from infra.deploy.stage import Deployment, Settings, read_settings
+from infra.deploy import __main__ as command
+from infra.deploy.stage import STANDALONE, Deployment, Settings, read_settings
 from infra.package.template import PARTS, STATE, Template, read_part
+from ops import cli
 from tests.support.clouds import ROOT, Cloud, account
 
 pytestmark = pytest.mark.slow
@@ -310,3 +314,103 @@ def test_wrong_settings_are_named(tmp_path: Path, text: str, fault: str) -> None
 def test_a_stage_has_a_plain_name(tmp_path: Path) -> None:
     with pytest.raises(DeployError, match="the stage 'Prod/1' must be"):
         read_settings("Prod/1", tmp_path / "x.toml")
+
+
+def test_edge_and_backup_come_last_and_only_when_they_are_asked_for(cloud: Cloud) -> None:
+    settings = Settings(edge=True, backup=True, parameters={"DatabaseKind": "aurora"})
+    one = run(Build(), settings=settings, dry_run=True)
+    created = [what.split()[2].rstrip(":") for what in one.changes if what.startswith("create stack")]
+    assert created[-3:] == ["studysmart-staging", "studysmart-staging-backup", "studysmart-staging-edge"]
+    assert one.changes[-1] == "check <EdgeUrl of studysmart-staging-edge> as a student"
+    assert one.values["ReleasesBucketRegion"] == "us-east-1"
+
+
+def test_what_the_migrator_runs_are_commands_that_exist(cloud: Cloud) -> None:
+    one = deployment()
+    one.values["DatabaseAuth"] = "iam"
+    assert [" ".join(words) for words in steps.commands(one)] == [
+        "migrate",
+        "database roles --iam --prefix studysmart",
+    ]
+    for words in steps.commands(one):
+        assert callable(cli._parser().parse_args(words).command)
+
+
+def test_the_command_line_accepts_the_settings_of_the_migrator() -> None:
+    (function,) = [
+        one for one in read_part(ROOT / "infra/migrator.yaml")["Resources"].values() if "Function" in one["Type"]
+    ]
+    variables = {name: str(value) for name, value in function["Properties"]["Environment"]["Variables"].items()}
+    variables |= {"DATABASE_URL": "postgresql://db.example.com/studysmart", "AWS_REGION": "us-east-1"}
+    assert settings_from({**variables, "DATABASE_USER": "owner", "DATABASE_PASSWORD": "x"}).registry_bucket
+
+
+def test_the_stack_role_reaches_every_service_of_the_templates() -> None:
+    role = read_part(ROOT / "infra/pipeline.yaml")["Resources"]["StackRole"]["Properties"]["Policies"][0]
+    allowed = [one for one in role["PolicyDocument"]["Statement"] if one["Effect"] == "Allow"]
+    services = {
+        action.partition(":")[0] for one in allowed for action in one["Action"] if isinstance(one["Action"], list)
+    }
+    kinds = {
+        resource["Type"].split("::")[1].lower()
+        for part in (*PARTS, *(f"infra/{name}.yaml" for name in STANDALONE))
+        for resource in read_part(ROOT / part)["Resources"].values()
+        # Chalice's part, joined with ours, has the types of its resources.
+        if "Type" in resource
+    } | {"apigateway", "events", "codedeploy"}
+    own_names = {
+        "certificatemanager": "acm",
+        "applicationautoscaling": "application-autoscaling",
+        "cognito": "cognito-idp",
+    }
+    assert {own_names.get(kind, kind) for kind in kinds} <= services
+
+
+def test_the_role_of_the_workflow_may_call_what_a_deployment_calls(cloud: Cloud) -> None:
+    build = Build()
+    run(build)
+    build.description = "second"
+    run(build, commit="f" * 40)
+    role = read_part(ROOT / "infra/pipeline.yaml")["Resources"]["DeployRole"]["Properties"]["Policies"][0]
+    granted = {
+        action.lower()
+        for one in role["PolicyDocument"]["Statement"]
+        for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])
+    }
+    # What the tests themselves call, and what creates resources inside of moto.
+    of_tests = {"ecr:putimage", "ecr:startimagescan"}
+    names = {"lambda:invoke": "lambda:invokefunction"}
+    called = {names.get(call, call) for call in map(str.lower, cloud.calls)} - of_tests
+    assert called <= granted
+
+
+def test_the_options_that_are_shown_exist() -> None:
+    shown = [ROOT / "docs/deploy.md", ROOT / ".github/workflows/deploy.yml"]
+    words = {
+        word for path in shown for words in re.findall(r'ARGS="?([^"\n`]+)', path.read_text()) for word in words.split()
+    }
+    options = {word for word in words if word.startswith("--")}
+    assert {"--commit", "--dry-run", "--rollback", "--settings", "--until"} <= options
+    assert options <= {option for action in command._parser()._actions for option in action.option_strings}
+
+
+def test_a_rollback_names_the_release(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["staging", "--rollback"])
+    assert "--rollback needs --commit" in capsys.readouterr().err
+
+
+def test_the_whole_command_in_a_dry_run(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "staging.toml"
+    path.write_text('account = "123456789012"\n')
+    arguments = ["staging", "--settings", str(path), "--dry-run", "--until", "artifacts", "--json"]
+    assert command.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("studysmart-staging in 123456789012 us-east-1, commit ")
+    assert lines[-2] == "Nothing was changed."
+    assert len(json.loads(lines[-1])["changes"]) == 3
+    path.write_text('account = "999999999999"\n')
+    assert command.main(arguments) == 1
+    assert "these credentials are of account 123456789012" in capsys.readouterr().err
