@@ -1,8 +1,8 @@
 """The operator's commands as a Lambda next to the database, with a role of its own.
 
 ``aws lambda invoke --payload '{"arguments": ["models", "list"]}'`` answers ``{"status": 0, "output": "…"}``: the exit
-status of the command and the text that it printed. Files that a command writes are lost with the Lambda, so ``backup``
-and ``restore`` are of no use there.
+status of the command and the text that it printed. Files that a command writes are lost with the Lambda, so ``backup``,
+``restore`` and ``import`` name files in a bucket: ``s3://bucket/key``.
 
 The Lambda of the migrations logs in as the owner of the tables. It reads the login from the secret that
 ``DATABASE_SECRET_ARN`` names at each invocation, because RDS changes the password every week.

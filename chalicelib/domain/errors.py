@@ -112,5 +112,13 @@ class BackupError(StudySmartError):
     """A backup cannot be written, is incomplete or damaged, or does not fit its target."""
 
 
+class ObjectError(StudySmartError):
+    """A bucket or an object of S3 that an operator named cannot be used."""
+
+
+class AbsentObjectError(ObjectError):
+    """A bucket has no object with the key."""
+
+
 class ConfigurationError(StudySmartError):
     """The settings are incomplete or wrong; the message names every fault with its value."""

@@ -33,14 +33,14 @@ _SERVICES = {RegistryUnavailableError: "s3", QueueUnavailableError: "sqs"}
 
 
 @cache
-def _session() -> Session:
+def session() -> Session:
     """Return the session of all clients, so that endpoints and credentials are read once per process."""
     from botocore.session import Session
 
     return Session()
 
 
-def aws_client(service: str, region: str, *, read_timeout: float = 3.0) -> Any:
+def aws_client(service: str, region: str, *, read_timeout: float = 3.0, attempts: int = 2) -> Any:
     """Return a client with short timeouts, because a student may wait for the answer.
 
     boto3 would return the same client, but importing it takes a tenth of a cold start.
@@ -50,11 +50,11 @@ def aws_client(service: str, region: str, *, read_timeout: float = 3.0) -> Any:
     config = Config(
         connect_timeout=1.0,
         read_timeout=read_timeout,
-        retries={"total_max_attempts": 2, "mode": "standard"},
+        retries={"total_max_attempts": attempts, "mode": "standard"},
         max_pool_connections=16,
     )
     with _client_lock:
-        return _session().create_client(service, region_name=region, config=config)
+        return session().create_client(service, region_name=region, config=config)
 
 
 def database_token(host: str, port: int, user: str, region: str) -> str:
@@ -69,8 +69,7 @@ def database_token(host: str, port: int, user: str, region: str) -> str:
 
     with translated(DatabaseUnavailableError, "signing the login of the database"):
         with _client_lock:
-            session = _session()
-            credentials, events = session.get_credentials(), session.get_component("event_emitter")
+            credentials, events = session().get_credentials(), session().get_component("event_emitter")
         if credentials is None:
             raise NoCredentialsError
         signer = RequestSigner(ServiceId("RDS"), region, "rds-db", "v4", credentials, events)

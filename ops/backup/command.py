@@ -1,5 +1,7 @@
 """``studysmart backup DIR``: saves tables and registry, consistent with each other, while the API is running.
 
+DIR is a directory, or a prefix in a bucket (``s3://BUCKET/PREFIX``).
+
 All tables are read in one snapshot. The pointers are in S3 and no part of the snapshot, so trackers and pointers are
 read again until they name the same versions. After that every version is copied. A version that a pointer has named is
 kept for 30 days, so nothing is lost when a pointer moves during the backup. Cognito keeps the passwords of the accounts
@@ -16,7 +18,6 @@ import json
 import sys
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from chalicelib.domain.errors import ModelError, NotFoundError
@@ -24,6 +25,7 @@ from chalicelib.storage.model_registry import METADATA, champion_from_json
 from chalicelib.wiring import Container
 from ops.backup import store
 from ops.backup.files import BackupWriter, Manifest, ObjectEntry, TableEntry, file_name
+from ops.places import Place, place_of
 from ops.registry_files import POINTER, ROOT, RegistryFiles, registry_files
 
 AGREEMENT_SECONDS = 10.0
@@ -36,13 +38,17 @@ _READS = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("directory", type=Path, metavar="DIR", help="new or empty; it will contain personal data")
+    parser.add_argument(
+        "place", metavar="DIR", help="directory or s3://BUCKET/PREFIX, new or empty; it will contain personal data"
+    )
 
 
 def run(container: Container, options: argparse.Namespace) -> int:
     """Back up, and print what was saved."""
     begun = time.monotonic()
-    manifest, warnings = back_up(container, registry_files(container), options.directory)
+    manifest, warnings = back_up(
+        container, registry_files(container), place_of(options.place, container.settings.aws_region)
+    )
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{manifest.summary()} backed up in {time.monotonic() - begun:.1f} s")
@@ -50,12 +56,12 @@ def run(container: Container, options: argparse.Namespace) -> int:
 
 
 def back_up(
-    container: Container, files: RegistryFiles, directory: Path, agreement_seconds: float = AGREEMENT_SECONDS
+    container: Container, files: RegistryFiles, place: Place, agreement_seconds: float = AGREEMENT_SECONDS
 ) -> tuple[Manifest, list[str]]:
     """Write a backup; return its manifest and warnings for the operator. Raises BackupError, UnavailableError."""
     import migrations
 
-    writer = BackupWriter(directory)
+    writer = BackupWriter(place)
     deadline = time.monotonic() + agreement_seconds
     # No snapshot contains the pointers. So a new snapshot is taken until its trackers agree with the pointers.
     while True:

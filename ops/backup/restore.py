@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import sys
 import time
-from pathlib import Path
 
 from chalicelib.domain.errors import BackupError, ConflictError
 from chalicelib.services import training
@@ -25,18 +24,19 @@ from ops.backup.files import Backup
 from ops.backup.store import TABLES, empty_tables, fill
 from ops.doctor import command as doctor
 from ops.doctor.checks import Doctor
+from ops.places import place_of
 from ops.registry_files import POINTER, RegistryFiles, registry_files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("directory", type=Path, metavar="DIR", help="directory of a backup")
+    parser.add_argument("place", metavar="DIR", help="directory of a backup, or s3://BUCKET/PREFIX")
 
 
 def run(container: Container, options: argparse.Namespace) -> int:
     """Restore, and examine the result."""
     begun = time.monotonic()
-    backup = Backup(options.directory)
+    backup = Backup(place_of(options.place, container.settings.aws_region))
     restore(container, registry_files(container), backup)
     print(f"{backup.manifest.summary()} restored in {time.monotonic() - begun:.1f} s")
     for missing in backup.manifest.left_out:

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from chalicelib.wiring import Container
 from ops import tables
@@ -19,6 +18,7 @@ from ops.imports.importer import GENERIC, Reading, import_file
 from ops.imports.report import ImportReport
 from ops.imports.source import UnusableFileError
 from ops.imports.store import history_store
+from ops.places import place_of
 
 _QUIET_SECONDS = 5.0
 """The pause between lines of progress if standard error is not a terminal."""
@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         nargs="+",
         metavar="FILE",
-        help='CSV in any usual form, also .gz or .zip, or "-" for standard input; "list" lists the imports, '
-        '"undo ID" takes one back',
+        help='CSV in any usual form, also .gz or .zip; s3://BUCKET/KEY, or "-" for standard input; "list" lists the '
+        'imports, "undo ID" takes one back',
     )
     parser.add_argument("--dry-run", action="store_true", help="report what an import would do, and store nothing")
     parser.add_argument(
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="a published form (default: auto, by the columns)",
     )
-    parser.add_argument("--questions", type=Path, metavar="FILE", help="the questions file of ednet, riiid or eedi")
+    parser.add_argument("--questions", metavar="FILE", help="the questions file of ednet, riiid or eedi")
     parser.add_argument("--encoding", metavar="NAME", help="such as windows-1252 (default: by the file)")
     parser.add_argument("--separator", metavar="CHARACTER", help='such as ";" (default: by the first line)')
     parser.epilog = (
@@ -66,24 +66,25 @@ def run(container: Container, options: argparse.Namespace) -> int:
         case ["undo", number] if number.isdecimal():
             return _undo(container, int(number))
         case [file]:
-            return _import(container, Path(file), options)
+            return _import(container, file, options)
     print("error: give one FILE, or list, or undo ID", file=sys.stderr)
     return 2
 
 
-def _import(container: Container, file: Path, options: argparse.Namespace) -> int:
+def _import(container: Container, file: str, options: argparse.Namespace) -> int:
+    region = container.settings.aws_region
     reading = Reading(
         None if options.format == "auto" else options.format,
         options.map,
         options.encoding,
         {"\\t": "\t", "tab": "\t"}.get(options.separator, options.separator),
-        options.questions,
+        None if options.questions is None else place_of(options.questions, region),
     )
     try:
         report = import_file(
             container.engine,
             container.settings.cohort,
-            file,
+            place_of(file, region),
             datetime.now(UTC),
             _progress(),
             reading,

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from ops.imports.report import ImportReport
 from ops.imports.source import UnusableFileError, opened
 from ops.imports.table import Record
 from ops.imports.values import is_missing
+from ops.places import Place
 
 Answer = dict[str, str]
 """The values of one answer, as texts, by the columns of ``studysmart import``."""
@@ -38,8 +38,8 @@ class Given:
 
     records: Iterator[Record]
     header: Sequence[str]
-    path: Path
-    questions: Path | None
+    path: Place
+    questions: Place | None
     report: ImportReport
     index: dict[str, int] = field(init=False)
 
@@ -61,7 +61,7 @@ class Given:
         """Note in the report that a record is no answer."""
         self.report.leave_out(record.line, value, reason)
 
-    def companion(self, *names: str) -> Path | None:
+    def companion(self, *names: str) -> Place | None:
         """Return ``--questions``, or a file with one of these names next to the file, or None."""
         if self.questions is not None:
             return self.questions
@@ -208,7 +208,7 @@ def _kdd_2010(given: Given) -> Rows:
             )
 
 
-def _companion_rows(path: Path, *columns: str) -> Iterator[Mapping[str, str]]:
+def _companion_rows(path: Place, *columns: str) -> Iterator[Mapping[str, str]]:
     """Give the rows of a further file of a set. Raises UnusableFileError if it lacks a column."""
     with opened(path) as source:
         table = csv.DictReader(source.text)

@@ -23,6 +23,7 @@ from ops.imports.source import STANDARD_INPUT, Source, UnusableFileError, opened
 from ops.imports.spool import Spool
 from ops.imports.store import BatchResult, HistoryStore, history_store
 from ops.imports.table import SEPARATORS, BadRecord, Record, Table
+from ops.places import Place
 
 CHUNK_ROWS = 5_000
 """The number of records that are checked at a time."""
@@ -49,12 +50,12 @@ class Reading:
     mapped: Mapping[str, str] = field(default_factory=dict)
     encoding: str | None = None
     separator: str | None = None
-    questions: Path | None = None
+    questions: Place | None = None
 
 
 @contextmanager
 def open_history(
-    path: Path, now: datetime, report: ImportReport, reading: Reading | None = None
+    path: Place, now: datetime, report: ImportReport, reading: Reading | None = None
 ) -> Iterator[Iterator[list[HistoryRow]]]:
     """Give the answers of a file in order, in lists of at most ``CHUNK_ROWS``.
 
@@ -65,7 +66,7 @@ def open_history(
     reading = reading or Reading()
     form = FORMATS.get(reading.format or "")
     with ExitStack() as stack:
-        if path.is_dir():
+        if isinstance(path, Path) and path.is_dir():
             if reading.format != "ednet":
                 raise UnusableFileError(f"{path}: is a directory; only --format ednet reads one")
             header, records = _folder(path, report)
@@ -106,7 +107,7 @@ def _origin(source: Source, table: Table) -> dict[str, str]:
 
 
 def _generic(
-    table: Table, path: Path, now: datetime, report: ImportReport, reading: Reading
+    table: Table, path: Place, now: datetime, report: ImportReport, reading: Reading
 ) -> Iterator[list[HistoryRow]]:
     try:
         columns = columns_of(table.header, reading.mapped)
@@ -179,7 +180,7 @@ def _folder(path: Path, report: ImportReport) -> tuple[list[str], Iterator[Recor
     return header, records()
 
 
-def _with_user(header: list[str], records: Iterator[Record], path: Path) -> tuple[list[str], Iterator[Record]]:
+def _with_user(header: list[str], records: Iterator[Record], path: Place) -> tuple[list[str], Iterator[Record]]:
     """Add the student, who is named by the file's name only."""
     name = path.name.partition(".")[0]
     found = re.search(r"u[0-9]+$", name)
@@ -190,7 +191,7 @@ def _with_user(header: list[str], records: Iterator[Record], path: Path) -> tupl
 def import_file(
     engine: Engine,
     cohort: str,
-    path: Path,
+    path: Place,
     now: datetime,
     on_progress: Callable[[ImportReport], None],
     reading: Reading | None = None,
@@ -235,7 +236,7 @@ def import_file(
 
 
 def _stored(
-    engine: Engine, cohort: str, path: Path, report: ImportReport, batches: Iterator[list[HistoryRow]]
+    engine: Engine, cohort: str, path: Place, report: ImportReport, batches: Iterator[list[HistoryRow]]
 ) -> Iterator[BatchResult]:
     """Store batches over several connections, and give their results as they come."""
     n_writers = WRITERS if report.good > BATCH_ROWS else 1

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from chalicelib.domain.errors import StudySmartError
+from chalicelib.domain.errors import ObjectError, StudySmartError
+from ops.places import Place, S3Path
 
 STANDARD_INPUT = Path("-")
 
@@ -55,7 +56,7 @@ class Source:
 
 
 @contextmanager
-def unusable(path: Path) -> Iterator[None]:
+def unusable(path: Place) -> Iterator[None]:
     """Turn the errors of reading into UnusableFileError with the name of the file."""
     try:
         yield
@@ -63,19 +64,21 @@ def unusable(path: Path) -> Iterator[None]:
         raise UnusableFileError(f"{path}: the archive is damaged: {error}") from error
     except UnicodeError as error:
         raise UnusableFileError(f"{path}: is not in the encoding {error.encoding}: {error.reason}") from error  # type: ignore[attr-defined]
+    except ObjectError as error:
+        raise UnusableFileError(str(error)) from error
     except OSError as error:
         raise UnusableFileError(f"{path}: {error.strerror or error}") from error
 
 
 @contextmanager
-def opened(path: Path, encoding: str | None = None, fallback: str = "utf-8") -> Iterator[Source]:
+def opened(path: Place, encoding: str | None = None, fallback: str = "utf-8") -> Iterator[Source]:
     """Open a file, or standard input for ``-``, as text.
 
     ``encoding`` is the file's own unless given; ``fallback`` is that of a file without a mark that is not UTF-8. Raises
     UnusableFileError, also while the text is read, because a damaged archive is only noticed at the damaged place.
     """
     with ExitStack() as stack, unusable(path):
-        raw = stack.enter_context(_raw(path))
+        raw = _raw(path, stack)
         plain = _unpacked(raw, path, stack)
         head = plain.peek(_HEAD)
         _check_kind(head, path)
@@ -85,15 +88,17 @@ def opened(path: Path, encoding: str | None = None, fallback: str = "utf-8") -> 
         yield Source(io.TextIOWrapper(plain, found, errors=errors, newline=""), found.removesuffix("-sig"), path.name)
 
 
-def _raw(path: Path) -> IO[bytes]:
+def _raw(path: Place, stack: ExitStack) -> IO[bytes]:
     if path == STANDARD_INPUT:
-        return open(sys.stdin.fileno(), "rb", buffering=_HEAD, closefd=False)
+        return stack.enter_context(open(sys.stdin.fileno(), "rb", buffering=_HEAD, closefd=False))
+    if isinstance(path, S3Path):
+        return stack.enter_context(path.reading())
     if path.is_dir():
         raise UnusableFileError(f"{path}: is a directory; only --format ednet reads one")
-    return path.open("rb", buffering=_HEAD)
+    return stack.enter_context(path.open("rb", buffering=_HEAD))
 
 
-def _unpacked(raw: IO[bytes], path: Path, stack: ExitStack) -> io.BufferedReader:
+def _unpacked(raw: IO[bytes], path: Place, stack: ExitStack) -> io.BufferedReader:
     plain = cast("io.BufferedReader", raw)
     head = plain.peek(8)
     if head.startswith(b"\x1f\x8b"):
@@ -109,7 +114,7 @@ def _unpacked(raw: IO[bytes], path: Path, stack: ExitStack) -> io.BufferedReader
     return plain
 
 
-def _only_member(raw: IO[bytes], path: Path, stack: ExitStack) -> IO[bytes]:
+def _only_member(raw: IO[bytes], path: Place, stack: ExitStack) -> IO[bytes]:
     """Open the one file of a zip archive."""
     if not raw.seekable():
         copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed by the stack
@@ -127,7 +132,7 @@ def _only_member(raw: IO[bytes], path: Path, stack: ExitStack) -> IO[bytes]:
     return archive.open(names[0])
 
 
-def _check_kind(head: bytes, path: Path) -> None:
+def _check_kind(head: bytes, path: Place) -> None:
     for start, kind in _BINARY.items():
         if head.startswith(start):
             raise UnusableFileError(f"{path}: is {kind}")

@@ -9,11 +9,11 @@ from __future__ import annotations
 import csv
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple, TextIO
 
 from ops.imports.source import UnusableFileError, unusable
 from ops.imports.values import is_missing
+from ops.places import Place
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar", "^": "caret", "~": "tilde"}
 
@@ -70,7 +70,7 @@ class _Lines:
 class Table:
     """The header and the records of a text. Raises UnusableFileError for a text without a header."""
 
-    def __init__(self, text: TextIO, path: Path, separator: str | None = None, *, quoted: bool = True) -> None:
+    def __init__(self, text: TextIO, path: Place, separator: str | None = None, *, quoted: bool = True) -> None:
         self._path = path
         self._quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
         self._lines = _Lines(text)

@@ -167,9 +167,9 @@ def test_a_login_by_iam_without_credentials_says_so(iam: dict[str, str], monkeyp
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, "/nonexistent")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    aws_module._session.cache_clear()
+    aws_module.session.cache_clear()
     try:
         with pytest.raises(DatabaseUnavailableError, match="Unable to locate credentials"):
             who(connect(settings_from(iam).database_url))
     finally:
-        aws_module._session.cache_clear()
+        aws_module.session.cache_clear()

@@ -47,6 +47,7 @@ ACCOUNT_ID = "123456789012"
 
 ACCOUNT = {"email": "ada@example.com", "password": "correct horse"}
 TASK = {"subject": "Mathematics", "difficulty": "medium", "task_content": "1/2 + 1/3 = ?"}
+FILES_BUCKET = f"files-{uuid.uuid4().hex}"
 OLD_VERSION = "20200101T000000Z-00000000"
 
 
@@ -166,6 +167,8 @@ def arns(environment: Mapping[str, str]) -> dict[str, str]:
         "RegistryBucket.Arn": f"arn:aws:s3:::{environment['REGISTRY_BUCKET']}",
         "TrainingQueue.Arn": queue,
         "TrainingDeadLetterQueue.Arn": queue.replace("-training.fifo", "-training-dead.fifo"),
+        "AWS::Partition": "aws",
+        "FilesBucket": FILES_BUCKET,
         "UserPool.Arn": f"arn:aws:cognito-idp:{REGION}:{ACCOUNT_ID}:userpool/{environment['USER_POOL_ID']}",
     }
 
@@ -256,3 +259,13 @@ def commands(programs: Programs) -> None:
     programs.token = token
     programs.command("account", "erase", "other@example.org", "--yes")
     programs.command("doctor", "--repair")
+    files(programs)
+
+
+def files(programs: Programs) -> None:
+    s3 = aws_client("s3", REGION, read_timeout=30.0)
+    s3.create_bucket(Bucket=FILES_BUCKET)
+    history = "user_id,topic,is_correct\nada,fractions,1\n"
+    s3.put_object(Bucket=FILES_BUCKET, Key="history.csv", Body=history.encode())
+    programs.command("backup", f"s3://{FILES_BUCKET}/weekly")
+    programs.command("import", f"s3://{FILES_BUCKET}/history.csv")

@@ -34,6 +34,7 @@ USED_BY_AWS = {
     ("*", "logs:*"): "Lambda and ECS write the log lines of a program",
     ("*", "ec2:*"): "Lambda makes its network interfaces with the function's role",
     ("*", "rds-db:connect"): "RDS checks it when a program logs in by a token, which is signed without a call",
+    ("OperatorRole", "s3:AbortMultipartUpload"): "boto3 removes the parts of an upload that fails",
     ("TrainingRole", "sqs:GetQueueAttributes"): "Lambda's event source counts the waiting requests",
     ("TrainingRole", "ecs:*"): "the agent next to a task protects it with the task's role",
     ("TaskStartRole", "*"): "ECS starts the task with it",
@@ -52,7 +53,7 @@ class Recorder:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Record the calls of the product's one session, which makes every client."""
-        events: Any = aws._session()
+        events: Any = aws.session()
         handlers = {"provide-client-params.*.*": self._remember, "after-call.*.*": self._record}
         for event, handler in handlers.items():
             events.register(event, handler)
@@ -91,8 +92,10 @@ class Recorder:
                 yield f"sqs:{operation}", f"arn:aws:sqs:{self._place}:{name}"
             case "cognito-idp", _:
                 yield f"{service}:{operation}", f"arn:aws:cognito-idp:{self._place}:userpool/{params['UserPoolId']}"
-            case "s3", "ListObjectsV2":
+            case "s3", "ListObjectsV2" | "HeadBucket":
                 yield "s3:ListBucket", f"arn:aws:s3:::{params['Bucket']}"
+            case "s3", "CreateMultipartUpload" | "UploadPart" | "CompleteMultipartUpload":
+                yield "s3:PutObject", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}"
             case "s3", "GetObject" | "HeadObject" | "PutObject" | "DeleteObject":
                 bucket = f"arn:aws:s3:::{params['Bucket']}"
                 yield f"s3:{operation.replace('Head', 'Get')}", f"{bucket}/{params['Key']}"
