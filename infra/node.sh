@@ -8,11 +8,9 @@ export PATH="$home/bin:$PATH"
 mkdir -p .venv/node
 cp infra/node/package.json infra/node/package-lock.json infra/node/.npmrc .venv/node/
 echo "Installing the packages of Node.js ..."
-# The settings of a user for other projects stay out.
-if (cd .venv/node && npm_config_userconfig=/dev/null \
-    node "$home/lib/node_modules/npm/bin/npm-cli.js" ci --silent --no-audit --no-fund); then
+if (cd .venv/node && node "$home/lib/node_modules/npm/bin/npm-cli.js" ci --silent --no-audit --no-fund); then
     touch .venv/.node
 else
-    rm -rf .venv/node
+    rm -rf .venv/node .venv/.node
     echo "The packages of infra/node could not be installed: the tests of generated clients are skipped." >&2
 fi
