@@ -10,10 +10,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError
 
-from chalicelib.domain.errors import DatabaseUnavailableError
+from chalicelib.domain.errors import ConfigurationError, DatabaseUnavailableError
 from chalicelib.storage.database import LOCKED, LOGIN_REFUSED, sql_state, statement
 from migrations.schema import metadata
 
@@ -41,6 +42,10 @@ def upgrade(database_url: str) -> None:
         if (sql_state(error) or "").startswith(LOGIN_REFUSED):
             raise DatabaseUnavailableError(f"PostgreSQL refuses the login: {error.orig}") from error
         raise
+    except CommandError as error:
+        raise ConfigurationError(
+            f"the tables are newer than this release, or not its own: {error}. A rollback leaves them as they are."
+        ) from error
 
 
 def newest_revision() -> str:

@@ -33,7 +33,10 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The settings of a stage. ``parameters`` are parameters of any of the templates, by their names."""
+    """The settings of a stage. ``parameters`` are parameters of any of the templates, by their names.
+
+    ``stack`` is the name of a product's stack that exists under a name of its own.
+    """
 
     name: str = "studysmart"
     region: str = ""
@@ -42,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backup: bool = False
     edge: bool = False
     allow_critical_findings: bool = False
+    stack: str = ""
     stack_role: str = ""
     parameters: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
 
@@ -132,7 +136,8 @@ class Deployment:
         """Return the name of the product's stack, or of another one of the stage."""
         if part == SHARED:
             return f"{self.settings.name}-{SHARED}"
-        return "-".join(filter(None, (self.settings.name, self.stage, part)))
+        stage = self.settings.stack or f"{self.settings.name}-{self.stage}"
+        return f"{stage}-{part}" if part else stage
 
     def client(self, service: str, region: str = "") -> Any:
         """Return a client of a service in the stage's region, or another one. An invocation is never repeated."""

@@ -11,6 +11,7 @@ from alembic import command
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from chalicelib.domain.errors import ConfigurationError
 from chalicelib.domain.tasks import name_key
 from chalicelib.features.state import Answer, StateRow, advance, replay
 from chalicelib.storage.database import connect
@@ -187,3 +188,13 @@ def test_keys_of_names_are_made_anew_with_the_states(empty_url: str, engine: Eng
 def test_the_migrations_create_the_tables_of_the_schema(empty_url: str) -> None:
     upgrade(empty_url)
     command.check(alembic_config(empty_url))
+
+
+def test_tables_of_a_later_release_are_left_alone_and_named(empty_url: str) -> None:
+    upgrade(empty_url)
+    engine = connect(empty_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigurationError, match=r"newer than this release, or not its own: .*'9999'"):
+        upgrade(empty_url)
+    engine.dispose()

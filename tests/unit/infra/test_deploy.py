@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import boto3
 import pytest
 from moto.ecr.models import ECRBackend
 
+from chalicelib.api import pages
 from chalicelib.config import settings_from
 from infra.deploy import DeployError, acceptance, releases, steps
 from infra.deploy import __main__ as command
@@ -414,3 +416,58 @@ def test_the_whole_command_in_a_dry_run(
     path.write_text('account = "999999999999"\n')
     assert command.main(arguments) == 1
     assert "these credentials are of account 123456789012" in capsys.readouterr().err
+
+
+def test_a_stack_from_before_is_taken_over_by_its_name() -> None:
+    one = deployment(settings=Settings(stack="study"))
+    assert [one.stack(part) for part in ("", "network", "artifacts")] == [
+        "study",
+        "study-network",
+        "studysmart-artifacts",
+    ]
+
+
+def test_a_checkout_with_changes_is_no_release() -> None:
+    answers = {"status": " M app.py\n", "rev-parse": f"{COMMIT}\n"}
+    tools = releases.Tools(lambda words: answers[words[1]], Build().package)
+    with pytest.raises(DeployError, match="the checkout has changes that are not committed"):
+        releases.current_commit(tools)
+    assert releases.current_commit(tools, dry_run=True) == COMMIT
+    answers["status"] = ""
+    assert releases.current_commit(tools) == COMMIT
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no-such-program"], "no-such-program cannot be run: "),
+        ([sys.executable, "-c", "raise SystemExit(3)"], "failed with exit status 3"),
+    ],
+)
+def test_a_program_that_fails_is_named(words: list[str], message: str) -> None:
+    with pytest.raises(DeployError, match=message):
+        releases.run(words)
+
+
+def test_a_program_gets_its_text_and_gives_its_output() -> None:
+    assert releases.run([sys.executable, "-c", "print(input()[::-1])"], text="secret\n") == "terces\n"
+
+
+def test_functions_get_their_code_from_the_bucket() -> None:
+    rendered: Template = {
+        "Resources": {"A": {"Properties": {"CodeUri": "./studysmart-lambda.zip"}}, "B": {"Type": "T"}}
+    }
+    place = {"Bucket": "b", "Key": "code/1.zip"}
+    assert releases.with_code(rendered, place)["Resources"]["A"]["Properties"] == {"CodeUri": place}
+    assert rendered["Resources"]["A"]["Properties"]["CodeUri"] == "./studysmart-lambda.zip"
+
+
+def test_a_release_has_the_assets_that_its_pages_refer_to(cloud: Cloud) -> None:
+    one = run(Build(), until="package")
+    bucket = one.values["ReleasesBucketName"]
+    s3 = boto3.client("s3")
+    names = {found["Key"] for found in s3.list_objects_v2(Bucket=bucket, Prefix="static/")["Contents"]}
+    assert names == {f"static/{pages.version()}/{name}" for name in pages.assets()}
+    style = s3.get_object(Bucket=bucket, Key=f"static/{pages.version()}/style.css")
+    assert (style["ContentType"], style["CacheControl"]) == ("text/css; charset=utf-8", pages.IMMUTABLE)
+    assert style["Body"].read().decode() == pages.assets()["style.css"]
