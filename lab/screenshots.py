@@ -40,6 +40,7 @@ class Look:
 
 
 DESKTOP, PHONE, DARK = Look("desktop", 1200, 800), Look("phone", 390, 844), Look("dark", 1200, 800, "dark")
+TABLET, SMALL = Look("tablet", 820, 1180), Look("small", 320, 640)
 
 
 def main() -> int:
@@ -80,15 +81,37 @@ class Camera:
 
     def take_full(self) -> None:
         """Take the pages after some weeks."""
-        for look in (DESKTOP, PHONE, DARK):
+        for look in (DESKTOP, TABLET, PHONE, SMALL, DARK):
             self._take("login", None, look)
             self._take("docs", self._people.student, look)
             for page in PAGES:
                 self._take(page, self._people.student, look)
             self._take(MODELS, self._people.admin, look)
+            self._take_session(look)
         self._take(MODELS, self._people.newcomer, DESKTOP, "refused")
 
+    def _take_session(self, look: Look) -> None:
+        """Take the steps of a session: an exercise, its result, the form, and the summary."""
+        self._people.student.client.create("Mathematics", "Fractions", "medium")
+        page = self._open("dashboard/practice", self._people.student, look)
+        page.get_by_role("button", name="Start", exact=True).click()
+        self._picture(page, look, f"session-exercise-{look.name}.png")
+        page.get_by_label("Seconds").fill("40")
+        page.get_by_role("button", name="Correct", exact=True).click()
+        page.locator(".next-task").wait_for()
+        self._picture(page, look, f"session-result-{look.name}.png")
+        page.locator(".next-task").click()
+        page.get_by_role("button", name="End the session").click()
+        page.locator("#summary-content > *").first.wait_for()
+        self._picture(page, look, f"session-summary-{look.name}.png")
+        page.context.close()
+
     def _take(self, path: str, person: Person | None, look: Look, name: str = "") -> None:
+        page = self._open(path, person, look)
+        self._picture(page, look, f"{path.rpartition('/')[2]}-{name or look.name}.png")
+        page.context.close()
+
+    def _open(self, path: str, person: Person | None, look: Look) -> Page:
         context = self._browser.new_context(
             viewport={"width": look.width, "height": look.height},
             color_scheme="dark" if look.scheme == "dark" else "light",
@@ -100,13 +123,14 @@ class Camera:
         page = context.new_page()
         page.goto(f"{self._people.stack.url.rstrip('/')}/{path}")
         _settle(page)
-        file = f"{path.rpartition('/')[2]}-{name or look.name}.png"
+        return page
+
+    def _picture(self, page: Page, look: Look, file: str) -> None:
         # Chromium draws nothing far below the window, so the window becomes as high as the page.
         height = int(page.evaluate("document.documentElement.scrollHeight"))
         page.set_viewport_size({"width": look.width, "height": max(look.height, min(height, _HIGHEST))})
         _settle(page)
         page.screenshot(path=self._output / file)
-        context.close()
         self.taken += 1
         print(file, flush=True)
 

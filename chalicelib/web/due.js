@@ -2,7 +2,7 @@
 import { request } from "./api.js";
 import { isToday } from "./days.js";
 import { pageUrl } from "./session.js";
-import { counted, DIFFICULTY, el, percent, timeElement } from "./ui.js";
+import { counted, DIFFICULTY, el, isOrAre, percent, timeElement } from "./ui.js";
 
 const SHOWN = 5;
 
@@ -24,6 +24,6 @@ export async function due() {
   const more = now.length - SHOWN;
   return [
     el("ul", { className: "plain lines" }, ...now.slice(0, SHOWN).map(line)),
-    ...(more > 0 ? [el("p", { className: "sub" }, `${counted(more, "more topic")} ${more === 1 ? "is" : "are"} due.`)] : []),
+    ...(more > 0 ? [el("p", { className: "sub" }, `${counted(more, "more topic")} ${isOrAre(more)} due.`)] : []),
   ];
 }

@@ -4,7 +4,7 @@ import { drift } from "./models_drift.js";
 import { history, serving, versionList } from "./models_versions.js";
 import { fillSections } from "./sections.js";
 import { latestStatus, refreshSoon, startTrainingPanel } from "./training.js";
-import { byId, clearErrors, count, counted, notice, report, showErrors, startPage, whileBusy } from "./ui.js";
+import { byId, clearErrors, count, counted, isOrAre, notice, report, showErrors, startPage, whileBusy } from "./ui.js";
 
 const FEW_WINDOWS = 3;
 const MAX_WINDOWS = 20;
@@ -15,7 +15,7 @@ const MAX_COUNTER = 1_000_000;
 function skipRemark() {
   const status = latestStatus();
   if (status === null || status.n_samples_total >= status.minimum_samples) return "";
-  return ` It will be skipped: a training needs ${counted(status.minimum_samples, "answer")}, and there ${status.n_samples_total === 1 ? "is" : "are"} ${count(status.n_samples_total)}.`;
+  return ` It will be skipped: a training needs ${counted(status.minimum_samples, "answer")}, and there ${isOrAre(status.n_samples_total)} ${count(status.n_samples_total)}.`;
 }
 
 // Texts of the confirmation by action. Each is posted to /model/<action>.

@@ -31,9 +31,10 @@ function figures(answers) {
     figure("Time", timed.length === 0 ? "–" : duration(took), timed.length === 0 ? "not recorded" : `${duration(expected)} predicted`));
 }
 
-/** Return one line for each topic of the session: its chance before the session and now. */
-async function changes(before) {
-  const keys = Object.keys(before).slice(0, MAX_TOPICS);
+/** Return one line for each topic with an answer: its chance before the session and now. */
+async function changes(answers, before) {
+  const answered = new Set(answers.map(({ subject, topic, difficulty }) => JSON.stringify([subject, topic, difficulty])));
+  const keys = Object.keys(before).filter((key) => answered.has(key)).slice(0, MAX_TOPICS);
   const lines = await Promise.all(keys.map(async (key) => {
     const [subject, topic, difficulty] = JSON.parse(key);
     const now = await ask(`predictions?${new URLSearchParams({ subject, topic, difficulty })}`);
@@ -61,7 +62,7 @@ function list(title, lines, empty) {
 export async function summaryOf({ answers, before }) {
   if (answers.length === 0) return [el("p", { className: "sub" }, "You have not answered a task in this session.")];
   await flush();
-  const [changed, next] = await Promise.all([changes(before), loadRecommendations().catch((error) => { if (error instanceof ApiError) return []; throw error; })]);
+  const [changed, next] = await Promise.all([changes(answers, before), loadRecommendations().catch((error) => { if (error instanceof ApiError) return []; throw error; })]);
   return [
     figures(answers),
     ...list("Your chances", changed.map(changeLine), "They cannot be loaded now."),

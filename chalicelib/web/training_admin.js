@@ -1,5 +1,5 @@
 // The training panel in the words of an operator: phases, epochs, and the name of the version.
-import { byId, count, counted, timeElement } from "./ui.js";
+import { byId, count, counted, isOrAre, timeElement } from "./ui.js";
 
 const PHASES = {
   features: "Reading answers",
@@ -27,7 +27,7 @@ export const adminWords = {
     }
     if (progress?.phase === "skipped") return [["Waiting"], `The last training was skipped: ${progress.reason}.`];
     if (failure !== null) return [["Waiting"], "Finishing another task can start a new training."];
-    if (total < minimum) return [["Waiting"], `The first training needs ${counted(minimum, "answer")}; there ${total === 1 ? "is" : "are"} ${count(total)}.`];
+    if (total < minimum) return [["Waiting"], `The first training needs ${counted(minimum, "answer")}; there ${isOrAre(total)} ${count(total)}.`];
     if (counter >= threshold) return [["Waiting"], "The next answer can start a training."];
     const needed = counted(threshold, "new answer");
     return version === null ? [["No model yet"], `A training starts after every ${needed}.`] : [["Up to date"], `The next training needs ${needed}.`];

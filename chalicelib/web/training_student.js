@@ -1,5 +1,5 @@
 // The training panel in the words of a student.
-import { count, counted, timeElement } from "./ui.js";
+import { count, counted, isOrAre, timeElement } from "./ui.js";
 
 /** Return when a version was made, as its name `20260401T120000Z-0a1b2c3d` says, or null. */
 function madeAt(version) {
@@ -10,7 +10,7 @@ function madeAt(version) {
 }
 
 function waiting({ counter, threshold, n_samples_total: total, minimum_samples: minimum, last_trained_at: trained }) {
-  if (trained === null && total < minimum) return `The first training needs ${counted(minimum, "answer")}; there ${total === 1 ? "is" : "are"} ${count(total)}.`;
+  if (trained === null && total < minimum) return `The first training needs ${counted(minimum, "answer")}; there ${isOrAre(total)} ${count(total)}.`;
   return counter >= threshold ? "They will be updated after the next answer." : `They will be updated after ${counted(threshold - counter, "more answer")}.`;
 }
 

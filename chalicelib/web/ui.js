@@ -37,6 +37,9 @@ export const percentRange = (low, high) => `${count(low * 100)} to ${percent(hig
 /** Return a noun in the form that follows a number: `task` or `tasks`. */
 export const plural = (number, noun) => (pluralRules().select(number) === "one" ? noun : `${noun}s`);
 
+/** Return the verb that follows a number: `is` or `are`. */
+export const isOrAre = (number) => (pluralRules().select(number) === "one" ? "is" : "are");
+
 /** Format a number with its noun: `1 task`, `2 tasks`. */
 export const counted = (number, noun) => `${count(number)} ${plural(number, noun)}`;
 

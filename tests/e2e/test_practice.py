@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.support.api import World
-from tests.support.visits import Visit
+from tests.support.visits import Visit, visiting
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -95,6 +95,25 @@ def test_a_new_student_practises_by_keyboard_alone(visit: Visit, world: World) -
     assert world.database.tracker("default").n_samples_total == 10
     assert len({task.study_session_id for task in world.database.tasks.values()}) == 1
     assert loads == []
+
+
+def test_a_session_is_practised_by_touch(browser: Browser, url: str, world: World) -> None:
+    with visiting(browser, url, touch=True) as visit:
+        page = visit.page
+        visit.sign_in_directly()
+        visit.create_by_api(3)
+        visit.open("dashboard")
+        page.get_by_role("link", name="Start practising").tap()
+        page.get_by_role("button", name="Start", exact=True).tap()
+        for n in range(3):
+            card(page).get_by_role("button", name="Incorrect" if n == 0 else "Correct", exact=True).tap()
+            page.get_by_role("button", name="Next task").tap()
+        expect(page.get_by_label("Exercise")).to_be_in_viewport()
+        page.get_by_role("button", name="End the session").tap()
+        expect(page.locator("#summary")).to_contain_text("2 of 3")
+        heights = page.evaluate("[...document.querySelectorAll('main button, main .button')].map(e => e.offsetHeight)")
+        assert [height for height in heights if 0 < height < 32] == []
+        wait_for(lambda: completed(world) == 3, seconds=10, what="three answers")
 
 
 def test_own_open_tasks_come_first_nearest_the_target(student: Visit, world: World) -> None:

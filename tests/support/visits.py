@@ -156,11 +156,19 @@ def _task(topic: str) -> dict[str, str]:
 
 
 @contextmanager
-def visiting(browser: Browser, url: str, locale: str = "en-GB", offline_shell: bool = False) -> Iterator[Visit]:
+def visiting(
+    browser: Browser, url: str, locale: str = "en-GB", offline_shell: bool = False, touch: bool = False
+) -> Iterator[Visit]:
     """Visit the pages at ``url``; fails at the end on errors in the console or requests to another host."""
     # Requests of a service worker would pass by the routes of tests.
     workers: Literal["allow", "block"] = "allow" if offline_shell else "block"
-    context = browser.new_context(locale=locale, timezone_id="Europe/Berlin", service_workers=workers)
+    context = browser.new_context(
+        locale=locale,
+        timezone_id="Europe/Berlin",
+        service_workers=workers,
+        has_touch=touch,
+        viewport={"width": 390, "height": 844} if touch else {"width": 1280, "height": 720},
+    )
     context.set_default_timeout(TIMEOUT_MS)
     visit = Visit(context.new_page(), url)
     visit.page.on("console", visit.note_console)
