@@ -17,7 +17,13 @@ Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=1e9)]
 Bound = Annotated[int, Meta(ge=0, le=10**12)]
 """A limit. 0 switches it off."""
+SigningKeys = tuple[Annotated[str, Meta(min_length=32)], ...]
+"""Keys of versions. The first one signs, and each is accepted, so that a key can be replaced."""
 SecondsOrOff = Annotated[float, Meta(ge=0, le=1e6)]
+
+
+HIDDEN = ("DATABASE_URL", "MODEL_SIGNING_KEY")
+"""Variables whose values no message shows."""
 
 
 def _variable(field: str) -> str:
@@ -35,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     user_pool_client_id: Text
     aws_region: Text
     jwks_url: Text | None = None
+    model_signing_key: SigningKeys = ()
     cohort: Text = "default"
     training_threshold: Count = 5
     minimum_samples: Count = 10
@@ -77,12 +84,16 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
             if field.required:
                 faults.append(f"{name} is not set")
             continue
-        raw: Any = origins_from(text) if field.name == "cors_origins" else text.strip()
+        raw: Any = text.strip()
+        if field.name == "cors_origins":
+            raw = origins_from(text)
+        elif field.name == "model_signing_key":
+            raw = [key.strip() for key in text.split(",") if key.strip()]
         try:
             # Field by field, because msgspec stops at the first fault.
             values[field.name] = msgspec.convert(raw, field.type, strict=False)
         except msgspec.ValidationError as error:
-            faults.append(f"{name}={'(hidden)' if name == 'DATABASE_URL' else repr(text)}: {error}")
+            faults.append(f"{name}={'(hidden)' if name in HIDDEN else repr(text)}: {error}")
     faults += _login_faults(environment)
     if faults:
         raise ConfigurationError("The environment is incomplete or wrong: " + "; ".join(faults))

@@ -88,7 +88,8 @@ class Container:
     @cached_property
     def registry(self) -> ModelRegistry:
         """The published models."""
-        return S3ModelRegistry(aws_client("s3", self.settings.aws_region), self.settings.registry_bucket)
+        client = aws_client("s3", self.settings.aws_region)
+        return S3ModelRegistry(client, self.settings.registry_bucket, self.settings.model_signing_key)
 
     @cached_property
     def queue(self) -> TrainingQueue:

@@ -13,10 +13,12 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.errors import NotFoundError
+from chalicelib.domain.errors import ConfigurationError, NotFoundError
 from chalicelib.domain.training import Champion
 from chalicelib.services import versions
 from chalicelib.services.versions import CHAMPION, OTHER
+from chalicelib.storage.aws import aws_client
+from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.wiring import Container
 from ops import model_check, tables
 from ops.arguments import whole_number
@@ -48,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pin.add_argument("v", metavar="V", nargs="?", help="make this version the champion first")
     add("unpin", _unpin, "let trainings replace the champion again")
     add("verify", _verify, "check every file of every version, and that the champions can be served")
+    sign = add("sign", _sign, "sign versions with MODEL_SIGNING_KEY that were published without it or with another key")
+    sign.add_argument("versions", metavar="V", nargs="+", help="a version that you trust, as `models list` shows it")
     prune = add("prune", _prune, "delete old versions that neither serve nor may be needed for a rollback")
     prune.add_argument(
         "--keep", type=whole_number(1), metavar="N", help="keep the N newest (default: RETAINED_VERSIONS)"
@@ -140,6 +144,18 @@ def _pin(container: Container, options: argparse.Namespace) -> int:
 
 def _unpin(container: Container, options: argparse.Namespace) -> int:
     return _print_champion(versions.unpin(container.registry, container.tracker, container.settings.cohort), options)
+
+
+def _sign(container: Container, options: argparse.Namespace) -> int:
+    settings = container.settings
+    if not settings.model_signing_key:
+        raise ConfigurationError("MODEL_SIGNING_KEY is not set")
+    client = aws_client("s3", settings.aws_region)
+    registry = S3ModelRegistry(client, settings.registry_bucket, settings.model_signing_key)
+    for version in options.versions:
+        registry.sign_version(settings.cohort, version)
+    tables.show(options.json, {"signed": options.versions}, [f"{version} is signed." for version in options.versions])
+    return 0
 
 
 def _print_champion(champion: Champion, options: argparse.Namespace) -> int:

@@ -51,7 +51,8 @@ class Job(msgspec.Struct, frozen=True):
 
 def registry_of(settings: Settings) -> S3ModelRegistry:
     """Return the model registry, with the patience of a worker rather than of a student."""
-    return S3ModelRegistry(aws_client("s3", settings.aws_region, read_timeout=30.0), settings.registry_bucket)
+    client = aws_client("s3", settings.aws_region, read_timeout=30.0)
+    return S3ModelRegistry(client, settings.registry_bucket, settings.model_signing_key)
 
 
 class _Worker:

@@ -155,6 +155,7 @@ class VersionFiles(Struct, frozen=True):
     """The part of a version's ``metadata.json`` that serving needs."""
 
     files: dict[str, FileEntry]
+    signature: str = ""
 
 
 class Promotion(Struct, frozen=True):

@@ -9,6 +9,8 @@ Layout::
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 METADATA = "metadata.json"
+
+SIGNATURE = "signature"
+"""Member of the metadata that signs the digests of a version's files (decision 40)."""
 
 PARALLEL_READS = 4
 
@@ -74,11 +79,15 @@ def write_object(client: S3Client, bucket: str, key: str, body: bytes, etag: str
 
 
 class S3ModelRegistry:
-    """Implements :class:`chalicelib.ports.ModelRegistry`."""
+    """Implements :class:`chalicelib.ports.ModelRegistry`.
 
-    def __init__(self, client: S3Client, bucket: str) -> None:
+    With signing keys, versions are signed by the first one, and only versions that one of them has signed are read.
+    """
+
+    def __init__(self, client: S3Client, bucket: str, signing_keys: Sequence[str] = ()) -> None:
         self._s3 = client
         self._bucket = bucket
+        self._signing_keys = signing_keys
 
     def read_champion(self, cohort: str, etag: str | None = None) -> tuple[Champion, str] | None:
         """Return the pointer and its ETag. None means: no pointer, or one that still has the given ``etag``.
@@ -122,13 +131,13 @@ class S3ModelRegistry:
         raw, _ = self._read_metadata(cohort, version)
         return json_object(raw, METADATA)
 
-    def _read_metadata(self, cohort: str, version: str) -> tuple[bytes, dict[str, FileEntry]]:
+    def _read_metadata(self, cohort: str, version: str) -> tuple[bytes, VersionFiles]:
         raw = read_object(self._s3, self._bucket, f"{_prefix(cohort, version)}{METADATA}")
         try:
             # Not msgspec's own decoder: metadata may contain NaN. But what msgspec cannot write could not be in an
             # answer of the API: half a character, or an integer of more than 64 bits.
             document = msgspec.json.encode(json_object(raw, METADATA))
-            return raw, msgspec.json.decode(document, type=VersionFiles).files
+            return raw, msgspec.json.decode(document, type=VersionFiles)
         except (ValueError, OverflowError, ModelError) as error:
             raise ModelError(f"metadata.json of version {version} is malformed: {error}") from error
 
@@ -136,19 +145,25 @@ class S3ModelRegistry:
         """Return files of a version by name, and ``metadata.json``. They are read in parallel.
 
         With ``names`` the metadata is read together with the files and not before them, which saves a round trip. Each
-        file is checked against size and SHA-256 in the metadata. Raises NotFoundError, ModelError.
+        file is checked against size and SHA-256 in the metadata, and these against the signature. Raises
+        NotFoundError, ModelError.
         """
         with ThreadPoolExecutor(max_workers=PARALLEL_READS) as pool:
             if names is None:
-                raw, entries = self._read_metadata(cohort, version)
-                names = list(entries)
+                raw, described = self._read_metadata(cohort, version)
+                names = list(described.files)
                 bodies = pool.map(partial(self._read_file, cohort, version), names)
             else:
                 bodies = pool.map(partial(self._read_file, cohort, version), names)
-                raw, entries = self._read_metadata(cohort, version)
+                raw, described = self._read_metadata(cohort, version)
             files = dict(zip(names, bodies, strict=True))
         for name, body in files.items():
-            _check(version, name, FileEntry.of(body), entries.get(name))
+            _check(version, name, FileEntry.of(body), described.files.get(name))
+        signatures = [_signature(key, cohort, version, described.files) for key in self._signing_keys]
+        if signatures and not any(
+            hmac.compare_digest(described.signature.encode(), one.encode()) for one in signatures
+        ):
+            raise ModelError(f"version {version} is not signed with MODEL_SIGNING_KEY")
         return {**files, METADATA: raw}
 
     def _read_file(self, cohort: str, version: str, name: str) -> bytes:
@@ -172,8 +187,9 @@ class S3ModelRegistry:
         check is repeated: the worker that lost the lease stops there with LeaseLostError, and never overwrites a file
         of the other one. Raises PointerConflictError after :data:`WRITE_ATTEMPTS`.
         """
-        entries = {name: msgspec.to_builtins(FileEntry.of(body)) for name, body in files.items()}
-        complete = {**metadata, "version": version, "cohort": cohort, "files": entries}
+        entries = {name: FileEntry.of(body) for name, body in files.items()}
+        complete = {**metadata, "version": version, "cohort": cohort, "files": msgspec.to_builtins(entries)}
+        complete |= self._signed(cohort, version, entries)
         prefix = _prefix(cohort, version)
         bodies = {prefix + name: body for name, body in files.items()}
         bodies[prefix + METADATA] = json.dumps(complete, indent=1).encode()
@@ -183,6 +199,18 @@ class S3ModelRegistry:
             if all(write_object(self._s3, self._bucket, key, body, etags.get(key)) for key, body in bodies.items()):
                 return complete
         raise PointerConflictError(f"version {version} of cohort {cohort} was written by another process meanwhile")
+
+    def sign_version(self, cohort: str, version: str) -> None:
+        """Sign a version's files as they are now. Raises NotFoundError, ModelError for a damaged one.
+
+        The caller vouches for the version.
+        """
+        S3ModelRegistry(self._s3, self._bucket).read_version(cohort, version)  # refuses a damaged one
+        _, described = self._read_metadata(cohort, version)
+        self.annotate_version(cohort, version, self._signed(cohort, version, described.files))
+
+    def _signed(self, cohort: str, version: str, entries: Mapping[str, FileEntry]) -> dict[str, str]:
+        return {SIGNATURE: _signature(self._signing_keys[0], cohort, version, entries)} if self._signing_keys else {}
 
     def annotate_version(self, cohort: str, version: str, notes: Mapping[str, Any]) -> None:
         """Add fields to a version's ``metadata.json``. Raises PointerConflictError if others keep writing it."""
@@ -228,6 +256,12 @@ def _pointer(cohort: str) -> str:
 
 def _prefix(cohort: str, version: str) -> str:
     return f"models/{cohort}/{version}/"
+
+
+def _signature(key: str, cohort: str, version: str, entries: Mapping[str, FileEntry]) -> str:
+    """Return HMAC-SHA256 of a version's name and the digests of its files, in hexadecimal digits."""
+    signed = json.dumps([cohort, version, sorted((name, entry.size, entry.sha256) for name, entry in entries.items())])
+    return hmac.new(key.encode(), signed.encode(), hashlib.sha256).hexdigest()
 
 
 def _check(version: str, name: str, found: FileEntry, expected: FileEntry | None) -> None:

@@ -163,3 +163,38 @@ def test_a_worker_that_was_overtaken_does_not_write_over_what_the_other_wrote(aw
         registry.write_version("default", "v1", FILES, {"n_samples": 10}, still_ours)
     assert registry.read_version("default", "v1", list(OTHER_FILES)).items() >= OTHER_FILES.items()
     assert registry.read_metadata("default", "v1")["n_samples"] == 11
+
+
+@pytest.mark.slow
+def test_with_a_key_only_signed_versions_are_read(aws: dict[str, str]) -> None:
+    client, bucket = aws_client("s3", aws["AWS_REGION"]), aws["REGISTRY_BUCKET"]
+    old, new = "o" * 32, "n" * 32
+    signed = S3ModelRegistry(client, bucket, [old])
+    S3ModelRegistry(client, bucket).write_version("default", "v1", FILES, {"n_samples": 10})
+    signed.write_version("default", "v2", FILES, {"n_samples": 11})
+    signed.annotate_version("default", "v2", {"promotion": {"promoted": True, "reason": "better"}})
+    for names in (None, ["lnirt.json"]):
+        with pytest.raises(ModelError, match="v1 is not signed with MODEL_SIGNING_KEY"):
+            signed.read_version("default", "v1", names)
+        signed.read_version("default", "v2", names)
+        S3ModelRegistry(client, bucket).read_version("default", "v2", names)
+    S3ModelRegistry(client, bucket, [new, old]).read_version("default", "v2")
+    with pytest.raises(ModelError, match="v2 is not signed"):
+        S3ModelRegistry(client, bucket, [new]).read_version("default", "v2")
+    signed.sign_version("default", "v1")
+    signed.read_version("default", "v1")
+    assert signed.read_metadata("default", "v1")["n_samples"] == 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["file", "name", "cohort", "no signature", "a signature of another alphabet"])
+def test_a_signature_fits_one_version_only(aws: dict[str, str], change: str) -> None:
+    client, bucket = aws_client("s3", aws["AWS_REGION"]), aws["REGISTRY_BUCKET"]
+    registry = S3ModelRegistry(client, bucket, ["k" * 32])
+    signature = registry.write_version("default", "v1", FILES, {})["signature"]
+    cohort, version = "other" if change == "cohort" else "default", "v2" if change == "name" else "v1"
+    forged = {"no signature": {}, "a signature of another alphabet": {"signature": "é" * 64}}
+    files = OTHER_FILES if change == "file" else FILES
+    S3ModelRegistry(client, bucket).write_version(cohort, version, files, forged.get(change, {"signature": signature}))
+    with pytest.raises(ModelError, match="is not signed"):
+        registry.read_version(cohort, version)

@@ -66,12 +66,25 @@ def test_every_fault_is_named_at_once_and_no_secret_is() -> None:
                 "DATABASE_URL": "mysql://u:secret@h",  # pragma: allowlist secret
                 "TRAINING_THRESHOLD": "0",
                 "DATABASE_PASSWORD": "secret",
+                "MODEL_SIGNING_KEY": "short secret",
             }
         )
     text = str(caught.value)
-    for name in ("DATABASE_URL=(hidden)", "REGISTRY_BUCKET is not set", "TRAINING_THRESHOLD='0'", "belong together"):
+    for name in (
+        "DATABASE_URL=(hidden)",
+        "MODEL_SIGNING_KEY=(hidden)",
+        "REGISTRY_BUCKET is not set",
+        "TRAINING_THRESHOLD='0'",
+        "belong together",
+    ):
         assert name in text
     assert "secret" not in text
+
+
+def test_several_signing_keys_are_separated_by_commas() -> None:
+    keys = "k" * 32, "l" * 40
+    assert settings_from({**ENVIRONMENT, "MODEL_SIGNING_KEY": ", ".join(keys)}).model_signing_key == keys
+    assert settings_from({**ENVIRONMENT, "MODEL_SIGNING_KEY": ""}).model_signing_key == ()
 
 
 def test_every_variable_is_explained_to_operators() -> None:
