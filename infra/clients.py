@@ -10,6 +10,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,16 +30,15 @@ build_meta.build_wheel(packages)
 _OPTIONS: Final = ("--meta", "none", "--config", "generator.yaml", "--fail-on-warning")
 
 
-def build(directory: Path, packages: Path) -> None:
-    """Generate and build both clients in ``directory``, and write what is published into ``packages``."""
+def build(directory: Path, packages: Path, languages: Sequence[str] = ("python", "typescript")) -> None:
+    """Generate and build clients in ``directory``, and write what is published into ``packages``."""
     shutil.rmtree(directory, ignore_errors=True)
     packages.mkdir(parents=True, exist_ok=True)
-    for name in ("python", "typescript"):
+    for name in languages:
         shutil.copytree(SOURCES / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "LICENSE", directory / name)
         (directory / name / "openapi.json").write_text(openapi.written(openapi.present()), "utf-8")
-    _build_python(directory / "python", packages)
-    _build_typescript(directory / "typescript", packages)
+        _BUILDERS[name](directory / name, packages)
 
 
 def _build_python(directory: Path, packages: Path) -> None:
@@ -64,6 +64,9 @@ def _build_typescript(directory: Path, packages: Path) -> None:
         done = node.run(tool, *arguments, cwd=directory)
         if done.returncode:
             raise RuntimeError(f"{tool} failed:\n{done.stdout}{done.stderr}")
+
+
+_BUILDERS: Final = {"python": _build_python, "typescript": _build_typescript}
 
 
 def _run(command: list[str], directory: Path) -> None:
