@@ -137,11 +137,30 @@ def result() -> Mapping[str, Any]:
     }
 
 
-def main() -> int:
+def _price(text: str) -> tuple[str, float]:
+    name, _, dollars = text.partition("=")
+    if name not in PRICES:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(PRICES)}")
+    try:
+        return name, float(dollars)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{dollars!r} is not a number of dollars") from error
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.costs", description=__doc__)
+    parser.add_argument(
+        "--price",
+        type=_price,
+        action="append",
+        default=[],
+        metavar="NAME=DOLLARS",
+        help="another price, such as nat_hour=0.052",
+    )
     parser.add_argument("--json", action="store_true", help="print the sums as JSON, in the last line")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    PRICES.update(options.price)
     print(f"{completion_table()}\n\n{month_table()}")
     if options.json:
         print(json.dumps(result()))

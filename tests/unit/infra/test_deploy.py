@@ -115,6 +115,9 @@ def test_an_empty_account_gets_everything_in_the_documented_order(cloud: Cloud) 
     assert given["DatabaseAuth"] == "iam"
     (database,) = boto3.client("rds").describe_db_instances()["DBInstances"]
     assert database["DeletionProtection"] is True
+    # Created without protection, or CloudFormation could not roll back a first creation that failed.
+    protections = [what.partition(": ")[2] for what in first.changes if "Protection" in what]
+    assert protections == [f"{name}DeletionProtection 'false' becomes 'true'" for name in ("Database", "")]
 
 
 def test_a_second_run_changes_nothing(cloud: Cloud) -> None:

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,3 +102,22 @@ def test_the_image_is_pinned_and_does_not_run_as_root() -> None:
     (base,) = {line.split()[1] for line in LINES if line.startswith("FROM")}
     assert re.fullmatch(r"python:3\.13\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base)
     assert any(line.startswith("RUN") and "--require-hashes" in line for line in LINES)
+
+
+def test_every_pinned_package_has_a_wheel_for_arm() -> None:
+    """Packages are installed from wheels only, for the processor of the image."""
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    wheels = {(one["name"], one.get("version")): one.get("wheels", []) for one in lock["package"]}
+    text = (ROOT / "training_job" / "requirements.txt").read_text()
+    pins = re.findall(r"^([\w.-]+)==([^ ;]+)(.*)$", text, re.MULTILINE)
+    fits = re.compile(
+        r"-(py3-none-any|py2\.py3-none-any|(cp313-cp313|cp3\d+-abi3|(py2\.)?py3-none)-\S*manylinux\S*aarch64)\.whl$"
+    )
+    without = {
+        name
+        for name, version, marker in pins
+        if "x86_64" not in marker.replace("!= 'x86_64'", "")
+        and not any(fits.search(wheel["url"]) for wheel in wheels[name, version])
+    }
+    assert len(pins) > 30
+    assert without == set()
