@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,12 +29,14 @@ ACCOUNT = "123456789012"
 class Cloud:
     """An account of moto's. ``calls`` are all operations in their order, ``answer`` is what each Lambda answers.
 
-    The creation or update of a stack in ``failing`` is rolled back, with the reason that is given there.
+    The creation or update of a stack in ``failing`` is rolled back, with the reason that is given there. ``refuses`` is
+    given name, template and parameters of a new stack, and may return such a reason.
     """
 
     calls: list[str] = field(default_factory=list)
     failing: dict[str, str] = field(default_factory=dict)
     answer: Mapping[str, Any] = field(default_factory=dict)
+    refuses: Callable[[str, Any, Mapping[str, str]], str | None] = lambda *_: None
 
     def set_status(self, name: str, status: str) -> None:
         """Put a stack into a state from which only a person can take it."""
@@ -74,13 +76,15 @@ def _complete_change_sets(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None
     def execute(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
         change_set = self.change_sets[change_set_name]
         stack = self.stacks[change_set.stack_id]
+        created = change_set.change_set_type == "CREATE"
         reason = cloud.failing.get(stack.name)
+        if reason is None and created:
+            reason = cloud.refuses(stack.name, json.loads(change_set.template), change_set.parameters)
         if reason is not None:
             stack._add_stack_event("CREATE_FAILED", resource_status_reason=reason)
-            created = change_set.change_set_type == "CREATE"
             stack.status = "ROLLBACK_COMPLETE" if created else "UPDATE_ROLLBACK_COMPLETE"
             return
-        if change_set.change_set_type == "CREATE":
+        if created:
             # A change set of moto's creates resources in a wrong order.
             del self.stacks[change_set.stack_id]
             self.create_stack(stack.name, change_set.template, change_set.parameters, tags=change_set.tags)

@@ -143,6 +143,30 @@ class Account:
         return {logical: one for logical, one in self.existing[name].items() if one["Type"] == kind}
 
 
+class Order:
+    """Creates each new stack of a deployment in the order that suits it least, and returns why AWS would refuse it.
+
+    The template of the stack ``name`` is replaced by ``product``, the whole one, and its creation ends at ``fails_at``.
+    """
+
+    def __init__(self, name: str, product: Any, fails_at: str | None = None) -> None:
+        self.account = Account()
+        self.name, self.product, self.fails_at = name, product, fails_at
+
+    def __call__(self, name: str, template: Any, parameters: Mapping[str, str]) -> str | None:
+        template = self.product if name == self.name else template
+        values: dict[str, Any] = {}
+        for key, parameter in template["Parameters"].items():
+            value = str(parameters.get(key, parameter.get("Default")))
+            values[key] = value.split(",") if "List" in parameter["Type"] else value
+        if self.account.status.get(name) == "ROLLBACK_COMPLETE":
+            self.account.delete(name)
+        fails_at = self.fails_at if name == self.name else None
+        if self.account.create(name, Stack(template, values), fails_at) == "CREATE_COMPLETE":
+            return None
+        return self.account.events[-1]
+
+
 def _physical(resource: Mapping[str, Any]) -> tuple[str, str]:
     """Return type and given name of a resource. The name is empty if CloudFormation makes one."""
     name = resource.get("Properties", {}).get(PHYSICAL_NAMES.get(resource["Type"], ""), "")

@@ -15,6 +15,7 @@ from infra.checks.combinations import Stack, TemplateError, stacks
 from infra.checks.graph import closure, unfavourable_order
 from infra.package import template
 from infra.package.template import TEMPLATE
+from tests.support.template_mutations import put_grant_into_own_policy, retain_bucket
 
 Templates = dict[str, Any]
 GATEWAY = "x-amazon-apigateway-gateway-responses"
@@ -42,13 +43,7 @@ def responses(given: Templates) -> dict[str, Any]:
 
 
 def grant_in_a_policy_of_its_own(given: Templates) -> None:
-    inline = properties(given, "ApiRole")["Policies"].pop(0)["Fn::If"][1]
-    policy = {**inline, "Roles": [{"Ref": "ApiRole"}]}
-    given[TEMPLATE]["Resources"]["NetworkPolicy"] = {
-        "Type": "AWS::IAM::Policy",
-        "Condition": "InVpc",
-        "Properties": policy,
-    }
+    put_grant_into_own_policy(given[TEMPLATE])
 
 
 def grant_without_deleting(given: Templates) -> None:
@@ -57,7 +52,7 @@ def grant_without_deleting(given: Templates) -> None:
 
 
 def kept_for_ever(given: Templates) -> None:
-    resource(given, "RegistryBucket")["DeletionPolicy"] = "Retain"
+    retain_bucket(given[TEMPLATE])
 
 
 def deleted_with_the_stack(given: Templates) -> None:

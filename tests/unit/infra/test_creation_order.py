@@ -13,6 +13,7 @@ from infra.checks.combinations import Stack, stacks
 from infra.checks.graph import unfavourable_order
 from infra.package.template import TEMPLATE
 from tests.support.fakes.cloudformation import Account, RefusedError
+from tests.support.template_mutations import put_grant_into_own_policy, retain_bucket
 
 Templates = dict[str, Any]
 IN_ORDER = (
@@ -63,19 +64,6 @@ def test_a_first_creation_may_fail_anywhere_and_succeeds_at_the_next_attempt(our
         assert account.create("studysmart", stack) == "CREATE_COMPLETE", account.events
 
 
-def a_grant_of_its_own(template: Any) -> None:
-    grant = template["Resources"]["ApiRole"]["Properties"]["Policies"].pop(0)["Fn::If"][1]
-    template["Resources"]["NetworkPolicy"] = {
-        "Type": "AWS::IAM::Policy",
-        "Condition": "InVpc",
-        "Properties": {**grant, "Roles": [{"Ref": "ApiRole"}]},
-    }
-
-
-def a_bucket_that_stays(template: Any) -> None:
-    template["Resources"]["RegistryBucket"]["DeletionPolicy"] = "Retain"
-
-
 def a_pool_that_is_protected(template: Any) -> None:
     template["Resources"]["UserPool"]["Properties"]["DeletionProtection"] = "ACTIVE"
 
@@ -87,7 +75,11 @@ def a_route_before_its_gateway(template: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "mutate", "reason"),
     [
-        (TEMPLATE, a_grant_of_its_own, "APIHandler: the role may not yet, or no longer, ec2:CreateNetworkInterface"),
+        (
+            TEMPLATE,
+            put_grant_into_own_policy,
+            "APIHandler: the role may not yet, or no longer, ec2:CreateNetworkInterface",
+        ),
         (NETWORK, a_route_before_its_gateway, "PublicDefaultRoute: the gateway is not attached"),
     ],
 )
@@ -103,7 +95,7 @@ def test_a_creation_in_a_wrong_order_is_refused(
 
 def test_a_bucket_that_a_failed_creation_leaves_blocks_the_next_one(ours: Templates) -> None:
     mutated = copy.deepcopy(ours[TEMPLATE])
-    a_bucket_that_stays(mutated)
+    retain_bucket(mutated)
     stack, account = first(mutated), Account()
     assert account.create("studysmart", stack, fails_at="Dashboard") == "ROLLBACK_COMPLETE"
     assert account.delete("studysmart") == "DELETE_COMPLETE"
@@ -123,7 +115,7 @@ def test_a_protected_pool_keeps_a_failed_creation_from_being_rolled_back(ours: T
 
 def test_a_grant_that_is_deleted_before_its_function_leaves_network_interfaces(ours: Templates) -> None:
     mutated = copy.deepcopy(ours[TEMPLATE])
-    a_grant_of_its_own(mutated)
+    put_grant_into_own_policy(mutated)
     # The grant comes first by luck, and so it goes last or first by luck.
     mutated["Resources"]["APIHandler"]["DependsOn"] = "NetworkPolicy"
     stack, account = first(mutated), Account()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from moto.ecr.models import ECRBackend
 
 from chalicelib.api import pages
 from chalicelib.config import settings_from
+from infra.checks.__main__ import templates
 from infra.deploy import DeployError, acceptance, releases, steps
 from infra.deploy import __main__ as command
 from infra.deploy.stage import STANDALONE, Deployment, Settings, read_settings
-from infra.package.template import PARTS, STATE, Template, read_part
+from infra.package.template import PARTS, STATE, TEMPLATE, Template, read_part
 from ops import cli
 from tests.support.clouds import ROOT, Cloud, account
+from tests.support.fakes.cloudformation import Order
+from tests.support.template_mutations import put_grant_into_own_policy, retain_bucket
 
 pytestmark = pytest.mark.slow
 
@@ -474,3 +478,45 @@ def test_a_release_has_the_assets_that_its_pages_refer_to(cloud: Cloud) -> None:
     style = s3.get_object(Bucket=bucket, Key=f"static/{pages.version()}/style.css")
     assert (style["ContentType"], style["CacheControl"]) == ("text/css; charset=utf-8", pages.IMMUTABLE)
     assert style["Body"].read().decode() == pages.assets()["style.css"]
+
+
+PRODUCT = "studysmart-staging"
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return templates(ROOT, tmp_path_factory.mktemp("order") / "work")[TEMPLATE]
+
+
+def test_a_deployment_succeeds_in_the_least_suitable_order(cloud: Cloud, product: Any) -> None:
+    cloud.refuses = order = Order(PRODUCT, product)
+    run(Build())
+    assert set(statuses().values()) <= {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
+    assert order.account.status == dict.fromkeys((f"studysmart-{name}" for name in statuses()), "CREATE_COMPLETE")
+    assert "APIHandler" in order.account.existing[PRODUCT]
+
+
+def mutated(product: Any, mutate: Callable[[Any], None]) -> Any:
+    changed = copy.deepcopy(product)
+    mutate(changed)
+    return changed
+
+
+def test_a_template_in_a_wrong_order_fails_and_the_corrected_one_succeeds(cloud: Cloud, product: Any) -> None:
+    cloud.refuses = order = Order(PRODUCT, mutated(product, put_grant_into_own_policy))
+    with pytest.raises(
+        DeployError, match=r"APIHandler: the role may not yet, or no longer, ec2:CreateNetworkInterface"
+    ):
+        run(Build())
+    order.product = product
+    run(Build())
+    assert order.account.status[PRODUCT] == "CREATE_COMPLETE"
+
+
+def test_a_bucket_that_a_failure_leaves_blocks_the_next_deployment(cloud: Cloud, product: Any) -> None:
+    cloud.refuses = order = Order(PRODUCT, mutated(product, retain_bucket), "Dashboard")
+    with pytest.raises(DeployError, match="Dashboard exceeds a quota"):
+        run(Build())
+    order.fails_at = None
+    with pytest.raises(DeployError, match=r"RegistryBucket: studysmart-registry-.* already exists"):
+        run(Build())
