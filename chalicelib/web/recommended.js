@@ -29,7 +29,7 @@ function item(recommendation, index) {
     el("div", {}, el("h3", { dir: "auto" }, topic), el("span", { className: "sub", dir: "auto" }, subject), " ", difficultyBadge(difficulty)),
     el("div", { className: "chance" }, el("strong", {}, percent(chance)), " ", el("span", { className: "sub" }, `chance, about ${duration(seconds)}`), change(recommendation)),
     el("meter", { min: 0, max: 1, value: chance, ariaLabel: "Chance of a correct answer" }),
-    el("p", { className: "sub reason" }, recommendation.reason, " ", sourceBadge(recommendation.prediction_source)),
+    el("p", { className: "sub reason" }, recommendation.reason.replaceAll(" %", "\u00a0%"), " ", sourceBadge(recommendation.prediction_source)),
     button);
 }
 
