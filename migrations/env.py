@@ -28,7 +28,9 @@ def run() -> None:
             # Everybody else waits behind a migration that waits for a lock, so it gives up and can be run again.
             connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
             context.run_migrations()
-            if (prefix := prefix_of(connection)) is not None:
+            # The privileges name columns of the newest revision.
+            newest = context.get_context().get_current_revision() == context.get_head_revision()
+            if newest and (prefix := prefix_of(connection)) is not None:
                 own_and_grant(connection, prefix)
     engine.dispose()
 

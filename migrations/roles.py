@@ -1,7 +1,10 @@
 """The three database roles, and what each may do.
 
 The API and the schedules log in as ``<prefix>_api``, trainings as ``<prefix>_trainer``, migrations and the operator's
-commands as ``<prefix>_migrator``. The migrator owns the tables and is the only one that may change them.
+commands as ``<prefix>_migrator``. Only the last is a member of ``<prefix>_table_owner``, which has no login.
+
+The owner is a role of its own because the user who creates the roles must be a member of it, too. If that user were a
+member of a role that logs in to RDS by IAM, RDS would no longer accept the user's password.
 
 ``studysmart database roles`` creates the roles. Each migration grants again what is written here, so that a new table
 can be used at once.
@@ -21,10 +24,11 @@ from chalicelib.storage.timeouts import Timeouts
 from migrations.schema import metadata
 
 API, TRAINER, MIGRATOR = "api", "trainer", "migrator"
+OWNER = "table_owner"
 PURPOSES = {
     API: "read and change accounts, tasks, states and counters",
     TRAINER: "read answers without names and texts, and change the counter",
-    MIGRATOR: "do everything with the tables, which it owns",
+    MIGRATOR: "do everything with the tables",
 }
 
 _WRITE = "SELECT, INSERT, UPDATE, DELETE"
@@ -50,8 +54,8 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
 """The privileges of the roles that do not own the tables, by table. A table that is not named is closed to them."""
 
 _PREFIX = text(
-    "SELECT substr(nspowner::regrole::text, 1, length(nspowner::regrole::text) - length('_migrator')) FROM pg_namespace"
-    " WHERE nspname = 'public' AND nspowner::regrole::text LIKE '%\\_migrator'"
+    "SELECT left(owner, -length('_table_owner')) FROM (SELECT nspowner::regrole::text AS owner FROM pg_namespace"
+    " WHERE nspname = 'public') AS schema WHERE owner LIKE '%\\_table\\_owner'"
 )
 _OWNERS = text(
     "SELECT relname, relowner::regrole::text AS owner FROM pg_class"
@@ -64,7 +68,7 @@ _IN_IAM = text(
     " AND member::regrole::text = ANY(:names)"
 )
 _HAS_IAM = text("SELECT to_regrole('rds_iam') IS NOT NULL")
-_NAMES = text("SELECT current_database(), current_user")
+_DATABASE = text("SELECT current_database()")
 
 
 def prefix_of(connection: Connection) -> str | None:
@@ -83,7 +87,7 @@ def create(
     """Create the roles as far as they are missing, and set their logins, limits and privileges."""
     names = [f"{prefix}_{role}" for role in PURPOSES]
     known = set(connection.execute(_KNOWN, {"names": names}).scalars())
-    database, user = connection.execute(_NAMES).one()
+    database = connection.execute(_DATABASE).scalar_one()
     in_iam = set(connection.execute(_IN_IAM, {"names": names}).scalars())
     if iam and not connection.execute(_HAS_IAM).scalar_one():
         raise ConfigurationError("--iam needs the role rds_iam, which only servers of RDS have")
@@ -96,10 +100,11 @@ def create(
             connection.exec_driver_sql(f"GRANT rds_iam TO {name}" if iam else f"REVOKE rds_iam FROM {name}")
         for limit in _limits(role, timeouts):
             connection.exec_driver_sql(f"ALTER ROLE {name} SET {limit}")
-    owner = f"{prefix}_{MIGRATOR}"
-    if user != owner:
-        # Only a member of a role may give it a table.
-        connection.exec_driver_sql(f"GRANT {owner} TO CURRENT_USER")
+    owner, migrator = f"{prefix}_{OWNER}", f"{prefix}_{MIGRATOR}"
+    if not connection.execute(_KNOWN, {"names": [owner]}).all():
+        connection.exec_driver_sql(f"CREATE ROLE {owner}")
+    # Only a member of a role may give it a table.
+    connection.exec_driver_sql(f"GRANT {owner} TO {migrator}, CURRENT_USER")
     quoted = database.replace('"', '""')
     connection.exec_driver_sql(f'REVOKE TEMPORARY, CREATE ON DATABASE "{quoted}" FROM PUBLIC')
     connection.exec_driver_sql(f'GRANT CONNECT ON DATABASE "{quoted}" TO {", ".join(names)}')
@@ -125,7 +130,7 @@ def _verifier(password: str) -> str:
 
 
 def own_and_grant(connection: Connection, prefix: str) -> None:
-    """Give the tables to the migrator, and the other roles exactly the privileges of :data:`GRANTS`."""
+    """Give the tables to the owner, and API and trainer exactly the privileges of :data:`GRANTS`."""
     names = [*metadata.tables, "alembic_version"]
     owners = {str(row.relname): str(row.owner) for row in connection.execute(_OWNERS, {"names": names})}
     for statement in _statements(prefix, owners):
@@ -137,10 +142,10 @@ def _statements(prefix: str, owners: Mapping[str, str]) -> Iterator[str]:
     yield f"REVOKE CREATE ON SCHEMA public FROM PUBLIC, {others}"
     yield f"GRANT USAGE ON SCHEMA public TO {others}"
     for table, owner in owners.items():
-        if owner != f"{prefix}_{MIGRATOR}":
-            yield f"ALTER TABLE {table} OWNER TO {prefix}_{MIGRATOR}"
+        if owner != f"{prefix}_{OWNER}":
+            yield f"ALTER TABLE {table} OWNER TO {prefix}_{OWNER}"
         # Privileges of columns that a former release granted go with those of the table.
-        yield f"REVOKE ALL ON {table} FROM {others}"
+        yield f"REVOKE ALL ON {table} FROM PUBLIC, {others}"
         for role, tables in GRANTS.items():
             if table in tables:
                 yield f"GRANT {tables[table]} ON {table} TO {prefix}_{role}"

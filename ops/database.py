@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(container: Container, options: argparse.Namespace) -> int:
     """Create the roles, and print them. Raises ConfigurationError, DatabaseUnavailableError."""
+    from migrations import newest_revision, revision
     from migrations.roles import PURPOSES, create, prefix_of
 
     variables = {role: f"{role.upper()}_PASSWORD" for role in PURPOSES}
@@ -50,6 +51,9 @@ def run(container: Container, options: argparse.Namespace) -> int:
         return prefix
 
     try:
+        found = revision(container.engine)
+        if found not in (None, newest_revision()):
+            raise ConfigurationError(f"the tables are of revision {found}: run studysmart migrate first")
         prefix = transaction(container.engine, work)
     except DBAPIError as error:
         raise ConfigurationError(f"the roles were not changed, because PostgreSQL says: {error.orig}") from error

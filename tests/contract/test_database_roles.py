@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from alembic import command
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -19,8 +20,8 @@ from chalicelib.storage.database import connect, sql_state, statement
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.tracker import PostgresTracker
 from infra.local import postgres
-from migrations import upgrade
-from migrations.roles import API, GRANTS, MIGRATOR, PURPOSES, TRAINER
+from migrations import alembic_config, upgrade
+from migrations.roles import API, GRANTS, MIGRATOR, OWNER, PURPOSES, TRAINER
 from migrations.schema import metadata
 from ops import cli
 from training_job.history.snapshot import read_snapshot
@@ -82,7 +83,7 @@ def site(
         monkeypatch.setenv(variable, value)
     yield Site(url, f"{name}_r", run)
     postgres.drop_database(postgres_server, name)
-    for user in (*(f"{name}_r_{role}" for role in PURPOSES), name):
+    for user in (*(f"{name}_r_{role}" for role in (*PURPOSES, OWNER)), name):
         asked(superuser, f"DROP ROLE IF EXISTS {user}")
 
 
@@ -112,13 +113,17 @@ def test_roles_and_migrations_come_in_any_order(site: Site, *, tables_first: boo
     assert (status, err) == (0, "")
     assert f"{site.prefix}_trainer" in out
     once = privileges(site)
-    assert {owner for _, owner, *_ in once} == {f"{site.prefix}_migrator"}
+    assert {owner for _, owner, *_ in once} == {f"{site.prefix}_table_owner"}
     # Surplus privileges go, also with the prefix of the last time.
     asked(site.role_url(MIGRATOR), f"GRANT ALL ON users, imports TO {site.prefix}_trainer")
     assert site.run("database", "roles")[0] == 0
     assert privileges(site) == once
-    upgrade(site.role_url(MIGRATOR))
-    assert privileges(site) == once
+    for url in (site.role_url(MIGRATOR), site.url):
+        # Migrations of a later release, by either login.
+        command.downgrade(alembic_config(url), "0010")
+        assert site.run("database", "roles")[2].startswith("error: the tables are of revision 0010: run ")
+        upgrade(url)
+        assert privileges(site) == once
 
 
 def test_each_program_works_with_its_own_login(site: Site) -> None:
@@ -197,7 +202,7 @@ def test_the_limits_of_requests_are_those_of_the_role(site: Site, monkeypatch: p
         site.url, f"SELECT rolname, rolconfig::text FROM pg_roles WHERE rolname LIKE '{site.prefix}%' ORDER BY 1"
     )
     others = "lock_timeout=1500,idle_in_transaction_session_timeout=10000"
-    assert [config for _, config in found] == [f"{{statement_timeout=7000,{others}}}", None, f"{{{others}}}"]
+    assert [config for _, config in found] == [f"{{statement_timeout=7000,{others}}}", None, None, f"{{{others}}}"]
 
 
 def test_logins_by_iam_need_rds_and_can_be_taken_back(site: Site, postgres_server: postgres.Postgres) -> None:
@@ -211,9 +216,15 @@ def test_logins_by_iam_need_rds_and_can_be_taken_back(site: Site, postgres_serve
             "SELECT count(*) FROM pg_auth_members WHERE roleid = 'rds_iam'::regrole"
             f" AND member::regrole::text LIKE '{site.prefix}%'"
         )
+        roles_of_master = (
+            "SELECT roleid::regrole::text FROM pg_auth_members"
+            f" WHERE member = '{master}'::regrole AND (inherit_option OR set_option) AND roleid <> 'rds_iam'::regrole"
+        )
         for options, members in ((["--iam"], 3), (["--iam"], 3), ([], 0), ([], 0)):
             assert site.create_roles(*options)[0] == 0
             assert asked(superuser, query) == [(members,)]
+            # RDS refuses the password of a user who uses the privileges of a role that logs in by IAM.
+            assert asked(superuser, roles_of_master) == [(f"{site.prefix}_table_owner",)]
     finally:
         asked(superuser, "DROP ROLE rds_iam")
 
@@ -250,8 +261,13 @@ def test_passwords_come_from_the_environment(
         upgrade(site.role_url(MIGRATOR, "wrong"))
 
 
-def test_a_login_that_may_not_create_roles_is_told_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tables", [True, False])
+def test_a_login_that_may_not_create_roles_is_told_so(
+    site: Site, monkeypatch: pytest.MonkeyPatch, *, tables: bool
+) -> None:
     assert site.create_roles()[0] == 0
+    if tables:
+        upgrade(site.url)
     monkeypatch.setenv("DATABASE_URL", site.role_url(API))
     status, _, err = site.create_roles()
     assert status == 1
