@@ -39,37 +39,53 @@ function write(list) {
 
 const remove = (entry) => write(entries().filter(({ id, at }) => id !== entry.id || at !== entry.at));
 
-async function sendFirst() {
-  const [entry] = entries();
-  if (entry === undefined) return false;
+/** Send an answer. Throws ApiError if it has to wait. */
+async function send(entry) {
   const { id, at, body } = entry;
   const late = Date.now() - at > LATE_MS ? { completed_at: new Date(at).toISOString() } : {};
-  const path = `practice-tasks/${encodeURIComponent(id)}`;
-  const send = (content) => request("PATCH", path, { body: content, retry: false, quiet: true });
+  const patch = (content) => request("PATCH", `practice-tasks/${encodeURIComponent(id)}`, { body: content, retry: false, quiet: true });
   try {
     let answer;
     try {
-      answer = await send({ ...body, ...late });
+      answer = await patch({ ...body, ...late });
     } catch (error) {
       // The clock of this device may be wrong: then the answer counts from now.
       if (!(error instanceof ApiError) || !error.fieldErrors.some(({ field }) => field === "completed_at")) throw error;
-      answer = await send(body);
+      answer = await patch(body);
     }
     remove(entry);
     tell("sent", { id, task: answer.data });
   } catch (error) {
-    if (!(error instanceof ApiError) || error.temporary) throw error;
+    if (!(error instanceof ApiError) || error.temporary || error.status >= 500) throw error;
     remove(entry);
     tell("refused", { id, error });
   }
-  return true;
+}
+
+/** Send what waits, in its order. An answer on which the server fails does not keep back those on other tasks. */
+async function sendAll() {
+  const failed = new Map(); // errors by the id of the task
+  const tried = new Set();
+  for (;;) {
+    const entry = entries().find(({ id, at }) => !failed.has(id) && !tried.has(`${id} ${at}`));
+    if (entry === undefined) break;
+    tried.add(`${entry.id} ${entry.at}`);
+    try {
+      await send(entry);
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.temporary) throw error;
+      failed.set(entry.id, error);
+    }
+  }
+  const [error] = failed.values();
+  if (error !== undefined) throw error;
 }
 
 /** Send all answers that wait. What cannot be sent now is sent later. */
 export async function flush() {
   clearTimeout(timer);
   try {
-    await oneTabAtATime(async () => { while (await sendFirst()); });
+    await oneTabAtATime(sendAll);
     pause = 0;
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;

@@ -54,6 +54,13 @@ def test_a_session_begins_and_goes_on_without_a_network(student: Visit, world: W
     assert sum(task.completed for task in world.database.tasks.values()) == 5
 
 
+def test_a_page_that_was_never_opened_leads_to_practice(student: Visit) -> None:
+    student.page.context.set_offline(True)
+    student.page.goto(f"{student.url}/dashboard/analytics")
+    expect(student.page).to_have_url(f"{student.url}/dashboard/practice")
+    expect(student.page.locator("#ahead")).to_contain_text("6 open tasks")
+
+
 def test_the_app_can_be_installed(student: Visit) -> None:
     session = student.page.context.new_cdp_session(student.page)
     errors = session.send("Page.getInstallabilityErrors")["installabilityErrors"]

@@ -1,4 +1,4 @@
-"""How often the pages ask for the status of the model."""
+"""How often the pages ask the server: for the status of the model, and for assets that they have."""
 
 from __future__ import annotations
 
@@ -134,3 +134,21 @@ def test_a_hidden_page_does_not_ask(visit: Visit, world: World, path: str) -> No
     for hidden in (True, False, True, False, True):
         page.evaluate(_HIDE, hidden)
     assert polls_within(page, 30) == []
+
+
+def test_an_asset_is_loaded_once_for_all_pages(visit: Visit) -> None:
+    visit.sign_in_directly()
+    visit.open("dashboard")
+    visit.expect_loaded()
+    loaded: set[str] = visit.page.evaluate("performance.getEntriesByType('resource').map(({ name }) => name)")
+    session = visit.page.context.new_cdp_session(visit.page)
+    session.send("Network.enable")
+    cached: set[str] = set()
+    asked: dict[str, str] = {}
+    session.on("Network.requestWillBeSent", lambda event: asked.update({event["requestId"]: event["request"]["url"]}))
+    session.on("Network.requestServedFromCache", lambda event: cached.add(asked[event["requestId"]]))
+    visit.open("dashboard/tasks")
+    visit.expect_loaded()
+    again = {address for address in asked.values() if "/static/" in address} & set(loaded)
+    assert len(again) > 8
+    assert again - cached == set()

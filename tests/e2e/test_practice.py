@@ -214,6 +214,37 @@ def test_answers_left_by_a_closed_page_are_sent_by_the_next(student: Visit, worl
     wait_for(lambda: completed(world) == 1, seconds=10, what="the answer")
 
 
+def test_a_failing_answer_keeps_no_other_back_and_is_not_lost(student: Visit, world: World) -> None:
+    student.failures_expected = True
+    student.shorten_timers()
+    student.create_by_api(3)
+    page = begin(student)
+    failing = card(page).get_attribute("data-id")
+    page.route(f"**/practice-tasks/{failing}", lambda route: route.fulfill(status=500, body="broken"))
+    for _ in range(3):
+        card(page).get_by_role("button", name="Correct", exact=True).click()
+        page.get_by_role("button", name="Next task").click()
+    wait_for(lambda: completed(world) == 2, seconds=15, what="the two other answers")
+    expect(page.locator("#connection")).to_have_text("1 answer will be sent later.")
+    page.unroute(f"**/practice-tasks/{failing}")
+    wait_for(lambda: completed(world) == 3, seconds=30, what="the third answer")
+    expect(page.locator("#connection")).to_be_empty()
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_an_answer_counts_though_the_clock_of_the_device_is_wrong(student: Visit, world: World, hours: int) -> None:
+    student.failures_expected = True
+    student.create_by_api(1)
+    page = student.page
+    page.add_init_script(f"const clock = Date.now.bind(Date); Date.now = () => clock() + {hours * 3_600_000};")
+    begin(student)
+    page.context.set_offline(True)
+    card(page).get_by_role("button", name="Correct", exact=True).click()
+    page.wait_for_timeout(5_500)  # from then on, the time of the answer is sent
+    page.context.set_offline(False)
+    wait_for(lambda: completed(world) == 1, seconds=30, what="the answer")
+
+
 # ---- where a session begins ------------------------------------------------------------------------------------------
 
 

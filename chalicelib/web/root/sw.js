@@ -38,9 +38,11 @@ async function page(request) {
     if (response.ok) await cache.put(address, response.clone());
     return response;
   } catch (error) {
-    const kept = (await cache.match(address, ANY_ORIGIN)) ?? (await cache.match(new URL("dashboard/practice", SCOPE).href, ANY_ORIGIN));
-    if (kept === undefined) throw error;
-    return kept;
+    const practice = new URL("dashboard/practice", SCOPE).href;
+    const kept = await cache.match(address, ANY_ORIGIN);
+    if (kept !== undefined) return kept;
+    if (address === practice || (await cache.match(practice, ANY_ORIGIN)) === undefined) throw error;
+    return Response.redirect(practice); // its links are relative, so it needs its own address
   }
 }
 
