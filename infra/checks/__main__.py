@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from infra.checks.combinations import stacks
-from infra.checks.network import calls, ecs_can_start
+from infra.checks.network import calls, ecs_can_start, programs_reach_database
 from infra.checks.rules import RULES, runtime_matches_zip
 from infra.lint import STANDALONE, translate
 from infra.package import template
@@ -22,6 +22,7 @@ from infra.package.template import render
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 NETWORK: Final = "infra/network.yaml"
+DATABASE: Final = "infra/database.yaml"
 OTHER_PYTHON: Final = "3.11"
 """A Python that renders the template in a check. The zip's is :data:`infra.package.PYTHON`."""
 
@@ -52,6 +53,9 @@ def violations(given: Templates) -> tuple[dict[str, list[str]], int]:
         for compute, of_programs in needed:
             if network.values["TrainingCompute"] == compute:
                 _add(found[ecs_can_start.__name__], NETWORK, ecs_can_start(of_programs, network))
+    for network in made[NETWORK]:
+        for database in made[DATABASE]:
+            _add(found[ecs_can_start.__name__], DATABASE, programs_reach_database(network, database))
     return found, sum(map(len, made.values()))
 
 

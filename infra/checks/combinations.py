@@ -152,6 +152,10 @@ class Stack:
                 return any(map(self.evaluate, argument))
             case "Fn::Contains", [members, one]:
                 return self.evaluate(one) in self.evaluate(members)
+            case "Fn::Select", [index, list(members)] if all(isinstance(one, str) for one in members):
+                return members[int(index)]
+            case "Fn::Select", [index, {"Ref": str(parameter)}] if parameter in self.values:
+                return self.values[parameter][int(index)]
             case "Fn::FindInMap", [table, first, second]:
                 return self.template["Mappings"][table][self.evaluate(first)][self.evaluate(second)]
             case "Fn::Join", [separator, parts]:

@@ -10,6 +10,7 @@ from infra.checks.combinations import Stack
 from infra.checks.graph import grants
 
 HTTPS: Final = 443
+EVERYWHERE: Final = "0.0.0.0/0"
 
 ENDPOINTS: Final[Mapping[str, tuple[str, ...]]] = {
     # An image's layers are in S3.
@@ -53,6 +54,21 @@ def ecs_can_start(needed: Collection[Call], network: Stack) -> Iterator[str]:
                 yield f"{name} cannot reach {service} from {subnet}: {fault}"
 
 
+def programs_reach_database(network: Stack, database: Stack) -> Iterator[str]:
+    """Find security groups that keep the programs of the network from the database in it."""
+    port, programs = int(database.values["DatabasePort"]), _security_groups(network)
+    if not any(_opens(rule, port) for group in programs for rule in _egress(network, group)):
+        yield f"the programs' security group lets nothing out to port {port}"
+    inwards = [
+        rule
+        for group in database.of_type("EC2::SecurityGroup").values()
+        for rule in group.get("SecurityGroupIngress", [])
+    ]
+    admitted = [rule.get("SourceSecurityGroupId") for rule in inwards if _opens(rule, port)]
+    if database.values["SecurityGroupIds"][0] not in admitted:
+        yield f"the database's security group does not admit the programs to port {port}"
+
+
 def _programs(stack: Stack) -> Iterator[tuple[str, str, bool]]:
     """Return (name, role, is a Lambda) of all that runs in the network."""
     for name, function in stack.of_type("Lambda::Function").items():
@@ -82,7 +98,7 @@ def _fault(network: Stack, subnet: str, programs: set[str], service: str) -> str
     by_nat = any(
         route["RouteTableId"] == {"Ref": table}
         and "NatGatewayId" in route
-        and route["DestinationCidrBlock"] == "0.0.0.0/0"
+        and route["DestinationCidrBlock"] == EVERYWHERE
         for route in routes
     )
     return "" if by_nat else "there is neither an endpoint nor a NAT gateway"
@@ -127,17 +143,22 @@ def _group(reference: Any) -> str:
     return str(reference)
 
 
-def _lets_out(network: Stack, group: str) -> bool:
-    rules = network.resources[group]["Properties"].get("SecurityGroupEgress")
+def _egress(network: Stack, group: str) -> list[dict[str, Any]]:
+    everything = [{"IpProtocol": "-1", "CidrIp": EVERYWHERE}]
     # A group that says nothing of egress lets everything out.
-    return rules is None or any(_opens(rule) and rule.get("CidrIp") == "0.0.0.0/0" for rule in rules)
+    rules: list[dict[str, Any]] = network.resources[group]["Properties"].get("SecurityGroupEgress", everything)
+    return rules
+
+
+def _lets_out(network: Stack, group: str) -> bool:
+    return any(_opens(rule, HTTPS) and rule.get("CidrIp") == EVERYWHERE for rule in _egress(network, group))
 
 
 def _lets_in(network: Stack, group: str, programs: set[str]) -> bool:
     rules = network.resources[group]["Properties"].get("SecurityGroupIngress", [])
-    return any(_opens(rule) and _group(rule.get("SourceSecurityGroupId")) in programs for rule in rules)
+    return any(_opens(rule, HTTPS) and _group(rule.get("SourceSecurityGroupId")) in programs for rule in rules)
 
 
-def _opens(rule: Mapping[str, Any]) -> bool:
+def _opens(rule: Mapping[str, Any], port: int) -> bool:
     every = str(rule["IpProtocol"]) == "-1"
-    return every or (rule["IpProtocol"] == "tcp" and int(rule["FromPort"]) <= HTTPS <= int(rule["ToPort"]))
+    return every or (rule["IpProtocol"] == "tcp" and int(rule["FromPort"]) <= port <= int(rule["ToPort"]))

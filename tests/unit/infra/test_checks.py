@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from infra.checks.__main__ import NETWORK, ROOT, main, templates, violations
+from infra.checks.__main__ import DATABASE, NETWORK, ROOT, main, templates, violations
 from infra.checks.combinations import Stack, TemplateError, stacks
 from infra.checks.graph import closure, unfavourable_order
 from infra.package import template
@@ -87,6 +87,15 @@ def programs_may_not_go_out(given: Templates) -> None:
     properties(given, "ProgramsSecurityGroup", NETWORK)["SecurityGroupEgress"].pop(0)
 
 
+def no_way_to_the_database(given: Templates) -> None:
+    properties(given, "ProgramsSecurityGroup", NETWORK)["SecurityGroupEgress"].pop(1)
+
+
+def database_admits_nobody(given: Templates) -> None:
+    ingress = properties(given, "DatabaseSecurityGroup", DATABASE)["SecurityGroupIngress"][0]
+    ingress["SourceSecurityGroupId"] = {"Fn::GetAtt": ["DatabaseSecurityGroup", "GroupId"]}
+
+
 def zone_without_a_route(given: Templates) -> None:
     del given[NETWORK]["Resources"]["PrivateDefaultRouteB"]
 
@@ -141,6 +150,8 @@ MUTATIONS: dict[str, list[Callable[[Templates], None]]] = {
         endpoints_of_tasks_without_tasks,
         endpoints_admit_nobody,
         programs_may_not_go_out,
+        no_way_to_the_database,
+        database_admits_nobody,
         zone_without_a_route,
         zone_without_the_buckets,
     ],
