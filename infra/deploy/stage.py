@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -150,7 +151,8 @@ class Deployment:
     @cached_property
     def region(self) -> str:
         """The region of the stage. Raises DeployError."""
-        region = self.settings.region or boto3.Session().region_name
+        # boto3 itself does not read AWS_REGION, which AWS's command line and our own programs do.
+        region = self.settings.region or os.environ.get("AWS_REGION") or boto3.Session().region_name
         if not region:
             raise DeployError("there is no region: set it in the stage's file, or AWS_REGION")
         return region

@@ -520,3 +520,22 @@ def test_a_bucket_that_a_failure_leaves_blocks_the_next_deployment(cloud: Cloud,
     order.fails_at = None
     with pytest.raises(DeployError, match=r"RegistryBucket: studysmart-registry-.* already exists"):
         run(Build())
+
+
+@pytest.mark.parametrize(
+    ("variables", "region"),
+    [
+        ({"AWS_REGION": "eu-central-1"}, "eu-central-1"),
+        ({"AWS_DEFAULT_REGION": "eu-west-1"}, "eu-west-1"),
+        ({"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-west-1"}, "eu-central-1"),
+    ],
+)
+def test_the_region_comes_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], region: str
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert Deployment("staging", Settings(), COMMIT).region == region
+    assert Deployment("staging", Settings(region="us-west-2"), COMMIT).region == "us-west-2"
