@@ -115,17 +115,25 @@ def note(**values: Any) -> None:
         noted.update(values)
 
 
-@contextmanager
-def timed(service: str) -> Iterator[None]:
-    """Add the duration of the block to what the current request spent in a service, such as ``database``."""
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
+class timed:  # noqa: N801 - it reads like contextlib.suppress
+    """A context that adds its duration to what the current request spent in a service, such as ``database``.
+
+    A class, because a generator takes twice as long (2.3 µs), and each statement is timed.
+    """
+
+    __slots__ = ("_field", "_started")
+
+    def __init__(self, service: str) -> None:
+        self._field = f"{service}_ms"
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
         noted = _noted.get()
         if noted is not None:
-            field = f"{service}_ms"
-            noted[field] = round(noted.get(field, 0) + (time.perf_counter() - started) * 1_000, 3)
+            milliseconds = (time.perf_counter() - self._started) * 1_000
+            noted[self._field] = round(noted.get(self._field, 0) + milliseconds, 3)
 
 
 def set_user(user_id: str) -> None:
