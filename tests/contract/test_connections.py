@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, make_url, text
 
 from chalicelib.domain.errors import ConfigurationError, DatabaseUnavailableError, TooSlowError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
@@ -26,9 +23,8 @@ from chalicelib.storage.database_url import server_of
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.timeouts import Timeouts
 from infra.local import postgres
-from infra.local.processes import child_command
 from migrations import upgrade
-from tests.support.fronts import Front, certificate, free_port
+from tests.support.fronts import Front, certificate, free_port, pgbouncer, pooled
 
 pytestmark = pytest.mark.slow
 
@@ -209,30 +205,11 @@ def test_long_queries_outside_of_requests_may_take_their_time(front: Front) -> N
 @pytest.fixture
 def pooled_url(postgres_server: postgres.Postgres, database_url: str, tmp_path: Path) -> Iterator[str]:
     """The address of PgBouncer in transaction mode, with two sessions for everybody, in front of a database."""
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+    program = pgbouncer()
     if program is None:
         pytest.skip("pgbouncer is not installed")
-    name = re.search(r"@/([^?]+)", database_url)
-    assert name is not None
-    port, folder = free_port(), tmp_path
-    (folder / "users.txt").write_text('"postgres" ""\n')
-    (folder / "pgbouncer.ini").write_text(
-        f"[databases]\n* = host={postgres_server.sockets} port=5432 user=postgres\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-        f"auth_type = any\nauth_file = {folder}/users.txt\n"
-        "pool_mode = transaction\ndefault_pool_size = 2\n"
-    )
-    for path in (folder, *folder.parents[:3], *folder.iterdir()):
-        path.chmod(path.stat().st_mode | 0o055)
-    command = child_command([program, str(folder / "pgbouncer.ini")], user="nobody")
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "process up" in line:
-                break
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield f"postgresql://postgres@127.0.0.1:{port}/{name[1]}?sslmode=disable"
-        process.kill()
+    with pooled(program, postgres_server.sockets, str(make_url(database_url).database), tmp_path) as url:
+        yield url
 
 
 def test_a_pooler_in_transaction_mode_mixes_nothing_up(pooled_url: str) -> None:

@@ -1,12 +1,16 @@
-"""Addresses in front of a test's PostgreSQL: one with TLS, and one that lets users in as RDS does."""
+"""Addresses in front of a test's PostgreSQL: with TLS, with the logins of RDS, and with PgBouncer's pool."""
 
 from __future__ import annotations
 
 import hmac
+import shutil
 import socket
 import ssl
 import struct
+import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from ipaddress import ip_address
@@ -17,6 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from infra.local.processes import child_command
 
 
 def certificate(directory: Path) -> Path:
@@ -178,3 +184,32 @@ def _read(client: socket.socket, length: int) -> bytes:
             raise ConnectionError("the client has closed the connection")
         data += part
     return data
+
+
+def pgbouncer() -> str | None:
+    """Return the path of PgBouncer, None if it is not installed."""
+    return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+
+
+@contextmanager
+def pooled(program: str, sockets: Path, database: str, folder: Path) -> Iterator[str]:
+    """Give the URL of a database behind PgBouncer in transaction mode, with two sessions for all clients."""
+    port = free_port()
+    (folder / "users.txt").write_text('"postgres" ""\n')
+    (folder / "pgbouncer.ini").write_text(
+        f"[databases]\n* = host={sockets} port=5432 user=postgres\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = any\nauth_file = {folder}/users.txt\n"
+        "pool_mode = transaction\ndefault_pool_size = 2\n"
+    )
+    for path in (folder, *folder.parents[:3], *folder.iterdir()):
+        path.chmod(path.stat().st_mode | 0o055)
+    command = child_command([program, str(folder / "pgbouncer.ini")], user="nobody")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "process up" in line:
+                break
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield f"postgresql://postgres@127.0.0.1:{port}/{database}?sslmode=disable"
+        process.kill()

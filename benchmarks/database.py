@@ -1,0 +1,198 @@
+"""The database connection when something is wrong: a silent network, a lock, TLS, and a pooler between.
+
+``python -m benchmarks.database --json`` starts a PostgreSQL and the API in its own process, and measures
+
+- ``silent_seconds_until_503``: the answer to a creation while the network between API and PostgreSQL forwards nothing,
+  and ``silent_seconds_until_201``, from when it forwards again until a task is created;
+- ``locked_seconds_until_503``: the answer to a completion whose row another transaction has locked;
+- ``tls_refused``: of three servers (without TLS, with another name, of an unknown authority), those that were refused,
+  with the messages in ``tls_messages``;
+- ``pooler_requests`` and ``pooler_errors``: creations and completions by two processes in ``--seconds`` through
+  PgBouncer in transaction mode with two sessions; null where PgBouncer is not installed.
+
+The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import make_url
+
+from chalicelib import wiring
+from chalicelib.config import settings_from
+from chalicelib.domain.errors import DatabaseUnavailableError, StudySmartError
+from chalicelib.domain.predictions import DEFAULT_PREDICTION
+from chalicelib.domain.tasks import Difficulty, NewTask, Result
+from chalicelib.domain.training import TrainingPolicy
+from chalicelib.storage.database import connect, statement
+from chalicelib.storage.task_store import PostgresTaskStore
+from chalicelib.storage.timeouts import timeouts_of
+from infra.local import postgres
+from migrations import upgrade
+from tests.support.api import World, sign_up
+from tests.support.fronts import Front, certificate, pgbouncer, pooled
+
+SECONDS = 60.0
+_TASK = {"subject": "Maths", "topic": "Fractions", "difficulty": "easy", "task_content": "?"}
+_RESULT = {"is_correct": True, "actual_time_seconds": 20}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Measure what happens when the database connection is in trouble.")
+    parser.add_argument("--json", action="store_true", help="print only the JSON object")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="length of the load through PgBouncer")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as name, _server(Path(name)) as server:
+        folder = Path(name)
+        figures = {
+            **in_trouble(server, folder),
+            **refusals(server, folder),
+            **through_a_pooler(server, folder, options.seconds),
+        }
+    if not options.json:
+        for key, value in figures.items():
+            print(f"{key}: {value}")
+    print(json.dumps(figures))
+    return 0
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[postgres.Postgres]:
+    server = postgres.prepare(folder / "postgres")
+    with (folder / "postgres.log").open("wb") as output:
+        postgres.start(server, (), output)
+    try:
+        postgres.wait_until_ready(server)
+        postgres.create_database(server)
+        upgrade(server.url())
+        yield server
+    finally:
+        postgres.stop(server)
+
+
+def in_trouble(server: postgres.Postgres, folder: Path) -> dict[str, float]:
+    front = Front(server.socket_path, certificate(folder))
+    world = World()
+    needed = ("REGISTRY_BUCKET", "TRAINING_QUEUE_URL", "USER_POOL_ID", "USER_POOL_CLIENT_ID", "AWS_REGION")
+    url = front.url("sslmode=disable").replace("/postgres?", f"/{postgres.DATABASE}?")
+    settings = settings_from({**dict.fromkeys(needed, "none"), "DATABASE_URL": url, "LOG_LEVEL": "ERROR"})
+    container = wiring.Container(
+        settings,
+        identity=world.identity,
+        queue=world.queue,
+        registry=world.registry,
+        timeouts=timeouts_of(settings),
+    )
+    wiring.install(container)
+    student = sign_up(world)
+    task = student.post("/practice-tasks", _TASK).json["id"]
+
+    front.speaks.clear()
+    silent, status = _timed(lambda: student.post("/practice-tasks", _TASK).status)
+    assert status == 503, status
+    front.speaks.set()
+    again, status = _timed(lambda: student.post("/practice-tasks", _TASK).status)
+    assert status == 201, status
+
+    with connect(server.url(), 1).connect() as other:
+        other.exec_driver_sql("BEGIN")
+        other.exec_driver_sql("SELECT 1 FROM practice_tasks FOR UPDATE")
+        locked, status = _timed(lambda: student.call("PATCH", f"/practice-tasks/{task}", _RESULT).status)
+        assert status == 503, status
+        other.exec_driver_sql("ROLLBACK")
+    wiring.install(None)
+    container.engine.dispose()
+    front.close()
+    return {
+        "silent_seconds_until_503": round(silent, 2),
+        "silent_seconds_until_201": round(again, 3),
+        "locked_seconds_until_503": round(locked, 2),
+    }
+
+
+def _timed(action: Any) -> tuple[float, int]:
+    started = time.perf_counter()
+    status: int = action()
+    return time.perf_counter() - started, status
+
+
+def refusals(server: postgres.Postgres, folder: Path) -> dict[str, Any]:
+    front = Front(server.socket_path, certificate(folder))
+    plain = socket.create_server(("127.0.0.1", 0))
+
+    def refuse_tls() -> None:
+        for _ in range(2):  # the first attempt and its repetition
+            client, _ = plain.accept()
+            client.recv(8)
+            client.sendall(b"N")
+
+    threading.Thread(target=refuse_tls, daemon=True).start()
+    urls = {
+        "without TLS": f"postgresql://postgres@127.0.0.1:{plain.getsockname()[1]}/d?sslmode=verify-full",
+        "another name": front.url(f"sslmode=verify-full&sslrootcert={front.root}", "localhost"),
+        "unknown authority": front.url("sslmode=verify-full"),
+    }
+    messages = {}
+    for case, url in urls.items():
+        try:
+            statement(connect(url, 1), lambda c: c.exec_driver_sql("SELECT 1").scalar_one())
+        except DatabaseUnavailableError as error:
+            messages[case] = str(error)
+    front.close()
+    plain.close()
+    return {"tls_refused": len(messages), "tls_messages": messages}
+
+
+def through_a_pooler(server: postgres.Postgres, folder: Path, seconds: float) -> dict[str, int | None]:
+    program = pgbouncer()
+    if program is None:
+        return {"pooler_requests": None, "pooler_errors": None}
+    with pooled(program, server.sockets, str(make_url(server.url()).database), folder) as url:
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(2) as processes:
+            found = processes.starmap(practise, [(url, seconds)] * 2)
+    return {"pooler_requests": sum(n for n, _ in found), "pooler_errors": sum(errors for _, errors in found)}
+
+
+def practise(url: str, seconds: float) -> tuple[int, int]:
+    """Create and complete tasks by four threads; return the numbers of calls and of those that failed or were wrong."""
+    store = PostgresTaskStore(connect(url), "default")
+    policy = TrainingPolicy(threshold=5, minimum_samples=10)
+    calls, errors = [], []
+
+    def student() -> None:
+        user, n, end = f"student-{uuid4()}", 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                task = store.insert(user, NewTask("Maths", f"t{n % 12}", Difficulty.EASY, "?"), DEFAULT_PREDICTION)
+                store.complete(user, task.id, Result(True, 5.0), None, policy)
+                n += 1
+                if store.prediction_context(user).state.n_answers != n:
+                    errors.append("another student's answers")
+            except StudySmartError as error:
+                errors.append(str(error))
+            calls.append(user)
+
+    threads = [threading.Thread(target=student) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return len(calls) * 3, len(errors)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
