@@ -131,7 +131,7 @@ function startDeletion() {
     required: { password: "Enter your password." },
     async send({ password }) {
       await request("POST", "auth/delete-account", { body: { password } });
-      preference("zone").clear();
+      for (const name of ["zone", "goal", "outbox"]) preference(name).clear();
       signOut("deleted");
     },
   });

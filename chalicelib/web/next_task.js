@@ -34,13 +34,17 @@ export async function loadRecommendations() {
 
 const dueReason = ({ predicted_correct: chance }) => `This topic is due: your chance of success has fallen to ${percent(chance)}.`;
 
-/** Load {open, recommended}: the student's open tasks in the order of practice, and the recommendations. */
-export async function loadChoices() {
-  const [{ data }, recommended, { data: due }] = await Promise.all([
-    request("GET", `practice-tasks?completed=false&limit=${MAX_OPEN}`),
-    loadRecommendations(),
-    request("GET", `recommendations/due?limit=${MAX_DUE}`, { quiet: true }),
-  ]);
-  const dueFirst = [...due.filter(isDue).map((topic) => ({ ...topic, reason: dueReason(topic) })), ...recommended];
-  return { open: inOrder(data, due), recommended: bestOfEachTopic(dueFirst) };
+/** Load the topics that are due now, each with its reason. */
+async function loadDue() {
+  const { data } = await request("GET", `recommendations/due?limit=${MAX_DUE}`, { quiet: true });
+  return data.filter(isDue).map((topic) => ({ ...topic, reason: dueReason(topic) }));
+}
+
+/**
+ * Load {open, recommended, due}: the student's open tasks in the order of practice, and the recommendations, before
+ * them the topics that are due. These take the server some time, so a caller that knows them gives them as `known`.
+ */
+export async function loadChoices(known = null) {
+  const [{ data }, recommended, due] = await Promise.all([request("GET", `practice-tasks?completed=false&limit=${MAX_OPEN}`), loadRecommendations(), known ?? loadDue()]);
+  return { open: inOrder(data, due), recommended: bestOfEachTopic([...due, ...recommended]), due };
 }

@@ -9,6 +9,7 @@ import { taskCard } from "./task_card.js";
 import { beginTask, refreshPreview, startForm, suggest } from "./task_form.js";
 import { byId, counted, draft, el, notice, report, startPage, whileBusy } from "./ui.js";
 
+const MAX_WAIT_MS = 1000;
 const REFRESH_MS = 1000; // of the time that is left
 
 const saved = draft("practice"); // the session, with the open tasks that were loaded: it survives a reload, also offline
@@ -16,6 +17,7 @@ const kept = preference("choices"); // of the last time, for a start without a n
 let session = null;
 let open = []; // own open tasks, the next one first
 let recommended = [];
+let due = []; // the topics that were due when the session began
 let current = null; // the task that is shown
 let choices = Promise.resolve();
 
@@ -38,7 +40,7 @@ const isAbout = (topic) => (task) => task.topic === topic.topic && task.subject 
 /** Load what can be practised, or return what was kept of the last time while there is no network. */
 async function loadOrKept() {
   try {
-    const found = await loadChoices();
+    const found = await loadChoices(session === null ? null : due.filter((topic) => !session.answers.some(isAbout(topic))));
     kept.write(found);
     return found;
   } catch (error) {
@@ -49,9 +51,10 @@ async function loadOrKept() {
 }
 
 async function load() {
-  const done = new Set([...(session?.answers ?? []).map(({ id }) => id), ...waitingIds()]);
   const found = await loadOrKept();
-  recommended = found.recommended;
+  // Answers that were given meanwhile may not have reached the server when it made its list.
+  const done = new Set([...(session?.answers ?? []).map(({ id }) => id), ...waitingIds()]);
+  ({ recommended, due = [] } = found);
   const asked = askedTopic();
   open = found.open.filter((task) => !done.has(task.id) && task.id !== current?.id);
   if (asked !== null) open = [...open.filter(isAbout(asked)), ...open.filter((task) => !isAbout(asked)(task))];
@@ -100,7 +103,8 @@ async function next() {
     await finish();
     return;
   }
-  if (open.length === 0) await choices; // usually loaded while the student worked
+  // Usually they were loaded while the student worked. A slow server does not hold up the form.
+  if (open.length === 0) await Promise.race([choices, new Promise((resolve) => { setTimeout(resolve, MAX_WAIT_MS); })]);
   const asked = askedTopic();
   const begins = session.answers.length === 0 && asked !== null;
   const task = begins && !open.some(isAbout(asked)) ? undefined : open.shift();

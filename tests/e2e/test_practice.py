@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.support.api import World
 from tests.support.visits import Visit, visiting
@@ -229,6 +229,37 @@ def test_a_failing_answer_keeps_no_other_back_and_is_not_lost(student: Visit, wo
     page.unroute(f"**/practice-tasks/{failing}")
     wait_for(lambda: completed(world) == 3, seconds=30, what="the third answer")
     expect(page.locator("#connection")).to_be_empty()
+
+
+def test_a_list_that_comes_late_brings_no_answered_task_back(student: Visit) -> None:
+    student.create_by_api(3)
+    page = begin(student)
+    held: list[Any] = []
+
+    def hold(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append((route, route.fetch()))
+
+    page.route("**/practice-tasks?completed=false*", hold)
+    card(page).get_by_role("button", name="Correct", exact=True).click()  # few are left, so they are loaded again
+    expect(page.locator(".next-task")).to_be_focused()
+    for _ in range(200):
+        if not held:
+            page.wait_for_timeout(50)  # a route is called while Playwright waits
+    assert held
+    page.get_by_role("button", name="Next task").click()
+    second = card(page).get_attribute("data-id")
+    card(page).get_by_role("button", name="Correct", exact=True).click()
+    [(route, answer)] = held
+    route.fulfill(response=answer)
+    page.get_by_role("button", name="Next task").click()
+    expect(page.locator("#step")).to_contain_text("Task 3 of 10")
+    expect(card(page)).not_to_have_attribute("data-id", second or "")
+    card(page).get_by_role("button", name="Correct", exact=True).click()
+    page.get_by_role("button", name="Next task").click()
+    expect(page.get_by_role("heading", name="Your next task")).to_be_visible()
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
