@@ -1,10 +1,10 @@
-"""Chooses on the validation answers how far to trust a network: the scale of its residual, and its temperature.
+"""Fits on the validation answers how far to trust a network: the scale of its residual, and its temperature.
 
-The scale is shrunk towards 0 by two standard errors of the loss: a network must show on later answers that it helps,
-otherwise the version serves exactly LNIRT. One standard error is not enough, because the number of epochs and the
-scale are chosen on the same answers. Standard errors are clustered by student, because the answers of one student are
-alike. The chosen network is then compared with LNIRT alone once more, and so is the network of the final pass. So no
-version is worse than LNIRT on its hold-out, whatever went wrong before.
+Both change little where the answers change little: a choice among candidates would jump from one to another when a few
+accounts answer differently. A network must show on later answers that it helps, otherwise the version serves exactly
+LNIRT. Standard errors are clustered by student, because the answers of one student are alike. The network is then
+compared with LNIRT alone once more, and so is the network of the final pass. So no version is worse than LNIRT on its
+hold-out, whatever went wrong before.
 """
 
 from __future__ import annotations
@@ -18,20 +18,24 @@ import numpy.typing as npt
 from chalicelib.domain.lnirt import MAX_ABS_LOGIT, FloatArray, sigmoid
 from training_job.fit.optimise import losses_of
 
-SCALES = np.linspace(0.0, 1.0, 11)
 MIN_VALIDATION = 30
 """Number of validation answers below which the residual is not used at all."""
 
-DOUBT = 2.0
-"""Number of standard errors of the validation loss by which the scale is shrunk towards 0."""
+PRIOR_SCALE, SCALE_SD = 1.0, 0.2
+"""Prior of the scale: mean and standard deviation. The network judged here was trained without the newest answers. The
+published one is trained on all answers, so it deserves more than the scale that fits best."""
 
-CLEAR_GAIN = 4.0
-"""Gain over LNIRT, in standard errors, above which the network is clearly better: its scale is shrunk towards 1."""
+DOUBT = 1.0
+"""Number of standard errors by which a network must be better than LNIRT at the chosen scale."""
 
-MIN_TEMPERATURE_ANSWERS = 1000
-TEMPERATURE_SD = 0.05
+TEMPERATURE_SD = 0.025
 MAX_LOG_TEMPERATURE = 0.15
 """Prior standard deviation and bound of the logarithm of the temperature: it may correct a network, not refit it."""
+
+NEWTON_STEPS, MAX_SCALE = 20, 5.0
+"""Number of Newton's steps, and bound of the best scale before it is shrunk."""
+
+TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +82,25 @@ def beats_prior(
 def choose_scale(
     prior: FloatArray, output: FloatArray, target: FloatArray, user: npt.NDArray[np.integer], *, binary: bool
 ) -> float:
-    """Return the member of SCALES that the validation answers support. All arrays are (N,).
+    """Return the scale in [0, 1] that the validation answers support. All arrays are (N,).
 
-    Usually it is the smallest scale whose mean loss exceeds the smallest mean loss of all scales by at most two
-    standard errors. If the network is clearly better than its prior (CLEAR_GAIN), it is the largest scale whose mean
-    loss exceeds the smallest by at most one standard error, with each scale at its own temperature. Such a network
-    deserves the larger scale: the network judged here was trained without the newest answers, and the published network
-    is trained on all answers.
+    It is the one with the smallest loss, by Newton's method, shrunk towards PRIOR_SCALE by its standard error. The loss
+    is nearly quadratic, so scales up to twice the best one are no worse than LNIRT. This bound counts with DOUBT
+    standard errors less, so that the scale of a doubtful network goes to 0 without a jump.
     """
-    if len(target) < MIN_VALIDATION:
+    residual = output - prior
+    if len(target) < MIN_VALIDATION or not np.isfinite(residual).all() or not residual.any():
         return 0.0
-    outputs = [prior + scale * (output - prior) for scale in SCALES]
-    losses = np.stack([losses_of(logit, target, binary) for logit in outputs])
-    gain = losses[0] - losses[losses.mean(axis=1).argmin()]
-    clear = gain.mean() > CLEAR_GAIN * _standard_error(gain, user)
-    if clear and binary:
-        losses = np.stack([losses_of(logit / choose_temperature(logit, target), target, binary) for logit in outputs])
-    best = int(losses.mean(axis=1).argmin())
-    for candidate in range(len(SCALES) - 1, best, -1) if clear else range(best):
-        worse = losses[candidate] - losses[best]
-        if worse.mean() <= (1.0 if clear else DOUBT) * _standard_error(worse, user):
-            return float(SCALES[candidate])
-    return float(SCALES[best])
+    best = PRIOR_SCALE
+    for _ in range(NEWTON_STEPS):
+        served = prior + best * residual
+        expected = sigmoid(served) if binary else served
+        score = residual * (target - expected)
+        curvature = float((residual**2 * (expected * (1.0 - expected) if binary else 1.0)).mean())
+        best = float(np.clip(best + np.clip(score.mean() / max(curvature, TINY), -0.5, 0.5), -MAX_SCALE, MAX_SCALE))
+    error = _standard_error(score, user) / max(curvature, TINY)
+    shrunk = PRIOR_SCALE + (best - PRIOR_SCALE) * SCALE_SD**2 / (SCALE_SD**2 + error**2)
+    return float(np.clip(min(shrunk, 2.0 * (best - DOUBT * error)), 0.0, 1.0))
 
 
 def _standard_error(difference: FloatArray, user: npt.NDArray[np.integer]) -> float:
@@ -125,10 +126,8 @@ def _standard_error(difference: FloatArray, user: npt.NDArray[np.integer]) -> fl
 
 def choose_temperature(logit: FloatArray, target: FloatArray) -> float:
     """Return the temperature with the smallest validation loss, shrunk towards 1, by Newton's method. All (N,)."""
-    if len(target) < MIN_TEMPERATURE_ANSWERS:
-        return 1.0
     log_slope = 0.0
-    for _ in range(20):
+    for _ in range(NEWTON_STEPS):
         scaled = logit * np.exp(log_slope)
         p = sigmoid(scaled)
         gradient = float(((target - p) * scaled).sum()) - log_slope / TEMPERATURE_SD**2

@@ -168,9 +168,9 @@ def _metadata(
         "time": "lognormal" if has_time else "none",
         "validation": {name: short(value) if isinstance(value, float) else value for name, value in figures.items()},
         "against_lnirt": against_lnirt(scores),
-        "correctness_scale": correctness.calibration.scale,
+        "correctness_scale": short(correctness.calibration.scale),
         "temperature": short(correctness.calibration.temperature),
-        "time_scale": timing.calibration.scale,
+        "time_scale": short(timing.calibration.scale),
         "epochs": [correctness.fitted.best_epoch, timing.fitted.best_epoch],
         "libraries": {name: library_version(name) for name in ("keras", "numpy", "h5py")},
     }
