@@ -40,13 +40,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"deploy: {error}", file=sys.stderr)
     except (ClientError, BotoCoreError) as error:
         print(f"deploy: AWS refused: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\ndeploy: interrupted. CloudFormation goes on; the same command waits for it.", file=sys.stderr)
+        return 130
     return 1
 
 
 def _deploy(options: argparse.Namespace) -> int:
     settings = read_settings(options.stage, options.settings or ROOT / "stages" / f"{options.stage}.toml")
     commit = options.commit or releases.current_commit(dry_run=options.dry_run)
-    deployment = Deployment(options.stage, settings, commit, rollback=options.rollback, dry_run=options.dry_run)
+    how = {"kept": bool(options.commit), "rollback": options.rollback, "dry_run": options.dry_run}
+    deployment = Deployment(options.stage, settings, commit, **how)
     account = boto3.Session(region_name=deployment.region).client("sts").get_caller_identity()["Account"]
     if settings.account not in ("", account):
         raise DeployError(f"these credentials are of account {account}, and the stage is in {settings.account}")

@@ -23,6 +23,8 @@ from infra.package import PackageError, build, install, template
 DOCKERFILE: Final = "training_job/Dockerfile"
 SCAN_SECONDS: Final = 300.0
 
+_ADVICE = "Take a newer base image, or set allow_critical_findings = true in the stage's file if you accept it."
+
 _DOCKER_PLATFORMS = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
 
 
@@ -64,14 +66,14 @@ def current_commit(tools: Tools = TOOLS, dry_run: bool = False) -> str:
     return tools.run(["git", "rev-parse", "HEAD"]).strip()
 
 
-def image(deployment: Deployment, tools: Tools, may_build: bool) -> str:
+def image(deployment: Deployment, tools: Tools) -> str:
     """Return the URI of the release's image; build and push it if there is none yet. Raises DeployError."""
     name, uri = deployment.values["ImageRepositoryName"], deployment.values["ImageRepositoryUri"]
     tag = _tag(deployment)
     ecr = deployment.client("ecr")
     if _has_image(ecr, name, tag):
         deployment.say(f"  image {uri}:{tag} is there")
-    elif not may_build:
+    elif deployment.kept:
         raise DeployError(f"there is no image {uri}:{tag}: the repository keeps the newest ones only")
     else:
         deployment.change(f"build image {uri}:{tag} and push it", lambda: _push(deployment, tools, ecr, f"{uri}:{tag}"))
@@ -107,7 +109,8 @@ def _push(deployment: Deployment, tools: Tools, ecr: Any, uri: str) -> None:
 
 
 def _require_no_critical_finding(deployment: Deployment, ecr: Any, repository: str, tag: str) -> None:
-    """Wait for the scan that the push started. Raises DeployError for critical findings and for no end."""
+    """Wait for the scan that the push started. Raises DeployError for critical findings, and if there was no scan."""
+    allowed = deployment.settings.allow_critical_findings
     deadline = time.monotonic() + SCAN_SECONDS
     while True:
         try:
@@ -119,21 +122,21 @@ def _require_no_critical_finding(deployment: Deployment, ecr: Any, repository: s
         status = scan.get("imageScanStatus", {}).get("status", "PENDING")
         if status in ("COMPLETE", "ACTIVE"):
             break
-        if status == "FAILED" or time.monotonic() > deadline:
-            why = scan.get("imageScanStatus", {}).get("description", f"no result after {SCAN_SECONDS:.0f} s")
-            raise DeployError(f"the image was not scanned for vulnerabilities: {why}")
+        if status not in ("PENDING", "IN_PROGRESS") or time.monotonic() > deadline:
+            why = scan.get("imageScanStatus", {}).get("description", f"{status} after {SCAN_SECONDS:.0f} s")
+            if not allowed:
+                raise DeployError(f"the image was not scanned for vulnerabilities: {why}. {_ADVICE}")
+            deployment.say(f"  the image was not scanned for vulnerabilities: {why}")
+            return
         time.sleep(deployment.poll_seconds)
     counts = scan.get("imageScanFindings", {}).get("findingSeverityCounts", {})
     found = ", ".join(f"{number} {severity.lower()}" for severity, number in counts.items()) or "none"
     deployment.say(f"  vulnerabilities known in the image: {found}")
-    if counts.get("CRITICAL") and not deployment.settings.allow_critical_findings:
-        raise DeployError(
-            f"the image has {counts['CRITICAL']} critical vulnerabilities: take a newer base image, or set"
-            " allow_critical_findings = true in the stage's file after you have read them"
-        )
+    if counts.get("CRITICAL") and not allowed:
+        raise DeployError(f"the image has {counts['CRITICAL']} critical vulnerabilities. {_ADVICE}")
 
 
-def packaged(deployment: Deployment, tools: Tools, may_build: bool) -> tuple[template.Template, str]:
+def packaged(deployment: Deployment, tools: Tools) -> tuple[template.Template, str]:
     """Return the release's template and its address; build and upload it if there is none yet. Raises DeployError."""
     bucket = deployment.values["ReleasesBucketName"]
     s3 = deployment.client("s3")
@@ -143,7 +146,7 @@ def packaged(deployment: Deployment, tools: Tools, may_build: bool) -> tuple[tem
     if body is not None:
         deployment.say(f"  template s3://{bucket}/{key} is there")
         return json.loads(body), url
-    if not may_build:
+    if deployment.kept:
         raise DeployError(f"no release of commit {deployment.commit} is kept: s3://{bucket}/{key} does not exist")
     with tempfile.TemporaryDirectory(prefix="deploy-") as directory:
         archive, rendered = tools.package(deployment.settings.architecture, Path(directory))
@@ -173,7 +176,7 @@ def _upload_assets(s3: Any, bucket: str, folder: str) -> None:
 
 def template_key(deployment: Deployment) -> str:
     """Return the key of the release's packaged template."""
-    return f"releases/{deployment.commit}/{deployment.settings.architecture}/packaged.json"
+    return f"releases/{deployment.commit[:12]}/{deployment.settings.architecture}/packaged.json"
 
 
 def with_code(rendered: template.Template, place: Mapping[str, str]) -> template.Template:

@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ OF_ADDRESSES: Final = ("address_failed_sign_ins", "address_mails_per_hour", "sig
 """The product's limits for each network address."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
+_COMMIT = re.compile(r"[0-9a-f]{12,40}$")
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +50,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stack: str = ""
     stack_role: str = ""
     parameters: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
+
+
+@cache
+def _part(path: str) -> Template:
+    return read_part(ROOT / path)
 
 
 def read_settings(stage: str, path: Path) -> Settings:
@@ -74,7 +80,7 @@ def parameter_faults(values: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each value that is a parameter of no template, or that a template would refuse."""
     known: dict[str, list[Mapping[str, Any]]] = {}
     for part in (*PARTS, *(f"infra/{name}.yaml" for name in STANDALONE)):
-        for name, parameter in read_part(ROOT / part).get("Parameters", {}).items():
+        for name, parameter in _part(part).get("Parameters", {}).items():
             known.setdefault(name, []).append(parameter)
     found = [f"no template has a parameter {name}" for name in sorted(values.keys() - known.keys())]
     for name, value in values.items():
@@ -112,11 +118,13 @@ class Deployment:
     """One run of the command: the stage, its release, and the values that earlier steps gave.
 
     ``values`` are parameters by name: those of the settings, and the outputs of the stacks that were deployed before.
+    ``kept`` is True for the release of another commit than the checkout's, which cannot be built from it.
     """
 
     stage: str
     settings: Settings
     commit: str
+    kept: bool = False
     rollback: bool = False
     dry_run: bool = False
     say: Callable[[str], None] = print
@@ -126,7 +134,9 @@ class Deployment:
     _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Take over the parameters of the settings."""
+        """Take over the parameters of the settings. Raises DeployError for a commit that is not one."""
+        if not _COMMIT.match(self.commit):
+            raise DeployError(f"the commit {self.commit!r} must be given with at least 12 hexadecimal digits")
         self.values |= {name: as_text(value) for name, value in self.settings.parameters.items()}
         self.values |= {"Architecture": self.settings.architecture, "Stage": self.stage}
         if self.settings.edge:
@@ -168,4 +178,4 @@ class Deployment:
 
     def template(self, part: str) -> Template:
         """Return the template of a stack next to the product's."""
-        return read_part(ROOT / "infra" / f"{part}.yaml")
+        return _part(f"infra/{part}.yaml")

@@ -62,13 +62,13 @@ def artifacts(deployment: Deployment, _: Tools) -> None:
 
 def image(deployment: Deployment, tools: Tools) -> None:
     """Build, push and scan the image of the release, unless it is there."""
-    uri = releases.image(deployment, tools, may_build=not deployment.rollback)
+    uri = releases.image(deployment, tools)
     deployment.values |= {"Image": uri, "TrainingImage": uri}
 
 
 def package(deployment: Deployment, tools: Tools) -> None:
     """Build and upload the zip and the template of the release, unless they are there."""
-    releases.packaged(deployment, tools, may_build=not deployment.rollback)
+    releases.packaged(deployment, tools)
 
 
 def migrate(deployment: Deployment, _: Tools) -> None:
@@ -115,7 +115,7 @@ def stack(deployment: Deployment, tools: Tools) -> None:
 
     As with the database, the deletion of the accounts is refused from the first success on.
     """
-    template, url = releases.packaged(deployment, tools, may_build=not deployment.rollback)
+    template, url = releases.packaged(deployment, tools)
     parameters = stacks.parameters_of(template, deployment.values)
     if stacks.is_missing(deployment, deployment.stack()):
         unprotected = {**parameters, "DeletionProtection": "false"}

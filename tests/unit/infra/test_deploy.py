@@ -174,18 +174,37 @@ def test_an_earlier_release_is_deployed_again_without_migrations(cloud: Cloud) -
     run(build, commit="f" * 40)
     build.commands.clear()
     said: list[str] = []
-    back = run(build, said=said, rollback=True)
+    back = run(build, said=said, kept=True, rollback=True)
     assert build.commands == []
     assert back.changes[0].startswith("update stack studysmart-staging:")
     template = boto3.client("cloudformation").get_template(StackName="studysmart-staging")["TemplateBody"]
     assert template["Description"] == "first"
     assert any("the tables stay as they are" in line for line in said)
+    # The digits that people copy are enough.
+    assert run(build, commit=COMMIT[:12], kept=True, rollback=True).changes[:-1] == []
 
 
-def test_a_rollback_to_a_release_that_is_not_kept_is_refused(cloud: Cloud) -> None:
-    run(Build())
+@pytest.mark.parametrize("rollback", [True, False])
+def test_a_release_that_is_not_kept_is_refused(cloud: Cloud, rollback: bool) -> None:
+    """It would be built from the checkout, which has another commit."""
     with pytest.raises(DeployError, match=r"step image: there is no image .*:eeeeeeeeeeee: the repository keeps"):
-        run(Build(), commit="e" * 40, rollback=True)
+        run(Build(), commit="e" * 40, kept=True, rollback=rollback)
+
+
+def test_production_gets_the_release_of_staging_and_migrates(cloud: Cloud) -> None:
+    run(Build())
+    build = Build()
+    one = Deployment("production", Settings(), COMMIT[:12], kept=True, say=lambda _: None, poll_seconds=0.01)
+    steps.run(one, build.tools)
+    assert build.commands == []
+    assert any(what.startswith("run `studysmart migrate` in studysmart-production-migrator") for what in one.changes)
+    assert not any("artifacts" in what for what in one.changes)
+
+
+@pytest.mark.parametrize("commit", ["1a2b3c4", "main", ""])
+def test_a_commit_is_named_by_its_digits(commit: str) -> None:
+    with pytest.raises(DeployError, match=f"the commit '{commit}' must be given with at least 12"):
+        deployment(commit=commit)
 
 
 def test_after_a_failed_migration_the_product_is_as_before(cloud: Cloud) -> None:
@@ -275,11 +294,23 @@ def test_an_image_with_critical_vulnerabilities_is_refused(cloud: Cloud, monkeyp
 
     original = ECRBackend.describe_image_scan_findings
     monkeypatch.setattr(ECRBackend, "describe_image_scan_findings", findings)
-    with pytest.raises(DeployError, match="step image: the image has 2 critical vulnerabilities"):
+    with pytest.raises(DeployError, match=r"step image: the image has 2 critical vulnerabilities\. Take a newer"):
         run(Build(), until="image")
     said: list[str] = []
     run(Build(), said=said, until="image", settings=Settings(allow_critical_findings=True))
     assert "  vulnerabilities known in the image: 2 critical" in said
+
+
+def test_an_image_that_was_not_scanned_is_refused(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    def findings(self: Any, *args: Any, **kwargs: Any) -> Any:
+        unsupported = {"status": "UNSUPPORTED_IMAGE", "description": "The operating system is not supported"}
+        return {**original(self, *args, **kwargs), "imageScanStatus": unsupported}
+
+    original = ECRBackend.describe_image_scan_findings
+    monkeypatch.setattr(ECRBackend, "describe_image_scan_findings", findings)
+    with pytest.raises(DeployError, match=r"step image: the image was not scanned .* The operating system is not"):
+        run(Build(), until="image")
+    run(Build(), until="image", settings=Settings(allow_critical_findings=True))
 
 
 def test_all_settings_of_a_stage_are_read(tmp_path: Path) -> None:
