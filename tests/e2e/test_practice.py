@@ -232,7 +232,7 @@ def test_a_failing_answer_keeps_no_other_back_and_is_not_lost(student: Visit, wo
 
 
 def test_a_list_that_comes_late_brings_no_answered_task_back(student: Visit) -> None:
-    student.create_by_api(3)
+    student.create_by_api(6)
     page = begin(student)
     held: list[Any] = []
 
@@ -243,21 +243,18 @@ def test_a_list_that_comes_late_brings_no_answered_task_back(student: Visit) -> 
             held.append((route, route.fetch()))
 
     page.route("**/practice-tasks?completed=false*", hold)
-    card(page).get_by_role("button", name="Correct", exact=True).click()  # few are left, so they are loaded again
-    expect(page.locator(".next-task")).to_be_focused()
+    for n in range(6):  # at the fourth, few are left, so they are loaded again
+        card(page).get_by_role("button", name="Correct", exact=True).click()
+        expect(page.locator(".next-task")).to_be_focused()
+        if n < 5:
+            page.get_by_role("button", name="Next task").click()
     for _ in range(200):
         if not held:
             page.wait_for_timeout(50)  # a route is called while Playwright waits
-    assert held
-    page.get_by_role("button", name="Next task").click()
-    second = card(page).get_attribute("data-id")
-    card(page).get_by_role("button", name="Correct", exact=True).click()
-    [(route, answer)] = held
-    route.fulfill(response=answer)
-    page.get_by_role("button", name="Next task").click()
-    expect(page.locator("#step")).to_contain_text("Task 3 of 10")
-    expect(card(page)).not_to_have_attribute("data-id", second or "")
-    card(page).get_by_role("button", name="Correct", exact=True).click()
+    [(route, late)] = held
+    with page.expect_response("**/practice-tasks?completed=false*"):
+        route.fulfill(response=late)
+    page.wait_for_timeout(300)
     page.get_by_role("button", name="Next task").click()
     expect(page.get_by_role("heading", name="Your next task")).to_be_visible()
 
