@@ -13,8 +13,10 @@ and the shares are 1.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
+import subprocess
 import sys
 import tempfile
 import time
@@ -73,6 +75,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.integration", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     options = parser.parse_args()
+    if not node.is_installed():
+        install = ["make", "-C", str(Path(__file__).parents[1]), ".venv/.node"]
+        subprocess.run(install, stdout=sys.stderr, check=False)
+        importlib.invalidate_caches()
     if not node.is_installed():
         print(f"error: {node.MISSING}", file=sys.stderr)
         return 2
