@@ -59,7 +59,9 @@ def test_a_task_can_be_done_by_keyboard_alone(at_tasks: Visit) -> None:
     keys.type("17")
     keys.press("i")
     expect(task.locator(".verdict")).to_contain_text("Incorrect in 17 s")
-    expect(task.locator(".verdict")).to_be_focused()
+    expect(task.get_by_role("button", name="Next task")).to_be_focused()
+    keys.press("n")
+    expect(page.get_by_label("Exercise")).to_be_focused()
     expect(page.locator("#counter")).to_have_text("1/5")
 
 
