@@ -43,9 +43,7 @@ Password = Annotated[
 ]
 FullName = Annotated[str, about("Name of the student", "Ada Lovelace", max_length=200)]
 PresentPassword = Annotated[str, about("Password of the account", "staple battery", "password")]
-AccessToken = Annotated[
-    str, about("Token to be sent as `Authorization: Bearer <token>`", "eyJraWQiOiJrMSIsImFsZyI6IlJTMjU2In0.e30.c2ln")
-]
+AccessToken = Annotated[str, about("Token to be sent as `Authorization: Bearer <token>`", "header.claims.signature")]
 RefreshToken = Annotated[str, about("Token to get the next access token with", "eyJjdHkiOiJKV1QifQ")]
 Lifetime = Annotated[int, about("Seconds for which the access token is valid", 3_600)]
 Message = Annotated[str, about("A message for the user", "Password changed")]

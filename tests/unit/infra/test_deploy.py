@@ -28,7 +28,7 @@ from tests.support.template_mutations import put_grant_into_own_policy, retain_b
 
 pytestmark = pytest.mark.slow
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"  # pragma: allowlist secret
 MIGRATED = {"status": 0, "output": "The tables are up to date.\n"}
 READS = ("Describe", "Get", "List", "Head", "BatchGet")
 
