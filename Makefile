@@ -33,7 +33,7 @@ host := $(if $(findstring command,$(origin HOST)),--host "$(HOST)")
 run: $(installed) ## Start everything on this machine (PORT=4008 STATE_DIR=.local HOST=127.0.0.1); Ctrl-C stops it
 	@exec $(py) -m infra.local --port $(PORT) --state-dir "$(STATE_DIR)" $(host)
 
-services: $(installed) ## Start everything but the API, for `chalice local` (STATE_DIR=.local)
+services: $(installed) ## Start everything except the API, for `chalice local` (STATE_DIR=.local)
 	@exec $(py) -m infra.local --services --state-dir "$(STATE_DIR)"
 
 test: .venv/.dev .venv/.node chromium ## Run the whole test suite and print the coverage of each area

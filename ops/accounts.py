@@ -42,24 +42,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     password.add_argument("email", metavar="EMAIL")
     password.add_argument("password", metavar="PASSWORD", nargs="?", help="(default: asked for, or read from a pipe)")
     for name, action, words in (
-        ("disable", _disable, "end the sessions of an account, and refuse it until `enable`; its data stay"),
+        ("disable", _disable, "end the sessions of an account and refuse it until `enable`; its data stays"),
         ("enable", _enable, "undo `disable`"),
     ):
         add(name, action, words).add_argument("email", metavar="EMAIL")
     for name, action, words in (
-        ("exclude", _exclude, "let trainings learn nothing from the answers of accounts, from the next training on"),
+        ("exclude", _exclude, "exclude the answers of accounts from all later trainings"),
         ("include", _include, "undo `exclude`"),
     ):
         add(name, action, words).add_argument(
-            "accounts", metavar="ACCOUNT", nargs="+", help="an e-mail, or the id of a student"
+            "accounts", metavar="ACCOUNT", nargs="+", help="an e-mail address, or the id of a student"
         )
-    export = add(
-        "export", _export, "print everything that is stored about an account, as JSON, a row of a table a line"
-    )
+    export = add("export", _export, "print everything that the database has about an account, one JSON object per line")
     export.add_argument("account", metavar="EMAIL", help="or the id of a student, as `account list` shows it")
     erase = add("erase", _erase, "delete an account with its tasks and its practice state")
     erase.add_argument("account", metavar="EMAIL", help="or the id of a student, as `account list` shows it")
-    erase.add_argument("--yes", action="store_true", help="delete it; without this, only say what would be deleted")
+    erase.add_argument("--yes", action="store_true", help="delete; without this, only say what would be deleted")
 
 
 def run(container: Container, options: argparse.Namespace) -> int:

@@ -23,10 +23,10 @@ from ops import tables
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions of the command, each with its arguments."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    words = "create the roles of API, trainings and migrations, and grant what each needs"
-    roles = actions.add_parser("roles", help=words, description=f"{words.capitalize()}.")
+    words = "create the roles of API, trainings and migrations with the privileges that each needs"
+    roles = actions.add_parser("roles", help=words, description=f"{words[0].upper()}{words[1:]}.")
     roles.add_argument(
-        "--prefix", type=_prefix, help="start of their names (default: that of the last time, or studysmart)"
+        "--prefix", type=_prefix, help="start of their names (default: that of the existing roles, or studysmart)"
     )
     roles.add_argument("--iam", action="store_true", help="let them log in to RDS by tokens instead of passwords")
     roles.epilog = (

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--id", help="id of a request or a training, for the query trace")
     parser.add_argument(
-        "--stack", default=os.environ.get("STACK_NAME"), help="a stack in CloudFormation (default: STACK_NAME)"
+        "--stack", default=os.environ.get("STACK_NAME"), help="name of a stack on AWS (default: STACK_NAME)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -45,14 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("list", _list, "list the versions, newest first")
     add("show", _show, "show the metadata and the files of a version", "V")
     add("diff", _diff, "show the differences between two versions", "V", "W")
-    add("rollback", _rollback, "serve a version that was published before", "V")
+    add("rollback", _rollback, "let an earlier version serve", "V")
     pin = add("pin", _pin, "keep trainings from replacing the champion")
     pin.add_argument("v", metavar="V", nargs="?", help="make this version the champion first")
     add("unpin", _unpin, "let trainings replace the champion again")
-    add("verify", _verify, "check every file of every version, and that the champions can be served")
-    sign = add("sign", _sign, "sign versions with MODEL_SIGNING_KEY that were published without it or with another key")
+    add("verify", _verify, "check every file of every version, and that this program can serve the champions")
+    sign = add("sign", _sign, "sign versions that were published without MODEL_SIGNING_KEY or with another key")
     sign.add_argument("versions", metavar="V", nargs="+", help="a version that you trust, as `models list` shows it")
-    prune = add("prune", _prune, "delete old versions that neither serve nor may be needed for a rollback")
+    prune = add("prune", _prune, "delete old versions, except the champion and those that a rollback may need")
     prune.add_argument(
         "--keep", type=whole_number(1), metavar="N", help="keep the N newest (default: RETAINED_VERSIONS)"
     )

@@ -18,13 +18,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.deploy", description=__doc__)
     parser.add_argument("stage", metavar="STAGE", help="name of the stage, such as staging or production")
     parser.add_argument("--settings", type=Path, metavar="FILE", help="its settings (default: stages/STAGE.toml)")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be changed")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would change")
     parser.add_argument(
         "--until", choices=list(steps.STEPS), default="check", metavar="STEP", help="end after this step"
     )
     parser.add_argument("--commit", metavar="SHA", help="deploy the kept release of a commit (default: the checkout's)")
-    parser.add_argument("--rollback", action="store_true", help="with --commit: an earlier release; run no migrations")
-    parser.add_argument("--json", action="store_true", help="end with a JSON object of what was changed and is there")
+    parser.add_argument("--rollback", action="store_true", help="with --commit: an earlier release, without migrations")
+    parser.add_argument("--json", action="store_true", help="end with the changes and all outputs as JSON")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Run everything on one machine, without Docker, a cloud account or root: ``python -m infra.local``."""
+"""Run everything on one machine, without Docker, a cloud account or root rights."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def main() -> int:
     parser.add_argument(
         "--host", default=LOOPBACK, help="IPv4 address of the API; 0.0.0.0 lets other machines reach it"
     )
-    parser.add_argument("--state-dir", type=Path, default=Path(".local"), help="directory that keeps everything")
-    parser.add_argument("--services", action="store_true", help="start all but the API, for `chalice local`")
+    parser.add_argument("--state-dir", type=Path, default=Path(".local"), help="folder for all data (default: .local)")
+    parser.add_argument("--services", action="store_true", help="start all except the API, for `chalice local`")
     options = parser.parse_args()
     if not options.port.isdecimal() or int(options.port) > 65_535:
         print(f"error: the port must be a number from 0 to 65535, not {options.port}", file=sys.stderr)

@@ -31,30 +31,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         nargs="+",
         metavar="FILE",
-        help='CSV in any usual form, also .gz or .zip; s3://BUCKET/KEY, or "-" for standard input; "list" lists the '
+        help='CSV file, also .gz or .zip; s3://BUCKET/KEY, or "-" for standard input; "list" lists the '
         'imports, "undo ID" takes one back',
     )
     parser.add_argument("--dry-run", action="store_true", help="report what an import would do, and store nothing")
+    parser.add_argument("--replace", type=int, metavar="ID", help="take this import back, then import the file")
     parser.add_argument(
-        "--replace", type=int, metavar="ID", help="take this import back before the file is imported in its place"
-    )
-    parser.add_argument(
-        "--map", type=_mapped, default={}, metavar="COLUMN=NAME,...", help="the file's names of some columns"
+        "--map", type=_mapped, default={}, metavar="COLUMN=NAME,...", help="names that columns have in the file"
     )
     parser.add_argument(
         "--format",
         choices=["auto", GENERIC, *FORMATS],
         default="auto",
-        help="a published form (default: auto, by the columns)",
+        help="format of a data set (default: auto, by the columns)",
     )
     parser.add_argument("--questions", metavar="FILE", help="the questions file of ednet, riiid or eedi")
-    parser.add_argument("--encoding", metavar="NAME", help="such as windows-1252 (default: by the file)")
-    parser.add_argument("--separator", metavar="CHARACTER", help='such as ";" (default: by the first line)')
+    parser.add_argument("--encoding", metavar="NAME", help="such as windows-1252 (default: detected)")
+    parser.add_argument("--separator", metavar="CHARACTER", help='such as ";" (default: detected)')
     parser.epilog = (
         "Columns: user_id, topic, is_correct, and optionally subject, difficulty (easy to expert, or 1 to 4), "
         "actual_time_seconds, completed_at (ISO 8601, or seconds or milliseconds since 1970), position (order within "
-        "the student). Case, spaces and underscores do not matter. Answers are placed by their time. Answers from an "
-        "earlier import are not added again. A user_id that is an e-mail address means the account with it."
+        "the student). Case, spaces and underscores do not matter. Answers are sorted by their time. Answers from an "
+        "earlier import are not added again. A user_id that is an e-mail address means the account with this address."
     )
 
 
