@@ -5,7 +5,9 @@ status of the command and the text that it printed. Files that a command writes 
 ``restore`` and ``import`` name files in a bucket: ``s3://bucket/key``.
 
 The Lambda of the migrations logs in as the owner of the tables. It reads the login from the secret that
-``DATABASE_SECRET_ARN`` names at each invocation, because RDS changes the password every week.
+``DATABASE_SECRET_ARN`` names at each invocation, because RDS changes the password every week. If the password is
+refused, it logs in by a token of IAM: RDS may count the owner among the roles that have to, once the owner has created
+such roles.
 """
 
 from __future__ import annotations
@@ -17,9 +19,16 @@ from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
+from chalicelib.config import database_address
 from chalicelib.domain.errors import DatabaseUnavailableError, StudySmartError
 from chalicelib.storage.aws import aws_client, translated
+from chalicelib.storage.database import connect, sql_state
 from ops.cli import main
+
+_REFUSED = ("28000", "28P01")
+"""SQLSTATE of a login that is refused, by the rules of ``pg_hba.conf`` or for its password."""
 
 
 def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
@@ -50,6 +59,22 @@ def _take_login() -> None:
         text = client.get_secret_value(SecretId=arn)["SecretString"]
     try:
         secret = json.loads(text)
-        os.environ |= {"DATABASE_USER": secret["username"], "DATABASE_PASSWORD": secret["password"]}
+        by_password = {"DATABASE_USER": secret["username"], "DATABASE_PASSWORD": secret["password"]}
     except (ValueError, KeyError, TypeError) as error:
         raise DatabaseUnavailableError(f"the secret {arn} has no username and password") from error
+    for name in ("DATABASE_AUTH", "DATABASE_PASSWORD"):
+        os.environ.pop(name, None)
+    refused = _is_refused(database_address({**os.environ, **by_password}))
+    os.environ |= {"DATABASE_USER": secret["username"], "DATABASE_AUTH": "iam"} if refused else by_password
+
+
+def _is_refused(url: str) -> bool:
+    """Return whether PostgreSQL refuses the login of a URL. Other errors are left to the command."""
+    engine = connect(url, pool_size=1)
+    try:
+        with engine.connect():
+            return False
+    except DBAPIError as error:
+        return sql_state(error) in _REFUSED
+    finally:
+        engine.dispose()

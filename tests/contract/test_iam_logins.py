@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,7 @@ from chalicelib.storage import aws as aws_module
 from chalicelib.storage.database import connect, statement
 from chalicelib.storage.database_url import server_of
 from infra.local import postgres
-from ops import cli
+from ops import cli, lambda_handler
 from tests.support.fronts import RdsFront, certificate
 from training_job import wiring as training_wiring
 from training_job.history.snapshot import read_snapshot
@@ -119,6 +120,21 @@ def test_api_training_and_commands_log_in_by_tokens(
     assert said.err == ""
     assert "The tables are up to date." in said.out
     assert iam["DATABASE_USER"] in said.out
+
+
+def test_migrations_use_a_token_where_the_owners_password_is_refused(
+    iam: dict[str, str], front: RdsFront, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in {**iam, "STATE_DIR": str(tmp_path / "none")}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("DATABASE_AUTH", "DATABASE_USER"):
+        monkeypatch.delenv(name)
+    secret = json.dumps({"username": iam["DATABASE_USER"], "password": "the owner's"})
+    client = aws_module.aws_client("secretsmanager", iam["AWS_REGION"])
+    monkeypatch.setenv("DATABASE_SECRET_ARN", client.create_secret(Name="owner", SecretString=secret)["ARN"])
+    answer = lambda_handler.handler({"arguments": ["sql", "-c", "SELECT current_user"]}, None)
+    assert answer["status"] == 0, answer["output"]
+    assert iam["DATABASE_USER"] in answer["output"]
 
 
 def test_the_token_is_that_of_boto3(aws: Mapping[str, str]) -> None:
