@@ -199,7 +199,7 @@ class HistoryStore:
             elif (account := accounts.get(row.user_id.lower())) is not None:
                 taken.append(row._replace(user_id=account))
             else:
-                refused.append((row, "user_id is an e-mail address without an account: user_id is the id of a student"))
+                refused.append((row, "user_id is an e-mail address without an account: the student must register"))
         return taken, refused
 
     def _unknown(self, rows: Mapping[str, HistoryRow], practised: set[str]) -> dict[str, HistoryRow]:
