@@ -73,6 +73,15 @@ def database_url(postgres_server: postgres.Postgres) -> Iterator[str]:
     postgres.drop_database(postgres_server, name)
 
 
+@pytest.fixture
+def empty_url(postgres_server: postgres.Postgres) -> Iterator[str]:
+    """URL of a database without tables."""
+    name = f"empty_{uuid.uuid4().hex}"
+    postgres.create_database(postgres_server, name)
+    yield postgres_server.url(name)
+    postgres.drop_database(postgres_server, name)
+
+
 @pytest.fixture(scope="session")
 def outbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of the messages that the moto server sends."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from sqlalchemy import Engine, text
 
 from chalicelib import wiring
@@ -20,7 +21,7 @@ from chalicelib.storage.database import connect, statement, transaction
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.timeouts import Timeouts, timeouts_of
 from infra.local import postgres
-from migrations import upgrade
+from migrations import alembic_config, upgrade
 from tests.support.fronts import Front, certificate
 
 pytestmark = pytest.mark.slow
@@ -120,20 +121,16 @@ def test_an_answer_that_does_not_come_is_given_up(postgres_server: postgres.Post
     front.close()
 
 
-def test_a_migration_gives_up_a_table_in_use(
-    postgres_server: postgres.Postgres, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = connect(database_url, pool_size=1)
+def test_a_migration_gives_up_a_table_in_use(empty_url: str) -> None:
+    command.upgrade(alembic_config(empty_url), "0010")
+    other = connect(empty_url, pool_size=1)
     with other.connect() as reading:
-        reading.exec_driver_sql("UPDATE alembic_version SET version_num = '0010'")
-        reading.exec_driver_sql("ALTER TABLE users DROP COLUMN excluded_at")
-        reading.exec_driver_sql("DROP TABLE limit_counts, student_usage")
         reading.exec_driver_sql("BEGIN")
-        reading.exec_driver_sql("SELECT 1 FROM users")
+        reading.exec_driver_sql("LOCK TABLE users, practice_tasks IN ACCESS SHARE MODE")
         with pytest.raises(DatabaseUnavailableError, match=r"a table is in use, run the migration again.*lock timeout"):
-            upgrade(database_url)
+            upgrade(empty_url)
         reading.exec_driver_sql("COMMIT")
-    upgrade(database_url)
+    upgrade(empty_url)
     other.dispose()
 
 

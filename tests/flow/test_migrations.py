@@ -17,7 +17,6 @@ from chalicelib.features.state import Answer, StateRow, advance, replay
 from chalicelib.storage.database import connect
 from chalicelib.storage.rows import state_parameters
 from chalicelib.storage.task_store import PostgresTaskStore
-from infra.local import postgres
 from migrations import alembic_config, upgrade
 from migrations.schema import practice_state
 from tests.support.histories import rows_by_key
@@ -47,15 +46,6 @@ ADA = [
     Answer("algebra", 1, False),
 ]
 BOB = [Answer("geometry", 1, False), Answer("algebra", 1, False), Answer("geometry", 1, True)]
-
-
-@pytest.fixture
-def empty_url(postgres_server: postgres.Postgres) -> Iterator[str]:
-    """URL of a database without tables."""
-    name = f"empty_{uuid.uuid4().hex}"
-    postgres.create_database(postgres_server, name)
-    yield postgres_server.url(name)
-    postgres.drop_database(postgres_server, name)
 
 
 @pytest.fixture
