@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib.config import settings_from
+from chalicelib.domain.errors import UnauthenticatedError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, IdempotentRequest, NewTask
 from chalicelib.services import accounts
@@ -213,6 +214,18 @@ def test_accounts_are_listed_changed_and_erased(deployment: Container, capsys: p
     assert deployment.identity.account_of("ada@example.com", "battery staple") is None
     assert cli.main(["account", "erase", "ada@example.com", "--yes"]) == 1
     assert "no account has the e-mail" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_disabling_an_account_ends_its_sessions(deployment: Container) -> None:
+    user = accounts.register(deployment.users, deployment.identity, "ada@example.com", "correct horse", None)
+    session = deployment.identity.login("ada@example.com", "correct horse")
+    assert cli.main(["account", "disable", "ada@example.com"]) == 0
+    rule = deployment.users.token_rule(user.id)
+    assert rule is not None
+    assert rule.valid_from > 0
+    with pytest.raises(UnauthenticatedError):
+        deployment.identity.refresh(session.refresh_token)
 
 
 @pytest.mark.slow
