@@ -19,18 +19,21 @@ from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
 from chalicelib.domain.tasks import IdempotentRequest, NewTask, PracticeTask, Result
 from chalicelib.domain.training import Champion, Counted, TrackerRow, TrainingPolicy, TrainingRequest
+from chalicelib.features.items import NO_RECORD, ItemRecord
 from chalicelib.features.state import UserState
 
 
 class PredictionContext(Struct, frozen=True):
     """The stored inputs of a prediction: the student's state and the version that should serve.
 
-    ``usage`` is about what the student has stored, None if that was not counted yet.
+    ``usage`` is about what the student has stored, None if that was not counted yet. ``item`` is the student's record
+    on the item of the task to predict.
     """
 
     state: UserState
     model_version: str | None
     usage: Usage | None = None
+    item: ItemRecord = NO_RECORD
 
 
 class TaskFilter(Struct, frozen=True):

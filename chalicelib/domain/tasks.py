@@ -114,18 +114,22 @@ SessionId = Annotated[
 
 
 def name_key(name: str) -> str:
-    """Return the form in which subjects and topics are compared, empty for a name with nothing visible.
+    """Return the form in which subjects, topics and items are compared, empty for a name with nothing visible."""
+    return normal_text(name)[:MAX_KEY_LENGTH]
 
-    It is in lower case and NFKC, without invisible characters, and each run of white space is one space. The name is
-    normalised again after the lower case, which can undo the normal form. Case folding is not used: it would make
-    "Maße" and "Masse" one name.
+
+def normal_text(text: str) -> str:
+    """Return a text in lower case and NFKC, without invisible characters, with each run of white space as one space.
+
+    The text is normalised again after the lower case, which can undo the normal form. Case folding is not used: it
+    would make "Maße" and "Masse" one name.
     """
-    if not name.isascii():
-        name = unicodedata.normalize("NFKC", name)
-    name = _INVISIBLE_CHARACTER.sub("", name).lower()
-    if not name.isascii():
-        name = _INVISIBLE_CHARACTER.sub("", unicodedata.normalize("NFKC", name))
-    return " ".join(name.split())[:MAX_KEY_LENGTH]
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    text = _INVISIBLE_CHARACTER.sub("", text).lower()
+    if not text.isascii():
+        text = _INVISIBLE_CHARACTER.sub("", unicodedata.normalize("NFKC", text))
+    return " ".join(text.split())
 
 
 class NewTask(msgspec.Struct, frozen=True):

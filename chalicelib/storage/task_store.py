@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, TextClause, text
 
 from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, NotFoundError, UnauthenticatedError
+from chalicelib.domain.items import item_key  # noqa: F401 - the column of keys follows
 from chalicelib.domain.limits import NO_GROWTH, Usage
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.tasks import (

@@ -24,14 +24,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from chalicelib.domain.errors import DatabaseUnavailableError, StudySmartError
+from chalicelib.domain.items import IMPORTED_CONTENT
 from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS
 from chalicelib.features.columns import decayed_to_bytes
 from ops.imports.placing import Placed, StateLine, in_order_of_time, states
 from ops.imports.rows import HistoryRow, Identity, Task, identity, task_id
 from ops.imports.values import micros
-
-IMPORTED_CONTENT = "Imported answer"
-"""The content of imported tasks: most files of history contain results, not questions."""
 
 USERS_TAKEN_BACK = 200
 """The number of students whose answers are taken back at a time."""

@@ -1,0 +1,39 @@
+"""Items: the exercises that several students, or one student several times, practise.
+
+An item is known by a key of 64 bits, so that tasks, models and indices need not hold the texts that it is made of. The
+key depends on nothing but those texts: it is the same in each process, each database and each published version.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+
+from chalicelib.domain.tasks import Difficulty, name_key, normal_text
+
+IMPORTED_CONTENT = "Imported answer"
+"""The text of imported tasks whose file has no text: most files of history contain results, not questions."""
+
+_NO_ITEMS = frozenset(("", normal_text(IMPORTED_CONTENT)))
+"""Normalised texts of tasks that are not the same exercise because they have the same text."""
+
+
+def item_key(subject: str, topic: str, difficulty: Difficulty, task_content: str, item_id: str | None) -> int | None:
+    """Return the key of a task's item, a signed integer of 64 bits, None for a task without an item.
+
+    Two tasks are of one item if their ``item_id`` is the same name, whatever their other fields are. Without an
+    ``item_id`` they are if subject, topic, difficulty and text agree. All texts are compared as names are
+    (:func:`chalicelib.domain.tasks.name_key`). Without an ``item_id``, a task has no item if nothing of its text is
+    visible, or if an import made the text up.
+
+    The key is the beginning of a SHA-256. Among a million items, two share a key with a probability of 3e-8.
+    """
+    if item_id is not None:
+        parts = ["id", name_key(item_id)]
+    elif (content := normal_text(task_content)) not in _NO_ITEMS:
+        parts = ["text", name_key(subject), name_key(topic), difficulty.value, content]
+    else:
+        return None
+    # JSON in ASCII: no text can pass for another list of texts, and half of a surrogate pair can be written.
+    digest = sha256(json.dumps(parts).encode("ascii")).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
