@@ -62,8 +62,11 @@ class TaskStore(Protocol):
     def cohort(self) -> str:
         """The cohort whose tracker counts the completions."""
 
-    def prediction_context(self, user_id: str) -> PredictionContext:
-        """Return the student's state and the tracker's model version. Raises UnauthenticatedError."""
+    def prediction_context(self, user_id: str, item: int | None = None) -> PredictionContext:
+        """Return the student's state and record on an item's key, and the tracker's model version.
+
+        Raises UnauthenticatedError.
+        """
 
     def insert(
         self,
@@ -125,7 +128,7 @@ class TaskStore(Protocol):
         *,
         growth: Usage = NO_GROWTH,
     ) -> PracticeTask:
-        """Store changed fields of a task, with its new prediction if subject, topic or difficulty changed.
+        """Store changed fields of a task, with its new prediction if one is given.
 
         Raises NotFoundError, and ConflictError if a prediction is given and the task has been completed.
         """

@@ -72,6 +72,8 @@ practice_tasks = Table(
     Column("updated_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
     Column("import_id", sa.Integer),
     Column("solution_viewed_at", sa.DateTime(timezone=True)),
+    Column("item_id", sa.Text),
+    Column("item_key", sa.BigInteger),
     sa.CheckConstraint("difficulty IN ('easy', 'medium', 'hard', 'expert')", name="difficulty"),
     sa.CheckConstraint("actual_time_seconds BETWEEN 0 AND 86400", name="seconds"),
     sa.CheckConstraint("NOT completed OR (is_correct IS NOT NULL AND answer_index IS NOT NULL)", name="completed"),
@@ -80,6 +82,13 @@ practice_tasks = Table(
     Index("ix_practice_tasks_newest_of_topic", "user_id", "topic_key", "created_at", "id"),
     Index("ix_practice_tasks_newest_open", "user_id", "created_at", "id", postgresql_where=sa.text("NOT completed")),
     Index("ix_practice_tasks_in_order", "user_id", "answer_index", postgresql_where=sa.text("completed")),
+    Index(
+        "ix_practice_tasks_of_item",
+        "user_id",
+        "item_key",
+        "answer_index",
+        postgresql_where=sa.text("completed AND item_key IS NOT NULL"),
+    ),
     # Of all students. An imported answer is not in it: it was created when it was completed, and nobody predicted it.
     Index(
         "ix_practice_tasks_recently_completed",
@@ -90,7 +99,8 @@ practice_tasks = Table(
 """``answer_index`` counts a student's completed tasks from 0 in the order in which the state learnt them.
 
 ``completed_at`` of a completed task is null only for imported history that does not say when it was. ``import_id`` is
-the import that brought the task, so that it can be taken back.
+the import that brought the task, so that it can be taken back. ``item_key`` is
+:func:`chalicelib.domain.items.item_of`, null for a task without an item.
 """
 
 idempotency_keys = Table(

@@ -28,6 +28,7 @@ COLUMNS = {
     "subject": "subject",
     "topic": "topic",
     "difficulty": "difficulty",
+    "item_id": "item_id",
     "task_content": "task_content",
     "solution_content": "solution_content",
     "answer_content": "answer_content",

@@ -18,7 +18,7 @@ from chalicelib.domain.predictions import (
     PredictionSource,
     Probability,
 )
-from chalicelib.domain.tasks import DifficultyField, Numeric, Subject, Topic
+from chalicelib.domain.tasks import DifficultyField, ItemId, Numeric, Subject, Topic
 from chalicelib.prediction.explain import Influence
 from chalicelib.services import predictions
 from chalicelib.wiring import Container
@@ -27,11 +27,12 @@ routes = Routes(__name__, "predictions")
 
 
 class PredictionQuery(Struct):
-    """The topic and difficulty to predict. ``user_id`` of another student is for admins."""
+    """The topic and difficulty to predict, and the exercise. ``user_id`` of another student is for admins."""
 
     topic: Topic
     difficulty: DifficultyField
     subject: Subject | None = None
+    item_id: ItemId | None = None
     user_id: Annotated[str, about("Another student, for admins", min_length=1, max_length=200)] | None = None
 
 
@@ -70,7 +71,7 @@ def predict(container: Container, caller: Caller, query: PredictionQuery) -> Pre
     if user_id != caller.user_id and not caller.is_admin:
         raise ForbiddenError("Only admins may ask for another student")
     prediction, explanation = predictions.predict_and_explain(
-        container.tasks, container.champion, user_id, query.topic, query.difficulty
+        container.tasks, container.champion, user_id, query.topic, query.difficulty, query.item_id
     )
     return PredictionAnswer(
         query.subject,

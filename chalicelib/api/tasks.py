@@ -132,8 +132,9 @@ def read_task(container: Container, caller: Caller, task_id: str) -> PracticeTas
 def update_task(container: Container, caller: Caller, task_id: str, body: TaskChange) -> UpdatedTask:
     """Store the result of a task, correct the result of a completed task, or edit it.
 
-    Subject, topic and difficulty can be changed while the task is open, which is then predicted again. With
-    ``completed_at`` a client says when the student answered, if that was earlier.
+    Subject, topic, difficulty and ``item_id`` can be changed while the task is open, which is then predicted again. So
+    it is with another text, unless the task has an ``item_id``. With ``completed_at`` a client says when the student
+    answered, if that was earlier.
 
     The answer to a result also contains the counter towards the next training.
     """

@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 
-from chalicelib.domain.tasks import Difficulty, name_key, normal_text
+from chalicelib.domain.tasks import Difficulty, NewTask, PracticeTask, name_key, normal_text
 
 IMPORTED_CONTENT = "Imported answer"
 """The text of imported tasks whose file has no text: most files of history contain results, not questions."""
+
+NAMING = frozenset(("subject", "topic", "difficulty", "task_content", "item_id"))
+"""The fields of a task that its item depends on."""
 
 _NO_ITEMS = frozenset(("", normal_text(IMPORTED_CONTENT)))
 """Normalised texts of tasks that are not the same exercise because they have the same text."""
@@ -29,11 +32,23 @@ def item_key(subject: str, topic: str, difficulty: Difficulty, task_content: str
     The key is the beginning of a SHA-256. Among a million items, two share a key with a probability of 3e-8.
     """
     if item_id is not None:
-        parts = ["id", name_key(item_id)]
-    elif (content := normal_text(task_content)) not in _NO_ITEMS:
-        parts = ["text", name_key(subject), name_key(topic), difficulty.value, content]
-    else:
-        return None
+        return key_of_id(item_id)
+    if (content := normal_text(task_content)) not in _NO_ITEMS:
+        return _key(["text", name_key(subject), name_key(topic), difficulty.value, content])
+    return None
+
+
+def key_of_id(item_id: str) -> int:
+    """Return the key of the item with a name."""
+    return _key(["id", name_key(item_id)])
+
+
+def _key(parts: list[str]) -> int:
     # JSON in ASCII: no text can pass for another list of texts, and half of a surrogate pair can be written.
     digest = sha256(json.dumps(parts).encode("ascii")).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def item_of(task: NewTask | PracticeTask) -> int | None:
+    """Return the key of a task's item, None for a task without an item."""
+    return item_key(task.subject, task.topic, task.difficulty, task.task_content, task.item_id)

@@ -108,6 +108,10 @@ Content = Annotated[Text, about("The exercise, in Markdown with formulas", "1/2 
 Solution = Annotated[Text, about("The way to the answer", "3/6 + 2/6 = 5/6")]
 AnswerText = Annotated[Text, about("The answer", "5/6")]
 EstimatedMinutes = Annotated[Minutes, about("The author's estimate of the time, in minutes", 2)]
+ItemId = Annotated[
+    Name,
+    about(f"The author's name of the exercise, the same in each task with this exercise. {_SAME_NAME}", "fractions-17"),
+]
 SessionId = Annotated[
     UUID, about("Id that the app chose for a session of practice", "7c9e6679-7425-40de-944b-e07fc1f90ae7")
 ]
@@ -143,6 +147,7 @@ class NewTask(msgspec.Struct, frozen=True):
     answer_content: AnswerText | None = None
     estimated_time_minutes: EstimatedMinutes | None = None
     study_session_id: SessionId | None = None
+    item_id: ItemId | None = None
 
 
 ReadOnly = Annotated[Any, about("Cannot be changed. Leave it out, or send the present value.")]
@@ -152,9 +157,9 @@ class TaskChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A change of a task. ``is_correct`` together with ``actual_time_seconds`` completes the task.
 
     ``completed_at`` says when the student did it, if that was earlier than the request. ``solution_viewed_at`` says
-    when the student asked for the solution before answering; the first such time is kept. Subject, topic and difficulty
-    can be changed while the task is open. The last group of fields cannot be changed: a client that sends back a whole
-    task may send them as they are.
+    when the student asked for the solution before answering; the first such time is kept. Subject, topic, difficulty
+    and ``item_id`` can be changed while the task is open. The last group of fields cannot be changed: a client that
+    sends back a whole task may send them as they are.
     """
 
     completed: Annotated[bool, about("True completes the task; a completed task cannot be opened again")] | None = None
@@ -165,6 +170,7 @@ class TaskChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     subject: Annotated[Name, about("New subject of an open task")] | None = None
     topic: Annotated[Name, about("New topic of an open task")] | None = None
     difficulty: Annotated[Difficulty, about("New difficulty of an open task")] | None = None
+    item_id: Annotated[Name, about("New name of the exercise of an open task")] | None = None
     task_content: Annotated[Text, about("New text of the exercise")] | None = None
     solution_content: Annotated[Text, about("New text of the way to the answer")] | None = None
     answer_content: Annotated[Text, about("New text of the answer")] | None = None
@@ -187,8 +193,8 @@ class TaskChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     updated_at: ReadOnly | UnsetType = UNSET
 
 
-NAMED = ("subject", "topic", "difficulty")
-"""The fields of a task that its prediction depends on."""
+NAMED = ("subject", "topic", "difficulty", "item_id")
+"""The fields of a task that say what it is about. They cannot be changed once it is completed."""
 
 TEXTS = ("task_content", "solution_content", "answer_content")
 """The fields of a task that may be long."""
@@ -205,7 +211,7 @@ def text_bytes(*texts: str | None) -> int:
     return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts if text)
 
 
-COMPLETED_KEEPS_ITS_NAMES = "Subject, topic and difficulty of a completed task cannot be changed"
+COMPLETED_KEEPS_ITS_NAMES = "Subject, topic, difficulty and item of a completed task cannot be changed"
 
 
 class IdempotentRequest(msgspec.Struct, frozen=True):
@@ -260,3 +266,4 @@ class PracticeTask(msgspec.Struct, frozen=True):
     solution_viewed_at: (
         Annotated[datetime, about("Time of the first look at the solution before the answer", None, "date-time")] | None
     ) = None
+    item_id: ItemId | None = None

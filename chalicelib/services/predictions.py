@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from chalicelib import logs
+from chalicelib.domain.items import key_of_id
 from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import Difficulty, name_key
 from chalicelib.features.state import UserState
@@ -23,16 +24,21 @@ def predict_for(
 
 
 def predict_in(context: PredictionContext, champion: ChampionCache, topic: str, difficulty: Difficulty) -> Prediction:
-    """Predict from a context that was read already."""
+    """Predict from a context that was read already, for the item that it was read for."""
     return _predict(context, champion, topic, difficulty, datetime.now(UTC))[0]
 
 
 def predict_and_explain(
-    tasks: TaskStore, champion: ChampionCache, user_id: str, topic: str, difficulty: Difficulty
+    tasks: TaskStore,
+    champion: ChampionCache,
+    user_id: str,
+    topic: str,
+    difficulty: Difficulty,
+    item_id: str | None = None,
 ) -> tuple[Prediction, list[Influence]]:
     """Return a prediction with its explanation, which takes as long as a dozen predictions."""
     now = datetime.now(UTC)
-    context = tasks.prediction_context(user_id)
+    context = tasks.prediction_context(user_id, None if item_id is None else key_of_id(item_id))
     prediction, predictor, state = _predict(context, champion, topic, difficulty, now)
     return prediction, explain(predictor, prediction, state, name_key(topic), difficulty.numeric, now)
 

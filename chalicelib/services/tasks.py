@@ -16,6 +16,7 @@ from msgspec.structs import asdict, replace
 
 from chalicelib import logs
 from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, UnavailableError
+from chalicelib.domain.items import item_of
 from chalicelib.domain.limits import NO_GROWTH, UNLIMITED, StudentLimits
 from chalicelib.domain.tasks import (
     COMPLETED_KEEPS_ITS_NAMES,
@@ -71,7 +72,7 @@ def create_task(
     """
     if request is not None and (made := tasks.made_by(user_id, request)) is not None:
         return made
-    context = tasks.prediction_context(user_id)
+    context = tasks.prediction_context(user_id, item_of(new))
     n_bytes = text_bytes(new.task_content, new.solution_content, new.answer_content)
     growth = check_room(tasks, limits, context, name_key(new.topic), n_bytes, n_open=1)
     prediction = predict_in(context, champion, new.topic, new.difficulty)
@@ -208,7 +209,7 @@ def _edited(
     change: TaskChange,
     limits: StudentLimits,
 ) -> PracticeTask:
-    """Store the changed fields that are not a result; an open task with another topic is predicted again."""
+    """Store the changed fields that are not a result; an open task with another topic or item is predicted again."""
     changes = {
         name: value
         for name in EDITABLE
@@ -224,17 +225,24 @@ def _edited(
         return task
     prediction, growth = None, NO_GROWTH
     renamed = not changes.keys().isdisjoint(NAMED)
+    changed = replace(task, **changes)
+    repredicted = not task.completed and (renamed or item_of(changed) != item_of(task))
     if renamed and task.completed:
         raise ConflictError(COMPLETED_KEEPS_ITS_NAMES)
     if renamed or not changes.keys().isdisjoint(TEXTS):
-        context = tasks.prediction_context(user_id)
+        context = tasks.prediction_context(user_id, item_of(changed))
         topic = name_key(changes["topic"]) if "topic" in changes else None
         n_bytes = text_bytes(*(changes.get(name) for name in TEXTS))
         growth = check_room(tasks, limits, context, topic, n_bytes, n_open=0)
+        if repredicted:
+            prediction = predict_in(context, champion, changed.topic, changed.difficulty)
+    try:
+        return tasks.edit(user_id, task.id, changes, prediction, growth=growth)
+    except ConflictError:
         if renamed:
-            named = replace(task, **{name: changes[name] for name in NAMED if name in changes})
-            prediction = predict_in(context, champion, named.topic, named.difficulty)
-    return tasks.edit(user_id, task.id, changes, prediction, growth=growth)
+            raise
+        # Completed meanwhile: the text may still be edited, and the prediction stays that of the answer.
+        return tasks.edit(user_id, task.id, changes, None, growth=growth)
 
 
 def _is_correction(task: PracticeTask, change: TaskChange) -> bool:

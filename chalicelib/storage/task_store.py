@@ -10,6 +10,7 @@ import unicodedata
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, TextClause, text
 
 from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, NotFoundError, UnauthenticatedError
-from chalicelib.domain.items import item_key  # noqa: F401 - the column of keys follows
+from chalicelib.domain.items import NAMING, item_of
 from chalicelib.domain.limits import NO_GROWTH, Usage
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.tasks import (
@@ -30,6 +31,7 @@ from chalicelib.domain.tasks import (
 )
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.features.columns import rows_from_bytes
+from chalicelib.features.items import ANSWERS_COUNTED, ItemRecord
 from chalicelib.features.state import UserState
 from chalicelib.ports import Completion, PredictionContext, TaskFilter
 from chalicelib.storage import completion
@@ -46,7 +48,8 @@ _MORE_USAGE = """
 
 _CONTEXT = text(
     f"""
-    SELECT u.n_answers, u.deleted_at IS NOT NULL, k.model_version, s.topics, s.packed, g.open_tasks, g.topics, g.n_bytes
+    SELECT u.n_answers, u.deleted_at IS NOT NULL, k.model_version, s.topics, s.packed,
+           r.attempts, r.correct, r.last_correct, r.last_index, r.last_at, g.open_tasks, g.topics, g.n_bytes
     FROM (SELECT CAST(:user_id AS text) AS id, CAST(:cohort AS text) AS cohort) AS requested
     LEFT JOIN users u ON u.id = requested.id
     LEFT JOIN student_usage g ON g.user_id = requested.id
@@ -54,21 +57,33 @@ _CONTEXT = text(
     CROSS JOIN LATERAL (
         SELECT {STATE_AGGREGATES} FROM practice_state WHERE user_id = requested.id
     ) AS s
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS attempts, count(*) FILTER (WHERE is_correct) AS correct, max(answer_index) AS last_index,
+               (array_agg(is_correct ORDER BY answer_index DESC))[1] AS last_correct,
+               (array_agg(completed_at ORDER BY answer_index DESC))[1] AS last_at
+        FROM (
+            SELECT is_correct, answer_index, completed_at FROM practice_tasks
+            WHERE user_id = requested.id AND completed AND item_key = CAST(:item AS bigint)
+            ORDER BY answer_index DESC LIMIT {ANSWERS_COUNTED}
+        ) AS answers
+    ) AS r
     """  # noqa: S608 - parts are constants, values are bound
 )
-"""Always one row, also for an unknown student or cohort."""
+"""Always one row, also for an unknown student or cohort. Without an item no answer is read."""
 
 _INSERT = text(
     f"""
     WITH account AS (INSERT INTO users (id) VALUES (:user_id) ON CONFLICT (id) DO NOTHING), usage AS ({_MORE_USAGE})
     INSERT INTO practice_tasks
         (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content, solution_content,
-         answer_content, estimated_time_minutes, study_session_id, predicted_correct, predicted_time_seconds,
-         predicted_time_low, predicted_time_high, prediction_source, model_version, created_at, updated_at)
+         answer_content, estimated_time_minutes, study_session_id, item_id, item_key, predicted_correct,
+         predicted_time_seconds, predicted_time_low, predicted_time_high, prediction_source, model_version,
+         created_at, updated_at)
     SELECT CAST(:id AS uuid), :user_id, :subject, :subject_key, :topic, :topic_key, :difficulty, :task_content,
            :solution_content, :answer_content, CAST(:estimated_time_minutes AS double precision),
-           CAST(:study_session_id AS uuid), CAST(:correct AS double precision), CAST(:seconds AS integer),
-           CAST(:seconds_low AS integer), CAST(:seconds_high AS integer), :source, :model_version, moment, moment
+           CAST(:study_session_id AS uuid), :item_id, CAST(:item_key AS bigint), CAST(:correct AS double precision),
+           CAST(:seconds AS integer), CAST(:seconds_low AS integer), CAST(:seconds_high AS integer), :source,
+           :model_version, moment, moment
     FROM clock_timestamp() AS moment
     WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = :user_id AND deleted_at IS NOT NULL)
     ON CONFLICT (id) DO UPDATE SET id = excluded.id
@@ -78,6 +93,8 @@ _INSERT = text(
 """A user with an account in Cognito but no row yet gets a row here. A repeat with the same id stores nothing new."""
 
 _GET = text(f"SELECT {TASK_COLUMNS} FROM practice_tasks WHERE id = CAST(:task_id AS uuid) AND user_id = :user_id")  # noqa: S608 - parts are constants, values are bound
+
+_LOCK = text(f"{_GET.text} FOR UPDATE")
 
 _NEWEST = text(
     f"""
@@ -90,6 +107,7 @@ _SET = {
     "study_session_id": "CAST(:study_session_id AS uuid)",
     "estimated_time_minutes": "CAST(:estimated_time_minutes AS double precision)",
     "solution_viewed_at": "CAST(:solution_viewed_at AS timestamptz)",
+    "item_key": "CAST(:item_key AS bigint)",
 }
 """The values of columns whose parameter needs a type."""
 
@@ -178,6 +196,51 @@ def canonical_id(task_id: str) -> str:
         raise NotFoundError("Practice task not found") from None
 
 
+def _one(connection: Connection, query: TextClause, **values: Any) -> PracticeTask:
+    """Return the task that a statement gives. Raises NotFoundError if it gives none."""
+    row = connection.execute(query, values).one_or_none()
+    if row is None:
+        raise NotFoundError("Practice task not found")
+    return task_from(row)
+
+
+def _edit(
+    connection: Connection,
+    user_id: str,
+    task_id: str,
+    changes: Mapping[str, Any],
+    prediction: Prediction | None,
+    growth: Usage,
+) -> PracticeTask:
+    """Store changed fields of a task. In a transaction if its item depends on one of them."""
+    owner = {"user_id": user_id, "task_id": task_id}
+    values: dict[str, Any] = dict(changes)
+    for name in ("subject", "topic"):
+        if name in changes:
+            values[f"{name}_key"] = name_key(changes[name])
+    if not NAMING.isdisjoint(changes):
+        # The key depends on fields that another request may be changing.
+        values["item_key"] = item_of(msgspec.structs.replace(_one(connection, _LOCK, **owner), **changes))
+    assignments = [f"{name} = {_SET.get(name, f':{name}')}" for name in values]
+    still_open = ""
+    if prediction is not None:
+        assignments.append(_SET_PREDICTION)
+        values |= _prediction_values(prediction)
+        still_open = "AND NOT completed"
+    query = text(
+        f"""
+        WITH usage AS ({_MORE_USAGE})
+        UPDATE practice_tasks SET {", ".join(assignments)}, updated_at = clock_timestamp()
+        WHERE id = CAST(:task_id AS uuid) AND user_id = :user_id {still_open} RETURNING {TASK_COLUMNS}
+        """  # noqa: S608 - parts are constants, values are bound
+    )
+    try:
+        return _one(connection, query, **owner, **values, **_usage_values(growth))
+    except NotFoundError:
+        _one(connection, _GET, **owner)
+        raise ConflictError(COMPLETED_KEEPS_ITS_NAMES) from None
+
+
 class PostgresTaskStore:
     """Implements :class:`chalicelib.ports.TaskStore`."""
 
@@ -190,15 +253,20 @@ class PostgresTaskStore:
         """The cohort whose tracker counts the completions."""
         return self._cohort
 
-    def prediction_context(self, user_id: str) -> PredictionContext:
-        """Return the student's state and the tracker's model version. Raises UnauthenticatedError."""
-        values = {"user_id": user_id, "cohort": self._cohort}
+    def prediction_context(self, user_id: str, item: int | None = None) -> PredictionContext:
+        """Return the student's state and record on an item's key, and the tracker's model version.
+
+        Raises UnauthenticatedError.
+        """
+        values = {"user_id": user_id, "cohort": self._cohort, "item": item}
         row = statement(self._engine, lambda c: c.execute(_CONTEXT, values).one())
-        n_answers, deleted, model_version, topics, packed, *stored = row
+        n_answers, deleted, model_version, topics, packed, attempts, *more = row
         if deleted:
             raise UnauthenticatedError("This account was deleted")
         state = UserState(user_id, n_answers or 0, rows_from_bytes(topics or (), packed or b""))
-        return PredictionContext(state, model_version, None if stored[0] is None else Usage(*stored))
+        record = ItemRecord(item, attempts, *more[:4]) if attempts else ItemRecord(item)
+        stored = more[4:]
+        return PredictionContext(state, model_version, None if stored[0] is None else Usage(*stored), record)
 
     def insert(
         self,
@@ -221,6 +289,7 @@ class PostgresTaskStore:
             "subject_key": name_key(new.subject),
             "topic_key": name_key(new.topic),
             "difficulty": new.difficulty.value,
+            "item_key": item_of(new),
             **_usage_values(growth),
         }
         if request is not None:
@@ -284,39 +353,19 @@ class PostgresTaskStore:
         *,
         growth: Usage = NO_GROWTH,
     ) -> PracticeTask:
-        """Store changed fields of a task, with its new prediction if subject, topic or difficulty changed.
+        """Store changed fields of a task, with its new prediction if one is given.
 
         Raises NotFoundError, and ConflictError if a prediction is given and the task has been completed.
         """
-        values: dict[str, Any] = dict(changes)
-        for name in ("subject", "topic"):
-            if name in changes:
-                values[f"{name}_key"] = name_key(changes[name])
-        assignments = [f"{name} = {_SET.get(name, f':{name}')}" for name in values]
-        still_open = ""
-        if prediction is not None:
-            assignments.append(_SET_PREDICTION)
-            values |= _prediction_values(prediction)
-            still_open = "AND NOT completed"
-        values |= _usage_values(growth)
-        query = text(
-            f"""
-            WITH usage AS ({_MORE_USAGE})
-            UPDATE practice_tasks SET {", ".join(assignments)}, updated_at = clock_timestamp()
-            WHERE id = CAST(:task_id AS uuid) AND user_id = :user_id {still_open} RETURNING {TASK_COLUMNS}
-            """  # noqa: S608 - parts are constants, values are bound
+        edit = partial(
+            _edit, user_id=user_id, task_id=canonical_id(task_id), changes=changes, prediction=prediction, growth=growth
         )
-        try:
-            return self._one(query, user_id=user_id, task_id=canonical_id(task_id), **values)
-        except NotFoundError:
-            self.get(user_id, task_id)
-            raise ConflictError(COMPLETED_KEEPS_ITS_NAMES) from None
+        if NAMING.isdisjoint(changes):
+            return statement(self._engine, edit)
+        return transaction(self._engine, edit)
 
     def _one(self, query: TextClause, **values: Any) -> PracticeTask:
-        row = statement(self._engine, lambda c: c.execute(query, values).one_or_none())
-        if row is None:
-            raise NotFoundError("Practice task not found")
-        return task_from(row)
+        return statement(self._engine, lambda c: _one(c, query, **values))
 
     def page(
         self, user_id: str, requested: TaskFilter, limit: int, before: tuple[datetime, str] | None, max_bytes: int

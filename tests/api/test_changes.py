@@ -60,7 +60,7 @@ def test_an_open_task_gets_another_topic_and_is_predicted_again(student: Api) ->
     patched(student, task, is_correct=True, actual_time_seconds=9)
     assert refusal(student, task, topic="Greece") == (
         409,
-        ["Subject, topic and difficulty of a completed task cannot be changed"],
+        ["Subject, topic, difficulty and item of a completed task cannot be changed"],
     )
     assert patched(student, task, topic="Rome")["topic"] == "Rome"
 

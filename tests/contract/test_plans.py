@@ -16,6 +16,7 @@ from sqlalchemy import Engine, event
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
+from chalicelib.features.items import ANSWERS_COUNTED
 from chalicelib.ports import TaskFilter
 from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.database import connect
@@ -33,11 +34,11 @@ _FILL = (
     "INSERT INTO users (id, n_answers) SELECT 'student-' || n, 10000 FROM generate_series(0, 5000) n",
     # student-0 completed 10,000 tasks, the others 10 each.
     """
-    INSERT INTO practice_tasks (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content,
+    INSERT INTO practice_tasks (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content, item_key,
         completed, is_correct, answer_index, predicted_correct, predicted_time_seconds, prediction_source, created_at,
         completed_at)
     SELECT gen_random_uuid(), 'student-' || greatest(0, n / 10), 'Math', 'math', 'T', 'topic ' || abs(n) % 25, 'easy',
-        '?', true, true, abs(n), 0.5, 60, 'default', now() - abs(n) * interval '1 minute',
+        '?', 17, true, true, abs(n), 0.5, 60, 'default', now() - abs(n) * interval '1 minute',
         now() - abs(n) * interval '1 minute' + interval '20 seconds'
     FROM generate_series(-9990, 2999) n
     """,
@@ -166,6 +167,23 @@ def test_figures_of_the_newest_answers_read_no_more_than_those(
         ["Subquery Scan"],
     )
     assert rows_read([node for node in found if "Index" in node["Node Type"]]) <= PAGE + 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("item", "n"), [(None, 0), (17, ANSWERS_COUNTED), (18, 0)])
+def test_a_prediction_reads_the_newest_answers_on_its_item(
+    engine: Engine,
+    store: PostgresTaskStore,
+    sent: list[tuple[str, tuple[Any, ...]]],
+    item: int | None,
+    n: int,
+    mode: str,
+) -> None:
+    store.prediction_context("student-0", item)
+    ((statement, parameters),) = sent
+    found = nodes(engine, statement, parameters, mode, "ANALYZE, ")
+    assert sum(node["Actual Rows"] for node in found if node.get("Relation Name") == "practice_tasks") == n
+    assert sum(node.get("Rows Removed by Filter", 0) for node in found) == 0
 
 
 def create(store: PostgresTaskStore) -> str:

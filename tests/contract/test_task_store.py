@@ -5,20 +5,24 @@ from __future__ import annotations
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 
 from chalicelib.domain.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
+from chalicelib.domain.items import item_of, key_of_id
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
 from chalicelib.domain.tasks import Difficulty, IdempotentRequest, NewTask, PracticeTask, Result
 from chalicelib.domain.training import TrainingPolicy
+from chalicelib.features.items import ANSWERS_COUNTED, ItemRecord
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.ports import TaskFilter
 from tests.support.histories import rows_by_key
 
 from .conftest import Stores
 
+EASY = Difficulty.EASY
 POLICY = TrainingPolicy(threshold=5, minimum_samples=10)
 ENOUGH = 1_000_000
 
@@ -351,6 +355,82 @@ def test_an_open_task_gets_another_topic_with_its_prediction(stores: Stores) -> 
     complete(stores, edited)
     with pytest.raises(ConflictError):
         stores.tasks.edit("ada", task.id, {"topic": "Algebra"}, prediction)
+
+
+def of_item(stores: Stores, name: str, content: str = "?") -> PracticeTask:
+    return stores.tasks.insert("ada", NewTask("Math", "Algebra", EASY, content, item_id=name), DEFAULT_PREDICTION)
+
+
+def test_a_record_on_an_item_is_read_with_the_context(stores: Stores) -> None:
+    assert stores.tasks.prediction_context("ada", 17).item == ItemRecord(17)
+    for name, correct in (("q-1", True), ("q-2", False), (" Q-1", False), ("q-1", True), ("q-2", True)):
+        complete(stores, task := of_item(stores, name), correct=correct)
+        last = stores.tasks.get("ada", task.id).completed_at
+    of_item(stores, "q-2")  # open
+    assert stores.tasks.prediction_context("ada").item == ItemRecord()
+    assert stores.tasks.prediction_context("eve", key_of_id("q-2")).item == ItemRecord(key_of_id("q-2"))
+    assert stores.tasks.prediction_context("ada", key_of_id("q-2")).item == ItemRecord(
+        key_of_id("q-2"), 2, 1, last_correct=True, last_index=4, last_at=last
+    )
+    first = stores.tasks.prediction_context("ada", key_of_id("q-1"))
+    assert (first.item.attempts, first.item.correct, first.item.last_index) == (3, 2, 3)
+    assert first.state.n_answers == 5
+
+
+def test_a_record_follows_corrections_and_deletions(stores: Stores) -> None:
+    tasks = [of_item(stores, name) for name in ("q-1", "q-2", "q-1")]
+    for task in tasks:
+        complete(stores, task)
+    key = key_of_id("q-1")
+    complete(stores, tasks[2], correct=False)
+    found = stores.tasks.prediction_context("ada", key).item
+    assert (found.attempts, found.correct, found.last_correct, found.last_index) == (2, 1, False, 2)
+    stores.tasks.delete("ada", tasks[1].id)
+    assert stores.tasks.prediction_context("ada", key).item.last_index == 1
+    stores.tasks.complete("ada", tasks[0].id, Result(True, 9.0, datetime.now(UTC)), None, POLICY)
+    found = stores.tasks.prediction_context("ada", key).item
+    assert (found.last_correct, found.last_index) == (True, 1)
+    for task in (tasks[0], tasks[2]):
+        stores.tasks.delete("ada", task.id)
+    assert stores.tasks.prediction_context("ada", key).item == ItemRecord(key)
+
+
+def test_a_record_counts_the_newest_answers(stores: Stores) -> None:
+    for n in range(ANSWERS_COUNTED + 2):
+        complete(stores, of_item(stores, "q-1"), correct=n != 1)
+    found = stores.tasks.prediction_context("ada", key_of_id("q-1")).item
+    assert (found.attempts, found.correct, found.last_index) == (ANSWERS_COUNTED, ANSWERS_COUNTED, ANSWERS_COUNTED + 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"subject": "Physics"},
+        {"topic": "Heat"},
+        {"difficulty": Difficulty.EXPERT},
+        {"task_content": "1 + 1"},
+        {"item_id": "q-1"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_an_edit_changes_the_item(stores: Stores, change: dict[str, Any]) -> None:
+    task = create(stores)
+    edited = stores.tasks.edit("ada", task.id, change, None)
+    complete(stores, task)
+    assert item_of(edited) != item_of(task)
+    records = [stores.tasks.prediction_context("ada", item_of(one)).item.attempts for one in (task, edited)]
+    assert records == [0, 1]
+    with pytest.raises(NotFoundError):
+        stores.tasks.edit("eve", task.id, change, None)
+
+
+def test_edits_at_once_leave_the_item_of_the_task(stores: Stores) -> None:
+    task = create(stores)
+    changes = [{"topic": f"T{n}"} for n in range(8)] + [{"task_content": f"{n} + {n}"} for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda change: stores.tasks.edit("ada", task.id, change, None), changes))
+    complete(stores, task)
+    assert stores.tasks.prediction_context("ada", item_of(stores.tasks.get("ada", task.id))).item.attempts == 1
 
 
 def test_an_answer_is_placed_by_its_time(stores: Stores) -> None:

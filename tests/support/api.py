@@ -61,6 +61,7 @@ TASK_FIELDS = [
     "created_at",
     "updated_at",
     "solution_viewed_at",
+    "item_id",
 ]
 
 

@@ -23,6 +23,7 @@ from chalicelib.domain.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
+from chalicelib.domain.items import item_of
 from chalicelib.domain.limits import NO_GROWTH, Limit, Usage
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.tasks import (
@@ -35,6 +36,7 @@ from chalicelib.domain.tasks import (
     text_bytes,
 )
 from chalicelib.domain.training import Counted, TrackerRow, TrainingPolicy, TrainingRequest
+from chalicelib.features.items import ANSWERS_COUNTED, ItemRecord
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.ports import Completion, PredictionContext, TaskFilter
 
@@ -55,6 +57,15 @@ def _plain(text: str) -> str:
 def _answer(task: PracticeTask) -> Answer:
     topic, correct = name_key(task.topic), bool(task.is_correct)
     return Answer(topic, task.difficulty_numeric, correct, task.actual_time_seconds, task.completed_at)
+
+
+def _record(item: int | None, answers: Sequence[PracticeTask]) -> ItemRecord:
+    """Return the record on an item of completed tasks in their order."""
+    mine = [n for n, task in enumerate(answers) if item is not None and item_of(task) == item][-ANSWERS_COUNTED:]
+    if not mine:
+        return ItemRecord(item)
+    correct, last = sum(bool(answers[n].is_correct) for n in mine), answers[mine[-1]]
+    return ItemRecord(item, len(mine), correct, bool(last.is_correct), mine[-1], last.completed_at)
 
 
 def _row(cohort: str) -> TrackerRow:
@@ -172,12 +183,14 @@ def _predicted(prediction: Prediction) -> dict[str, Any]:
 class MemoryTaskStore(MemoryStore):
     """Implements :class:`chalicelib.ports.TaskStore`."""
 
-    def prediction_context(self, user_id: str) -> PredictionContext:
+    def prediction_context(self, user_id: str, item: int | None = None) -> PredictionContext:
         with self._db as db:
             account = db.users.get(user_id)
             if account and account.deleted:
                 raise UnauthenticatedError("This account was deleted")
-            return PredictionContext(db.state_of(user_id), db.tracker(self.cohort).model_version, db.usage.get(user_id))
+            record = _record(item, [db.tasks[task_id] for task_id in account.answers] if account else [])
+            version = db.tracker(self.cohort).model_version
+            return PredictionContext(db.state_of(user_id), version, db.usage.get(user_id), record)
 
     def count_usage(self, user_id: str, topic: str | None) -> Usage:
         with self._db as db:
@@ -219,6 +232,7 @@ class MemoryTaskStore(MemoryStore):
                 completed_at=None,
                 is_correct=None,
                 study_session_id=new.study_session_id,
+                item_id=new.item_id,
                 **_predicted(prediction),
                 created_at=now,
                 updated_at=now,

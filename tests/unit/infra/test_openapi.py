@@ -43,11 +43,11 @@ def test_what_is_added_or_reworded_breaks_nothing(present: dict[str, Any]) -> No
     create = at(new, "paths", "/practice-tasks", "post")
     create["summary"], create["responses"]["418"] = "Make a task", {"description": "A teapot"}
     create["parameters"].append({"name": "more", "in": "query", "required": False, "schema": {}})
-    schema(new, "NewTask")["properties"]["item_id"] = {"type": "string"}
+    schema(new, "NewTask")["properties"]["new_field"] = {"type": "string"}
     schema(new, "NewTask")["required"].remove("task_content")
     schema(new, "NewTask")["properties"]["subject"].pop("maxLength")
-    schema(new, "PracticeTask")["properties"]["item_id"] = {"type": "string"}
-    schema(new, "PracticeTask")["required"].append("item_id")
+    schema(new, "PracticeTask")["properties"]["new_field"] = {"type": "string"}
+    schema(new, "PracticeTask")["required"].append("new_field")
     schema(new, "Difficulty")["enum"].append("absurd")
     assert openapi.breaking_changes(present, new) == []
 
