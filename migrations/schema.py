@@ -87,7 +87,7 @@ practice_tasks = Table(
         "user_id",
         "item_key",
         "answer_index",
-        postgresql_where=sa.text("completed AND item_key IS NOT NULL"),
+        postgresql_where=sa.text("item_key IS NOT NULL AND answer_index IS NOT NULL"),
     ),
     # Of all students. An imported answer is not in it: it was created when it was completed, and nobody predicted it.
     Index(

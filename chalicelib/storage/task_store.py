@@ -63,13 +63,17 @@ _CONTEXT = text(
                (array_agg(completed_at ORDER BY answer_index DESC))[1] AS last_at
         FROM (
             SELECT is_correct, answer_index, completed_at FROM practice_tasks
-            WHERE user_id = requested.id AND completed AND item_key = CAST(:item AS bigint)
+            WHERE user_id = requested.id AND item_key = CAST(:item AS bigint) AND answer_index >= 0
             ORDER BY answer_index DESC LIMIT {ANSWERS_COUNTED}
         ) AS answers
     ) AS r
     """  # noqa: S608 - parts are constants, values are bound
 )
-"""Always one row, also for an unknown student or cohort. Without an item no answer is read."""
+"""Always one row, also for an unknown student or cohort. Without an item no answer is read.
+
+Answers have an index, open tasks have none. ``completed`` is not a condition: PostgreSQL, as long as it knows little
+about the table, would read all of the student's answers by ``ix_practice_tasks_in_order``.
+"""
 
 _INSERT = text(
     f"""

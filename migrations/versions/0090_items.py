@@ -17,7 +17,7 @@ def upgrade() -> None:
     op.execute("ALTER TABLE practice_tasks ADD COLUMN item_id text, ADD COLUMN item_key bigint")
     op.execute(
         "CREATE INDEX ix_practice_tasks_of_item ON practice_tasks (user_id, item_key, answer_index) "
-        "WHERE completed AND item_key IS NOT NULL"
+        "WHERE item_key IS NOT NULL AND answer_index IS NOT NULL"
     )
 
 
