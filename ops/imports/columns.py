@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 
 REQUIRED = ("user_id", "topic", "is_correct")
-OPTIONAL = ("subject", "difficulty", "actual_time_seconds", "completed_at", "position")
+OPTIONAL = ("subject", "difficulty", "item_id", "actual_time_seconds", "completed_at", "position")
 COLUMNS = REQUIRED + OPTIONAL
 
 OF_A_TASK = (
@@ -35,7 +35,16 @@ _OTHER_NAMES = {
 }
 """Names that other services give to the columns. They are suggested, not taken: "time" may be seconds or a date."""
 
-_SYNONYMS = {"id": "task_id", "order_id": "answer_id", "log_id": "answer_id", "problem_log_id": "answer_id"}
+_SYNONYMS = {
+    "id": "task_id",
+    "order_id": "answer_id",
+    "log_id": "answer_id",
+    "problem_log_id": "answer_id",
+    "item": "item_id",
+    "problem_id": "item_id",
+    "question_id": "item_id",
+    "exercise_id": "item_id",
+}
 
 
 class ColumnError(ValueError):

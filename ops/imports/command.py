@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoding", metavar="NAME", help="such as windows-1252 (default: detected)")
     parser.add_argument("--separator", metavar="CHARACTER", help='such as ";" (default: detected)')
     parser.epilog = (
-        "Columns: user_id, topic, is_correct, and optionally subject, difficulty (easy to expert, or 1 to 4), "
+        "Columns: user_id, topic, is_correct, and optionally subject, difficulty (easy to expert, or 1 to 4), item_id, "
         "actual_time_seconds, completed_at (ISO 8601, or seconds or milliseconds since 1970), position (order within "
         "the student). Case, spaces and underscores do not matter. Answers are sorted by their time. Answers from an "
         "earlier import are not added again. A user_id that is an e-mail address means the account with this address."

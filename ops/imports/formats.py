@@ -12,10 +12,12 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from itertools import groupby
 
 import numpy as np
 
+from chalicelib.domain.tasks import MAX_NAME_LENGTH
 from ops.imports.columns import normal
 from ops.imports.report import ImportReport
 from ops.imports.source import UnusableFileError, opened
@@ -28,12 +30,16 @@ Answer = dict[str, str]
 
 MILLISECONDS = 0.001
 
+_KEPT_OF_LONG_ITEM = MAX_NAME_LENGTH - 64
+"""Characters that stay of a long id of an item. A digest follows them."""
+
 
 @dataclass(slots=True)
 class Given:
     """The input of a format: the records of a file, its header and path, and the report.
 
     ``companion`` finds another file of the same data set. ``questions`` is its path if the user gave ``--questions``.
+    ``item_columns`` are the columns that name the exercise together.
     """
 
     records: Iterator[Record]
@@ -42,6 +48,7 @@ class Given:
     questions: Place | None
     report: ImportReport
     index: dict[str, int] = field(init=False)
+    item_columns: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Find the columns by their names without case and marks."""
@@ -56,6 +63,14 @@ class Given:
     def answer(self, record: Record, **names: str) -> Answer:
         """Return the columns of ``studysmart import`` by the names that the file has for them."""
         return {column: self.text(record, name) for column, name in names.items()}
+
+    def item(self, record: Record) -> dict[str, str]:
+        """Return the column ``item_id``, without a value where the file does not name the exercise."""
+        parts = [self.text(record, name) for name in self.item_columns]
+        text = "/".join(parts) if all(parts) else ""
+        if len(text) > MAX_NAME_LENGTH:  # a step of KDD Cup 2010 may be a formula
+            text = text[:_KEPT_OF_LONG_ITEM] + sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return {"item_id": text}
 
     def leave_out(self, record: Record, reason: str, value: str = "") -> None:
         """Note in the report that a record is no answer."""
@@ -78,13 +93,16 @@ Rows = Iterator[tuple[int, Answer]]
 class Format:
     """A published form. ``signatures`` are columns that no other form has together; ``unit`` is that of its times.
 
-    ``fallback`` is the encoding of a file that is not UTF-8.
+    ``items`` are the columns that name an exercise: of several choices, the first that a file has. Where a form numbers
+    the exercises of each topic, the column of the topic is one of them. ``fallback`` is the encoding of a file that is
+    not UTF-8.
     """
 
     title: str
     signatures: tuple[frozenset[str], ...]
     rows: Callable[[Given], Rows]
     unit: float = 1.0
+    items: tuple[tuple[str, ...], ...] = ()
     fallback: str = "windows-1252"
     quoted: bool = True
 
@@ -93,12 +111,16 @@ class Format:
         names = set(map(normal, header))
         return any(signature <= names for signature in self.signatures)
 
+    def item_columns(self, index: Mapping[str, int]) -> tuple[str, ...]:
+        """Return the columns that name an exercise in a file with an index of its columns; none if it has none."""
+        return next((names for names in self.items if all(normal(name) in index for name in names)), ())
+
 
 def _one_answer_once(given: Given, topic: str, answer_id: str, **names: str) -> Rows:
     """Give clear answers; leave out records that repeat one, by its id, under another skill or the same."""
     seen: dict[tuple[str, str], str] = {}
     for record in _clear_answers(given, names["is_correct"], topic):
-        answer = given.answer(record, topic=topic, **names)
+        answer = given.answer(record, topic=topic, **names) | given.item(record)
         key = (answer["user_id"], given.text(record, answer_id))
         if key in seen:
             same = seen[key] == answer["topic"]
@@ -176,7 +198,8 @@ def _assistments_2017(given: Given) -> Rows:
                 is_correct="correct",
                 actual_time_seconds="timeTaken",
                 completed_at="endTime",
-            ),
+            )
+            | given.item(record),
         )
 
 
@@ -204,7 +227,8 @@ def _kdd_2010(given: Given) -> Rows:
                     "is_correct": outcome,
                     "actual_time_seconds": given.text(record, "Step Duration (sec)"),
                     "completed_at": given.text(record, "First Transaction Time"),
-                },
+                }
+                | given.item(record),
             )
 
 
@@ -251,7 +275,8 @@ def _ednet(given: Given) -> Rows:
                     "is_correct": str(int(chosen == question.get("correct_answer", "").strip())),
                     "actual_time_seconds": given.text(record, "elapsed_time"),
                     "completed_at": given.text(record, "timestamp"),
-                },
+                }
+                | given.item(record),
             )
 
 
@@ -283,7 +308,8 @@ def _riiid(given: Given) -> Rows:
                         "subject": f"Part {question['part']}" if question.get("part") else "",
                         "is_correct": given.text(record, "answered_correctly"),
                         "position": given.text(record, "row_id"),
-                    },
+                    }
+                    | given.item(record),
                 )
             )
         yield from waiting
@@ -303,7 +329,8 @@ def _eedi(given: Given) -> Rows:
                 "topic": topics.get(question) or f"Question {question}",
                 "is_correct": given.text(record, "IsCorrect"),
                 "completed_at": date_of(given.text(record, "AnswerId")),
-            },
+            }
+            | given.item(record),
         )
 
 
@@ -378,7 +405,7 @@ def _junyi(given: Given) -> Rows:
                 actual_time_seconds="time_taken",
                 completed_at="time_done",
             )
-        yield record.line, answer | {"subject": "Mathematics"}
+        yield record.line, answer | {"subject": "Mathematics"} | given.item(record)
 
 
 def _junyi_names(given: Given) -> dict[str, str]:
@@ -400,7 +427,7 @@ def _duolingo(given: Given) -> Rows:
             "topic": given.text(record, "lexeme_string")[:200],
             "subject": given.text(record, "learning_language"),
             "completed_at": given.text(record, "timestamp"),
-        }
+        } | given.item(record)
         for n in range(int(seen)):
             yield record.line, answer | {"is_correct": str(int(n >= int(seen) - int(right)))}
 
@@ -411,40 +438,63 @@ def _signature(*names: str) -> tuple[frozenset[str], ...]:
 
 FORMATS = {
     "assistments2009": Format(
-        "ASSISTments 2009", _signature("order_id", "correct", "ms_first_response"), _assistments_2009, MILLISECONDS
+        "ASSISTments 2009",
+        _signature("order_id", "correct", "ms_first_response"),
+        _assistments_2009,
+        MILLISECONDS,
+        (("problem_id",),),
     ),
     "assistments2012": Format(
         "ASSISTments 2012",
         _signature("problem_log_id", "correct", "ms_first_response"),
         _assistments_2012,
         MILLISECONDS,
+        (("problem_id",),),
     ),
     "assistments2015": Format(
         "ASSISTments 2015", _signature("user_id", "log_id", "sequence_id", "correct"), _assistments_2015
     ),
     "assistments2017": Format(
-        "ASSISTments 2017", _signature("studentId", "skill", "correct", "timeTaken"), _assistments_2017
+        "ASSISTments 2017",
+        _signature("studentId", "skill", "correct", "timeTaken"),
+        _assistments_2017,
+        items=(("problemId",),),
     ),
     "kdd2010": Format(
         "KDD Cup 2010",
         _signature("Anon Student Id", "Correct First Attempt", "First Transaction Time"),
         _kdd_2010,
+        items=(("Problem Name", "Step Name"),),
         quoted=False,
     ),
     "ednet": Format(
-        "EdNet KT1", _signature("timestamp", "question_id", "user_answer", "elapsed_time"), _ednet, MILLISECONDS
+        "EdNet KT1",
+        _signature("timestamp", "question_id", "user_answer", "elapsed_time"),
+        _ednet,
+        MILLISECONDS,
+        (("question_id",),),
     ),
     "riiid": Format(
-        "Riiid", _signature("content_type_id", "answered_correctly", "task_container_id"), _riiid, MILLISECONDS
+        "Riiid",
+        _signature("content_type_id", "answered_correctly", "task_container_id"),
+        _riiid,
+        MILLISECONDS,
+        (("content_id",),),
     ),
-    "eedi": Format("Eedi", _signature("QuestionId", "UserId", "AnswerId", "IsCorrect"), _eedi),
+    "eedi": Format(
+        "Eedi", _signature("QuestionId", "UserId", "AnswerId", "IsCorrect"), _eedi, items=(("QuestionId",),)
+    ),
     "junyi": Format(
         "Junyi Academy",
         _signature("exercise", "time_done", "correct") + _signature("timestamp_TW", "uuid", "ucid", "is_correct"),
         _junyi,
+        items=(("upid",), ("exercise", "problem_type")),
     ),
     "duolingo": Format(
-        "Duolingo half-life regression", _signature("lexeme_string", "session_seen", "session_correct"), _duolingo
+        "Duolingo half-life regression",
+        _signature("lexeme_string", "session_seen", "session_correct"),
+        _duolingo,
+        items=(("lexeme_id",), ("lexeme_string",)),
     ),
 }
 """The published forms by their names on the command line."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from ops.imports.columns import ColumnError, columns_of, near
+from ops.imports.columns import OPTIONAL, REQUIRED, ColumnError, columns_of, near
 from ops.imports.formats import FORMATS, Format, Given, recognised
 from ops.imports.report import ImportReport
 from ops.imports.rows import HistoryRow, RowMaker, has_undecoded
@@ -130,7 +130,10 @@ def _generic(
 
 def _published(form: Format, given: Given, now: datetime, report: ImportReport) -> Iterator[list[HistoryRow]]:
     report.origin["Format"] = form.title
-    columns = ("user_id", "subject", "topic", "is_correct", "actual_time_seconds", "completed_at", "position")
+    given.item_columns = form.item_columns(given.index)
+    if given.item_columns:
+        report.origin["Items"] = f"from {' and '.join(given.item_columns)}"
+    columns = (*REQUIRED, *OPTIONAL)
     maker = RowMaker({name: n for n, name in enumerate(columns)}, now, report, unit=form.unit)
     records = (Record(line, [answer.get(name, "") for name in columns]) for line, answer in form.rows(given))
     return _answers(maker, records, report)

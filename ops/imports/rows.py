@@ -14,7 +14,7 @@ from chalicelib.domain.tasks import Difficulty
 from ops.imports import values
 from ops.imports.report import ImportReport
 from ops.imports.table import Record
-from ops.imports.values import IS_EMPTY, MISSING, NOT_DECODED, Changed, Name, Numbers, Parsed, Refused, Times
+from ops.imports.values import IS_EMPTY, MISSING, NOT_DECODED, Changed, Item, Name, Numbers, Parsed, Refused, Times
 
 DEFAULT_SUBJECT = Name("General", "general")
 """The subject of an answer whose file names none."""
@@ -41,7 +41,7 @@ class HistoryRow(NamedTuple):
     ``line`` is the line of the file (from 1) where the row starts. ``position`` orders the answers of a user and may be
     None. ``subject`` and ``topic`` are as written, next to their keys. ``difficulty`` is 1..4, ``seconds`` 0..86,400 or
     None. ``at_micros`` is the time of the answer in microseconds since 1970 UTC, or None if the file has no time.
-    ``answer_id`` is the file's own name of the answer.
+    ``answer_id`` is the file's own name of the answer. ``item`` is the exercise, if the file has an id of it.
     """
 
     line: int
@@ -57,13 +57,17 @@ class HistoryRow(NamedTuple):
     at_micros: int | None
     answer_id: str | None = None
     task: Task | None = None
+    item: Item | None = None
 
 
 Identity = tuple[object, ...]
 
 
 def identity(row: HistoryRow) -> Identity:
-    """Return everything that identifies an answer. Rows with the same identity are distinguished by counting them."""
+    """Return everything that identifies an answer. Rows with the same identity are distinguished by counting them.
+
+    The item is not part of it: a file that was imported without its items would otherwise be imported again.
+    """
     return (
         row.user_id,
         row.position,
@@ -111,6 +115,7 @@ class RowMaker:
             "subject": Parsed(values.name, DEFAULT_SUBJECT, words),
             "topic": Parsed(values.name, IS_EMPTY, words),
             "difficulty": Parsed(values.difficulty, Difficulty.MEDIUM.numeric),
+            "item_id": Parsed(values.item, None, words),
             "is_correct": Parsed(values.correctness, IS_EMPTY),
             "actual_time_seconds": Parsed(numbers.seconds(unit), None),
             "completed_at": Parsed(times.read, None),
@@ -155,8 +160,10 @@ class RowMaker:
                      "study_session_id", "created_at")  # fmt: skip
             tasks = map(Task, *(column_of(name) for name in names))
         rows = [
-            HistoryRow(line.line, user, position, s.text, s.key, t.text, t.key, level, right, seconds, at, answer, task)
-            for line, user, position, s, t, level, right, seconds, at, answer, task in zip(
+            HistoryRow(
+                line.line, user, position, s.text, s.key, t.text, t.key, level, right, seconds, at, answer, task, item
+            )
+            for line, user, position, s, t, level, right, seconds, at, answer, task, item in zip(
                 records,
                 column_of("user_id"),
                 column_of("position"),
@@ -168,6 +175,7 @@ class RowMaker:
                 column_of("completed_at"),
                 column_of("answer_id"),
                 tasks,
+                column_of("item_id"),
                 strict=True,
             )
         ]

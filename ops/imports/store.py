@@ -24,8 +24,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from chalicelib.domain.errors import DatabaseUnavailableError, StudySmartError
-from chalicelib.domain.items import IMPORTED_CONTENT
+from chalicelib.domain.items import IMPORTED_CONTENT, item_key
 from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS
+from chalicelib.domain.tasks import Difficulty
 from chalicelib.features.columns import decayed_to_bytes
 from ops.imports.placing import Placed, StateLine, in_order_of_time, states
 from ops.imports.rows import HistoryRow, Identity, Task, identity, task_id
@@ -65,7 +66,8 @@ FROM unnest(cast(%s AS uuid[]), cast(%s AS integer[])) AS moved (id, n) WHERE pr
 _COPY_TASKS = """
 COPY practice_tasks (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content, solution_content,
     answer_content, estimated_time_minutes, study_session_id, completed, completed_at, is_correct, actual_time_seconds,
-    answer_index, predicted_correct, predicted_time_seconds, prediction_source, created_at, updated_at, import_id)
+    answer_index, predicted_correct, predicted_time_seconds, prediction_source, created_at, updated_at, import_id,
+    item_id, item_key)
 FROM STDIN"""
 _COUNT_ANSWERS = """
 UPDATE users SET n_answers = counted.n FROM unnest(cast(%s AS text[]), cast(%s AS integer[])) AS counted (id, n)
@@ -320,7 +322,7 @@ def _task_lines(
                 f"{answer.task_id}\t{owner}\t{_escaped(row.subject)}\t{_escaped(row.subject_key)}\t"
                 f"{_escaped(row.topic)}\t{_escaped(row.topic_key)}\t{_LEVELS[row.difficulty]}\t{about}\ttrue\t{done}\t"
                 f"{row.is_correct}\t{_or_null(row.seconds)}\t{n}\t{DEFAULT_CORRECT}\t{DEFAULT_SECONDS}\tdefault\t"
-                f"{created}\t{created}\t{of_import}\n"
+                f"{created}\t{created}\t{of_import}\t{_item(row)}\n"
             )
 
 
@@ -333,6 +335,16 @@ def _about(task: Task) -> str:
             _or_null(task.session_id),
         ]
     )
+
+
+def _item(row: HistoryRow) -> str:
+    """Return id and key of the item. Only the service's own export has texts, which identify an item too."""
+    if row.item is not None:
+        return f"{_escaped(row.item.id)}\t{row.item.key}"
+    content = row.task and row.task.content
+    difficulty = Difficulty.from_numeric(row.difficulty)
+    key = None if content is None else item_key(row.subject, row.topic, difficulty, content, None)
+    return f"{_NULL}\t{_or_null(key)}"
 
 
 def _state_line(row: StateLine) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from chalicelib.domain.items import key_of_id
 from chalicelib.domain.tasks import MAX_NAME_LENGTH, MAX_SECONDS, Difficulty, name_key
 
 MISSING = frozenset(
@@ -82,6 +83,13 @@ class Name(NamedTuple):
     key: str
 
 
+class Item(NamedTuple):
+    """The id of an item as written, and the item's key."""
+
+    id: str
+    key: int
+
+
 def is_missing(text: str) -> bool:
     """Return True for a text that stands for "no value"."""
     return text.strip().lower() in MISSING
@@ -143,6 +151,14 @@ def name(text: str) -> object:
     if "\x00" in text:
         return Refused("contains a null character")
     return Name(text, key)
+
+
+def item(text: str) -> object:
+    """Return an item. An answer whose item cannot be stored is an answer without an item."""
+    found = name(text)
+    if isinstance(found, Refused):
+        return Changed(None, f"an item that {found.problem} was left out")
+    return Item(text, key_of_id(text))
 
 
 def correctness(text: str) -> object:

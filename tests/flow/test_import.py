@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, text
 
+from chalicelib.domain.items import key_of_id
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
@@ -113,6 +114,23 @@ def test_answers_become_completed_tasks_users_and_samples(engine: Engine, tmp_pa
         "SELECT predicted_correct, predicted_time_seconds, prediction_source, model_version, lnirt_model_version "
         "FROM practice_tasks",
     ) == [(0.5, 60, "default", None, "fallback_default")]
+
+
+def test_an_answer_is_on_the_item_of_its_file(engine: Engine, tmp_path: Path) -> None:
+    load_text(engine, tmp_path, "user_id,topic,is_correct,problem_id\nada,t,1,q\\1\nada,t,0,Q\\1\nada,t,1,\n")
+    assert query(engine, "SELECT item_id, item_key FROM practice_tasks ORDER BY answer_index") == [
+        ("q\\1", key_of_id("q\\1")),
+        ("Q\\1", key_of_id("q\\1")),
+        (None, None),
+    ]
+    found = PostgresTaskStore(engine, "default").prediction_context("ada", key_of_id("q\\1")).item
+    assert (found.attempts, found.correct, found.last_index) == (2, 1, 1)
+
+
+def test_a_file_without_items_can_be_imported_again_with_them(engine: Engine, tmp_path: Path) -> None:
+    rows = ["user_id,topic,is_correct,item", "ada,t,1,a", "ada,t,1,b"]
+    load_text(engine, tmp_path, "\n".join(row.rpartition(",")[0] for row in rows))
+    assert load_text(engine, tmp_path, "\n".join(rows)).already_there == 2
 
 
 def test_imported_answers_do_not_count_towards_a_training(engine: Engine, tmp_path: Path) -> None:

@@ -154,6 +154,54 @@ def test_a_published_file_is_read_as_it_is(tmp_path: Path, sample: str, *, named
     assert report.bad == 0
 
 
+ITEMS: dict[str, tuple[str, list[str | None]]] = {
+    "assistments2009": ("from problem_id", ["51", "52"]),
+    "assistments2012": ("from problem_id", ["5"]),
+    "assistments2015": ("", [None]),
+    "assistments2017": ("from problemId", ["950"]),
+    "kdd2010": ("from Problem Name and Step Name", ['EG1/3"x = 9', "EG1/S3"]),
+    "ednet": ("from question_id", ["q10", "q11"]),
+    "riiid": ("from content_id", ["5692", "7860", "7861", "7900"]),
+    "eedi": ("from QuestionId", ["16997"]),
+    "junyi": ("from exercise and problem_type", ["time_terminology/analog_word"]),
+    "junyi of 2019": ("from upid", ["p1"]),
+    "duolingo": ("from lexeme_id", ["76390c", "76390c"]),
+}
+
+
+def read_items(path: Path) -> tuple[list[str | None], str]:
+    report = ImportReport()
+    with open_history(path, NOW, report) as chunks:
+        items = [row.item and row.item.id for rows in chunks for row in rows]
+    return items, report.origin.get("Items", "")
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_a_published_file_names_its_exercises(tmp_path: Path, sample: str) -> None:
+    content = (
+        SAMPLES[sample][0].replace("\tStep Name", "\tProblem Name\tStep Name").replace("\tUnit X", "\tUnit X\tEG1")
+    )
+    (tmp_path / "u7.csv").write_text(content)
+    (tmp_path / "questions.csv").write_text(QUESTIONS if sample == "ednet" else "question_id,tags\n")
+    assert read_items(tmp_path / "u7.csv") == ITEMS[sample][::-1]
+
+
+def test_a_part_of_an_exercise_alone_names_none(tmp_path: Path) -> None:
+    (tmp_path / "junyi.csv").write_text(SAMPLES["junyi"][0].replace("analog_word", ""))
+    assert read_items(tmp_path / "junyi.csv")[0] == [None]
+    (tmp_path / "kdd.txt").write_text(SAMPLES["kdd2010"][0])
+    assert read_items(tmp_path / "kdd.txt") == ([None, None], "")
+
+
+def test_long_names_of_exercises_stay_different(tmp_path: Path) -> None:
+    found = []
+    for word in ("x" * 300, "x" * 299 + "y"):
+        (tmp_path / "junyi.csv").write_text(SAMPLES["junyi"][0].replace("analog_word", word))
+        found += read_items(tmp_path / "junyi.csv")[0]
+    assert [len(str(item)) for item in found] == [200, 200]
+    assert found[0] != found[1]
+
+
 def test_ednet_is_a_folder_with_a_file_for_each_student(tmp_path: Path) -> None:
     for user in ("u1", "u20"):
         (tmp_path / "KT1").mkdir(exist_ok=True)

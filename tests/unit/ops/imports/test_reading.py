@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib.domain.items import key_of_id
 from ops.imports.importer import Reading, open_history
 from ops.imports.report import ImportReport
 from ops.imports.rows import HistoryRow
 from ops.imports.source import UnusableFileError
-from ops.imports.values import micros
+from ops.imports.values import Item, micros
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 HEADER = "user_id,topic,is_correct"
@@ -49,6 +50,29 @@ def test_the_three_columns_are_enough(tmp_path: Path) -> None:
     rows, report = read(tmp_path, f"{HEADER}\nu1,Algebra,1\n")
     assert rows == [HistoryRow(2, "u1", None, "General", "general", "Algebra", "algebra", 2, True, None, None)]
     assert report.bad == 0
+
+
+@pytest.mark.parametrize("column", ["item_id", "Item", "item", "problem_id", "Question ID", "exercise-id"])
+def test_a_column_names_the_exercise(tmp_path: Path, column: str) -> None:
+    rows, report = read(tmp_path, f"{HEADER},{column}\nu,t,1, Q-1 \nu,t,1,NA\n")
+    assert [row.item for row in rows] == [Item(" Q-1 ", key_of_id("q-1")), None]
+    assert report.origin["Columns"].endswith("item_id" if column == "item_id" else f"item_id (from {column})")
+
+
+def test_one_of_two_names_of_an_exercise_is_taken(tmp_path: Path) -> None:
+    rows, report = read(tmp_path, f"{HEADER},problem_id,item_id,question_id\nu,t,1,p,i,q\n")
+    assert rows[0].item == Item("i", key_of_id("i"))
+    assert report.origin["Not taken"] == "problem_id, question_id"
+    rows, _ = read(tmp_path, f"{HEADER},problem_id,item_id\nu,t,1,p,i\n", Reading(mapped={"item_id": "problem_id"}))
+    assert rows[0].item == Item("p", key_of_id("p"))
+
+
+@pytest.mark.parametrize("text", ["x" * 201, "\u200b", "a\x00b"])
+def test_an_answer_stays_without_an_impossible_item(tmp_path: Path, text: str) -> None:
+    rows, report = read(tmp_path, f"{HEADER},item_id\nu,t,1,{text}\n")
+    assert ([row.item for row in rows], report.bad) == ([None], 0)
+    (reason,) = report.changed
+    assert reason.startswith("an item that ")
 
 
 @pytest.mark.parametrize(
