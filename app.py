@@ -40,7 +40,7 @@ if "CHALICE_LOCAL" in os.environ:  # set for `chalice local` by the stage `dev` 
 def sweep_training_requests(_event: Any) -> None:
     """Send training requests that were not sent, free abandoned ones, forget old counts, and log metrics."""
     container = wiring.current()
-    training.sweep(container.tracker, container.queue)
+    training.sweep(container.tracker, container.queue, container.policy)
     container.counts.prune()
     watch.watch(container.tracker, container.analytics, container.policy, container.settings.cohort)
 

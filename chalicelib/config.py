@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from chalicelib.domain.errors import ConfigurationError
+from chalicelib.domain.training import TrainingPolicy
 
 Text = Annotated[str, Meta(min_length=1)]
 DatabaseUrl = Annotated[str, Meta(pattern=r"^postgres(ql(\+pg8000)?)?://")]
@@ -19,6 +20,7 @@ Bound = Annotated[int, Meta(ge=0, le=10**12)]
 """A limit. 0 switches it off."""
 SigningKeys = tuple[Annotated[str, Meta(min_length=32)], ...]
 """Keys of versions. The first one signs, and each is accepted, so that a key can be replaced."""
+Share = Annotated[float, Meta(ge=0.001, le=1)]
 SecondsOrOff = Annotated[float, Meta(ge=0, le=1e6)]
 
 
@@ -45,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     cohort: Text = "default"
     training_threshold: Count = 5
     minimum_samples: Count = 10
+    training_duty: Share = 1.0
     model_refresh_seconds: Seconds = 30.0
     lease_seconds: Seconds = 60.0
     retained_versions: Count = 10
@@ -99,6 +102,11 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         raise ConfigurationError("The environment is incomplete or wrong: " + "; ".join(faults))
     values["database_url"] = database_address(environment)
     return Settings(**values)
+
+
+def policy_of(settings: Settings) -> TrainingPolicy:
+    """Return the rules that decide when a training starts."""
+    return TrainingPolicy(settings.training_threshold, settings.minimum_samples, settings.training_duty)
 
 
 def _limits(text: str) -> tuple[dict[str, str], list[str]]:

@@ -238,6 +238,9 @@ class Tracker(Protocol):
     def request_training(self, cohort: str, reason: str) -> TrainingRequest | None:
         """Request a training, whatever the counter is. Return None if a request is live already."""
 
+    def end_waits(self, policy: TrainingPolicy) -> list[TrainingRequest]:
+        """End the waits that are over. Request the trainings that became due meanwhile, and return the requests."""
+
     def mark_enqueued(self, request: TrainingRequest) -> None:
         """Store the time at which the request's message was sent."""
 

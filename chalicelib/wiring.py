@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from chalicelib import logs
-from chalicelib.config import Settings, settings_from
+from chalicelib.config import Settings, policy_of, settings_from
 from chalicelib.domain.limits import StudentLimits
-from chalicelib.domain.training import TrainingPolicy
 from chalicelib.ports import (
     AnalyticsStore,
     Identity,
@@ -50,7 +49,7 @@ class Container:
 
     def __init__(self, settings: Settings, **given: Any) -> None:
         self.settings = settings
-        self.policy = TrainingPolicy(settings.training_threshold, settings.minimum_samples)
+        self.policy = policy_of(settings)
         self.later: Later = at_once
         self.timeouts = patient(settings)
         vars(self).update(given)

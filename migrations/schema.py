@@ -193,5 +193,8 @@ embedding_model_tracker = Table(
     Column("lease_expires_at", sa.DateTime(timezone=True)),
     Column("progress", JSONB),
     Column("last_error", sa.Text),
+    Column("training_seconds", sa.Double),
+    Column("training_failures", sa.Integer, nullable=False, server_default="0"),
+    Column("next_training_at", sa.DateTime(timezone=True)),
     sa.CheckConstraint("n_samples_since_training >= 0 AND n_samples_total >= 0", name="counts"),
 )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from chalicelib.domain.errors import UnavailableError
 from chalicelib.domain.training import TrainingState
 from chalicelib.services.training import ModelStatus
-from ops.status import counter_line, model_json, training_line
+from ops.status import counter_line, model_json, training_line, wait_lines
 
 
 def follow(read: Callable[[], ModelStatus], interval: float, until_idle: bool, as_json: bool) -> Iterator[str]:
@@ -35,7 +35,7 @@ def follow(read: Callable[[], ModelStatus], interval: float, until_idle: bool, a
 
 def describe(model: ModelStatus) -> list[str]:
     """Return the facts that are worth a line when they change."""
-    lines = [counter_line(model), f"Training: {training_line(model)}"]
+    lines = [counter_line(model), f"Training: {training_line(model)}", *wait_lines(model)]
     if model.model_version:
         lines.append(f"Model: {model.model_version}")
     if model.last_error:

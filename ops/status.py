@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from chalicelib.domain.errors import ModelError, NotFoundError
+from chalicelib.domain.training import WaitReason
 from chalicelib.services.training import ModelStatus, status
 from chalicelib.wiring import Container
 from ops import tables
@@ -51,9 +52,8 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def model_json(model: ModelStatus) -> dict[str, Any]:
     """Return the tracker's state as JSON values with the names of ``GET /model/status``."""
-    trained = model.last_trained_at
-    time = None if trained is None else trained.astimezone(UTC).isoformat()
-    return {**msgspec.structs.asdict(model), "last_trained_at": time}
+    fields = msgspec.structs.asdict(model)
+    return {k: v.astimezone(UTC).isoformat() if isinstance(v, datetime) else v for k, v in fields.items()}
 
 
 def as_lines(report: Report) -> list[str]:
@@ -65,6 +65,7 @@ def as_lines(report: Report) -> list[str]:
         f"Samples: {model.n_samples_total:,} ({model.n_samples_last_training:,} at the last training)",
         f"Last training: {'never' if trained is None else f'{tables.utc_time(trained.isoformat())} UTC'}",
         f"Training: {training_line(model)}",
+        *wait_lines(model),
         f"Model: {report.champion or 'none yet'}",
     ]
     width = max(map(len, report.files), default=0)
@@ -79,6 +80,16 @@ def as_lines(report: Report) -> list[str]:
 def counter_line(model: ModelStatus) -> str:
     """Return the counter as a line, such as ``Counter: 3/5``."""
     return f"Counter: {model.counter}/{model.threshold}"
+
+
+def wait_lines(model: ModelStatus) -> list[str]:
+    """Return a line about the earliest start of the next automatic training, or none if it need not wait."""
+    if model.next_training_at is None:
+        return []
+    reason = f"TRAINING_DUTY, after a training of {model.last_training_seconds or 0.0:.1f} s"
+    if model.wait_reason is WaitReason.FAILURES:
+        reason = f"{tables.count(model.training_failures, 'training')} failed since the last success"
+    return [f"Next training: not before {tables.utc_time(model.next_training_at.isoformat())} UTC ({reason})"]
 
 
 def training_line(model: ModelStatus) -> str:

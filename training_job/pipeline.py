@@ -37,12 +37,14 @@ PARITY_TOLERANCE = 1e-5
 class Trained:
     """The version that serves after a training, and the number of answers that the training learnt from.
 
-    ``counted`` is the counter when the answers were read; the tracker subtracts it when the training ends.
+    ``counted`` is the counter when the answers were read; the tracker subtracts it when the training ends. ``seconds``
+    is how long an earlier delivery trained, if it published the version.
     """
 
     champion: str
     counted: int
     n_samples: int
+    seconds: float = 0.0
 
 
 class Train(Protocol):
@@ -122,7 +124,8 @@ def _published_before(request: TrainingRequest, registry: S3ModelRegistry) -> Tr
         _log.error("version %s was published and is damaged, training again: %s", request.version, error)
         return None
     _log.info("version %s was published already, finishing what an earlier delivery began", request.version)
-    return Trained(champion.version, int(metadata["counted"]), int(metadata["n_samples"]))
+    seconds = float(metadata.get("trained_seconds", 0.0))
+    return Trained(champion.version, int(metadata["counted"]), int(metadata["n_samples"]), seconds)
 
 
 def _announce(snapshot: Snapshot) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from chalicelib.config import Settings
-from chalicelib.domain.training import TrainingPolicy
+from chalicelib.config import Settings, policy_of
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
 from chalicelib.storage.timeouts import timeouts_of
@@ -29,7 +28,7 @@ def build(settings: Settings, process: TrainingProcess) -> Worker:
         tracker=PostgresTracker(engine),
         queue=SqsTrainingQueue(sqs, settings.training_queue_url),
         registry=registry_of(settings),
-        policy=TrainingPolicy(settings.training_threshold, settings.minimum_samples),
+        policy=policy_of(settings),
         lease_seconds=settings.lease_seconds,
         train=partial(process.train, settings),
         protection=TaskProtection(settings.ecs_agent_uri),

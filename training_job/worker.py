@@ -109,12 +109,14 @@ def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: 
         with heartbeat:
             trained = worker.train(request, still_ours=heartbeat.renew, report=heartbeat.report, seconds=limit)
             lease = heartbeat.stop()
+        seconds = round(max(time.monotonic() - started, trained.seconds), 3)
         following = worker.tracker.finish(
             lease,
             counted=trained.counted,
             n_samples=trained.n_samples,
             version=trained.champion,
             policy=worker.policy,
+            seconds=seconds,
         )
     except TrainingSkipped as reason:
         _log.info("Background training skipped: %s", reason, extra={"outcome": "skipped"})
@@ -132,13 +134,15 @@ def _train(worker: Worker, delivery: Delivery, request: TrainingRequest, lease: 
     except Exception as error:  # noqa: BLE001 - every error is recorded, and the message comes again
         failed = {"outcome": "failed", **metrics.fields({TRAINING_FAILURES: 1})}
         _log.error("Background training failed: %s", error, exc_info=error, extra=failed)
-        _fail(worker, delivery, heartbeat, f"{type(error).__name__}: {error}")
+        _fail(worker, delivery, heartbeat, f"{type(error).__name__}: {error}", time.monotonic() - started)
     else:
         worker.queue.delete(delivery)
-        seconds = round(time.monotonic() - started, 3)
         complete = {"outcome": "complete", "champion": trained.champion, "n_samples": trained.n_samples}
         complete |= metrics.fields({TRAINING_DURATION: seconds})
         logs.info(_log, "Background training complete (%s, %.1f s)", trained.champion, seconds, extra=complete)
+        if (wait := worker.policy.wait_after(seconds)) > 0:
+            duty = worker.policy.duty
+            _log.info("the next automatic training waits for at least %.0f s: TRAINING_DUTY is %g", wait, duty)
         _send_next(worker, following)
         # An operator may have moved the pointer since the publish.
         versions.announce(worker.registry, worker.tracker, request.cohort)
@@ -162,12 +166,19 @@ def _send_next(worker: Worker, following: TrainingRequest | None) -> None:
         _log.error("the training request was not sent and stamped, the sweeper will send it: %s", error)
 
 
-def _fail(worker: Worker, delivery: Delivery, heartbeat: Heartbeat, reason: str) -> None:
+def _fail(worker: Worker, delivery: Delivery, heartbeat: Heartbeat, reason: str, seconds: float) -> None:
     """Give the training back, or give it up after the last delivery, when its message becomes a dead letter."""
     if delivery.receive_count < MAX_RECEIVES:
         _give_back(worker, delivery, heartbeat, reason, RETRY_SECONDS)
-    elif _ended(heartbeat, lambda lease: worker.tracker.fail_request(lease, reason)):
+    elif _ended(heartbeat, lambda lease: _give_up(worker, lease, reason, seconds)):
         worker.queue.extend(delivery, 0)
+
+
+def _give_up(worker: Worker, lease: Lease, reason: str, seconds: float) -> None:
+    failed = worker.tracker.fail_request(lease, reason, worker.policy, seconds)
+    if failed is not None:
+        n, until = failed
+        _log.error("the next automatic training starts no earlier than %s, after failure %d in a row", until, n)
 
 
 def _give_back(worker: Worker, delivery: Delivery, heartbeat: Heartbeat, reason: str, hidden_seconds: int = 0) -> None:

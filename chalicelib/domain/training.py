@@ -28,11 +28,29 @@ class TrainingState(StrEnum):
     RUNNING = "running"
 
 
+FIRST_WAIT_SECONDS = 30.0
+"""Minimum wait after a failed training. It doubles with each failure that follows."""
+
+LONGEST_WAIT_SECONDS = 3_600.0
+"""Maximum to which failures lengthen the wait."""
+
+
+class WaitReason(StrEnum):
+    """The reason why the next automatic training has to wait."""
+
+    DUTY = "duty"
+    FAILURES = "failures"
+
+
 class TrainingPolicy(Struct, frozen=True):
-    """The rule that decides when a training is due."""
+    """The rules that decide when a training is due, and how long the next one waits.
+
+    ``duty`` is the largest share of the time that automatic trainings may take.
+    """
 
     threshold: int = 5
     minimum_samples: int = 10
+    duty: float = 1.0
 
     def is_due(self, counter: int, total: int) -> bool:
         """Return whether a training is due after ``counter`` completions since the last one, ``total`` in all.
@@ -40,6 +58,10 @@ class TrainingPolicy(Struct, frozen=True):
         :func:`chalicelib.storage.tracker.due_sql` is the same rule in SQL.
         """
         return counter >= self.threshold and total >= self.minimum_samples
+
+    def wait_after(self, seconds: float) -> float:
+        """Return the seconds that the next automatic training waits after one that took ``seconds``."""
+        return seconds * (1 / self.duty - 1)
 
 
 class TrainingRequest(Struct, frozen=True):
@@ -57,7 +79,11 @@ class TrainingRequest(Struct, frozen=True):
 
 
 class TrackerRow(Struct, frozen=True):
-    """A row of ``embedding_model_tracker``. ``lease_live`` was decided by the database's clock."""
+    """A row of ``embedding_model_tracker``. ``lease_live`` was decided by the database's clock.
+
+    ``training_failures`` counts the failed trainings since the last success. ``next_training_at`` is the earliest time
+    of the next automatic training, None if that time is over.
+    """
 
     cohort: str
     n_samples_since_training: int
@@ -72,6 +98,16 @@ class TrackerRow(Struct, frozen=True):
     lease_live: bool
     progress: Mapping[str, Any] | None
     last_error: str | None
+    training_seconds: float | None = None
+    training_failures: int = 0
+    next_training_at: datetime | None = None
+
+    @property
+    def wait_reason(self) -> WaitReason | None:
+        """The reason why an automatic training has to wait, None if it may start now."""
+        if self.next_training_at is None:
+            return None
+        return WaitReason.FAILURES if self.training_failures else WaitReason.DUTY
 
     @property
     def state(self) -> TrainingState:

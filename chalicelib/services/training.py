@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from chalicelib import logs
+from chalicelib import logs, metrics
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.fields import ServedVersion, about
 from chalicelib.domain.training import (
@@ -19,7 +19,9 @@ from chalicelib.domain.training import (
     TrainingPolicy,
     TrainingRequest,
     TrainingState,
+    WaitReason,
 )
+from chalicelib.metrics import TRAINING_TRIGGERS
 from chalicelib.ports import Tracker, TrainingQueue
 
 _log = logging.getLogger("studysmart.training")
@@ -59,6 +61,13 @@ class ModelStatus(msgspec.Struct, frozen=True):
     progress: Annotated[Mapping[str, Any], about("Progress of a training that is running", None)] | None
     last_error: Annotated[str, about("Reason why the last training failed", None)] | None
     minimum_samples: Annotated[int, about("Number of answers that the first training needs", 10)]
+    last_training_seconds: Annotated[float, about("Duration of the last training in seconds", 18.4)] | None
+    training_failures: Annotated[int, about("Number of trainings that failed since the last success", 0)]
+    next_training_at: (
+        Annotated[datetime, about("Earliest start of the next automatic training", "2026-03-01T10:25:00Z", "date-time")]
+        | None
+    )
+    wait_reason: Annotated[WaitReason, about("Why the next automatic training has to wait", None)] | None
 
 
 def status(tracker: Tracker, policy: TrainingPolicy, cohort: str) -> ModelStatus:
@@ -79,6 +88,10 @@ def status_of(row: TrackerRow, policy: TrainingPolicy) -> ModelStatus:
         progress=row.progress,
         last_error=row.last_error,
         minimum_samples=policy.minimum_samples,
+        last_training_seconds=row.training_seconds,
+        training_failures=row.training_failures,
+        next_training_at=row.next_training_at,
+        wait_reason=row.wait_reason,
     )
 
 
@@ -107,12 +120,16 @@ def send_request(tracker: Tracker, queue: TrainingQueue, request: TrainingReques
     _log.info("training request %s sent for cohort %s", request.request_id, request.cohort)
 
 
-def sweep(tracker: Tracker, queue: TrainingQueue) -> list[str]:
-    """Send requests that were not sent or not taken, clear abandoned ones, and return the ids of those sent."""
+def sweep(tracker: Tracker, queue: TrainingQueue, policy: TrainingPolicy) -> list[str]:
+    """Send requests that were not sent or not taken, clear abandoned ones, and return the ids of those sent.
+
+    Trainings that became due while they had to wait are requested, too.
+    """
     for cohort in tracker.free_abandoned(ABANDON_SECONDS, RESEND_SECONDS):
         _log.error("the training of cohort %s was abandoned: no worker finished it", cohort)
     sent = []
-    for request in tracker.unsent_requests(SEND_GRACE_SECONDS, RESEND_SECONDS):
+    unsent = tracker.unsent_requests(SEND_GRACE_SECONDS, RESEND_SECONDS)
+    for request in (*_requested_after_wait(tracker, policy), *unsent):
         try:
             send_request(tracker, queue, request)
         except QueueUnavailableError as error:
@@ -120,3 +137,12 @@ def sweep(tracker: Tracker, queue: TrainingQueue) -> list[str]:
             continue
         sent.append(request.request_id)
     return sent
+
+
+def _requested_after_wait(tracker: Tracker, policy: TrainingPolicy) -> list[TrainingRequest]:
+    requests = tracker.end_waits(policy)
+    for request in requests:
+        triggered = {"training_request_id": request.request_id, "reason": request.reason, "cohort": request.cohort}
+        triggered |= metrics.fields({TRAINING_TRIGGERS: 1})
+        logs.info(_log, "EMBEDDING MODEL AUTO-TRAINING TRIGGERED", extra=triggered)
+    return requests

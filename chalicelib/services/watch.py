@@ -40,6 +40,6 @@ def watch(tracker: Tracker, analytics: AnalyticsStore, policy: TrainingPolicy, c
 
 
 def completions_over_threshold(row: TrackerRow, policy: TrainingPolicy) -> int:
-    """Return the counter if a training is due and no worker trains, else 0."""
-    due = policy.is_due(row.n_samples_since_training, row.n_samples_total)
+    """Return the counter if a training is due and need not wait, and no worker trains, else 0."""
+    due = row.next_training_at is None and policy.is_due(row.n_samples_since_training, row.n_samples_total)
     return row.n_samples_since_training if due and row.state is not TrainingState.RUNNING else 0

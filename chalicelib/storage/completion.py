@@ -38,7 +38,7 @@ from chalicelib.storage.rows import (
     state_row_from,
     task_from,
 )
-from chalicelib.storage.tracker import due_sql, policy_values
+from chalicelib.storage.tracker import due_sql, may_start_sql, policy_values
 
 _READ = text(
     f"""
@@ -53,7 +53,7 @@ _READ = text(
 
 _INSERT_STATE = text(f"INSERT INTO practice_state (user_id, {STATE_COLUMNS}) VALUES (:user_id, {STATE_VALUES})")  # noqa: S608 - parts are constants, values are bound
 
-_TRIGGERS = f"""(k.training_request_id IS NULL
+_TRIGGERS = f"""({may_start_sql("k")}
     AND {due_sql("k.n_samples_since_training + 1", "k.n_samples_total + 1")})"""
 
 _COMPLETE = text(

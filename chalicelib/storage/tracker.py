@@ -19,7 +19,13 @@ import msgspec
 from sqlalchemy import Engine, TextClause, text
 
 from chalicelib.domain.errors import LeaseLostError
-from chalicelib.domain.training import TrackerRow, TrainingPolicy, TrainingRequest
+from chalicelib.domain.training import (
+    FIRST_WAIT_SECONDS,
+    LONGEST_WAIT_SECONDS,
+    TrackerRow,
+    TrainingPolicy,
+    TrainingRequest,
+)
 from chalicelib.storage.database import statement, transaction
 
 
@@ -36,6 +42,25 @@ def policy_values(policy: TrainingPolicy) -> dict[str, int]:
     return {"threshold": policy.threshold, "minimum_samples": policy.minimum_samples}
 
 
+def may_start_sql(row: str) -> str:
+    """Return the SQL condition that no request is live and no wait runs, in a row of the tracker with this name."""
+    return (
+        f"({row}.training_request_id IS NULL"
+        f" AND ({row}.next_training_at IS NULL OR {row}.next_training_at <= clock_timestamp()))"
+    )
+
+
+def failed_sql(wait: str) -> str:
+    """Return the changes of a row whose training has failed. ``wait`` is SQL: the seconds that a success would wait.
+
+    The wait is doubled by each failure, up to :data:`LONGEST_WAIT_SECONDS`, and never shorter than after a success.
+    """
+    first = f"greatest({FIRST_WAIT_SECONDS}, {wait})"
+    doubled = f"least({LONGEST_WAIT_SECONDS}, {first} * power(2, least(training_failures, 30)))"
+    return f"""training_failures = training_failures + 1,
+        next_training_at = clock_timestamp() + greatest({wait}, {doubled}) * interval '1 second'"""
+
+
 _NO_LEASE = "(lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())"
 
 _LIVE_REQUEST = "cohort = :cohort AND training_request_id = CAST(:id AS uuid)"
@@ -50,7 +75,8 @@ _READ = text(
     SELECT cohort, n_samples_since_training, n_samples_last_training, n_samples_total, last_trained_at,
            model_version, CAST(training_request_id AS text), training_requested_at, training_enqueued_at,
            lease_expires_at, coalesce(training_request_id IS NOT NULL AND lease_expires_at > clock_timestamp(), false),
-           progress, last_error
+           progress, last_error, training_seconds, training_failures,
+           CASE WHEN next_training_at > clock_timestamp() THEN next_training_at END
     FROM embedding_model_tracker WHERE cohort = :cohort
     """
 )
@@ -71,6 +97,21 @@ _FORCE_REQUEST = text(
     """
 )
 
+_DUE = due_sql("n_samples_since_training", "n_samples_total")
+
+_END_WAITS = text(
+    f"""
+    UPDATE embedding_model_tracker
+    SET next_training_at = NULL,
+        training_request_id = CASE WHEN {_DUE} THEN gen_random_uuid() END,
+        training_requested_at = CASE WHEN {_DUE} THEN clock_timestamp() END,
+        training_reason = CASE WHEN {_DUE} THEN 'threshold' END,
+        training_enqueued_at = NULL, lease_expires_at = NULL, progress = CASE WHEN {_DUE} THEN NULL ELSE progress END
+    WHERE next_training_at <= clock_timestamp() AND training_request_id IS NULL
+    RETURNING CAST(training_request_id AS text), cohort, training_requested_at, training_reason
+    """  # noqa: S608 - parts are constants, values are bound
+)
+
 _MARK_ENQUEUED = text(
     f"UPDATE embedding_model_tracker SET training_enqueued_at = clock_timestamp() WHERE {_LIVE_REQUEST}"  # noqa: S608 - parts are constants, values are bound
 )
@@ -88,7 +129,8 @@ _UNSENT = text(
 _FREE_ABANDONED = text(
     f"""
     UPDATE embedding_model_tracker
-    SET {_CLEAR_REQUEST}, progress = NULL, last_error = 'training was abandoned: no worker finished it'
+    SET {_CLEAR_REQUEST}, progress = NULL, last_error = 'training was abandoned: no worker finished it',
+        {failed_sql("0")}
     WHERE training_request_id IS NOT NULL AND {_NO_LEASE}
       AND training_enqueued_at >= training_requested_at + :after * interval '1 second'
       AND training_enqueued_at < clock_timestamp() - :resend * interval '1 second'
@@ -118,26 +160,39 @@ _PROGRESS = text(f"UPDATE embedding_model_tracker SET progress = CAST(:progress 
 
 _COUNTER_LEFT = "greatest(n_samples_since_training - :counted, 0)"
 
+_WAIT = "CAST(:wait AS double precision)"
+
 _FINISH = text(
     f"""
     UPDATE embedding_model_tracker k
     SET n_samples_since_training = after.counter, n_samples_last_training = :n_samples,
         last_trained_at = clock_timestamp(), model_version = :version, last_error = NULL,
+        training_seconds = :seconds, training_failures = 0,
+        next_training_at = CASE WHEN {_WAIT} > 0 THEN clock_timestamp() + {_WAIT} * interval '1 second' END,
         training_request_id = CASE WHEN after.due THEN CAST(:next_id AS uuid) END,
         training_requested_at = CASE WHEN after.due THEN clock_timestamp() END,
         training_reason = CASE WHEN after.due THEN 'threshold' END,
         training_enqueued_at = NULL, lease_expires_at = NULL, progress = NULL
-    FROM (SELECT {_COUNTER_LEFT} AS counter, {due_sql(_COUNTER_LEFT, "n_samples_total")} AS due
+    FROM (SELECT {_COUNTER_LEFT} AS counter, {due_sql(_COUNTER_LEFT, "n_samples_total")} AND {_WAIT} <= 0 AS due
           FROM embedding_model_tracker WHERE cohort = :cohort FOR UPDATE) AS after
     WHERE {_HELD}
     RETURNING CAST(training_request_id AS text), training_requested_at
     """  # noqa: S608 - parts are constants, values are bound
 )
 
-_END_REQUEST = text(
+_FAIL_REQUEST = text(
     f"""
     UPDATE embedding_model_tracker
-    SET {_CLEAR_REQUEST}, progress = CAST(:progress AS jsonb), last_error = :error WHERE {_HELD}
+    SET {_CLEAR_REQUEST}, progress = NULL, last_error = :error, {failed_sql(_WAIT)}
+    WHERE {_HELD}
+    RETURNING training_failures, next_training_at
+    """  # noqa: S608 - parts are constants, values are bound
+)
+
+_SKIP_REQUEST = text(
+    f"""
+    UPDATE embedding_model_tracker
+    SET {_CLEAR_REQUEST}, progress = CAST(:progress AS jsonb), last_error = NULL WHERE {_HELD}
     """  # noqa: S608 - parts are constants, values are bound
 )
 
@@ -193,6 +248,11 @@ class PostgresTracker:
         row = self._transact(_FORCE_REQUEST, cohort=cohort, id=request_id, reason=reason)
         return None if row is None else TrainingRequest(request_id, cohort, row[0], reason)
 
+    def end_waits(self, policy: TrainingPolicy) -> list[TrainingRequest]:
+        """End the waits that are over. Request the trainings that became due meanwhile, and return the requests."""
+        rows = transaction(self._engine, lambda connection: connection.execute(_END_WAITS, policy_values(policy)).all())
+        return [TrainingRequest(*row) for row in rows if row[0] is not None]
+
     def mark_enqueued(self, request: TrainingRequest) -> None:
         """Store the time at which the request's message was sent."""
         self._run(_MARK_ENQUEUED, cohort=request.cohort, id=request.request_id)
@@ -235,32 +295,44 @@ class PostgresTracker:
         self._run(_PROGRESS, **_values(lease), progress=_json(progress))
 
     def finish(
-        self, lease: Lease, *, counted: int, n_samples: int, version: str | None, policy: TrainingPolicy
+        self,
+        lease: Lease,
+        *,
+        counted: int,
+        n_samples: int,
+        version: str | None,
+        policy: TrainingPolicy,
+        seconds: float = 0.0,
     ) -> TrainingRequest | None:
-        """End a training, and request the next one if it is due already.
+        """End a training that took ``seconds``, and request the next one if it is due and need not wait.
 
         ``counted`` is the counter at the time of the snapshot. It is subtracted, so completions during the training
         count for the next one. ``version`` is the version that serves now. Returns the next request, whose message the
         caller sends. Raises LeaseLostError.
         """
         following = {"next_id": str(uuid.uuid4()), **policy_values(policy)}
-        values = {"counted": counted, "n_samples": n_samples, "version": version}
+        values: dict[str, Any] = {"counted": counted, "n_samples": n_samples, "version": version, "seconds": seconds}
+        values["wait"] = policy.wait_after(seconds)
         row = self._transact(_FINISH, **_values(lease), **values, **following)
         if row is None:
             raise _lost(lease)
         return None if row[0] is None else TrainingRequest(row[0], lease.request.cohort, row[1], "threshold")
 
-    def fail_request(self, lease: Lease, error: str) -> None:
-        """End a request that failed for the last time, so that the next completion can make a new one.
+    def fail_request(
+        self, lease: Lease, error: str, policy: TrainingPolicy, seconds: float = 0.0
+    ) -> tuple[int, datetime] | None:
+        """End a request that failed for the last time after ``seconds``. The next automatic training has to wait.
 
-        A worker that lost the lease changes nothing.
+        Returns the number of failures in a row, and the end of the wait. A worker that lost the lease changes nothing,
+        and gets None.
         """
-        self._run(_END_REQUEST, **_values(lease), error=error, progress=None)
+        row = self._transact(_FAIL_REQUEST, **_values(lease), error=error, wait=policy.wait_after(seconds))
+        return None if row is None else (row[0], row[1])
 
     def skip_request(self, lease: Lease, reason: str) -> None:
         """End a request without a training. The counter stays, and no error is stored."""
         progress = _json({"phase": "skipped", "reason": reason})
-        self._run(_END_REQUEST, **_values(lease), error=None, progress=progress)
+        self._run(_SKIP_REQUEST, **_values(lease), progress=progress)
 
     def release_lease(self, lease: Lease, error: str) -> None:
         """Release the lease of a training that failed, so that a worker can repeat it. Store the error."""

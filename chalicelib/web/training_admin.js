@@ -1,5 +1,5 @@
 // The training panel in the words of an operator: phases, epochs, and the name of the version.
-import { byId, count, counted, isOrAre, timeElement } from "./ui.js";
+import { byId, count, counted, exactTime, isOrAre, timeElement } from "./ui.js";
 
 const PHASES = {
   features: "Reading answers",
@@ -17,15 +17,25 @@ function showProgress({ training, progress }) {
   } else bar.removeAttribute("value"); // an indeterminate bar, because the progress is not known
 }
 
+/** Return when the next automatic training may start and why it has to wait, or null if it may start now. */
+function waiting({ next_training_at: at, wait_reason: reason, training_failures: failures, last_training_seconds: seconds }) {
+  if (at === null) return null;
+  const why = reason === "failures" ? `${counted(failures, "training")} failed since the last success` : `the last one took ${counted(Math.round(seconds), "second")}`;
+  return `The next training starts after ${exactTime(new Date(at))} at the earliest, because ${why}.`;
+}
+
 export const adminWords = {
   /** Describe the state of the training by a title, which is a list of nodes and texts, and a detail. */
-  state({ training, progress, model_version: version, counter, threshold, last_error: failure, n_samples_total: total, minimum_samples: minimum }) {
+  state(status) {
+    const { training, progress, model_version: version, counter, threshold, last_error: failure, n_samples_total: total, minimum_samples: minimum } = status;
     if (training === "queued") return [["Training is queued"], "It will start shortly. You can keep working."];
     if (training === "running") {
       const epoch = progress?.epoch > 0 && progress?.epochs > 0 ? `epoch ${progress.epoch}/${progress.epochs}` : "";
       return [["Training"], [PHASES[progress?.phase] ?? "Starting", epoch].filter(Boolean).join(", ")];
     }
     if (progress?.phase === "skipped") return [["Waiting"], `The last training was skipped: ${progress.reason}.`];
+    const wait = waiting(status);
+    if (wait !== null && (failure !== null || counter >= threshold)) return [["Waiting"], wait];
     if (failure !== null) return [["Waiting"], "Finishing another task can start a new training."];
     if (total < minimum) return [["Waiting"], `The first training needs ${counted(minimum, "answer")}; there ${isOrAre(total)} ${count(total)}.`];
     if (counter >= threshold) return [["Waiting"], "The next answer can start a training."];

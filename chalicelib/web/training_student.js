@@ -1,5 +1,5 @@
 // The training panel in the words of a student.
-import { count, counted, isOrAre, timeElement } from "./ui.js";
+import { count, counted, exactTime, isOrAre, timeElement } from "./ui.js";
 
 /** Return when a version was made, as its name `20260401T120000Z-0a1b2c3d` says, or null. */
 function madeAt(version) {
@@ -9,8 +9,9 @@ function madeAt(version) {
   return `${year}-${month}-${day}T${hour}:${minute}:${second}Z`;
 }
 
-function waiting({ counter, threshold, n_samples_total: total, minimum_samples: minimum, last_trained_at: trained }) {
+function waiting({ counter, threshold, n_samples_total: total, minimum_samples: minimum, last_trained_at: trained, next_training_at: next }) {
   if (trained === null && total < minimum) return `The first training needs ${counted(minimum, "answer")}; there ${isOrAre(total)} ${count(total)}.`;
+  if (counter >= threshold && next !== null) return `They will be updated after ${exactTime(new Date(next))}.`;
   return counter >= threshold ? "They will be updated after the next answer." : `They will be updated after ${counted(threshold - counter, "more answer")}.`;
 }
 
@@ -19,7 +20,10 @@ export const studentWords = {
   state(status) {
     const { training, model_version: version, last_error: failure } = status;
     if (training !== "idle") return [["Your predictions are being updated"], "You can keep working."];
-    if (failure !== null) return [["The last update failed"], "Your next answer can start another one."];
+    if (failure !== null) {
+      const next = status.next_training_at;
+      return [["The last update failed"], next === null ? "Your next answer can start another one." : `Another one can start after ${exactTime(new Date(next))}.`];
+    }
     if (version === null) return [["No personal predictions yet"], waiting(status)];
     const at = madeAt(version) ?? status.last_trained_at;
     return [at === null ? ["Your predictions are up to date"] : ["Your predictions were updated ", timeElement(at)], waiting(status)];

@@ -18,7 +18,7 @@ log = logging.getLogger("studysmart.local")
 Work = Callable[[Container], object]
 SCHEDULES: Sequence[tuple[str, float, Work]] = (
     # These two are halves of app.sweep_training_requests. The figures of the watch are needed less often.
-    ("sweep", 5.0, lambda c: training.sweep(c.tracker, c.queue)),
+    ("sweep", 5.0, lambda c: training.sweep(c.tracker, c.queue, c.policy)),
     ("watch", 15.0, lambda c: watch.watch(c.tracker, c.analytics, c.policy, c.settings.cohort)),
     # app.prune_models
     ("prune", 60.0, lambda c: versions.prune(c.registry, c.settings.cohort, c.settings.retained_versions)),

@@ -41,7 +41,7 @@ def run(container: Container, options: argparse.Namespace) -> int:
     print(f"{backup.manifest.summary()} restored in {time.monotonic() - begun:.1f} s")
     for missing in backup.manifest.left_out:
         print(f"warning: {missing}", file=sys.stderr)
-    training.sweep(container.tracker, container.queue)
+    training.sweep(container.tracker, container.queue, container.policy)
     begun = time.monotonic()
     examined = Doctor(container).examine()
     tables.print_lines(doctor.as_lines(examined, time.monotonic() - begun))

@@ -117,7 +117,7 @@ class Doctor:
         policy, cohort, request = self.container.policy, tracker.cohort, tracker.request_id
         if request is None:
             skipped = tracker.progress is not None and tracker.progress.get("phase") == "skipped"
-            due = policy.is_due(tracker.counter, tracker.total)
+            due = policy.is_due(tracker.counter, tracker.total) and not tracker.must_wait
             if due and not skipped:
                 yield kinds.TRAINING_DUE.found(cohort=cohort, counter=tracker.counter, threshold=policy.threshold)
         elif tracker.lease_over_for is not None:

@@ -28,7 +28,7 @@ def repair(doctor: Doctor, findings: Iterable[Finding], now: datetime) -> Iterat
         version = versions.announce(doctor.container.registry, doctor.container.tracker, cohort)
         yield f"cohort {cohort}: the tracker names {version} now"
     if any(finding.kind in _OF_REQUESTS for finding in found):
-        sent = training.sweep(doctor.container.tracker, doctor.container.queue)
+        sent = training.sweep(doctor.container.tracker, doctor.container.queue, doctor.container.policy)
         yield f"{tables.count(len(sent), 'training request')} sent again"
     if any(finding.kind == kinds.VERSION_INCOMPLETE for finding in found):
         yield from _delete_remains(doctor, now)

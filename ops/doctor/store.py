@@ -57,7 +57,7 @@ _TRACKERS = text(
            CAST(extract(epoch FROM clock_timestamp() - training_requested_at) AS double precision),
            CAST(extract(epoch FROM clock_timestamp() - training_enqueued_at) AS double precision),
            CAST(extract(epoch FROM clock_timestamp() - lease_expires_at) AS double precision),
-           progress, last_error
+           progress, last_error, coalesce(next_training_at > clock_timestamp(), false)
     FROM embedding_model_tracker ORDER BY cohort
     """
 )
@@ -119,6 +119,7 @@ class TrackerFacts:
     lease_over_for: float | None
     progress: Mapping[str, Any] | None
     last_error: str | None
+    must_wait: bool
 
     @property
     def running(self) -> bool:

@@ -22,6 +22,10 @@ def test_the_status_has_every_field(student: Api) -> None:
         "progress": None,
         "last_error": None,
         "minimum_samples": 5,
+        "last_training_seconds": None,
+        "training_failures": 0,
+        "next_training_at": None,
+        "wait_reason": None,
     }
 
 

@@ -40,7 +40,7 @@ def test_a_worker_that_lost_its_lease_cannot_end_the_request_of_another(tracker:
     slow = tracker.take_lease(request, 0.0)
     assert isinstance(slow, Lease)
     assert isinstance(tracker.take_lease(request, 60.0), Lease)
-    tracker.fail_request(slow, "broken")
+    assert tracker.fail_request(slow, "broken", TrainingPolicy()) is None
     tracker.skip_request(slow, "too little")
     row = tracker.read("default")
     assert (row.training_request_id, row.lease_live, row.last_error) == (request.request_id, True, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -166,6 +167,24 @@ def test_a_failed_training_is_explained_to_admins(at_models: Visit, world: World
     at_models.page.reload()
     error = at_models.page.locator("#training-error")
     expect(error).to_have_text("The last training failed: the registry was away")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"training_seconds": 61.4}, "because the last one took 61 seconds."),
+        ({"training_failures": 2, "last_error": "no disk"}, "because 2 trainings failed since the last success."),
+    ],
+)
+def test_admins_read_why_a_training_waits(at_models: Visit, world: World, changes: dict[str, Any], why: str) -> None:
+    counts = {"n_samples_since_training": 7, "n_samples_total": 12}
+    world.database.change_tracker(
+        "default", **counts, next_training_at=datetime(2031, 5, 17, 12, tzinfo=UTC), **changes
+    )
+    at_models.page.reload()
+    expect(at_models.page.locator("#training-state")).to_have_text("Waiting")
+    expect(at_models.page.locator("#training-detail")).to_contain_text("2031")
+    expect(at_models.page.locator("#training-detail")).to_contain_text(why)
 
 
 def test_the_counter_can_be_set_to_a_whole_number(at_models: Visit, world: World) -> None:

@@ -82,6 +82,18 @@ def test_a_failed_update_is_reported(at_tasks: Visit, world: World) -> None:
     expect(at_tasks.page.locator("#training")).not_to_contain_text("registry")
 
 
+def test_the_panel_says_when_the_next_update_may_start(at_tasks: Visit, world: World) -> None:
+    later = datetime(2031, 5, 17, 12, tzinfo=UTC)
+    world.database.change_tracker("default", n_samples_since_training=7, n_samples_total=9, next_training_at=later)
+    at_tasks.page.reload()
+    expect(at_tasks.page.locator("#counter")).to_have_text("7/5")
+    expect(at_tasks.page.locator("#training-detail")).to_contain_text("They will be updated after")
+    expect(at_tasks.page.locator("#training-detail")).to_contain_text("2031")
+    world.database.change_tracker("default", training_failures=2, last_error="the registry was away")
+    at_tasks.page.reload()
+    expect(at_tasks.page.locator("#training-detail")).to_contain_text("Another one can start after")
+
+
 def test_the_overview_shows_counter_tasks_and_figures(visit: Visit) -> None:
     page = visit.page
     visit.sign_in_directly()

@@ -184,7 +184,7 @@ def test_a_disk_without_room_for_the_networks(world: World) -> None:
     world.check()
 
 
-def test_a_training_fails_three_times_and_the_next_completion_asks_again(world: World) -> None:
+def test_a_training_fails_three_times_and_a_completion_after_the_wait_asks_again(world: World) -> None:
     world.complete(10)
     world.worker_database.down("^COPY")
     for _ in range(3):
@@ -195,10 +195,13 @@ def test_a_training_fails_three_times_and_the_next_completion_asks_again(world: 
     status = world.status()
     assert (status.training_request_id, status.n_samples_since_training) == (None, 10)
     assert status.last_error == "DatabaseUnavailableError: PostgreSQL does not answer: network error"
+    world.check("dead-letters", "training-failed")
+    assert not world.complete(1)[0]["queued"]
+    world.end_wait()
     world.check("dead-letters", "training-due", "training-failed")
     assert world.complete(1)[0]["queued"]
     world.work_until_idle()
-    assert (world.status().last_error, world.status().n_samples_last_training) == (None, 11)
+    assert (world.status().last_error, world.status().n_samples_last_training) == (None, 12)
     world.check("dead-letters")
 
 

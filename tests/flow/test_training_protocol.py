@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy import text
 
 from chalicelib import logs
 from chalicelib.config import settings_from
@@ -82,6 +83,12 @@ class Stack:
     def champion(self) -> str | None:
         found = self.worker.registry.read_champion(self.api.settings.cohort)
         return found[0].version if found else None
+
+    def end_wait(self) -> None:
+        """Let the wait after a failed training be over."""
+        query = "UPDATE embedding_model_tracker SET next_training_at = clock_timestamp() WHERE cohort = :cohort"
+        with self.api.engine.begin() as connection:
+            connection.execute(text(query), {"cohort": self.api.settings.cohort})
 
     def live_request(self) -> TrainingRequest:
         row = self.api.tracker.read(self.api.settings.cohort)
@@ -357,9 +364,12 @@ def test_a_training_that_fails_three_times_is_dead_says_why_and_can_be_triggered
     assert status.training is TrainingState.IDLE
     assert status.last_error is not None
     assert "no-such-bucket" in status.last_error or "NoSuchBucket" in status.last_error
+    assert (status.training_failures, status.wait_reason) == (1, "failures")
+    assert stack.complete(1) == [False], "failures are not repeated at every completion"
+    stack.end_wait()
     assert stack.complete(1) == [True]
     assert poll(stack.worker, 1)
-    assert stack.status().last_error is None
+    assert (stack.status().last_error, stack.status().training_failures) == (None, 0)
     assert stack.champion() is not None
 
 

@@ -35,7 +35,14 @@ from chalicelib.domain.tasks import (
     name_key,
     text_bytes,
 )
-from chalicelib.domain.training import Counted, TrackerRow, TrainingPolicy, TrainingRequest
+from chalicelib.domain.training import (
+    FIRST_WAIT_SECONDS,
+    LONGEST_WAIT_SECONDS,
+    Counted,
+    TrackerRow,
+    TrainingPolicy,
+    TrainingRequest,
+)
 from chalicelib.features.items import ANSWERS_COUNTED, ItemRecord
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.ports import Completion, PredictionContext, TaskFilter
@@ -118,11 +125,13 @@ class MemoryDatabase:
         """The cohort's row, with the lease judged now."""
         row = self.trackers.setdefault(cohort, _row(cohort))
         live = row.training_request_id is not None and row.lease_expires_at is not None
-        return replace(row, lease_live=bool(live and row.lease_expires_at and row.lease_expires_at > self._now()))
+        lease_live = bool(live and row.lease_expires_at and row.lease_expires_at > self._now())
+        waits = row.next_training_at is not None and row.next_training_at > self._now()
+        return replace(row, lease_live=lease_live, next_training_at=row.next_training_at if waits else None)
 
     def change_tracker(self, cohort: str, **changes: Any) -> TrackerRow:
         """Store changes of the cohort's row."""
-        self.trackers[cohort] = replace(self.tracker(cohort), **changes)
+        self.trackers[cohort] = replace(self.trackers.setdefault(cohort, _row(cohort)), **changes)
         return self.tracker(cohort)
 
     def lower_total(self, cohort: str, deleted: int) -> None:
@@ -365,7 +374,7 @@ class MemoryTaskStore(MemoryStore):
             n_samples_since_training=before.n_samples_since_training + 1,
             n_samples_total=before.n_samples_total + 1,
         )
-        due = policy.is_due(row.n_samples_since_training, row.n_samples_total)
+        due = policy.is_due(row.n_samples_since_training, row.n_samples_total) and row.next_training_at is None
         request = db.new_request(self.cohort, "threshold") if due and row.training_request_id is None else None
         return Counted(row.n_samples_since_training, policy.threshold, row.n_samples_total, request)
 
@@ -471,6 +480,18 @@ class MemoryTracker(MemoryStore):
             live = db.tracker(cohort).training_request_id is not None
             return None if live else db.new_request(cohort, reason)
 
+    def end_waits(self, policy: TrainingPolicy) -> list[TrainingRequest]:
+        with self._db as db:
+            requests = []
+            for cohort, stored in list(db.trackers.items()):
+                row = db.tracker(cohort)
+                if stored.next_training_at is None or row.next_training_at or row.training_request_id:
+                    continue
+                db.change_tracker(cohort, next_training_at=None)
+                if policy.is_due(row.n_samples_since_training, row.n_samples_total):
+                    requests.append(db.new_request(cohort, "threshold"))
+            return requests
+
     def mark_enqueued(self, request: TrainingRequest) -> None:
         with self._db as db:
             if db.tracker(request.cohort).training_request_id == request.request_id:
@@ -500,7 +521,14 @@ class MemoryTracker(MemoryStore):
                 row = db.tracker(cohort)
                 requested, sent = row.training_requested_at, row.training_enqueued_at
                 if requested and sent and not row.lease_live and requested + after <= sent < old:
-                    db.set_request(cohort, None, last_error="training was abandoned: no worker finished it")
+                    wait = min(FIRST_WAIT_SECONDS * 2**row.training_failures, LONGEST_WAIT_SECONDS)
+                    db.set_request(
+                        cohort,
+                        None,
+                        last_error="training was abandoned: no worker finished it",
+                        training_failures=row.training_failures + 1,
+                        next_training_at=db.moment() + timedelta(seconds=wait),
+                    )
                     freed.append(cohort)
             return freed
 

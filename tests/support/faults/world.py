@@ -160,6 +160,11 @@ class World:
             training.send_request(tracker, queue, request)
         return len(unsent)
 
+    def end_wait(self) -> None:
+        """Let the wait after a failed training be over."""
+        with self.container.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE embedding_model_tracker SET next_training_at = clock_timestamp()")
+
     # --- the worker
 
     def worker(self, *, keras: bool = False, **how: Any) -> Process:

@@ -81,7 +81,7 @@ class Workers(Operators):
         world, api = self.world, self.deployment.api
         if world.unsent:
             self.deployment.move_clock("training_requested_at", 60.0)
-        sent = training.sweep(api.tracker, api.queue)
+        sent = training.sweep(api.tracker, api.queue, api.policy)
         assert len(sent) == world.unsent
         if world.unsent:
             assert world.live is not None
@@ -93,10 +93,22 @@ class Workers(Operators):
         world, api = self.world, self.deployment.api
         assert world.live is not None
         self.deployment.move_clock("training_enqueued_at", 601.0)
-        assert training.sweep(api.tracker, api.queue) == [world.live.id]
+        assert training.sweep(api.tracker, api.queue, api.policy) == [world.live.id]
         # By now the queue would take the same id again; this one still remembers it while the message is there.
         if all(message.request != world.live.id for message in world.queue):
             world.queue.append(Message(world.live.id))
+
+    @step(lambda self: self.world.waits)
+    def a_sweep_after_the_wait(self) -> None:
+        world, api = self.world, self.deployment.api
+        self.deployment.move_clock("next_training_at", 1.0)
+        world.waits = False
+        due = world.is_due()
+        sent = training.sweep(api.tracker, api.queue, api.policy)
+        if due:
+            self.did("requested after the wait")
+            world.ask(self._live_request())
+        assert sent == ([world.live.id] if due and world.live is not None else [])
 
     @step(always)
     def restart(self) -> None:

@@ -59,6 +59,8 @@ class World:
     live: Request | None = None
     skipped: bool = False
     failed: bool = False
+    waits: bool = False
+    """Whether the next automatic training has to wait, because one was given up."""
     champion: str | None = None
     served: set[str] = field(default_factory=set)
     """Every version that has been the champion."""
@@ -87,7 +89,7 @@ class World:
 
     def is_due(self, more: int = 0) -> bool:
         enough = self.total + more >= POLICY.minimum_samples
-        return self.live is None and self.counter + more >= POLICY.threshold and enough
+        return self.live is None and not self.waits and self.counter + more >= POLICY.threshold and enough
 
     def answer(self, task_id: str, correct: bool, seconds: float | None) -> None:
         """Store a result; the first one of a task places it in the student's history."""
@@ -142,7 +144,7 @@ class World:
         assert self.live is not None
         self.failed, self.live.held = True, False
         if last:
-            self.live = None
+            self.live, self.waits = None, True
 
     def covered(self) -> tuple[int, int] | None:
         """(counter, samples) of the live request's version, if it served already: then it is not trained again."""
@@ -158,6 +160,7 @@ class World:
         """The tracker's transaction at a training's end, and the request for the next one."""
         self.counter = max(self.counter - counted, 0)
         self.last_training, self.failed, self.named, self.live = samples, False, self.champion, None
+        self.waits = False
         if following is not None:
             self.ask(following, sent)
 

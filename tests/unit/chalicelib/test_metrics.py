@@ -183,8 +183,9 @@ def test_without_completions_the_watch_says_that_nothing_waits(lines: io.StringI
         ({"n_samples_total": 9}, 0),
         ({"training_request_id": "r"}, 7),
         ({"training_request_id": "r", "lease_live": True}, 0),
+        ({"next_training_at": datetime.now(UTC)}, 0),
     ],
-    ids=["full", "not full", "too few samples", "queued", "running"],
+    ids=["full", "not full", "too few samples", "queued", "running", "waiting"],
 )
 def test_a_full_counter_counts_while_nothing_trains(changes: dict[str, Any], expected: int) -> None:
     full = MemoryDatabase().change_tracker("default", n_samples_since_training=7, n_samples_total=12)
