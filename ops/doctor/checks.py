@@ -19,6 +19,7 @@ from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.wiring import Container
 from ops import model_check
 from ops.doctor import findings as kinds
+from ops.doctor import item_keys
 from ops.doctor.findings import Finding
 from ops.doctor.store import PostgresDoctorStore, TrackerFacts
 from ops.doctor.students import examine
@@ -97,6 +98,9 @@ class Doctor:
 
     def _database(self, done: Examination) -> list[TrackerFacts]:
         done.students, done.answers = self.store.inspect(examine, done.findings.extend)
+        n_wrong, n_examined = item_keys.sample(self.container.engine)
+        if n_wrong:
+            done.findings.append(kinds.ITEMS_DIFFER.found(n_wrong=n_wrong, n_examined=n_examined))
         for user_id, n_tasks in self.store.left_over():
             done.findings.append(kinds.DELETED_HAS_TASKS.found(user_id=user_id, n_tasks=n_tasks))
         trackers, completed = self.store.trackers()

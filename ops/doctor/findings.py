@@ -69,6 +69,11 @@ ANSWERS_MISNUMBERED = Kind(
     "student {user_id}: answer {place} of {completed} has the index {answer_index}",
     f"{_REPAIR} renumbers the student's answers in their order",
 )
+ITEMS_DIFFER = Kind(
+    "items-differ",
+    "{n_wrong} of {n_examined} examined tasks do not have the key of their item",
+    f"{_REPAIR} computes the keys of all tasks",
+)
 DELETED_HAS_TASKS = Kind(
     "deleted-account-has-tasks",
     "account {user_id} was deleted and has {n_tasks} tasks",

@@ -8,6 +8,7 @@ from datetime import datetime
 from chalicelib.services import training, versions
 from ops import tables
 from ops.doctor import findings as kinds
+from ops.doctor import item_keys
 from ops.doctor.checks import Doctor
 from ops.doctor.findings import Finding
 
@@ -21,6 +22,8 @@ def repair(doctor: Doctor, findings: Iterable[Finding], now: datetime) -> Iterat
     for user_id in dict.fromkeys(finding.about["user_id"] for finding in found if finding.kind in _OF_STUDENTS):
         doctor.store.rebuild(user_id)
         yield f"student {user_id}: state rebuilt from the completed tasks"
+    if any(finding.kind == kinds.ITEMS_DIFFER for finding in found):
+        yield f"{tables.count(item_keys.compute(doctor.container.engine), 'task')}: key of the item stored"
     if any(finding.kind == kinds.TOTAL_DIFFERS for finding in found):
         cohort = doctor.container.settings.cohort
         yield f"cohort {cohort}: n_samples_total set to {doctor.store.set_total(cohort)}"

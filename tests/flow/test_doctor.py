@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from chalicelib.config import settings_from
+from chalicelib.domain.items import item_key, item_of
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingRequest
@@ -26,6 +27,7 @@ from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.wiring import Container, build
 from evaluation import simulator
 from ops import cli
+from ops.doctor import item_keys
 from ops.doctor.checks import Doctor
 from ops.doctor.findings import Finding
 from ops.doctor.repair import repair
@@ -105,6 +107,38 @@ def clinic(environment: dict[str, str]) -> Iterator[Clinic]:
 
 def test_nothing_is_wrong_with_an_empty_stack(clinic: Clinic) -> None:
     assert clinic.codes() == []
+
+
+def test_tasks_of_an_earlier_release_get_the_keys_of_their_items(clinic: Clinic) -> None:
+    clinic.practise("ada", item_keys.TASKS_AT_ONCE + 1)
+    store = clinic.container.tasks
+    store.insert("bob", NewTask("Math", "t", Difficulty.EASY, " \u200b"), DEFAULT_PREDICTION)
+    store.insert("bob", NewTask("Math", "t", Difficulty.EASY, "Imported answer"), DEFAULT_PREDICTION)
+    store.insert("eve", NewTask("Math", "t", Difficulty.EASY, "", item_id="q-1"), DEFAULT_PREDICTION)
+    clinic.sql("UPDATE practice_tasks SET item_key = NULL")
+    clinic.sql("UPDATE practice_tasks SET item_key = 17 WHERE topic = 'topic 1' OR task_content = 'Imported answer'")
+    assert clinic.codes() == ["items-differ"]
+    assert clinic.repair() == [f"{item_keys.TASKS_AT_ONCE + 3} tasks: key of the item stored"]
+    assert clinic.codes() == []
+    key = item_key("Math", "topic 0", Difficulty.EASY, "?", None)
+    assert store.prediction_context("ada", key).item.attempts == 84
+    assert item_keys.compute(clinic.container.engine) == 0
+
+
+def test_an_edit_during_the_repair_keeps_its_key(clinic: Clinic) -> None:
+    (task_id,) = clinic.practise("ada", 1)
+    clinic.sql("UPDATE practice_tasks SET item_key = NULL")
+    engine = clinic.container.engine
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN")
+        connection.exec_driver_sql("UPDATE users SET n_answers = n_answers WHERE id = 'ada'")
+        with ThreadPoolExecutor(1) as pool:
+            repair = pool.submit(item_keys.compute, engine)
+            wait_for(lambda: clinic.waiting() == 1)
+            edited = clinic.container.tasks.edit("ada", task_id, {"task_content": "!"}, None)
+            connection.exec_driver_sql("COMMIT")
+            repair.result()
+    assert clinic.container.tasks.prediction_context("ada", item_of(edited)).item.attempts == 1
 
 
 def test_nothing_is_wrong_after_ordinary_use(clinic: Clinic, tmp_path: Path) -> None:
