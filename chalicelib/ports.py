@@ -137,7 +137,7 @@ class TaskStore(Protocol):
         """Delete a task, and remove a completed one from the state and the total. Raises NotFoundError."""
 
     def count_usage(self, user_id: str, topic: str | None) -> Usage:
-        """Count what a student has stored, keep it, and look if a task has the topic, which is a key."""
+        """Count what a student has stored, keep it, and look if a task has the topic, given by its key."""
 
 
 class LimitCounts(Protocol):
@@ -156,8 +156,8 @@ class LimitCounts(Protocol):
 class TopicChoice(Struct, frozen=True):
     """A topic that may be recommended.
 
-    ``subject`` and ``topic`` are as last written, ``topic_key`` is normalised. ``own`` is True if the student has tasks
-    on the topic, False if only others have.
+    ``subject`` and ``topic`` are as last written, ``topic_key`` is the key of both. ``own`` is True if the student has
+    tasks on the topic, False if only others have.
     """
 
     subject: str

@@ -22,8 +22,8 @@ def select(path: Path, n_answers: int, n_users: int, n_topics: int) -> list[Hist
     If the ``n_users`` most active users have too few answers, further users are added. Raises UnusableFileError when
     the file has fewer than ``n_answers`` answers on these topics.
     """
-    topics = {topic for topic, _ in Counter(row.topic_key for row in _good(path)).most_common(n_topics)}
-    per_user = Counter(row.user_id for row in _good(path) if row.topic_key in topics)
+    topics = {topic for topic, _ in Counter(row.key for row in _good(path)).most_common(n_topics)}
+    per_user = Counter(row.user_id for row in _good(path) if row.key in topics)
     chosen: set[str] = set()
     available = 0
     for user, n in per_user.most_common():
@@ -35,7 +35,7 @@ def select(path: Path, n_answers: int, n_users: int, n_topics: int) -> list[Hist
         raise UnusableFileError(
             f"{path}: has {available} good answers on its {n_topics} most common topics, {n_answers} are needed"
         )
-    return _evenly([row for row in _good(path) if row.topic_key in topics and row.user_id in chosen], n_answers)
+    return _evenly([row for row in _good(path) if row.key in topics and row.user_id in chosen], n_answers)
 
 
 def _evenly(rows: list[HistoryRow], n: int) -> list[HistoryRow]:

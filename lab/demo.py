@@ -107,7 +107,7 @@ def _history(file: Path | None, path: Path) -> History:
         return History(path, simulator.SUBJECT, simulator.TOPICS[0], Difficulty.MEDIUM.value)
     rows = selection.select(file, N_ANSWERS, N_USERS, N_TOPICS)
     selection.write_csv(rows, path)
-    users, topics = len({row.user_id for row in rows}), len({row.topic_key for row in rows})
+    users, topics = len({row.user_id for row in rows}), len({row.key for row in rows})
     print(f"Took {len(rows)} answers of {users} users on {topics} topics from {file}")
     kinds = Counter((row.subject, row.topic, row.difficulty) for row in rows)
     subject, topic, level = kinds.most_common(1)[0][0]

@@ -46,8 +46,8 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
     TRAINER: {
         # Neither addresses and names, nor the texts of tasks: no training learns from them.
         "users": "SELECT (id, excluded_at)",
-        "practice_tasks": "SELECT (user_id, topic_key, item_key, answer_index, difficulty_numeric, is_correct,"
-        " actual_time_seconds, completed, completed_at)",
+        "practice_tasks": "SELECT (user_id, subject_key, topic_key, item_key, answer_index, difficulty_numeric,"
+        " is_correct, actual_time_seconds, completed, completed_at)",
         "embedding_model_tracker": "SELECT, INSERT, UPDATE",
     },
 }

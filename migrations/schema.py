@@ -132,7 +132,8 @@ practice_state = Table(
     Column("last_at", sa.DateTime(timezone=True)),
     Column("decayed", sa.LargeBinary, nullable=False),
 )
-"""``topic`` is the key of the name; ``decayed`` is :func:`chalicelib.features.columns.decayed_to_bytes`.
+"""``topic`` is :func:`chalicelib.domain.topics.topic_key`, ``decayed`` the bytes of
+:func:`chalicelib.features.columns.decayed_to_bytes`.
 
 ``first_index`` and ``last_index`` are values of ``practice_tasks.answer_index``; ``last_correct`` is that task's
 ``is_correct``.

@@ -27,7 +27,11 @@ routes = Routes(__name__, "predictions")
 
 
 class PredictionQuery(Struct):
-    """The topic and difficulty to predict, and the exercise. ``user_id`` of another student is for admins."""
+    """The topic and difficulty to predict, and the exercise. ``user_id`` of another student is for admins.
+
+    A topic is known within its ``subject``. Without one, the topic of this name that the student practised last is
+    meant, or else the one with the most answers.
+    """
 
     topic: Topic
     difficulty: DifficultyField
@@ -71,7 +75,7 @@ def predict(container: Container, caller: Caller, query: PredictionQuery) -> Pre
     if user_id != caller.user_id and not caller.is_admin:
         raise ForbiddenError("Only admins may ask for another student")
     prediction, explanation = predictions.predict_and_explain(
-        container.tasks, container.champion, user_id, query.topic, query.difficulty, query.item_id
+        container.tasks, container.champion, user_id, query.subject, query.topic, query.difficulty, query.item_id
     )
     return PredictionAnswer(
         query.subject,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 
+from chalicelib.domain.topics import split_key
+
 MINIMUM_STUDENTS = 5
 """Students that must practise a topic before anybody else sees its name."""
 
@@ -22,3 +24,14 @@ def row_of(name: str, rows: Mapping[str, int], default: int) -> int:
     """Return the row of a name, which stands among the rows as it is or by its digest."""
     row = rows.get(name)
     return rows.get(digest(name), default) if row is None else row
+
+
+def row_of_topic(key: str, rows: Mapping[str, int], default: int) -> int:
+    """Return the row of a topic's key, or of its name alone in a version from before topics had a subject."""
+    row = rows.get(key)
+    if row is not None:
+        return row
+    name = split_key(key)[1]
+    # The name comes before the digests, which take longer. A version of today has no name without a subject.
+    row = rows.get(name)
+    return row_of(key, rows, rows.get(digest(name), default)) if row is None else row

@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.digests import digest
+from chalicelib.domain.digests import row_of_topic
 from chalicelib.domain.numerics import (
     OF_ARRAYS,
     Column,
@@ -90,13 +90,13 @@ class TimeParameters:
 
 
 class _TopicRows(dict[str, int]):
-    """The row of each topic key, also by its digest; the row of the average topic for any other key."""
+    """The row of each topic key, also by its digest or by its name; that of the average topic for any other key."""
 
     def __init__(self, topics: Iterable[str]) -> None:
         super().__init__((topic, row) for row, topic in enumerate(topics))
 
     def __missing__(self, topic: str) -> int:
-        return self.get(digest(topic), len(self))
+        return row_of_topic(topic, self, len(self))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Struct
 
-from chalicelib.domain.fields import LnirtVersion, TopicText, about
+from chalicelib.domain.fields import LnirtVersion, SubjectText, TopicText, about
 from chalicelib.domain.predictions import HighTime, LowTime, MedianTime, Probability, Source
 from chalicelib.domain.tasks import DifficultyField
 
@@ -36,6 +36,7 @@ class DayRow(Struct, frozen=True):
 class TopicRow(Struct, frozen=True):
     """The completions on one topic. ``weight`` and ``weighted_correct`` are decayed sums, for the mastery."""
 
+    subject: str
     topic: str
     completed: int
     correct: int
@@ -70,6 +71,7 @@ class CalibrationRow(Struct, frozen=True):
 class PredictedAnswer(Struct, frozen=True):
     """A completed task with the prediction of a model, and its result. Times are in seconds."""
 
+    subject: SubjectText
     topic: TopicText
     difficulty: DifficultyField
     lnirt_model_version: LnirtVersion

@@ -52,7 +52,7 @@ class Answer(msgspec.Struct, frozen=True):
     """One completed task, as the state learns from it."""
 
     topic: str
-    """A topic key (:func:`chalicelib.domain.tasks.name_key`)."""
+    """A topic key (:func:`chalicelib.domain.topics.topic_key`)."""
     difficulty: int
     """1..4."""
     is_correct: bool

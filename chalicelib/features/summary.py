@@ -175,7 +175,11 @@ class StateView:
         return sums
 
     def rows_of(self, topic: str) -> Sequence[int]:
-        """Return the positions of a topic key's rows, at most one per level."""
+        """Return the positions of a topic key's rows.
+
+        There is at most one per level, unless the version is from before topics had subjects and the student has the
+        topic in several.
+        """
         topic_row = self.constants.lnirt.topic_row(topic)
         if topic_row != self.constants.lnirt.average_row:
             rows: list[int] = (self.topic_rows == topic_row).nonzero()[0].tolist()
@@ -202,7 +206,7 @@ class _TopicRecord:
             latest = -1.0
             for difficulty, *counts, _, _, index, correct, at in view.columns.numbers.take(rows, axis=0).tolist():
                 for by_level, count in zip(statistics, counts, strict=True):
-                    by_level[int(difficulty) - 1] = count
+                    by_level[int(difficulty) - 1] += count
                 if index > latest:
                     latest, self.last_outcome, self.hours = index, 2.0 * correct - 1.0, _hours_since(at, now)
             self.answers_since = view.state.n_answers - latest

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.digests import row_of
+from chalicelib.domain.digests import row_of, row_of_topic
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import LnirtParameters
 from chalicelib.domain.model_files import MALFORMED, MAX_MAGNITUDE, MAX_TOPICS, MAX_TRAITS, json_object
@@ -65,7 +65,7 @@ class Vocabulary:
 
     def topic_embedding(self, topic: str) -> int:
         """Return the embedding row of a topic key."""
-        return row_of(topic, self._topic_rows, OUT_OF_VOCABULARY)
+        return row_of_topic(topic, self._topic_rows, OUT_OF_VOCABULARY)
 
     def user_embedding(self, user_id: str) -> int:
         """Return the embedding row of a user."""
@@ -73,7 +73,7 @@ class Vocabulary:
 
     def pooled_column(self, topic: str) -> int:
         """Return the column of a topic key in the pooled vectors."""
-        return row_of(topic, self._pooled_columns, self.shared_column)
+        return row_of_topic(topic, self._pooled_columns, self.shared_column)
 
     @property
     def shared_column(self) -> int:

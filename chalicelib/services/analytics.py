@@ -25,6 +25,7 @@ from chalicelib.domain.fields import (
     NCompleted,
     NCorrect,
     PredictedAccuracy,
+    SubjectText,
     TimeRatio,
     TopicText,
     about,
@@ -84,6 +85,7 @@ class Topic(Struct, frozen=True):
     ``time_ratio`` is the geometric mean of actual / predicted seconds: 1.2 means 20 % slower than predicted.
     """
 
+    subject: SubjectText
     topic: TopicText
     completed: NCompleted
     correct: NCorrect
@@ -217,6 +219,7 @@ def _period(rows: Iterable[DayRow]) -> Period:
 def _topic(row: TopicRow) -> Topic:
     middle, low, high = mastery(row.weighted_correct, row.weight)
     return Topic(
+        subject=row.subject,
         topic=row.topic,
         completed=row.completed,
         correct=row.correct,

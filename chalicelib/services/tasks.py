@@ -33,6 +33,7 @@ from chalicelib.domain.tasks import (
     name_key,
     text_bytes,
 )
+from chalicelib.domain.topics import topic_key
 from chalicelib.domain.training import Counted, TrainingNote, TrainingPolicy, TrainingRequest, TrainingState
 from chalicelib.ports import TaskFilter, TaskStore, Tracker, TrainingQueue
 from chalicelib.services import training
@@ -74,8 +75,9 @@ def create_task(
         return made
     context = tasks.prediction_context(user_id, item_of(new))
     n_bytes = text_bytes(new.task_content, new.solution_content, new.answer_content)
-    growth = check_room(tasks, limits, context, name_key(new.topic), n_bytes, n_open=1)
-    prediction = predict_in(context, champion, new.topic, new.difficulty)
+    topic = topic_key(new.subject, new.topic)
+    growth = check_room(tasks, limits, context, topic, n_bytes, n_open=1)
+    prediction = predict_in(context, champion, topic, new.difficulty)
     return tasks.insert(user_id, new, prediction, request, growth=growth)
 
 
@@ -231,11 +233,12 @@ def _edited(
         raise ConflictError(COMPLETED_KEEPS_ITS_NAMES)
     if renamed or not changes.keys().isdisjoint(TEXTS):
         context = tasks.prediction_context(user_id, item_of(changed))
-        topic = name_key(changes["topic"]) if "topic" in changes else None
+        topic = topic_key(changed.subject, changed.topic)
+        moved = topic != topic_key(task.subject, task.topic)
         n_bytes = text_bytes(*(changes.get(name) for name in TEXTS))
-        growth = check_room(tasks, limits, context, topic, n_bytes, n_open=0)
+        growth = check_room(tasks, limits, context, topic if moved else None, n_bytes, n_open=0)
         if repredicted:
-            prediction = predict_in(context, champion, changed.topic, changed.difficulty)
+            prediction = predict_in(context, champion, topic, changed.difficulty)
     try:
         return tasks.edit(user_id, task.id, changes, prediction, growth=growth)
     except ConflictError:

@@ -53,7 +53,8 @@ _DAYS = text(
 
 _TOPICS = text(
     f"""
-    SELECT (array_agg(topic ORDER BY answer_index DESC))[1],
+    SELECT (array_agg(subject ORDER BY answer_index DESC))[1],
+           (array_agg(topic ORDER BY answer_index DESC))[1],
            count(*),
            count(*) FILTER (WHERE is_correct),
            avg(predicted_correct) FILTER (WHERE prediction_source <> 'default'),
@@ -63,9 +64,9 @@ _TOPICS = text(
            sum({_WEIGHT}),
            coalesce(sum({_WEIGHT}) FILTER (WHERE is_correct), 0),
            max(completed_at)
-    FROM (SELECT *, row_number() OVER (PARTITION BY topic_key ORDER BY answer_index DESC) - 1 AS since
+    FROM (SELECT *, row_number() OVER (PARTITION BY subject_key, topic_key ORDER BY answer_index DESC) - 1 AS since
           FROM practice_tasks WHERE user_id = :user_id AND completed) AS answers
-    GROUP BY topic_key ORDER BY max(answer_index) DESC LIMIT :limit OFFSET :after
+    GROUP BY subject_key, topic_key ORDER BY max(answer_index) DESC LIMIT :limit OFFSET :after
     """  # noqa: S608 - parts are constants, values are bound
 )
 """``since`` is the number of later answers on the same topic."""
@@ -95,7 +96,7 @@ def _calibration_of(students: str) -> TextClause:
 
 _PREDICTED = text(
     """
-    SELECT topic, difficulty, lnirt_model_version, predicted_correct, is_correct, predicted_time_seconds,
+    SELECT subject, topic, difficulty, lnirt_model_version, predicted_correct, is_correct, predicted_time_seconds,
            predicted_time_low, predicted_time_high, actual_time_seconds, completed_at
     FROM (SELECT * FROM practice_tasks WHERE user_id = :user_id AND completed
           ORDER BY answer_index DESC LIMIT :limit) AS newest
@@ -155,7 +156,7 @@ class PostgresAnalyticsStore:
     def latest_predicted(self, user_id: str, limit: int) -> list[PredictedAnswer]:
         """Return those of the student's ``limit`` newest answers that a model predicted, newest first."""
         rows = self._rows(_PREDICTED, user_id=user_id, limit=limit)
-        return [PredictedAnswer(row[0], Difficulty(row[1]), *row[2:]) for row in rows]
+        return [PredictedAnswer(row[0], row[1], Difficulty(row[2]), *row[3:]) for row in rows]
 
     def drift(self, limit: int, window: int, n_bins: int) -> list[DriftRow]:
         """Return the ``limit`` newest completions of all students, in windows of ``window``; 0 is the newest."""

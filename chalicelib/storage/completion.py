@@ -33,6 +33,7 @@ from chalicelib.storage.rows import (
     STATE_COLUMNS,
     STATE_VALUES,
     TASK_COLUMNS,
+    TOPIC_KEY,
     qualified,
     state_parameters,
     state_row_from,
@@ -42,11 +43,11 @@ from chalicelib.storage.tracker import due_sql, may_start_sql, policy_values
 
 _READ = text(
     f"""
-    SELECT {qualified(TASK_COLUMNS, "t")}, t.topic_key, u.n_answers, CAST(u.xmin AS text), clock_timestamp(),
+    SELECT {qualified(TASK_COLUMNS, "t")}, {TOPIC_KEY}, u.n_answers, CAST(u.xmin AS text), clock_timestamp(),
            {qualified(STATE_COLUMNS, "s")}
     FROM practice_tasks t JOIN users u ON u.id = t.user_id
     LEFT JOIN practice_state s
-        ON s.user_id = t.user_id AND s.topic = t.topic_key AND s.difficulty = t.difficulty_numeric
+        ON s.user_id = t.user_id AND s.topic = {TOPIC_KEY} AND s.difficulty = t.difficulty_numeric
     WHERE t.id = CAST(:task_id AS uuid) AND t.user_id = :user_id
     """  # noqa: S608 - parts are constants, values are bound
 )
@@ -145,10 +146,10 @@ _PLACE = text(
 """Places an answer after all answers that are not newer. An answer without a time belongs to the one before it."""
 
 _HISTORY = text(
-    """
-    SELECT topic_key, difficulty_numeric, is_correct, actual_time_seconds, completed_at FROM practice_tasks
+    f"""
+    SELECT {TOPIC_KEY}, difficulty_numeric, is_correct, actual_time_seconds, completed_at FROM practice_tasks
     WHERE user_id = :user_id AND completed ORDER BY answer_index
-    """
+    """  # noqa: S608 - parts are constants, values are bound
 )
 
 _CLEAR_STATE = text("DELETE FROM practice_state WHERE user_id = :user_id")

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 from chalicelib.domain.digests import MINIMUM_STUDENTS
 from chalicelib.ports import TopicChoice
 from chalicelib.storage.database import statement
+from chalicelib.storage.rows import TOPIC_KEY
 
 NEWEST_TASKS = 1000
 """Number of the student's newest tasks in which their own topics are looked up."""
@@ -27,25 +28,25 @@ So a table of up to 1,000 tasks is read completely.
 
 _NAMESPACE = uuid.UUID("0c9a3c1e-5d0a-5f43-9f0f-0a2f6b7f4d61")
 
-_OWN = """
-    SELECT subject, topic, topic_key
-    FROM (SELECT DISTINCT ON (topic_key) subject, topic, topic_key, created_at, id
-          FROM (SELECT subject, topic, topic_key, created_at, id FROM practice_tasks
-                WHERE user_id = :user_id {of_subject} ORDER BY created_at DESC, id DESC LIMIT :newest) AS newest
-          ORDER BY topic_key, created_at DESC, id DESC) AS topics
+_OWN = f"""
+    SELECT subject, topic, {TOPIC_KEY}
+    FROM (SELECT DISTINCT ON (subject_key, topic_key) subject, subject_key, topic, topic_key, created_at, id
+          FROM (SELECT subject, subject_key, topic, topic_key, created_at, id FROM practice_tasks
+                WHERE user_id = :user_id {{of_subject}} ORDER BY created_at DESC, id DESC LIMIT :newest) AS newest
+          ORDER BY subject_key, topic_key, created_at DESC, id DESC) AS topics
     ORDER BY created_at DESC, id DESC LIMIT :limit
-"""
+"""  # noqa: S608 - parts are constants, values are bound
 
 _SAMPLE = "SELECT user_id, subject, subject_key, topic, topic_key, completed, created_at, id FROM practice_tasks"
 
 _OTHERS = f"""
-    SELECT mode() WITHIN GROUP (ORDER BY subject), mode() WITHIN GROUP (ORDER BY topic), topic_key
+    SELECT mode() WITHIN GROUP (ORDER BY subject), mode() WITHIN GROUP (ORDER BY topic), {TOPIC_KEY}
     FROM ((SELECT * FROM ({_SAMPLE}) AS t WHERE id >= CAST(:start AS uuid) ORDER BY id LIMIT :sampled)
           UNION ALL
           (SELECT * FROM ({_SAMPLE}) AS t WHERE id < CAST(:start AS uuid) ORDER BY id LIMIT :sampled)) AS sample
     WHERE completed AND user_id <> :user_id {{of_subject}}
     GROUP BY subject_key, topic_key HAVING count(DISTINCT user_id) >= {MINIMUM_STUDENTS}
-    ORDER BY count(DISTINCT user_id) DESC, count(*) DESC, topic_key, subject_key LIMIT :limit
+    ORDER BY count(DISTINCT user_id) DESC, count(*) DESC, subject_key, topic_key LIMIT :limit
 """  # noqa: S608 - parts are constants, values are bound
 
 _OF_SUBJECT = "AND subject_key = :subject"
@@ -65,7 +66,7 @@ class PostgresRecommendationStore:
         popular = self._rows(
             _OTHERS, subject_key, user_id=user_id, start=start, sampled=SAMPLED_TASKS, limit=others + len(seen)
         )
-        new = list({row[2]: row for row in reversed(popular) if row[2] not in seen}.values())[::-1][:others]
+        new = [row for row in popular if row[2] not in seen][:others]
         return [TopicChoice(*row, own=True) for row in mine] + [TopicChoice(*row, own=False) for row in new]
 
     def _rows(self, query: str, subject_key: str | None, **values: Any) -> list[tuple[str, str, str]]:

@@ -10,11 +10,18 @@ from typing import Any
 
 from chalicelib.domain.predictions import Source
 from chalicelib.domain.tasks import Difficulty, PracticeTask
+from chalicelib.domain.topics import MAX_PART_LENGTH, SEPARATOR
 from chalicelib.features.columns import NUMBERS, decayed_from_bytes, decayed_to_bytes
 from chalicelib.features.state import StateRow
 
 _TASK_NAMES = PracticeTask.__struct_fields__
 _STATE_NAMES = [field.name for field in dataclasses.fields(StateRow)]
+
+TOPIC_KEY = f"(left(subject_key, {MAX_PART_LENGTH}) || chr({ord(SEPARATOR)}) || left(topic_key, {MAX_PART_LENGTH}))"
+"""The topic's key of a row of ``practice_tasks``, as :func:`chalicelib.domain.topics.joined_key` makes it.
+
+It is the ``topic`` of ``practice_state``. The column ``topic_key`` holds the key of the topic's name only.
+"""
 
 N_TASK_COLUMNS = len(_TASK_NAMES)
 

@@ -36,7 +36,7 @@ from chalicelib.features.state import UserState
 from chalicelib.ports import Completion, PredictionContext, TaskFilter
 from chalicelib.storage import completion
 from chalicelib.storage.database import statement, transaction
-from chalicelib.storage.rows import N_TASK_COLUMNS, STATE_AGGREGATES, TASK_COLUMNS, qualified, task_from
+from chalicelib.storage.rows import N_TASK_COLUMNS, STATE_AGGREGATES, TASK_COLUMNS, TOPIC_KEY, qualified, task_from
 
 _MORE_USAGE = """
     UPDATE student_usage SET
@@ -160,13 +160,13 @@ _ANSWERS = text(
 _COUNT_USAGE = text(
     f"""
     INSERT INTO student_usage AS g (user_id, open_tasks, topics, n_bytes)
-    SELECT CAST(:user_id AS text), count(*) FILTER (WHERE NOT completed), count(DISTINCT topic_key),
+    SELECT CAST(:user_id AS text), count(*) FILTER (WHERE NOT completed), count(DISTINCT {TOPIC_KEY}),
            coalesce(sum({_TEXT_BYTES}), 0)
     FROM practice_tasks WHERE user_id = :user_id
     ON CONFLICT (user_id) DO UPDATE SET
         open_tasks = excluded.open_tasks, topics = excluded.topics, n_bytes = excluded.n_bytes
     RETURNING g.open_tasks, g.topics, g.n_bytes,
-        EXISTS (SELECT 1 FROM practice_tasks WHERE user_id = :user_id AND topic_key = CAST(:topic AS text))
+        EXISTS (SELECT 1 FROM practice_tasks WHERE user_id = :user_id AND {TOPIC_KEY} = CAST(:topic AS text))
     """  # noqa: S608 - parts are constants, values are bound
 )
 

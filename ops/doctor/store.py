@@ -22,7 +22,7 @@ from chalicelib.domain.training import TrainingRequest
 from chalicelib.features.state import Answer, StateRow
 from chalicelib.storage import completion
 from chalicelib.storage.database import transaction
-from chalicelib.storage.rows import state_row_from
+from chalicelib.storage.rows import TOPIC_KEY, state_row_from
 from ops.doctor.findings import Finding
 
 STUDENTS_AT_ONCE = 100
@@ -34,7 +34,7 @@ _BATCH = "SELECT id, n_answers FROM users WHERE id > :after ORDER BY id LIMIT :l
 
 _ANSWERS = text(
     f"""
-    SELECT u.id, u.n_answers, t.answer_index, t.topic_key, t.difficulty_numeric, t.is_correct, t.actual_time_seconds,
+    SELECT u.id, u.n_answers, t.answer_index, {TOPIC_KEY}, t.difficulty_numeric, t.is_correct, t.actual_time_seconds,
            t.completed_at
     FROM ({_BATCH}) u LEFT JOIN practice_tasks t ON t.user_id = u.id AND t.completed
     ORDER BY u.id, t.answer_index, t.id

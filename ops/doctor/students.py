@@ -7,6 +7,7 @@ from dataclasses import fields
 
 import numpy as np
 
+from chalicelib.domain.topics import split_key
 from chalicelib.features.state import StateRow, replay
 from ops.doctor.findings import ANSWERS_MISCOUNTED, ANSWERS_MISNUMBERED, STATE_DIFFERS, Finding
 from ops.doctor.store import StudentRecord
@@ -44,8 +45,8 @@ def _differences(
 ) -> list[str]:
     texts = []
     for key in sorted({*expected, *stored}):
-        topic, difficulty = key
-        name = f"{topic!r} at difficulty {difficulty}"
+        (subject, topic), difficulty = split_key(key[0]), key[1]
+        name = f"{topic!r} of {subject!r} at difficulty {difficulty}"
         right, found = expected.get(key), stored.get(key)
         if right is None:
             texts.append(f"{name} has a state but no answer")

@@ -294,8 +294,8 @@ def _note_repeats(rows: list[HistoryRow], report: ImportReport) -> None:
         if row.answer_id is None:
             continue
         if row.answer_id not in topics:
-            topics[row.answer_id] = row.topic_key
-        elif topics[row.answer_id] == row.topic_key:
+            topics[row.answer_id] = row.key
+        elif topics[row.answer_id] == row.key:
             report.change(row.line, row.answer_id, "the same answer again, counted again")
         else:
             report.change(row.line, row.answer_id, "the same answer under another topic, counted for each topic")

@@ -11,6 +11,7 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from chalicelib.domain.tasks import Difficulty
+from chalicelib.domain.topics import joined_key
 from ops.imports import values
 from ops.imports.report import ImportReport
 from ops.imports.table import Record
@@ -58,6 +59,11 @@ class HistoryRow(NamedTuple):
     answer_id: str | None = None
     task: Task | None = None
     item: Item | None = None
+
+    @property
+    def key(self) -> str:
+        """The key of the topic within its subject."""
+        return joined_key(self.subject_key, self.topic_key)
 
 
 Identity = tuple[object, ...]

@@ -28,6 +28,7 @@ from chalicelib.domain.items import IMPORTED_CONTENT, item_key
 from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.features.columns import decayed_to_bytes
+from chalicelib.storage.rows import TOPIC_KEY
 from ops.imports.placing import Placed, StateLine, in_order_of_time, states
 from ops.imports.rows import HistoryRow, Identity, Task, identity, task_id
 from ops.imports.values import micros
@@ -56,10 +57,10 @@ _LOCK_USERS = """
 SELECT id, n_answers, deleted_at IS NOT NULL FROM users WHERE id = ANY(cast(%s AS text[]))
 ORDER BY id COLLATE "C" FOR UPDATE"""
 _OWNERS = "SELECT id::text, user_id FROM practice_tasks WHERE id = ANY(cast(%s AS uuid[]))"
-_ANSWERS = """
-SELECT user_id, id::text, answer_index, topic_key, difficulty_numeric, is_correct, actual_time_seconds,
+_ANSWERS = f"""
+SELECT user_id, id::text, answer_index, {TOPIC_KEY}, difficulty_numeric, is_correct, actual_time_seconds,
     cast(extract(epoch FROM completed_at) * 1000000 AS bigint)
-FROM practice_tasks WHERE user_id = ANY(cast(%s AS text[])) AND completed ORDER BY user_id, answer_index"""
+FROM practice_tasks WHERE user_id = ANY(cast(%s AS text[])) AND completed ORDER BY user_id, answer_index"""  # noqa: S608 - parts are constants, values are bound
 _MOVE_ANSWERS = """
 UPDATE practice_tasks SET answer_index = moved.n
 FROM unnest(cast(%s AS uuid[]), cast(%s AS integer[])) AS moved (id, n) WHERE practice_tasks.id = moved.id"""
@@ -224,7 +225,7 @@ class HistoryStore:
         by_user = sorted(new.items(), key=lambda entry: entry[1].user_id)
         for user, entries in groupby(by_user, lambda entry: entry[1].user_id):
             arrived = [
-                Placed(id_, None, row.topic_key, row.difficulty, row.is_correct, row.seconds, row.at_micros)
+                Placed(id_, None, row.key, row.difficulty, row.is_correct, row.seconds, row.at_micros)
                 for id_, row in entries
             ]
             histories[user] = in_order_of_time(old.get(user, ()), arrived)

@@ -32,8 +32,10 @@ class Practice:
     tasks: TaskStore
     analytics: AnalyticsStore
 
-    def create(self, prediction: Prediction, topic: str = "Fractions", user: str = ADA) -> PracticeTask:
-        return self.tasks.insert(user, NewTask("Mathematics", topic, Difficulty.HARD, "1/2 + 1/3"), prediction)
+    def create(
+        self, prediction: Prediction, topic: str = "Fractions", user: str = ADA, subject: str = "Mathematics"
+    ) -> PracticeTask:
+        return self.tasks.insert(user, NewTask(subject, topic, Difficulty.HARD, "1/2 + 1/3"), prediction)
 
     def answer(
         self,
@@ -43,8 +45,9 @@ class Practice:
         topic: str = "Fractions",
         user: str = ADA,
         at: datetime | None = None,
+        subject: str = "Mathematics",
     ) -> PracticeTask:
-        task = self.create(prediction, topic, user)
+        task = self.create(prediction, topic, user, subject)
         return self.tasks.complete(user, task.id, Result(correct, seconds, at), None, TrainingPolicy()).task
 
 
@@ -132,6 +135,18 @@ def test_the_pace_of_a_topic_leaves_out_defaults_and_zero_seconds(practice: Prac
     assert row.mean_log_time_ratio == pytest.approx(math.log(2))
 
 
+def test_the_same_topic_of_two_subjects_has_two_rows(practice: Practice) -> None:
+    practice.answer(True, 80, topic="Chapter 1", subject="History")
+    practice.answer(True, 60, topic="Chapter 1", subject="Biology")
+    practice.answer(False, 60, topic="chapter 1", subject="HISTORY")
+    rows = practice.analytics.topics(ADA, 8.0, 10)
+    assert [(row.subject, row.topic, row.completed, row.correct) for row in rows] == [
+        ("HISTORY", "chapter 1", 2, 1),
+        ("Biology", "Chapter 1", 1, 1),
+    ]
+    assert rows[0].weight == pytest.approx(1 + math.exp(-1 / 8))
+
+
 def test_calibration_sums_by_version_and_bin(practice: Practice) -> None:
     practice.answer(True, 40, predicted(0.72))
     practice.answer(False, 100, predicted(0.78))
@@ -167,7 +182,7 @@ def test_the_latest_predicted_answers_come_newest_first_without_defaults_and_ope
     assert older.predicted_correct == 0.9
     assert newest.completed_at is not None
     assert replace(newest, completed_at=None) == PredictedAnswer(
-        "Algebra", Difficulty.HARD, "lnirt_v2", 0.25, False, 40, 20, 80, 40, None
+        "Mathematics", "Algebra", Difficulty.HARD, "lnirt_v2", 0.25, False, 40, 20, 80, 40, None
     )
     # The limit counts answers that were looked at, the default's among them.
     assert practice.analytics.latest_predicted(ADA, 1) == []

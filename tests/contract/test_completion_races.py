@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from chalicelib.domain.errors import NotFoundError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, PracticeTask, Result
+from chalicelib.domain.topics import joined_key
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.features.state import Answer, StateRow, replay
 from chalicelib.ports import Completion
@@ -146,7 +147,7 @@ def test_a_completion_whose_answer_was_lost_on_the_way_counts_once(
 
 
 HISTORY = """
-    SELECT topic_key, difficulty_numeric, is_correct, actual_time_seconds, completed_at, answer_index
+    SELECT subject_key, topic_key, difficulty_numeric, is_correct, actual_time_seconds, completed_at, answer_index
     FROM practice_tasks WHERE user_id = 'ada' AND completed ORDER BY answer_index
 """
 
@@ -176,7 +177,7 @@ def test_whatever_races_the_state_is_that_of_the_tasks_that_are_left(
     with engine.connect() as connection:
         rows = connection.exec_driver_sql(HISTORY).all()
     assert [row[-1] for row in rows] == list(range(len(rows)))
-    expected = replay("ada", (Answer(*row[:-1]) for row in rows))
+    expected = replay("ada", (Answer(joined_key(*row[:2]), *row[2:-1]) for row in rows))
     state = store.prediction_context("ada").state
     assert state.n_answers == len(rows)
     assert sorted(map(comparable, state.rows)) == sorted(map(comparable, expected.rows))

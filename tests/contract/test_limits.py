@@ -11,6 +11,7 @@ import pytest
 from chalicelib.domain.limits import NO_GROWTH, Limit, Usage
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
+from chalicelib.domain.topics import topic_key
 from chalicelib.domain.training import TrainingPolicy
 from tests.support.waiting import wait_for
 
@@ -78,8 +79,8 @@ def test_processes_count_together(database_url: str) -> None:
 def test_what_is_stored_is_an_upper_bound_until_it_is_counted(stores: Stores) -> None:
     first = create(stores, "Algebra", "é")
     assert stores.tasks.prediction_context("ada").usage is None
-    assert stores.tasks.count_usage("ada", "algebra") == Usage(1, 1, 2, knows_topic=True)
-    assert stores.tasks.count_usage("ada", "geometry") == Usage(1, 1, 2)
+    assert stores.tasks.count_usage("ada", topic_key("Math", "Algebra")) == Usage(1, 1, 2, knows_topic=True)
+    assert stores.tasks.count_usage("ada", topic_key("Physics", "Algebra")) == Usage(1, 1, 2)
     create(stores, "Algebra", "12345", Usage(1, 0, 5))
     create(stores, "Geometry", "1", Usage(1, 1, 1))
     assert stores.tasks.prediction_context("ada").usage == Usage(3, 2, 8)

@@ -9,6 +9,7 @@ import pytest
 
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
+from chalicelib.domain.topics import topic_key
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.ports import RecommendationStore, TaskStore, TopicChoice
 from chalicelib.storage.database import connect
@@ -67,7 +68,26 @@ def test_a_topic_is_named_as_last_written_and_comes_once(school: School) -> None
     school.practise("algebra", subject="maths")
     school.practise(" ALGEBRA", user="bob")
     school.practise("Algebra", subject="Maths")
-    assert school.store.topics(ADA, None, 40, 50) == [TopicChoice("Maths", "Algebra", "algebra", True)]
+    algebra = topic_key("maths", "algebra")
+    assert school.store.topics(ADA, None, 40, 50) == [TopicChoice("Maths", "Algebra", algebra, True)]
+
+
+def test_the_same_topic_of_two_subjects_is_two_topics(school: School) -> None:
+    """Five students in all, but four in each subject, do not make its name known."""
+    for subject in ("History", "Biology"):
+        school.practise("Chapter 1", subject=subject)
+        school.practise_by_others("Chapter 2", subject=subject)
+        school.practise_by_others("Diary", 4, subject=subject)
+    found = [(choice.topic_key, choice.own) for choice in school.store.topics(ADA, None, 40, 50)]
+    assert found == [
+        (topic_key(subject, name), own)
+        for subject, name, own in (
+            ("Biology", "Chapter 1", True),
+            ("History", "Chapter 1", True),
+            ("Biology", "Chapter 2", False),
+            ("History", "Chapter 2", False),
+        )
+    ]
 
 
 def test_topics_of_others_come_by_the_number_of_their_students(school: School) -> None:
@@ -76,8 +96,8 @@ def test_topics_of_others_come_by_the_number_of_their_students(school: School) -
     school.practise_by_others("Six", 6)
     school.create("Only planned", user="other 1")
     assert school.store.topics(ADA, None, 40, 50) == [
-        TopicChoice("Mathematics", "Six", "six", False),
-        TopicChoice("Mathematics", "Five", "five", False),
+        TopicChoice("Mathematics", "Six", topic_key("mathematics", "six"), False),
+        TopicChoice("Mathematics", "Five", topic_key("mathematics", "five"), False),
     ]
 
 

@@ -14,6 +14,7 @@ from chalicelib.domain.errors import ConflictError, InvalidInputError, NotFoundE
 from chalicelib.domain.items import item_of, key_of_id
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
 from chalicelib.domain.tasks import Difficulty, IdempotentRequest, NewTask, PracticeTask, Result
+from chalicelib.domain.topics import split_key, topic_key
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.features.items import ANSWERS_COUNTED, ItemRecord
 from chalicelib.features.state import Answer, UserState, replay
@@ -24,6 +25,7 @@ from .conftest import Stores
 
 EASY = Difficulty.EASY
 POLICY = TrainingPolicy(threshold=5, minimum_samples=10)
+ALGEBRA, GEOMETRY, STATISTICS = (topic_key("Math", name) for name in ("Algebra", "Geometry", "Statistics"))
 ENOUGH = 1_000_000
 
 
@@ -119,7 +121,7 @@ def test_a_correction_is_stored_rebuilds_the_state_and_does_not_count(stores: St
     assert corrected.counted is None
     assert (corrected.task.is_correct, corrected.task.actual_time_seconds) == (False, 99.0)
     assert stores.tracker.read("default").n_samples_since_training == 3
-    history = [Answer("algebra", 3, False, 99.0), Answer("geometry", 3, True, 10.0), Answer("algebra", 3, True, 10.0)]
+    history = [Answer(ALGEBRA, 3, False, 99.0), Answer(GEOMETRY, 3, True, 10.0), Answer(ALGEBRA, 3, True, 10.0)]
     assert_same_state(stores.tasks.prediction_context("ada").state, replay("ada", history))
 
 
@@ -127,11 +129,30 @@ def test_the_state_is_what_a_replay_of_the_answers_gives(stores: Stores) -> None
     rng = np.random.default_rng(0)
     history = []
     for _ in range(25):
-        topic = str(rng.choice(["Algebra", "Geometry", "ALGEBRA "]))
+        subject, topic = (
+            str(rng.choice(["Math", " MATH", "Physics"])),
+            str(rng.choice(["Algebra", "Geometry", "ALGEBRA "])),
+        )
         correct, seconds = bool(rng.random() < 0.5), float(rng.integers(0, 4) * 17)
-        complete(stores, create(stores, topic=topic), correct=correct, seconds=seconds)
-        history.append(Answer(topic.strip().casefold(), 3, correct, seconds))
+        complete(stores, create(stores, topic=topic, subject=subject), correct=correct, seconds=seconds)
+        history.append(Answer(topic_key(subject, topic), 3, correct, seconds))
     assert_same_state(stores.tasks.prediction_context("ada").state, replay("ada", history))
+
+
+def test_the_same_topic_of_two_subjects_has_two_states(stores: Stores) -> None:
+    """Also where a name is too long for a key, and where an open task moves to the other subject."""
+    names = ["Chapter 1", "\ufdfa" * 200]
+    tasks = [create(stores, topic=name, subject=subject) for name in names for subject in ("History", "Biology")]
+    for task in tasks:
+        complete(stores, task)
+    moved = create(stores, topic="Chapter 1", subject="History")
+    stores.tasks.edit("ada", moved.id, {"subject": "Biology"}, DEFAULT_PREDICTION)
+    complete(stores, moved)
+    found = {row.topic: row.attempts for row in stores.tasks.prediction_context("ada").state.rows}
+    assert found == {
+        topic_key(task.subject, task.topic): 2 if (task.subject, task.topic) == ("Biology", names[0]) else 1
+        for task in tasks
+    }
 
 
 def first_practised(stores: Stores) -> dict[str, tuple[int, int]]:
@@ -142,7 +163,7 @@ def first_practised(stores: Stores) -> dict[str, tuple[int, int]]:
 def test_the_state_says_at_which_answers_a_topic_was_practised_first_and_last(stores: Stores) -> None:
     for topic in ("Algebra", "Geometry", "Algebra", "Statistics", "Geometry"):
         complete(stores, create(stores, topic=topic))
-    assert first_practised(stores) == {"algebra": (0, 2), "geometry": (1, 4), "statistics": (3, 3)}
+    assert first_practised(stores) == {ALGEBRA: (0, 2), GEOMETRY: (1, 4), STATISTICS: (3, 3)}
 
 
 def test_a_deletion_moves_when_a_topic_was_practised_first(stores: Stores) -> None:
@@ -151,7 +172,7 @@ def test_a_deletion_moves_when_a_topic_was_practised_first(stores: Stores) -> No
         complete(stores, task)
     stores.tasks.delete("ada", tasks[0].id)
     complete(stores, create(stores, topic="Geometry"))
-    assert first_practised(stores) == {"geometry": (0, 3), "algebra": (1, 1), "statistics": (2, 2)}
+    assert first_practised(stores) == {GEOMETRY: (0, 3), ALGEBRA: (1, 1), STATISTICS: (2, 2)}
 
 
 def test_a_correction_leaves_when_a_topic_was_practised_first(stores: Stores) -> None:
@@ -160,7 +181,7 @@ def test_a_correction_leaves_when_a_topic_was_practised_first(stores: Stores) ->
         complete(stores, task)
     before = first_practised(stores)
     complete(stores, tasks[0], correct=False)
-    assert first_practised(stores) == before == {"algebra": (0, 2), "geometry": (1, 1)}
+    assert first_practised(stores) == before == {ALGEBRA: (0, 2), GEOMETRY: (1, 1)}
 
 
 def last_outcomes(stores: Stores) -> dict[str, bool]:
@@ -174,10 +195,10 @@ def test_the_state_says_if_the_last_answer_on_a_topic_was_right(stores: Stores) 
         complete(stores, create(stores, topic=topic), correct=correct)
         seen.append(last_outcomes(stores))
     assert seen == [
-        {"algebra": False},
-        {"algebra": False, "geometry": True},
-        {"algebra": True, "geometry": True},
-        {"algebra": True, "geometry": False},
+        {ALGEBRA: False},
+        {ALGEBRA: False, GEOMETRY: True},
+        {ALGEBRA: True, GEOMETRY: True},
+        {ALGEBRA: True, GEOMETRY: False},
     ]
 
 
@@ -186,9 +207,9 @@ def test_a_correction_of_the_last_answer_turns_its_outcome_and_one_of_another_do
     for task in tasks:
         complete(stores, task)
     complete(stores, tasks[0], correct=False)
-    assert last_outcomes(stores) == {"algebra": True}
+    assert last_outcomes(stores) == {ALGEBRA: True}
     complete(stores, tasks[1], correct=False)
-    assert last_outcomes(stores) == {"algebra": False}
+    assert last_outcomes(stores) == {ALGEBRA: False}
 
 
 def test_after_a_deletion_the_answer_before_is_the_last(stores: Stores) -> None:
@@ -196,7 +217,7 @@ def test_after_a_deletion_the_answer_before_is_the_last(stores: Stores) -> None:
     for task, correct in zip(tasks, (False, True), strict=True):
         complete(stores, task, correct=correct)
     stores.tasks.delete("ada", tasks[1].id)
-    assert last_outcomes(stores) == {"algebra": False}
+    assert last_outcomes(stores) == {ALGEBRA: False}
 
 
 def test_deleting_a_completed_task_takes_its_effect_away(stores: Stores) -> None:
@@ -206,7 +227,7 @@ def test_deleting_a_completed_task_takes_its_effect_away(stores: Stores) -> None
     stores.tasks.delete("ada", tasks[0].id)
     with pytest.raises(NotFoundError):
         stores.tasks.get("ada", tasks[0].id)
-    history = [Answer("geometry", 3, True, 30.0), Answer("algebra", 3, True, 30.0)]
+    history = [Answer(GEOMETRY, 3, True, 30.0), Answer(ALGEBRA, 3, True, 30.0)]
     assert_same_state(stores.tasks.prediction_context("ada").state, replay("ada", history))
     row = stores.tracker.read("default")
     assert (row.n_samples_total, row.n_samples_since_training) == (2, 3)
@@ -218,7 +239,7 @@ def test_a_completion_after_a_deletion_continues_the_history(stores: Stores) -> 
         complete(stores, task)
     stores.tasks.delete("ada", tasks[1].id)
     complete(stores, create(stores, topic="Geometry"), correct=False)
-    history = [Answer("algebra", 3, True, 30.0)] * 2 + [Answer("geometry", 3, False, 30.0)]
+    history = [Answer(ALGEBRA, 3, True, 30.0)] * 2 + [Answer(GEOMETRY, 3, False, 30.0)]
     assert_same_state(stores.tasks.prediction_context("ada").state, replay("ada", history))
 
 
@@ -454,7 +475,7 @@ def test_an_answer_is_placed_by_its_time(stores: Stores) -> None:
 
 def order(stores: Stores) -> dict[str, int]:
     """The place of the last answer on each topic."""
-    return {row.topic: row.last_index for row in stores.tasks.prediction_context("ada").state.rows}
+    return {split_key(row.topic)[1]: row.last_index for row in stores.tasks.prediction_context("ada").state.rows}
 
 
 def test_answers_are_given_in_order_within_bounds(stores: Stores) -> None:

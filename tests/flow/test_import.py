@@ -17,6 +17,7 @@ from sqlalchemy import Engine, text
 from chalicelib.domain.items import key_of_id
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
+from chalicelib.domain.topics import joined_key
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.features.state import Answer, replay
 from chalicelib.storage.database import connect
@@ -79,10 +80,11 @@ def contents(engine: Engine) -> list[list[tuple[object, ...]]]:
 def assert_state_is_replayed_history(engine: Engine, user: str) -> None:
     history = query(
         engine,
-        "SELECT topic_key, difficulty_numeric, is_correct, actual_time_seconds, completed_at FROM practice_tasks "
+        "SELECT subject_key, topic_key, difficulty_numeric, is_correct, actual_time_seconds, completed_at "
+        "FROM practice_tasks "
         f"WHERE user_id = '{user}' AND completed ORDER BY answer_index",
     )
-    expected = replay(user, (Answer(*values) for values in history))  # type: ignore[arg-type]
+    expected = replay(user, (Answer(joined_key(*values[:2]), *values[2:]) for values in history))  # type: ignore[arg-type]
     found = PostgresTaskStore(engine, "default").prediction_context(user).state
     assert found.n_answers == expected.n_answers == len(history)
     assert rows_by_key(found).keys() == rows_by_key(expected).keys()
@@ -131,6 +133,17 @@ def test_a_file_without_items_can_be_imported_again_with_them(engine: Engine, tm
     rows = ["user_id,topic,is_correct,item", "ada,t,1,a", "ada,t,1,b"]
     load_text(engine, tmp_path, "\n".join(row.rpartition(",")[0] for row in rows))
     assert load_text(engine, tmp_path, "\n".join(rows)).already_there == 2
+
+
+def test_the_same_topic_of_two_subjects_has_two_states(engine: Engine, tmp_path: Path) -> None:
+    rows = "ada,Chapter 1,1,History\nada,Chapter 1,0,Biology\nada,chapter 1,1,HISTORY\nada,Chapter 1,1,\n"
+    load_text(engine, tmp_path, f"user_id,topic,is_correct,subject\n{rows}")
+    assert query(engine, "SELECT topic, attempts, correct FROM practice_state ORDER BY topic") == [
+        ("biology\x1fchapter 1", 1, 0),
+        ("general\x1fchapter 1", 1, 1),
+        ("history\x1fchapter 1", 2, 2),
+    ]
+    assert_state_is_replayed_history(engine, "ada")
 
 
 def test_imported_answers_do_not_count_towards_a_training(engine: Engine, tmp_path: Path) -> None:
@@ -228,9 +241,9 @@ def test_an_import_keeps_the_first_index_of_a_topic(engine: Engine, tmp_path: Pa
     load_text(engine, tmp_path, content)
     load_text(engine, tmp_path, content + "ada,geometry,0\nada,statistics,1\nada,algebra,1\n")
     assert query(engine, "SELECT topic, first_index, last_index FROM practice_state ORDER BY topic") == [
-        ("algebra", 0, 5),
-        ("geometry", 1, 3),
-        ("statistics", 4, 4),
+        ("general\x1falgebra", 0, 5),
+        ("general\x1fgeometry", 1, 3),
+        ("general\x1fstatistics", 4, 4),
     ]
     assert_state_is_replayed_history(engine, "ada")
 
@@ -240,9 +253,9 @@ def test_an_import_stores_the_last_outcome_of_a_topic(engine: Engine, tmp_path: 
     load_text(engine, tmp_path, content)
     load_text(engine, tmp_path, content + "ada,algebra,0\nada,geometry,1\n")
     assert query(engine, "SELECT topic, last_correct FROM practice_state ORDER BY topic") == [
-        ("algebra", False),
-        ("geometry", True),
-        ("statistics", True),
+        ("general\x1falgebra", False),
+        ("general\x1fgeometry", True),
+        ("general\x1fstatistics", True),
     ]
     assert_state_is_replayed_history(engine, "ada")
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from alembic import command
+from msgspec.structs import replace
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from chalicelib.domain.errors import ConfigurationError
-from chalicelib.domain.tasks import name_key
+from chalicelib.domain.topics import joined_key, topic_key
 from chalicelib.features.state import Answer, StateRow, advance, replay
 from chalicelib.storage.database import connect
 from chalicelib.storage.rows import state_parameters
@@ -46,6 +47,12 @@ ADA = [
     Answer("algebra", 1, False),
 ]
 BOB = [Answer("geometry", 1, False), Answer("algebra", 1, False), Answer("geometry", 1, True)]
+IN_MATHS = "maths\x1f{}".format
+"""The key of a topic by the key of its name."""
+
+
+def in_maths(answers: list[Answer]) -> list[Answer]:
+    return [replace(answer, topic=IN_MATHS(answer.topic)) for answer in answers]
 
 
 @pytest.fixture
@@ -101,15 +108,15 @@ def test_old_states_get_first_index_and_last_outcome(empty_url: str, engine: Eng
     add_task(engine, "bob", Answer("algebra", 1, True), None)  # open tasks are no answers
     upgrade(empty_url)
     assert firsts_and_lasts(engine) == [
-        ("ada", "algebra", 1, 0, False),
-        ("ada", "algebra", 3, 2, True),
-        ("ada", "geometry", 1, 1, False),
-        ("bob", "algebra", 1, 1, False),
-        ("bob", "geometry", 1, 0, True),
+        ("ada", IN_MATHS("algebra"), 1, 0, False),
+        ("ada", IN_MATHS("algebra"), 3, 2, True),
+        ("ada", IN_MATHS("geometry"), 1, 1, False),
+        ("bob", IN_MATHS("algebra"), 1, 1, False),
+        ("bob", IN_MATHS("geometry"), 1, 0, True),
     ]
     store = PostgresTaskStore(engine, "default")
     for user, answers in (("ada", ADA), ("bob", BOB)):
-        assert rows_by_key(store.prediction_context(user).state) == rows_by_key(replay(user, answers))
+        assert rows_by_key(store.prediction_context(user).state) == rows_by_key(replay(user, in_maths(answers)))
 
 
 def test_an_old_state_without_tasks_gets_estimates(empty_url: str, engine: Engine) -> None:
@@ -166,13 +173,65 @@ def test_keys_of_names_are_made_anew_with_the_states(empty_url: str, engine: Eng
                 {"key": key, "topic": topic},
             )
     upgrade(empty_url)
-    answers = [Answer(name_key(topic), 1, n % 2 == 0, 2.0) for n, topic in enumerate(names)]
+    answers = [Answer(topic_key("Maths", topic), 1, n % 2 == 0, 2.0) for n, topic in enumerate(names)]
     found = rows_by_key(PostgresTaskStore(engine, "default").prediction_context("ada").state)
     expected = rows_by_key(replay("ada", answers))
-    assert set(found) == {("ma\u00dfe", 1), ("masse", 1), ("linear equations", 1)}
+    assert set(found) == {(IN_MATHS(key), 1) for key in ("ma\u00dfe", "masse", "linear equations")}
     assert found == expected
     for place, row in found.items():
         np.testing.assert_allclose(row.decayed, expected[place].decayed, rtol=1e-12)
+
+
+SUBJECTS = {
+    "ada": [("history", "chapter 1"), ("biology", "chapter 1"), ("biology", "cells"), ("history", "chapter 1")],
+    "bob": [("history", "chapter 1"), ("biology", "cells"), ("history", "chapter 1")],
+    "eve": [("history", "x" * 300), ("history", "x" * 300)],
+}
+"""Subject and topic of the answers of students: only the first of them has a topic in two subjects."""
+
+ANSWERS = [(1, True, 20.0), (1, False, 3000.0), (3, True, 0.0), (1, True, 4.0)]
+
+
+def add_answers(engine: Engine, user: str, names: list[tuple[str, str]]) -> list[Answer]:
+    """Store a student's answers with the states that a program before revision 0091 stored."""
+    answers = [Answer(topic, *ANSWERS[n % 4]) for n, (_, topic) in enumerate(names * 3)]
+    with engine.connect() as connection:
+        connection.execute(text("INSERT INTO users (id, n_answers) VALUES (:id, :n)"), {"id": user, "n": len(answers)})
+        connection.execute(practice_state.insert(), [state_parameters(user, row) for row in replay(user, answers).rows])
+    for n, answer in enumerate(answers):
+        add_task(engine, user, answer, n)
+        with engine.connect() as connection:
+            connection.execute(
+                text(
+                    "UPDATE practice_tasks SET subject_key = :subject, actual_time_seconds = :seconds "
+                    "WHERE user_id = :user AND answer_index = :n"
+                ),
+                {"subject": names[n % len(names)][0], "seconds": answer.seconds, "user": user, "n": n},
+            )
+    return answers
+
+
+def assert_states(engine: Engine, user: str, answers: list[Answer]) -> None:
+    found = rows_by_key(PostgresTaskStore(engine, "default").prediction_context(user).state)
+    expected = rows_by_key(replay(user, answers))
+    assert found.keys() == expected.keys()
+    for key, row in found.items():
+        np.testing.assert_allclose(row.decayed, expected[key].decayed, rtol=1e-12)
+        np.testing.assert_allclose(row.sum_sq_log_seconds, expected[key].sum_sq_log_seconds, rtol=1e-12)
+        counts = ("attempts", "correct", "timed", "first_index", "last_index", "last_correct", "last_at")
+        assert [getattr(row, name) for name in counts] == [getattr(expected[key], name) for name in counts]
+
+
+def test_states_of_a_topic_in_two_subjects_are_split(empty_url: str, engine: Engine) -> None:
+    command.upgrade(alembic_config(empty_url), "0090")
+    before = {user: add_answers(engine, user, names) for user, names in SUBJECTS.items()}
+    upgrade(empty_url)
+    for user, names in SUBJECTS.items():
+        answers = zip(names * 3, before[user], strict=True)
+        assert_states(engine, user, [replace(answer, topic=joined_key(*name)) for name, answer in answers])
+    command.downgrade(alembic_config(empty_url), "0090")
+    for user, answers in before.items():
+        assert_states(engine, user, answers)
 
 
 def test_the_migrations_create_the_tables_of_the_schema(empty_url: str) -> None:

@@ -99,7 +99,7 @@ def champion(deployment: Container) -> Champion:
 def serving(deployment: Container, environment: Mapping[str, str]) -> str | None:
     """The version by which a fresh process predicts."""
     api = build(settings_from(environment))
-    prediction = predict_for(api.tasks, api.champion, "ada", "topic 1", Difficulty.MEDIUM)
+    prediction = predict_for(api.tasks, api.champion, "ada", "Math", "topic 1", Difficulty.MEDIUM)
     api.engine.dispose()
     return prediction.model_version
 
@@ -406,10 +406,10 @@ def test_predictions_follow_every_move(deployment: Container) -> None:
     task = deployment.tasks.insert(
         "ada",
         NewTask("Math", "topic 1", Difficulty.MEDIUM, "?"),
-        predict_for(deployment.tasks, deployment.champion, "ada", "topic 1", Difficulty.MEDIUM),
+        predict_for(deployment.tasks, deployment.champion, "ada", "Math", "topic 1", Difficulty.MEDIUM),
     )
     deployment.tasks.complete("ada", task.id, Result(True, 10.0), None, deployment.policy)
     for version in (V1, V2, V1):
         versions.rollback(deployment.registry, deployment.tracker, "default", version)
-        prediction = predict_for(deployment.tasks, deployment.champion, "ada", "topic 1", Difficulty.MEDIUM)
+        prediction = predict_for(deployment.tasks, deployment.champion, "ada", "Math", "topic 1", Difficulty.MEDIUM)
         assert (prediction.source, prediction.model_version) == (Source.EMBEDDING, version)

@@ -132,7 +132,7 @@ def test_a_trainings_lines_carry_its_request_cohort_and_version(stack: Stack, lo
 def test_five_completions_lead_to_an_embedding_prediction(stack: Stack) -> None:
     assert stack.complete(9) == [False] * 9
     stack.api.tracker.set_counter(stack.api.settings.cohort, 4)
-    before = predict_for(stack.api.tasks, stack.api.champion, "ada", "Topic 1", Difficulty.MEDIUM)
+    before = predict_for(stack.api.tasks, stack.api.champion, "ada", "Math", "Topic 1", Difficulty.MEDIUM)
     assert before.source is Source.DEFAULT
     assert stack.complete(1) == [True]
     assert stack.status().training is TrainingState.QUEUED
@@ -141,9 +141,9 @@ def test_five_completions_lead_to_an_embedding_prediction(stack: Stack) -> None:
     assert (status.counter, status.training, status.last_error) == (0, TrainingState.IDLE, None)
     assert (status.n_samples_last_training, status.n_samples_total) == (10, 10)
     assert status.model_version == stack.champion()
-    after = predict_for(stack.api.tasks, stack.api.champion, "ada", "TOPIC 1", Difficulty.MEDIUM)
+    after = predict_for(stack.api.tasks, stack.api.champion, "ada", "Math", "TOPIC 1", Difficulty.MEDIUM)
     assert (after.source, after.model_version) == (Source.EMBEDDING, stack.champion())
-    newcomer = predict_for(stack.api.tasks, stack.api.champion, "bob", "topic 1", Difficulty.MEDIUM)
+    newcomer = predict_for(stack.api.tasks, stack.api.champion, "bob", "Math", "topic 1", Difficulty.MEDIUM)
     assert newcomer.source is Source.LNIRT
     assert not poll(stack.worker, 1)
 
@@ -289,7 +289,7 @@ def test_a_champion_of_an_older_state_is_not_served_and_loses_to_the_next_traini
 
     def predicted_by_a_new_process() -> tuple[Source, str | None]:
         api = Stack({**environment, "COHORT": cohort}, stack.process).api
-        prediction = predict_for(api.tasks, api.champion, "ada", "topic 1", Difficulty.MEDIUM)
+        prediction = predict_for(api.tasks, api.champion, "ada", "Math", "topic 1", Difficulty.MEDIUM)
         api.engine.dispose()
         return prediction.source, prediction.model_version
 
@@ -407,7 +407,7 @@ def test_a_zero_second_completion_is_learnt_as_correctness_only(stack: Stack) ->
     task = stack.api.tasks.insert(
         "ada",
         NewTask("Math", "t", Difficulty.EASY, "?"),
-        predict_for(stack.api.tasks, stack.api.champion, "ada", "t", Difficulty.EASY),
+        predict_for(stack.api.tasks, stack.api.champion, "ada", "Math", "t", Difficulty.EASY),
     )
     stack.api.tasks.complete("ada", task.id, Result(True, 0.0), None, stack.api.policy)
     (row,) = stack.api.tasks.prediction_context("ada").state.rows

@@ -13,9 +13,10 @@ import numpy as np
 from sqlalchemy import Connection, Engine, text
 
 from chalicelib.storage.database import transaction
+from chalicelib.storage.rows import TOPIC_KEY
 from training_job.history.answers import AnswerTable, time_order
 
-_CODES = """
+_CODES = f"""
     WITH students AS (
         SELECT user_id, row_number() OVER (ORDER BY user_id) - 1 AS code
         FROM (
@@ -23,22 +24,22 @@ _CODES = """
             WHERE completed AND u.excluded_at IS NULL
         ) AS named
     ), topics AS (
-        SELECT topic_key, row_number() OVER (ORDER BY topic_key) - 1 AS code
-        FROM (SELECT DISTINCT topic_key FROM practice_tasks WHERE completed) AS named
+        SELECT subject_key, topic_key, {TOPIC_KEY} AS key, dense_rank() OVER (ORDER BY {TOPIC_KEY}) - 1 AS code
+        FROM (SELECT DISTINCT subject_key, topic_key FROM practice_tasks WHERE completed) AS named
     )
-"""
+"""  # noqa: S608 - parts are constants, values are bound
 
 _ANSWERS = f"""
     COPY ({_CODES}
         SELECT s.code, t.code, p.answer_index, p.difficulty_numeric, p.is_correct::int,
                coalesce(p.actual_time_seconds, 'NaN'), coalesce(extract(epoch FROM p.completed_at)::float8, 'NaN')
-        FROM practice_tasks p JOIN students s USING (user_id) JOIN topics t USING (topic_key)
+        FROM practice_tasks p JOIN students s USING (user_id) JOIN topics t USING (subject_key, topic_key)
         WHERE p.completed
     ) TO STDOUT (FORMAT csv)
 """  # noqa: S608 - parts are constants, values are bound
 
 _USER_NAMES = f"{_CODES} SELECT user_id FROM students ORDER BY code"  # noqa: S608 - parts are constants, values are bound
-_TOPIC_NAMES = f"{_CODES} SELECT topic_key FROM topics ORDER BY code"  # noqa: S608 - parts are constants, values are bound
+_TOPIC_NAMES = f"{_CODES} SELECT DISTINCT key, code FROM topics ORDER BY code"  # noqa: S608 - parts are constants, values are bound
 
 _COUNTER = text("SELECT n_samples_since_training FROM embedding_model_tracker WHERE cohort = :cohort")
 
@@ -76,7 +77,7 @@ def _read(connection: Connection, cohort: str) -> tuple[int, list[str], list[str
     connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     counter = connection.execute(_COUNTER, {"cohort": cohort}).scalar_one_or_none() or 0
     users = [name for (name,) in connection.exec_driver_sql(_USER_NAMES)]
-    topics = [name for (name,) in connection.exec_driver_sql(_TOPIC_NAMES)]
+    topics = [key for key, _ in connection.exec_driver_sql(_TOPIC_NAMES)]
     answers = io.BytesIO()
     driver: Any = connection.connection.dbapi_connection
     driver.cursor().execute(_ANSWERS, stream=answers)

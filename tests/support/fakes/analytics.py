@@ -11,7 +11,8 @@ from datetime import UTC, date, datetime
 
 from chalicelib.domain.predictions import Source
 from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
-from chalicelib.domain.tasks import PracticeTask, name_key
+from chalicelib.domain.tasks import PracticeTask
+from chalicelib.domain.topics import topic_key
 from tests.support.fakes.database import MemoryStore
 
 
@@ -47,7 +48,7 @@ class MemoryAnalyticsStore(MemoryStore):
     def topics(self, user_id: str, decay_answers: float, limit: int, after: int = 0) -> list[TopicRow]:
         by_topic: dict[str, list[PracticeTask]] = {}
         for task in reversed(self._done(user_id)):
-            by_topic.setdefault(name_key(task.topic), []).append(task)
+            by_topic.setdefault(topic_key(task.subject, task.topic), []).append(task)
         return [
             _topic_row(newest_first, decay_answers) for newest_first in list(by_topic.values())[after : after + limit]
         ]
@@ -105,6 +106,7 @@ def _topic_row(newest_first: list[PracticeTask], decay_answers: float) -> TopicR
     by_model = [task for task in newest_first if task.prediction_source != "default"]
     times = _times(newest_first)
     return TopicRow(
+        newest_first[0].subject,
         newest_first[0].topic,
         len(newest_first),
         _correct(newest_first),
@@ -119,6 +121,7 @@ def _topic_row(newest_first: list[PracticeTask], decay_answers: float) -> TopicR
 
 def _predicted_answer(task: PracticeTask) -> PredictedAnswer:
     return PredictedAnswer(
+        task.subject,
         task.topic,
         task.difficulty,
         task.lnirt_model_version,

@@ -35,6 +35,7 @@ from chalicelib.domain.tasks import (
     name_key,
     text_bytes,
 )
+from chalicelib.domain.topics import topic_key
 from chalicelib.domain.training import (
     FIRST_WAIT_SECONDS,
     LONGEST_WAIT_SECONDS,
@@ -62,7 +63,7 @@ def _plain(text: str) -> str:
 
 
 def _answer(task: PracticeTask) -> Answer:
-    topic, correct = name_key(task.topic), bool(task.is_correct)
+    topic, correct = topic_key(task.subject, task.topic), bool(task.is_correct)
     return Answer(topic, task.difficulty_numeric, correct, task.actual_time_seconds, task.completed_at)
 
 
@@ -204,7 +205,7 @@ class MemoryTaskStore(MemoryStore):
     def count_usage(self, user_id: str, topic: str | None) -> Usage:
         with self._db as db:
             mine = [task for task in db.tasks.values() if task.user_id == user_id]
-            topics = {name_key(task.topic) for task in mine}
+            topics = {topic_key(task.subject, task.topic) for task in mine}
             n_open = sum(not task.completed for task in mine)
             db.usage[user_id] = Usage(n_open, len(topics), sum(map(_text_bytes, mine)))
             return replace(db.usage[user_id], knows_topic=topic in topics)

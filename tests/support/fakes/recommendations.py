@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from chalicelib.domain.digests import MINIMUM_STUDENTS
 from chalicelib.domain.tasks import PracticeTask, name_key
+from chalicelib.domain.topics import topic_key
 from chalicelib.ports import TopicChoice
 from tests.support.fakes.database import MemoryStore
 
@@ -35,9 +36,9 @@ def _students(tasks: list[PracticeTask]) -> int:
 def _by_topic(tasks: list[PracticeTask]) -> dict[str, list[PracticeTask]]:
     found: dict[str, list[PracticeTask]] = defaultdict(list)
     for task in tasks:
-        found[name_key(task.topic)].append(task)
+        found[topic_key(task.subject, task.topic)].append(task)
     return found
 
 
 def _choice(task: PracticeTask, own: bool) -> TopicChoice:
-    return TopicChoice(task.subject, task.topic, name_key(task.topic), own)
+    return TopicChoice(task.subject, task.topic, topic_key(task.subject, task.topic), own)
