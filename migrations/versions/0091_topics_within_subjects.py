@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0091"
-down_revision = "0090"
+down_revision = "0100"
 
 _DECAY_ANSWERS = np.array([2.0, 8.0, 40.0, 400.0])
 _MIN_REACH = math.log(4.0)
@@ -102,7 +102,7 @@ def _states(user_id: str, answers: Any) -> list[dict[str, Any]]:
 def _bounded(log_seconds: float, row: dict[str, Any]) -> float:
     if row["timed"] < 3:
         return log_seconds
-    mean = row["sum_log_seconds"] / row["timed"]
+    mean: float = row["sum_log_seconds"] / row["timed"]
     variance = max(row["sum_sq_log_seconds"] / row["timed"] - mean**2, 0.0)
     reach = max(_MIN_REACH, 2.0 * math.sqrt(variance))
     return min(max(log_seconds, mean - reach), mean + reach)

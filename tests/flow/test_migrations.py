@@ -223,13 +223,13 @@ def assert_states(engine: Engine, user: str, answers: list[Answer]) -> None:
 
 
 def test_states_of_a_topic_in_two_subjects_are_split(empty_url: str, engine: Engine) -> None:
-    command.upgrade(alembic_config(empty_url), "0090")
+    command.upgrade(alembic_config(empty_url), "0100")
     before = {user: add_answers(engine, user, names) for user, names in SUBJECTS.items()}
     upgrade(empty_url)
     for user, names in SUBJECTS.items():
-        answers = zip(names * 3, before[user], strict=True)
-        assert_states(engine, user, [replace(answer, topic=joined_key(*name)) for name, answer in answers])
-    command.downgrade(alembic_config(empty_url), "0090")
+        named = zip(names * 3, before[user], strict=True)
+        assert_states(engine, user, [replace(answer, topic=joined_key(*name)) for name, answer in named])
+    command.downgrade(alembic_config(empty_url), "0100")
     for user, answers in before.items():
         assert_states(engine, user, answers)
 
