@@ -16,7 +16,7 @@ from msgspec import Struct
 from chalicelib.domain.accounts import Caller, Session, TokenRule
 from chalicelib.domain.limits import NO_GROWTH, Limit, Usage
 from chalicelib.domain.predictions import Prediction
-from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
+from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, ItemResult, PredictedAnswer, TopicRow, Totals
 from chalicelib.domain.tasks import IdempotentRequest, NewTask, PracticeTask, Result
 from chalicelib.domain.training import Champion, Counted, TrackerRow, TrainingPolicy, TrainingRequest
 from chalicelib.features.items import NO_RECORD, ItemRecord
@@ -187,6 +187,12 @@ class AnalyticsStore(Protocol):
 
     def topics(self, user_id: str, decay_answers: float, limit: int, after: int = 0) -> list[TopicRow]:
         """Return topics with completions, most recently practised first, without the first ``after``."""
+
+    def items(self, user_id: str, limit: int, after: int = 0) -> list[ItemResult]:
+        """Return items with completions, hardest first, without the first ``after``.
+
+        The order is that of the share of correct answers, with one correct and one incorrect answer added.
+        """
 
     def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
         """Return sums of completed predictions by version and bin. None means all students."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import StrEnum
 from typing import Annotated
@@ -14,7 +15,7 @@ from chalicelib.api.routing import Access, Reply, Routes, next_page
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import Fault, ForbiddenError, InvalidInputError
 from chalicelib.domain.fields import about
-from chalicelib.domain.results import PredictedAnswer
+from chalicelib.domain.results import ItemResult, PredictedAnswer
 from chalicelib.services import analytics, drift
 from chalicelib.wiring import Container
 
@@ -56,6 +57,13 @@ class TopicsQuery(Struct):
     after: Annotated[int, about("Number of topics before the page", 0, ge=0, le=2**31 - 1)] = 0
 
 
+class ItemsQuery(Struct):
+    """A page of items: their maximum number, and the number of items before them, from the ``Link`` header."""
+
+    limit: Annotated[int, about("Maximum number of items", 50, ge=1, le=500)] = 50
+    after: Annotated[int, about("Number of items before the page", 0, ge=0, le=2**31 - 1)] = 0
+
+
 class CalibrationQuery(Struct):
     """The students to include. ``all`` is for admins."""
 
@@ -94,10 +102,26 @@ def topics(container: Container, caller: Caller, query: TopicsQuery, request: Re
 
     The ``Link`` header holds the next page.
     """
-    found = analytics.topics(container.analytics, caller.user_id, query.limit + 1, query.after)
+    return _page(analytics.topics(container.analytics, caller.user_id, query.limit + 1, query.after), query, request)
+
+
+@routes.route(
+    "GET", "/analytics/items", "Get your hardest items", query=ItemsQuery, answer=list[ItemResult], sends=("Link",)
+)
+def items(container: Container, caller: Caller, query: ItemsQuery, request: Request) -> Reply:
+    """Return the caller's results by item, the item with the smallest share of correct answers first.
+
+    For this order, one correct and one incorrect answer are added to those on each item. The ``Link`` header holds the
+    next page.
+    """
+    return _page(container.analytics.items(caller.user_id, query.limit + 1, query.after), query, request)
+
+
+def _page(found: Sequence[object], query: TopicsQuery | ItemsQuery, request: Request) -> Reply:
+    """Return a page of a list, of which one more row than the page has was read."""
     more = len(found) > query.limit
     headers = next_page(request, {"limit": query.limit, "after": query.after + query.limit}) if more else {}
-    return Reply(found[: query.limit], headers)
+    return Reply(list(found[: query.limit]), headers)
 
 
 @routes.route(

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from msgspec import Struct
 
-from chalicelib.domain.fields import LnirtVersion, SubjectText, TopicText, about
+from chalicelib.domain.fields import LnirtVersion, NCorrect, SubjectText, TopicText, about
 from chalicelib.domain.predictions import HighTime, LowTime, MedianTime, Probability, Source
-from chalicelib.domain.tasks import DifficultyField
+from chalicelib.domain.tasks import DifficultyField, ItemId
 
 
 class Totals(Struct, frozen=True):
@@ -46,6 +46,22 @@ class TopicRow(Struct, frozen=True):
     weight: float
     weighted_correct: float
     last_completed_at: datetime | None
+
+
+class ItemResult(Struct, frozen=True):
+    """A student's results on an item. Names and text are those of the newest answer."""
+
+    item_id: ItemId | None
+    subject: SubjectText
+    topic: TopicText
+    difficulty: DifficultyField
+    task_content: Annotated[str, about("The beginning of the exercise, at most 200 characters", "1/2 + 1/3 = ?")]
+    attempts: Annotated[int, about("Number of answers on the item", 3)]
+    correct: NCorrect
+    accuracy: Annotated[float, about("Share of correct answers", 0.714)]
+    last_completed_at: (
+        Annotated[datetime, about("Time of the newest answer", "2026-03-02T09:01:00Z", "date-time")] | None
+    )
 
 
 class CalibrationRow(Struct, frozen=True):

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Engine, TextClause, text
 
 from chalicelib.domain.predictions import Source
-from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
+from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, ItemResult, PredictedAnswer, TopicRow, Totals
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.storage.database import statement
 
@@ -70,6 +70,25 @@ _TOPICS = text(
     """  # noqa: S608 - parts are constants, values are bound
 )
 """``since`` is the number of later answers on the same topic."""
+
+
+_ITEMS = text(
+    """
+    SELECT (array_agg(item_id ORDER BY answer_index DESC))[1],
+           (array_agg(subject ORDER BY answer_index DESC))[1],
+           (array_agg(topic ORDER BY answer_index DESC))[1],
+           (array_agg(difficulty ORDER BY answer_index DESC))[1],
+           (array_agg(left(task_content, 200) ORDER BY answer_index DESC))[1],
+           count(*),
+           count(*) FILTER (WHERE is_correct),
+           avg(CAST(is_correct AS integer)),
+           max(completed_at)
+    FROM practice_tasks WHERE user_id = :user_id AND item_key IS NOT NULL AND answer_index >= 0
+    GROUP BY item_key
+    ORDER BY (count(*) FILTER (WHERE is_correct) + 1.0) / (count(*) + 2.0), max(answer_index) DESC
+    LIMIT :limit OFFSET :after
+    """
+)
 
 
 def _calibration_of(students: str) -> TextClause:
@@ -144,6 +163,14 @@ class PostgresAnalyticsStore:
         """Return topics with completions, most recently practised first, without the first ``after``."""
         rows = self._rows(_TOPICS, user_id=user_id, decay=decay_answers, limit=limit, after=after)
         return [TopicRow(*row) for row in rows]
+
+    def items(self, user_id: str, limit: int, after: int = 0) -> list[ItemResult]:
+        """Return items with completions, hardest first, without the first ``after``."""
+        rows = self._rows(_ITEMS, user_id=user_id, limit=limit, after=after)
+        return [
+            ItemResult(item, subject, topic, Difficulty(level), content, attempts, correct, float(share), at)
+            for item, subject, topic, level, content, attempts, correct, share, at in rows
+        ]
 
     def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
         """Return sums of completed predictions by version and bin. None means all students."""

@@ -131,6 +131,7 @@ def test_nobody_has_finished_anything_yet(admin: Api) -> None:
         ("/analytics/summary?tz=%00", "tz"),
         (f"/analytics/summary?tz={'x' * 300}", "tz"),
         ("/analytics/topics?limit=0", "limit"),
+        ("/analytics/items?limit=501", "limit"),
         ("/analytics/calibration?scope=theirs", "scope"),
         ("/analytics/predicted?limit=1001", "limit"),
     ],
@@ -141,6 +142,6 @@ def test_a_wrong_parameter_is_named(student: Api, path: str, name: str) -> None:
     assert [fault["loc"] for fault in answer.json["detail"]] == [["query", name]]
 
 
-@pytest.mark.parametrize("name", ["summary", "topics", "calibration", "predicted", "drift"])
+@pytest.mark.parametrize("name", ["summary", "topics", "items", "calibration", "predicted", "drift"])
 def test_figures_need_a_token(anyone: Api, name: str) -> None:
     assert anyone.get(f"/analytics/{name}").status == 401

@@ -26,7 +26,7 @@ def topics_of(body: str) -> list[str]:
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-@pytest.mark.parametrize("path", ["/practice-tasks", "/analytics/topics", "/export"])
+@pytest.mark.parametrize("path", ["/practice-tasks", "/analytics/topics", "/analytics/items", "/export"])
 def test_following_the_links_gives_everything_once(
     practised: Api, monkeypatch: pytest.MonkeyPatch, path: str, slash: str
 ) -> None:

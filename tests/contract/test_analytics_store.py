@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
-from chalicelib.domain.results import DayRow, PredictedAnswer, Totals
+from chalicelib.domain.results import DayRow, ItemResult, PredictedAnswer, Totals
 from chalicelib.domain.tasks import Difficulty, NewTask, PracticeTask, Result
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.ports import AnalyticsStore, TaskStore
@@ -72,6 +72,34 @@ def test_nobody_has_no_figures(practice: Practice) -> None:
     assert practice.analytics.topics("nobody", 8.0, 10) == []
     assert practice.analytics.calibration("nobody", 10) == []
     assert practice.analytics.calibration(None, 10) == []
+
+
+def answer_item(practice: Practice, content: str, correct: bool, item_id: str | None = None) -> PracticeTask:
+    new = NewTask("Mathematics", "Fractions", Difficulty.HARD, content, item_id=item_id)
+    task = practice.tasks.insert(ADA, new, DEFAULT_PREDICTION)
+    return practice.tasks.complete(ADA, task.id, Result(correct, 9), None, TrainingPolicy()).task
+
+
+def test_items_are_listed_hardest_first(practice: Practice) -> None:
+    assert practice.analytics.items(ADA, 9) == []
+    practice.answer(False, 9, user="bob")
+    for content, correct in (("once", False), ("often", False), ("often", False), ("often", False), ("easy", True)):
+        answer_item(practice, content, correct)
+    answer_item(practice, "x" * 300, True, "Q-1")
+    last = answer_item(practice, "y" * 300, False, "q-1")
+    answer_item(practice, " ", False)
+    practice.tasks.insert(ADA, NewTask("Mathematics", "T", Difficulty.HARD, "open"), DEFAULT_PREDICTION)
+    found = practice.analytics.items(ADA, 9)
+    assert [(item.task_content[:5], item.attempts, item.correct) for item in found] == [
+        ("often", 3, 0),
+        ("once", 1, 0),
+        ("yyyyy", 2, 1),
+        ("easy", 1, 1),
+    ]
+    assert found[2] == ItemResult(
+        "q-1", "Mathematics", "Fractions", Difficulty.HARD, "y" * 200, 2, 1, 0.5, last.completed_at
+    )
+    assert practice.analytics.items(ADA, 2, 1) == found[1:3]
 
 
 def test_totals_count_open_and_completed_tasks_of_this_student_only(practice: Practice) -> None:

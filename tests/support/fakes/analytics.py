@@ -9,8 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 
+from chalicelib.domain.items import item_of
 from chalicelib.domain.predictions import Source
-from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, PredictedAnswer, TopicRow, Totals
+from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, ItemResult, PredictedAnswer, TopicRow, Totals
 from chalicelib.domain.tasks import PracticeTask
 from chalicelib.domain.topics import topic_key
 from tests.support.fakes.database import MemoryStore
@@ -52,6 +53,14 @@ class MemoryAnalyticsStore(MemoryStore):
         return [
             _topic_row(newest_first, decay_answers) for newest_first in list(by_topic.values())[after : after + limit]
         ]
+
+    def items(self, user_id: str, limit: int, after: int = 0) -> list[ItemResult]:
+        by_item: dict[int, list[PracticeTask]] = {}
+        for task in reversed(self._done(user_id)):
+            if (key := item_of(task)) is not None:
+                by_item.setdefault(key, []).append(task)
+        found = [_item_result(newest_first) for newest_first in by_item.values()]
+        return sorted(found, key=lambda item: (item.correct + 1) / (item.attempts + 2))[after : after + limit]
 
     def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
         groups: dict[tuple[str, int], list[PracticeTask]] = defaultdict(list)
@@ -115,6 +124,21 @@ def _topic_row(newest_first: list[PracticeTask], decay_answers: float) -> TopicR
         _mean(_log_ratios(by_model)),
         sum(weights),
         sum(weight for weight, task in zip(weights, newest_first, strict=True) if task.is_correct),
+        max((task.completed_at for task in newest_first if task.completed_at is not None), default=None),
+    )
+
+
+def _item_result(newest_first: list[PracticeTask]) -> ItemResult:
+    newest, correct = newest_first[0], _correct(newest_first)
+    return ItemResult(
+        newest.item_id,
+        newest.subject,
+        newest.topic,
+        newest.difficulty,
+        newest.task_content[:200],
+        len(newest_first),
+        correct,
+        correct / len(newest_first),
         max((task.completed_at for task in newest_first if task.completed_at is not None), default=None),
     )
 
