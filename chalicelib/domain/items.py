@@ -10,6 +10,7 @@ from functools import lru_cache
 from hashlib import sha256
 
 from chalicelib.domain.tasks import Difficulty, NewTask, PracticeTask, name_key, normal_text
+from chalicelib.domain.topics import topic_key
 
 IMPORTED_CONTENT = "Imported answer"
 """The text of imported tasks whose file has no text: most files of history contain results, not questions."""
@@ -35,7 +36,7 @@ def item_key(subject: str, topic: str, difficulty: Difficulty, task_content: str
     if item_id is not None:
         return key_of_id(item_id)
     if (content := normal_text(task_content)) not in _NO_ITEMS:
-        return _key(["text", name_key(subject), name_key(topic), difficulty.value, content])
+        return _key(["text", topic_key(subject, topic), difficulty.value, content])
     return None
 
 
