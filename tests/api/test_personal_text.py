@@ -26,6 +26,7 @@ MARK = "zyxwv"
 EMAIL, PASSWORD, NAME = f"{MARK}.mail@example.org", f"{MARK} password", f"{MARK} Lovelace"
 NEW_PASSWORD, TOPIC, SUBJECT = f"{MARK} other password", f"{MARK} topic", f"{MARK} subject"
 TASK = {"subject": SUBJECT, "topic": TOPIC, "difficulty": "easy", "task_content": f"{MARK} task"}
+TASK["item_id"] = f"{MARK} item"
 TASK |= {"solution_content": f"{MARK} solution", "answer_content": f"{MARK} answer"}
 
 BODIES: dict[str, dict[str, Any]] = {
@@ -40,7 +41,7 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 QUERIES = {
     "GET /practice-tasks": f"?subject={SUBJECT}&topic={TOPIC}&q={MARK}",
-    "GET /predictions": f"?topic={TOPIC}&subject={SUBJECT}&difficulty=easy",
+    "GET /predictions": f"?topic={TOPIC}&subject={SUBJECT}&difficulty=easy&item_id={MARK}",
     "GET /recommendations": f"?subject={SUBJECT}",
     "GET /analytics/topics": f"?after={MARK}",
 }
