@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, text
 
-from chalicelib.domain.items import key_of_id
+from chalicelib.domain.items import item_of, key_of_id
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.topics import joined_key
@@ -400,6 +400,7 @@ def test_a_list_of_own_tasks_adds_nothing_where_it_came_from(engine: Engine, tmp
     new = NewTask("None", "two\nlines", Difficulty.HARD, '"quoted", \\N')
     task = store.insert("ada", new, DEFAULT_PREDICTION)
     store.complete("ada", task.id, Result(True, 0), None, POLICY)
+    assert store.prediction_context("ada", item_of(new)).item.attempts == 1
     row = query(engine, "SELECT completed_at, created_at FROM practice_tasks")[0]
     line = f'{task.id},%s,None,"two\nlines",hard,"""quoted"", \\N",True,{row[0]},True,{row[1]}\n'
     now = datetime.now(UTC)
@@ -410,6 +411,7 @@ def test_a_list_of_own_tasks_adds_nothing_where_it_came_from(engine: Engine, tmp
     assert query(engine, "SELECT DISTINCT subject, topic, task_content, completed_at FROM practice_tasks") == [
         ("None", "two\nlines", '"quoted", \\N', row[0])
     ]
+    assert store.prediction_context("bob", item_of(new)).item.attempts == 1
 
 
 def _side_by_side(works: Sequence[object]) -> None:
