@@ -1,6 +1,7 @@
 // Predicted and actual results, of all models or of one: the chance in bins, and the time of each answer.
 import { paceSentence } from "./analytics_topics.js";
 import { axis, chart, colours, drawDashedLine, emptyMessage, foldedTable, numberCell, pixelRatio, table } from "./charts.js";
+import { topicNames } from "./topic_names.js";
 import { DIFFICULTY, count, counted, duration, el, exactTime, excerpt, percent, percentRange, timeElement } from "./ui.js";
 
 const KINDS = { embedding: "Personal model", lnirt: "Population model" };
@@ -124,8 +125,8 @@ function nearest(plot, answers) {
   return answers.reduce((best, answer) => (distance(answer) < distance(best) ? answer : best));
 }
 
-function describeTime(answer) {
-  return `${excerpt(answer.topic, 40)}, ${DIFFICULTY[answer.difficulty]}: predicted ${duration(answer.predicted_time_seconds)}, took ${duration(answer.actual_time_seconds)}`;
+function describeTime(answer, nameOf) {
+  return `${excerpt(nameOf(answer), 40)}, ${DIFFICULTY[answer.difficulty]}: predicted ${duration(answer.predicted_time_seconds)}, took ${duration(answer.actual_time_seconds)}`;
 }
 
 /** Return a scatter plot of predicted and actual times on logarithmic axes. */
@@ -136,6 +137,7 @@ function timeChart(answers, title) {
   const scale = { distr: 3, range: () => range }; // 3 is uPlot's logarithmic scale
   const timeAxis = (label, size) => axis({ format: duration, label, size, splits: () => splits, filter: (plot, values) => values });
   const slower = answers.filter((answer) => answer.actual_time_seconds > answer.predicted_time_seconds).length;
+  const nameOf = topicNames(answers);
   const sorted = [...answers].sort((one, other) => one.predicted_time_seconds - other.predicted_time_seconds); // uPlot needs ascending x
   return chart({
     label: `Predicted and actual times, ${title}: ${count(slower)} of ${counted(answers.length, "answer")} took longer than predicted. The table lists them all.`,
@@ -144,7 +146,7 @@ function timeChart(answers, title) {
     hint: "Above the dashed line, you took longer than predicted.",
     describe(plot) {
       const answer = nearest(plot, sorted);
-      return answer === null ? null : describeTime(answer);
+      return answer === null ? null : describeTime(answer, nameOf);
     },
     options: {
       scales: { x: { time: false, ...scale }, y: scale },
@@ -160,8 +162,9 @@ function timeChart(answers, title) {
 }
 
 function timeTable(answers) {
+  const nameOf = topicNames(answers);
   return table("Recent predictions", ["Topic", "Difficulty", "Predicted time", "Actual time", "Predicted chance", "Result", "When"], answers.map((answer) => el("tr", {},
-    el("th", { scope: "row", dir: "auto" }, answer.topic),
+    el("th", { scope: "row", dir: "auto" }, nameOf(answer)),
     el("td", {}, DIFFICULTY[answer.difficulty] ?? answer.difficulty),
     numberCell(duration(answer.predicted_time_seconds)),
     numberCell(duration(answer.actual_time_seconds)),

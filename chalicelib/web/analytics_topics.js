@@ -1,5 +1,6 @@
 // The student's mastery of each topic with its uncertainty, and the pace compared with the predicted times.
 import { emptyMessage, foldedTable, numberCell, table } from "./charts.js";
+import { topicNames } from "./topic_names.js";
 import { count, duration, el, percent, percentRange, timeElement } from "./ui.js";
 
 const SHOWN = 12; // the most recently practised topics; the table has all
@@ -13,16 +14,16 @@ function placed(className, variables) {
   return node;
 }
 
-function row(topic, track, value) {
+function row(name, track, value) {
   return el("li", {},
-    el("span", { className: "name", dir: "auto", title: topic }, topic),
+    el("span", { className: "name", dir: "auto", title: name }, name),
     el("span", { className: "track", ariaHidden: "true" }, ...track),
     el("span", { className: "value" }, ...value));
 }
 
-function masteryRow({ topic, mastery, mastery_low: low, mastery_high: high }) {
+function masteryRow({ name, mastery, mastery_low: low, mastery_high: high }) {
   const track = [placed("band", { from: low, to: high }), placed("mark", { at: mastery })];
-  return row(topic, track, [percent(mastery), " ", el("span", { className: "sub" }, percentRange(low, high))]);
+  return row(name, track, [percent(mastery), " ", el("span", { className: "sub" }, percentRange(low, high))]);
 }
 
 /** Describe the ratio of actual to predicted times: `20 % slower`, `2.5 times as long`, `as predicted`. */
@@ -39,10 +40,10 @@ export function paceSentence(ratio) {
   return pace(ratio) === "as predicted" ? "Your times were as predicted." : `You were ${pace(ratio)} than predicted.`;
 }
 
-function paceRow({ topic, time_ratio: ratio }) {
+function paceRow({ name, time_ratio: ratio }) {
   const end = 0.5 + Math.max(-0.5, Math.min(0.5, Math.log(ratio) / LOG_FULL_BAR / 2));
   const bar = placed(ratio > 1 ? "stretch slower" : "stretch", { from: Math.min(0.5, end), to: Math.max(0.5, end) });
-  return row(topic, [bar], [pace(ratio)]);
+  return row(name, [bar], [pace(ratio)]);
 }
 
 function paceRows(rows) {
@@ -55,7 +56,7 @@ function paceRows(rows) {
 
 function topicTable(rows) {
   return table("Results by topic", ["Topic", "Done", "Correct", "Predicted", "Mastery", "Range (80\u00a0%)", "Median time", "Pace", "Last practised"], rows.map((each) => el("tr", {},
-    el("th", { scope: "row", dir: "auto" }, each.topic),
+    el("th", { scope: "row", dir: "auto" }, each.name),
     numberCell(count(each.completed)),
     numberCell(percent(each.accuracy)),
     numberCell(percent(each.predicted_accuracy)),
@@ -67,8 +68,10 @@ function topicTable(rows) {
 }
 
 /** Return the content of the section for the topics, most recently practised first. */
-export function topics(rows) {
-  if (rows.length === 0) return [emptyMessage("No tasks done yet. Finish a task to see its topic here.")];
+export function topics(found) {
+  if (found.length === 0) return [emptyMessage("No tasks done yet. Finish a task to see its topic here.")];
+  const nameOf = topicNames(found);
+  const rows = found.map((each) => ({ ...each, name: nameOf(each) }));
   const shown = rows.slice(0, SHOWN);
   const note = rows.length > SHOWN ? ` These are the ${SHOWN} topics that you practised most recently. The table has all ${count(rows.length)}.` : "";
   return [

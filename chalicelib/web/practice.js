@@ -88,8 +88,8 @@ function showForm() {
   byId("task-place").replaceChildren();
   byId("write").hidden = false;
   const asked = askedTopic();
-  const practised = session.answers.map(({ topic }) => topic);
-  const best = recommended.find(({ topic }) => !practised.slice(-2).includes(topic)) ?? recommended[0];
+  const latest = session.answers.slice(-2);
+  const best = recommended.find((each) => !latest.some(isAbout(each))) ?? recommended[0];
   const known = asked === null ? null : recommended.find(isAbout(asked));
   const about = session.answers.length === 0 ? (known && { ...known, ...asked }) ?? asked ?? best : best ?? asked;
   byId("write-why").textContent = about?.reason ?? "You have no open task. Write down an exercise, from a book for example, and then solve it.";

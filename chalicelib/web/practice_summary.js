@@ -4,6 +4,7 @@ import { figure } from "./figures.js";
 import { loadRecommendations } from "./next_task.js";
 import { flush } from "./outbox.js";
 import { pageUrl } from "./session.js";
+import { topicNames } from "./topic_names.js";
 import { count, DIFFICULTY, duration, el, percent } from "./ui.js";
 
 const MAX_TOPICS = 6;
@@ -38,20 +39,20 @@ async function changes(answers, before) {
   const lines = await Promise.all(keys.map(async (key) => {
     const [subject, topic, difficulty] = JSON.parse(key);
     const now = await ask(`predictions?${new URLSearchParams({ subject, topic, difficulty })}`);
-    return now === null ? null : { topic, difficulty, from: before[key], to: now.predicted_correct };
+    return now === null ? null : { subject, topic, difficulty, from: before[key], to: now.predicted_correct };
   }));
   return lines.filter((line) => line !== null).sort((one, other) => (other.to - other.from) - (one.to - one.from));
 }
 
-function changeLine({ topic, difficulty, from, to }) {
+function changeLine({ name, difficulty, from, to }) {
   const same = Math.abs(to - from) < NOTABLE;
   const text = same ? `${percent(to)}, as before` : `${percent(from)} → ${percent(to)}`;
-  return el("li", {}, el("span", {}, el("bdi", {}, topic), ` (${DIFFICULTY[difficulty]})`), el("span", { className: "change", data: same ? {} : { up: String(to > from) } }, text));
+  return el("li", {}, el("span", {}, el("bdi", {}, name), ` (${DIFFICULTY[difficulty]})`), el("span", { className: "change", data: same ? {} : { up: String(to > from) } }, text));
 }
 
-function nextLine({ subject, topic, difficulty, reason }) {
+function nextLine({ subject, topic, name, difficulty, reason }) {
   const address = `dashboard/practice#${new URLSearchParams({ subject, topic, difficulty })}`;
-  return el("li", {}, el("a", { href: pageUrl(address), dir: "auto" }, topic), el("span", { className: "sub" }, reason));
+  return el("li", {}, el("a", { href: pageUrl(address), dir: "auto" }, name), el("span", { className: "sub" }, reason));
 }
 
 function list(title, lines, empty) {
@@ -63,9 +64,11 @@ export async function summaryOf({ answers, before }) {
   if (answers.length === 0) return [el("p", { className: "sub" }, "You have not answered a task in this session.")];
   await flush();
   const [changed, next] = await Promise.all([changes(answers, before), loadRecommendations().catch((error) => { if (error instanceof ApiError) return []; throw error; })]);
+  const nameOf = topicNames([...changed, ...next]);
+  const named = (rows) => rows.map((each) => ({ ...each, name: nameOf(each) }));
   return [
     figures(answers),
-    ...list("Your chances", changed.map(changeLine), "They cannot be loaded now."),
-    ...list("What comes next", next.slice(0, SHOWN_NEXT).map(nextLine), "There is no recommendation yet."),
+    ...list("Your chances", named(changed).map(changeLine), "They cannot be loaded now."),
+    ...list("What comes next", named(next.slice(0, SHOWN_NEXT)).map(nextLine), "There is no recommendation yet."),
   ];
 }

@@ -8,9 +8,9 @@ import { difficultyBadge, duration, el, percent, sourceBadge } from "./ui.js";
 const SHOWN = 3;
 const REQUESTED = 20; // several may be of one topic
 
-const previousChances = new Map(); // by topic and difficulty, as last shown
+const previousChances = new Map(); // by subject, topic and difficulty, as last shown
 
-const keyOf = ({ topic, difficulty }) => `${difficulty} ${topic}`;
+const keyOf = ({ subject, topic, difficulty }) => JSON.stringify([subject, topic, difficulty]);
 
 /** Return how the chance has changed since it was last shown, or null. */
 function change(recommendation) {

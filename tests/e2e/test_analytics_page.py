@@ -8,7 +8,11 @@ import time
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from chalicelib.domain.predictions import DEFAULT_PREDICTION
+from chalicelib.domain.tasks import Difficulty, NewTask, Result
+from chalicelib.domain.training import TrainingPolicy
 from tests.support.api import World
+from tests.support.fakes.database import MemoryTaskStore
 from tests.support.page_data import ODD_TOPIC, add_practice
 from tests.support.visits import TIMEOUT_MS, Visit
 
@@ -24,6 +28,19 @@ def at_analytics(visit: Visit, world: World) -> Visit:
     visit.expect_loaded()
     expect(visit.page.locator("canvas")).to_have_count(4)
     return visit
+
+
+def test_topics_of_two_subjects_with_one_name_show_the_subject(visit: Visit, world: World) -> None:
+    visit.sign_in_directly()
+    store = MemoryTaskStore(world.database)
+    for user in list(world.database.users):
+        for subject, topic in (("History", "Chapter 1"), ("Biology", "chapter 1"), ("Biology", "Cells")):
+            task = store.insert(user, NewTask(subject, topic, Difficulty.HARD, "?"), DEFAULT_PREDICTION)
+            store.complete(user, task.id, Result(True, 20), None, TrainingPolicy(1000, 1000))
+    visit.open("dashboard/analytics")
+    visit.expect_loaded()
+    names = ["Cells", "chapter 1 (Biology)", "Chapter 1 (History)"]
+    expect(visit.page.locator("#topics .ranges").first.locator(".name")).to_have_text(names)
 
 
 def images(page: Page) -> list[str]:
