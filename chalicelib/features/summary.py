@@ -93,25 +93,33 @@ class StateView:
 
     def summary(self, topic: str, difficulty: int, now: datetime | None) -> Summary:
         """Return the summary for one prediction, in floats."""
-        (past,) = self._each([(topic, difficulty)], now)
+        (past,) = self._each([(topic, difficulty)], [_TopicRecord(self, topic)], now)
         return past
 
-    def summaries(self, requested: Requested, now: datetime | None) -> Summary:
-        """Return the summary for N predictions, in arrays; topics and difficulties may repeat."""
+    def summaries(self, requested: Requested, *moments: datetime | None) -> Summary:
+        """Return the summary for N predictions at each of M moments, in arrays of M * N rows, moment by moment.
+
+        Topics and difficulties may repeat.
+        """
         topics = dict(requested)
         position = {topic: number for number, topic in enumerate(topics)}
-        past = self._each(list(topics.items()), now)
+        records = [_TopicRecord(self, topic) for topic in topics]
+        past = self._each(list(topics.items()), records, None)
         which = [position[topic] for topic, _ in requested]
         columns = {
-            name: np.array([getattr(one, name) for one in past]).take(which, axis=0)
+            name: np.array([getattr(one, name) for one in past]).take(which * len(moments), axis=0)
             for name in Summary.__struct_fields__
         }
-        return Summary(**{**columns, "level": np.array([difficulty - 1 for _, difficulty in requested])})
+        since_topic = [[_hours_since(record.last_at, moment) for record in records] for moment in moments]
+        since_any = [self._hours_since_any(moment) for moment in moments]
+        columns["level"] = np.array([difficulty - 1 for _, difficulty in requested] * len(moments))
+        columns["hours_since_topic"] = np.array(since_topic).take(which, axis=1).ravel()
+        columns["hours_since_any"] = np.repeat(since_any, len(which))
+        return Summary(**columns)
 
-    def _each(self, requested: Requested, now: datetime | None) -> list[Summary]:
-        """Return one summary, in floats, for each requested topic and difficulty."""
+    def _each(self, requested: Requested, records: Sequence[_TopicRecord], now: datetime | None) -> list[Summary]:
+        """Return one summary, in floats, for each requested topic, its difficulty and its record."""
         lnirt, traits = self.constants.lnirt, self.constants.traits
-        records = [_TopicRecord(self, topic, now) for topic, _ in requested]
         evidence = self.constants.evidence(self.columns.statistics, self._cells)
         # Changing a success into a failure subtracts its logit, so its slope, from the log-likelihood of the abilities.
         slopes = [lnirt.discrimination[record.row] if record.last_outcome > 0.0 else 0.0 for record in records]
@@ -140,7 +148,7 @@ class StateView:
                 speed_weighted=evidence.speed_weighted,
                 topic_decayed=record.decayed,
                 overall_decayed=overall,
-                hours_since_topic=record.hours,
+                hours_since_topic=_hours_since(record.last_at, now),
                 hours_since_any=hours_since_any,
                 last_outcome=record.last_outcome,
                 ability_if_incorrect=ability_if_incorrect,
@@ -193,13 +201,13 @@ class StateView:
 
 
 class _TopicRecord:
-    """A student's record on one topic, with the names of :class:`Summary`."""
+    """A student's record on one topic, with the names of :class:`Summary`. ``last_at`` is NaN if it is unknown."""
 
-    def __init__(self, view: StateView, topic: str, now: datetime | None) -> None:
+    def __init__(self, view: StateView, topic: str) -> None:
         self.row = view.constants.lnirt.topic_row(topic)
         statistics = [[0.0] * N_LEVELS for _ in range(4)]
         self.attempts, self.correct, self.timed, self.log_seconds = statistics
-        self.decayed, self.hours, self.answers_since, self.last_outcome = _NOTHING_DECAYED, math.nan, 0.0, 0.0
+        self.decayed, self.last_at, self.answers_since, self.last_outcome = _NOTHING_DECAYED, math.nan, 0.0, 0.0
         rows = view.rows_of(topic)
         if rows:
             self.decayed = view.decayed.take(rows, axis=2).sum(axis=2).tolist()
@@ -208,7 +216,7 @@ class _TopicRecord:
                 for by_level, count in zip(statistics, counts, strict=True):
                     by_level[int(difficulty) - 1] += count
                 if index > latest:
-                    latest, self.last_outcome, self.hours = index, 2.0 * correct - 1.0, _hours_since(at, now)
+                    latest, self.last_outcome, self.last_at = index, 2.0 * correct - 1.0, at
             self.answers_since = view.state.n_answers - latest
         self.n_attempts = int(sum(self.attempts))
         self.n_correct_before_last = int(sum(self.correct)) - (self.last_outcome > 0.0)

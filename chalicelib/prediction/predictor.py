@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -108,13 +108,17 @@ class Predictor:
 
     def predict_many(self, state: UserState, requested: Requested, now: datetime) -> list[Prediction]:
         """Return what :meth:`predict` returns for each topic key and difficulty, with the state read once."""
-        if not requested:
-            return []
+        return self.predict_at(state, requested, [now])[0]
+
+    def predict_at(self, state: UserState, requested: Requested, moments: Sequence[datetime]) -> list[list[Prediction]]:
+        """Return what :meth:`predict_many` returns at each of some moments, all with the state of now."""
+        if not requested or not moments:
+            return [[] for _ in moments]
         view = StateView(state, self.constants)
-        past = view.summaries(requested, now)
+        past = view.summaries(requested, *moments)
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
         topic_known = np.not_equal(past.topic_row, self.lnirt.average_row)
-        chosen = choose_each(topic_known, np.full(len(requested), state.n_answers))
+        chosen = choose_each(topic_known, np.full(topic_known.shape, state.n_answers))
         by_networks, logits = chosen[Source.EMBEDDING], success.logit
         log_seconds = None if time is None else time.log_seconds
         if by_networks.any():
@@ -122,7 +126,7 @@ class Predictor:
             by_networks = by_networks & np.isfinite(from_networks) & np.isfinite(seconds_from_networks)
             logits = np.where(by_networks, from_networks, logits)
             log_seconds = None if log_seconds is None else np.where(by_networks, seconds_from_networks, log_seconds)
-        return [
+        found = [
             DEFAULT_PREDICTION
             if chosen[Source.DEFAULT][i]
             else self._prediction(
@@ -131,8 +135,9 @@ class Predictor:
                 None if log_seconds is None else float(log_seconds[i]),
                 None if time is None else float(time.variance[i]),
             )
-            for i in range(len(requested))
+            for i in range(len(topic_known))
         ]
+        return [found[begin : begin + len(requested)] for begin in range(0, len(found), len(requested))]
 
     def summarise(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Summary:
         """Return the summary from which :meth:`predict` predicts."""
@@ -238,13 +243,19 @@ def predict_many(
     predictor: Predictor | None, state: UserState, requested: Requested, now: datetime
 ) -> list[Prediction]:
     """Return what :func:`predict` returns for each topic key and difficulty, in that order."""
-    if predictor is None:
-        return [DEFAULT_PREDICTION] * len(requested)
-    try:
-        return predictor.predict_many(state, requested, now)
-    except _NETWORK_ERRORS as error:
-        _LOG.error("version %s failed, falling back to the default: %r", predictor.version, error)
-        return [DEFAULT_PREDICTION] * len(requested)
+    return predict_at(predictor, state, requested, [now])[0]
+
+
+def predict_at(
+    predictor: Predictor | None, state: UserState, requested: Requested, moments: Sequence[datetime]
+) -> list[list[Prediction]]:
+    """Return what :func:`predict_many` returns at each of some moments, all with the state of now."""
+    if predictor is not None:
+        try:
+            return predictor.predict_at(state, requested, moments)
+        except _NETWORK_ERRORS as error:
+            _LOG.error("version %s failed, falling back to the default: %r", predictor.version, error)
+    return [[DEFAULT_PREDICTION] * len(requested) for _ in moments]
 
 
 def _version(raw: bytes) -> str:

@@ -18,7 +18,7 @@ from chalicelib.domain.predictions import Probability, Source
 from chalicelib.domain.tasks import Difficulty, DifficultyField
 from chalicelib.features.state import StateRow, UserState
 from chalicelib.ports import RecommendationStore, TaskStore, TopicChoice
-from chalicelib.prediction.predictor import Predictor, predict_many
+from chalicelib.prediction.predictor import Predictor, predict_at
 from chalicelib.services.champion import ChampionCache
 from chalicelib.services.recommendations import MAX_OWN_TOPICS
 
@@ -74,7 +74,7 @@ def falling(
     first = min(now, *(last for _, last, _ in practised))
     moments = [moment for hours in HOURS if (moment := now + timedelta(hours=hours)) >= first]
     requested = [(choice.topic_key, row.difficulty) for choice, _, row in practised]
-    predicted = [predict_many(predictor, state, requested, moment) for moment in moments]
+    predicted = predict_at(predictor, state, requested, moments)
     found = []
     for i, (choice, last, row) in enumerate(practised):
         curve = [(at, each[i].correct) for at, each in zip(moments, predicted, strict=True) if at >= last]

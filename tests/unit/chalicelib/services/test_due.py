@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -23,12 +24,12 @@ class Forgetting:
     def __init__(self, start: float, per_day: float, source: Source = Source.EMBEDDING) -> None:
         self.start, self.per_day, self.source = start, per_day, source
 
-    def predict_many(self, state: UserState, requested: Any, now: datetime) -> list[Prediction]:
+    def predict_at(self, state: UserState, requested: Any, moments: Sequence[datetime]) -> list[list[Prediction]]:
         [row] = state.rows
         assert row.last_at is not None
-        days = max((now - row.last_at).total_seconds() / 86_400, 0.0)
-        chance = max(self.start - self.per_day * days, 0.01)
-        return [Prediction(chance, 30, 20, 40, self.source, "v1") for _ in requested]
+        days = [max((moment - row.last_at).total_seconds() / 86_400, 0.0) for moment in moments]
+        chances = [max(self.start - self.per_day * passed, 0.01) for passed in days]
+        return [[Prediction(chance, 30, 20, 40, self.source, "v1") for _ in requested] for chance in chances]
 
 
 def due_days(model: Forgetting | None, days_ago: float) -> float | None:

@@ -13,7 +13,7 @@ from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.ports import TopicChoice
-from chalicelib.prediction.predictor import Predictor, predict, predict_many
+from chalicelib.prediction.predictor import Predictor, predict, predict_at, predict_many
 from chalicelib.services.recommendations import (
     FORGETTING_BONUS,
     Candidate,
@@ -109,7 +109,23 @@ def test_predicting_many_equals_predicting_one_by_one(times: bool, row: int) -> 
         assert (many.seconds_low is None) == (one.seconds_low is None)
 
 
+@pytest.mark.parametrize("times", [True, False])
+@pytest.mark.parametrize("row", [0, 1, 199])
+def test_predicting_at_moments_equals_predicting_at_each(times: bool, row: int) -> None:
+    predictor = Predictor.from_files(attentive_files(times=times))
+    before = state_before(simulate(3, 4, 200, times=times), row)
+    moments = [NOW + timedelta(days=days) for days in (-400, -1, 0, 3, 30)]
+    together = predict_at(predictor, before, REQUESTED, moments)
+    assert len(together) == len(moments)
+    for found, moment in zip(together, moments, strict=True):
+        for one, alone in zip(found, predict_many(predictor, before, REQUESTED, moment), strict=True):
+            assert one.correct == pytest.approx(alone.correct, abs=1e-6)  # blocks of another size round otherwise
+            assert (one.source, one.model_version) == (alone.source, alone.model_version)
+            assert one.seconds == pytest.approx(alone.seconds, abs=1)
+
+
 def test_without_a_version_all_are_the_default() -> None:
+    assert predict_at(None, NEWCOMER, REQUESTED, [NOW, NOW]) == [[DEFAULT_PREDICTION] * len(REQUESTED)] * 2
     assert predict_many(None, NEWCOMER, REQUESTED, NOW) == [DEFAULT_PREDICTION] * len(REQUESTED)
 
 
