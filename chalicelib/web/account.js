@@ -1,6 +1,6 @@
 // The account page: name, address, password, sessions, time zone, export, deletion.
 import { ApiError, request } from "./api.js";
-import { browserZone, chooseZone, chosenZone, LOCALE, zone } from "./days.js";
+import { browserZone, chooseZone, chosenZone, formatter, zone } from "./days.js";
 import { startExport } from "./export.js";
 import { preference, signIn, signOut } from "./session.js";
 import { byId, clearErrors, draft, el, MIN_PASSWORD_LENGTH, report, showErrors, showName, startPage, startReveal, whileBusy, yieldToBrowser } from "./ui.js";
@@ -140,7 +140,7 @@ function startDeletion() {
 // ---- time zone -----------------------------------------------------------------------------------------------
 
 function showTimeInZone() {
-  const time = new Intl.DateTimeFormat(LOCALE, { weekday: "long", hour: "2-digit", minute: "2-digit", timeZone: zone() }).format(new Date());
+  const time = formatter({ weekday: "long", hour: "2-digit", minute: "2-digit", timeZone: zone() }).format(new Date());
   byId("zone-now").textContent = `Now it is ${time} there. Your charts and times follow this zone, in this browser.`;
 }
 

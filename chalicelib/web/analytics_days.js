@@ -1,14 +1,14 @@
 // Accuracy, number of tasks and time for each of the last 30 days.
 import { axis, bars, chart, colours, emptyMessage, foldedTable, numberCell, series, table } from "./charts.js";
-import { dateOf, dayNumber, LOCALE, today, UTC } from "./days.js";
+import { dateOf, dayNumber, formatter, today, UTC } from "./days.js";
 import { count, duration, el, percent } from "./ui.js";
 
 const N_DAYS = 30;
-const longDay = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", weekday: "short", ...UTC });
-const shortDay = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", ...UTC });
+const longDay = (date) => formatter({ day: "numeric", month: "short", weekday: "short", ...UTC }).format(date);
+const shortDay = (date) => formatter({ day: "numeric", month: "short", ...UTC }).format(date);
 
 function dayAxis() {
-  return axis({ format: (value) => shortDay.format(dateOf(value)), space: 64, size: 28, incrs: [1, 2, 5, 7, 10, 14], grid: { show: false } });
+  return axis({ format: (value) => shortDay(dateOf(value)), space: 64, size: 28, incrs: [1, 2, 5, 7, 10, 14], grid: { show: false } });
 }
 
 /** Return a function that describes the day under the pointer. */
@@ -17,7 +17,7 @@ function describer(numbers, byDay) {
     const number = numbers[plot.cursor.idx];
     if (number === undefined) return null;
     const row = byDay.get(number);
-    const day = longDay.format(dateOf(number));
+    const day = longDay(dateOf(number));
     if (row === undefined) return `${day}: no tasks done`;
     return `${day}: ${count(row.completed)} done, ${percent(row.accuracy)} correct, median ${duration(row.median_time_seconds)}`;
   };
@@ -65,7 +65,7 @@ function charts(rows) {
 export function days(rows) {
   if (rows.length === 0) return [emptyMessage("No tasks done in the last 30 days. Finish a task to see it here.")];
   const dayTable = () => table("Completed tasks by day", ["Day", "Done", "Correct", "Median time"], rows.map((row) => el("tr", {},
-    el("th", { scope: "row" }, longDay.format(dateOf(dayNumber(row.day)))),
+    el("th", { scope: "row" }, longDay(dateOf(dayNumber(row.day)))),
     numberCell(count(row.completed)),
     numberCell(percent(row.accuracy)),
     numberCell(duration(row.median_time_seconds)))));

@@ -1,5 +1,5 @@
 // The calendar of past days, and the goal of a day, which can be switched off. Both belong to "Your progress".
-import { dateOf, dayNumber, LOCALE, today, UTC } from "./days.js";
+import { dateOf, dayNumber, formatter, today, UTC } from "./days.js";
 import { preference } from "./session.js";
 import { count, counted, el, percent } from "./ui.js";
 
@@ -8,8 +8,8 @@ const GOALS = [0, 5, 10, 20, 30]; // tasks a day; 0 is no goal
 const DEFAULT_GOAL = 10;
 const MONDAY = 4; // day 4 of the count from 1 January 1970, a Thursday, was a Monday
 
-const longDay = new Intl.DateTimeFormat(LOCALE, { weekday: "long", day: "numeric", month: "long", ...UTC });
-const initial = new Intl.DateTimeFormat(LOCALE, { weekday: "narrow", ...UTC });
+const longDay = (date) => formatter({ weekday: "long", day: "numeric", month: "long", ...UTC }).format(date);
+const initial = (date) => formatter({ weekday: "narrow", ...UTC }).format(date);
 const stored = preference("goal");
 
 const goal = () => (GOALS.includes(stored.read()) ? stored.read() : DEFAULT_GOAL);
@@ -24,7 +24,7 @@ function shade(done) {
 function dayCell(number, row, last) {
   const done = row?.completed ?? 0;
   const reached = goal() > 0 && done >= goal();
-  const text = `${longDay.format(dateOf(number))}: ${count(done)} done${done === 0 ? "" : `, ${percent(row.accuracy)} correct`}${reached ? ", goal reached" : ""}`;
+  const text = `${longDay(dateOf(number))}: ${count(done)} done${done === 0 ? "" : `, ${percent(row.accuracy)} correct`}${reached ? ", goal reached" : ""}`;
   return el("li", { className: number === last ? "today" : "", data: { shade: String(shade(done)) }, title: text }, el("span", { className: "hidden" }, text), reached ? el("span", { ariaHidden: "true" }, "✓") : null);
 }
 
@@ -34,7 +34,7 @@ function calendar(rows) {
   const last = today();
   const first = last - ((last - MONDAY) % 7) - 7 * (WEEKS - 1);
   const numbers = Array.from({ length: last - first + 1 }, (_, index) => first + index);
-  const heads = numbers.slice(0, 7).map((number) => el("span", {}, initial.format(dateOf(number))));
+  const heads = numbers.slice(0, 7).map((number) => el("span", {}, initial(dateOf(number))));
   return el("div", { className: "calendar" },
     el("div", { className: "heads", ariaHidden: "true" }, ...heads),
     el("ol", { ariaLabel: `The last ${WEEKS} weeks` }, ...numbers.map((number) => dayCell(number, byDay.get(number), last))));

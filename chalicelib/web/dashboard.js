@@ -7,7 +7,7 @@ import { progress } from "./progress.js";
 import { recommended } from "./recommended.js";
 import { pageUrl } from "./session.js";
 import { startTrainingPanel } from "./training.js";
-import { byId, difficultyBadge, duration, el, excerpt, percent, report, startPage, timeElement, wasPredicted } from "./ui.js";
+import { byId, difficultyBadge, duration, el, excerpt, percent, report, startPage, timeElement, wasPredicted, yieldToBrowser } from "./ui.js";
 
 const RECENT_TASKS = 6;
 
@@ -37,7 +37,9 @@ async function recentTasks() {
 async function fill(section, load) {
   section.ariaBusy = "true";
   try {
-    section.replaceChildren(...await load());
+    const content = await load();
+    await yieldToBrowser(); // several sections may arrive together
+    section.replaceChildren(...content);
   } catch (error) {
     report(error, { place: section, retry: () => fill(section, load) });
   } finally {
@@ -53,6 +55,7 @@ function fillRecommendations() {
 if (startPage()) {
   startExport(byId("export"));
   startTrainingPanel({ onTrained: fillRecommendations });
+  await yieldToBrowser(); // so that the page is painted before its sections are loaded
   fillRecommendations();
   fill(byId("work"), progress);
   fill(byId("last-tasks"), recentTasks);

@@ -13,13 +13,22 @@ export const UTC = { timeZone: "UTC" };
 export const dayNumber = (iso) => Date.parse(`${iso}T00:00:00Z`) / DAY_MS;
 export const dateOf = (number) => new Date(number * DAY_MS);
 
-export const browserZone = () => new Intl.DateTimeFormat().resolvedOptions().timeZone;
+const formatters = new Map();
+
+/** Return a formatter of dates. It is created on first use and kept, because creating one takes milliseconds. */
+export function formatter(options, locale = LOCALE) {
+  const key = JSON.stringify([locale, options]);
+  if (!formatters.has(key)) formatters.set(key, new Intl.DateTimeFormat(locale, options));
+  return formatters.get(key);
+}
+
+export const browserZone = () => formatter().resolvedOptions().timeZone;
 
 /** Return the zone that was chosen in this browser, or "" to follow the browser. */
 export function chosenZone() {
   const zone = preference("zone").read() ?? "";
   try {
-    new Intl.DateTimeFormat("en", { timeZone: zone || undefined });
+    formatter({ timeZone: zone || undefined }, "en");
     return zone;
   } catch (error) {
     if (error instanceof RangeError) return ""; // an older browser does not know the zone
@@ -37,7 +46,7 @@ export const zone = () => chosenZone() || browserZone();
 
 /** Return one part of the present moment in the student's zone. */
 function partsOfNow(options) {
-  const parts = new Intl.DateTimeFormat("en", { timeZone: zone(), ...options }).formatToParts(new Date());
+  const parts = formatter({ timeZone: zone(), ...options }, "en").formatToParts(new Date());
   return Object.fromEntries(parts.map(({ type, value }) => [type, value]));
 }
 
@@ -49,8 +58,8 @@ export function today() {
 
 /** Return whether a moment is on this day of the student's zone. */
 export function isToday(iso) {
-  const day = (at) => new Intl.DateTimeFormat("en", { timeZone: zone(), dateStyle: "short" }).format(at);
-  return day(new Date(iso)) === day(new Date());
+  const days = formatter({ timeZone: zone(), dateStyle: "short" }, "en");
+  return days.format(new Date(iso)) === days.format(new Date());
 }
 
 /** Return the present offset from UTC in minutes. */

@@ -1,12 +1,12 @@
 // The published versions: the one that serves predictions, the metrics of each, and the history of trainings.
 import { axis, chart, colours, emptyMessage, foldedTable, numberCell, series, table } from "./charts.js";
-import { LOCALE, zone } from "./days.js";
+import { formatter, zone } from "./days.js";
 import { count, counted, duration, el, percent, plural, timeElement } from "./ui.js";
 
 const ROLES = { champion: "Serving", previous: "Previous", past: "Served earlier" };
 const REASONS = { threshold: "enough new answers", forced: "requested by an admin" };
 const SHOWN = 10; // further versions are created on request
-const shortTime = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: zone() });
+const shortTime = (at) => formatter({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: zone() }).format(at);
 
 function size(bytes) {
   if (bytes === null) return "–";
@@ -115,7 +115,7 @@ function historyChart(trained) {
   const all = ["log_loss", "lnirt_log_loss"].flatMap(values).filter((value) => value !== null);
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const room = Math.max(0.02, (high - low) * 0.25);
-  const trainedAt = (index) => (Number.isInteger(index) && oldestFirst[index]?.trained_at ? shortTime.format(new Date(oldestFirst[index].trained_at)) : "");
+  const trainedAt = (index) => (Number.isInteger(index) && oldestFirst[index]?.trained_at ? shortTime(new Date(oldestFirst[index].trained_at)) : "");
   return chart({
     label: `Log-loss of ${counted(trained.length, "version")} on the answers held out from its training. The table has the figures.`,
     keys: [["line", "log-loss (lower is better)"], ["dashed", "LNIRT alone"]],

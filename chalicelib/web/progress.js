@@ -1,12 +1,12 @@
 // The student's progress: today, the last seven days one by one, and the total.
 import { goalAndCalendar } from "./calendar.js";
-import { dateOf, LOCALE, today, UTC } from "./days.js";
+import { dateOf, formatter, today, UTC } from "./days.js";
 import { figure, loadSummary, periodFigure } from "./figures.js";
 import { count, duration, el, percent } from "./ui.js";
 
 const DAYS = 7;
-const weekday = new Intl.DateTimeFormat(LOCALE, { weekday: "short", ...UTC });
-const longDay = new Intl.DateTimeFormat(LOCALE, { weekday: "long", day: "numeric", month: "long", ...UTC });
+const weekday = (date) => formatter({ weekday: "short", ...UTC }).format(date);
+const longDay = (date) => formatter({ weekday: "long", day: "numeric", month: "long", ...UTC }).format(date);
 
 /** Return the last seven days, oldest first, each as {date, iso}; `iso` is `YYYY-MM-DD`. */
 function lastDays() {
@@ -25,12 +25,12 @@ function week(rows) {
   return el("ol", { className: "week", ariaLabel: "Tasks done in the last 7 days" }, ...days.map(({ date, row }, index) => {
     const bar = el("span", { data: { done: String(row.completed) } });
     bar.style.height = `${(row.completed / highest) * 100}%`;
-    const text = `${longDay.format(date)}: ${count(row.completed)} done${row.completed === 0 ? "" : `, ${percent(row.accuracy)} correct`}`;
+    const text = `${longDay(date)}: ${count(row.completed)} done${row.completed === 0 ? "" : `, ${percent(row.accuracy)} correct`}`;
     return el("li", { className: index === DAYS - 1 ? "today" : "", title: text },
       el("span", { className: "hidden" }, text),
       el("span", { ariaHidden: "true" }, count(row.completed)),
       el("div", { className: "column", ariaHidden: "true" }, bar),
-      el("span", { ariaHidden: "true" }, weekday.format(date)));
+      el("span", { ariaHidden: "true" }, weekday(date)));
   }));
 }
 

@@ -1,6 +1,6 @@
 // Building blocks of every page: elements, formats, predictions, notices, form errors, and what a page does on start.
 import { ApiError, connection, request } from "./api.js";
-import { LOCALE, zone } from "./days.js";
+import { formatter, LOCALE, zone } from "./days.js";
 import { outbox, startOutbox, waiting } from "./outbox.js";
 import { draft, isAdmin, requireSession, root, signOut } from "./session.js";
 
@@ -26,7 +26,6 @@ export const yieldToBrowser = () => new Promise((resolve) => { setTimeout(resolv
 // Formatters are created on first use: creating the first one loads language data and would delay the start of a page.
 const lazy = (create) => { let created = null; return () => (created ??= create()); };
 const integers = lazy(() => new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 0 }));
-const moments = lazy(() => new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "short", timeZone: zone() }));
 const relativeTimes = lazy(() => new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto" }));
 const pluralRules = lazy(() => new Intl.PluralRules(LOCALE));
 
@@ -64,7 +63,7 @@ export function relativeTime(at) {
 }
 
 /** Format a Date, or milliseconds since 1970, as day and time in the student's zone. */
-export const exactTime = (at) => moments().format(at);
+export const exactTime = (at) => formatter({ dateStyle: "medium", timeStyle: "short", timeZone: zone() }).format(at);
 
 /** Return a <time> element such as `5 minutes ago`; its title is the exact time in the student's zone. */
 export function timeElement(iso) {
