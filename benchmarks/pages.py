@@ -47,9 +47,6 @@ from ops.stack import Stack, connect
 
 TASKS, COMPLETIONS, TRACED_COMPLETIONS = 1_000, 20, 5
 VISITS = 3
-ANSWERS = 9
-"""Answers of a measured session, one less than its goal: the tenth leads to the summary."""
-
 PAGES = {
     "login": "login",
     "dashboard": "dashboard",
@@ -78,32 +75,6 @@ _CLICK = """
 })()
 """
 """Notes how long after a click the counter had changed and was painted."""
-
-
-_STEPS = """
-(() => {
-  window.steps = [];
-  let pressed = 0;
-  document.addEventListener("keydown", ({ key, timeStamp }) => {
-    if (key === "c" || key === "n") pressed = timeStamp;
-  }, true);
-  const note = () => {
-    if (pressed === 0) return;
-    const start = pressed;
-    pressed = 0;
-    requestAnimationFrame(() => {
-      const painted = new MessageChannel();
-      painted.port1.onmessage = () => window.steps.push(performance.now() - start);
-      painted.port2.postMessage(null);
-    });
-  };
-  new MutationObserver(note).observe(document.getElementById("task-place"), { childList: true, subtree: true });
-})()
-"""
-"""Notes how long after a key the result, or the next exercise, was painted."""
-
-NETWORKS = {"": None, "slow_network_": (400, 50_000)}
-"""Networks of a session by the prefix of their figures: milliseconds of latency and bytes per second."""
 
 
 class Bench:
@@ -185,35 +156,6 @@ class Bench:
             durations.append(_complete(page, task_id))
             running.append(self.training_runs())
         return durations, running
-
-    def session(self, browser: Browser, network: tuple[int, int] | None) -> list[float]:
-        """Practise ten tasks by keys while trainings run.
-
-        Milliseconds from each answer to the next exercise, without the student's own pause between the two keys.
-        """
-        self.create_open_tasks(ANSWERS + 1)
-        url = self.stack.url.rstrip("/")
-        with visit(browser, url, self.token) as page:
-            page.goto(f"{url}/dashboard/practice", wait_until="load")
-            until_quiet(page)
-            if network is not None:
-                latency, speed = network
-                conditions = {
-                    "offline": False,
-                    "latency": latency,
-                    "downloadThroughput": speed,
-                    "uploadThroughput": speed,
-                }
-                page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", conditions)
-            page.get_by_role("button", name="Start", exact=True).click()
-            page.locator("#task-place .task").wait_for()
-            page.evaluate(_STEPS)
-            for step in range(2 * ANSWERS):
-                self.train()
-                page.keyboard.press("n" if step % 2 else "c")
-                until(lambda: page.evaluate("window.steps.length") > step, "the next step")  # noqa: B023 - run at once
-            steps: list[float] = page.evaluate("window.steps")
-        return [result + exercise for result, exercise in zip(steps[::2], steps[1::2], strict=True)]
 
     def many_tasks(self, browser: Browser) -> dict[str, Any]:
         """What a student sees of a page that lists 1,000 tasks, while trainings run."""
@@ -301,11 +243,6 @@ def measure(stack: Stack, say: Callable[[str], None]) -> dict[str, Any]:
         names = PAGES.keys() - {"docs"}
         figures["max_page_kb"] = max(figures[f"{name}_kb"] for name in names)
         figures["max_interactive_ms"] = max(figures[f"{name}_interactive_ms"] for name in names)
-        say("sessions of practice while trainings run")
-        for prefix, network in NETWORKS.items():
-            durations = bench.session(browser, network)
-            figures[f"{prefix}answer_to_next_ms_p50"] = rounded(percentile(durations, 0.5))
-            figures[f"{prefix}answer_to_next_ms_max"] = rounded(max(durations))
         say("1,000 tasks while trainings run")
         figures |= bench.many_tasks(browser)
     return figures | {"cpus": os.cpu_count(), "load_1min": rounded(os.getloadavg()[0])}
