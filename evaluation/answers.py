@@ -54,7 +54,7 @@ class _Columns:
     users: dict[str, int] = field(default_factory=dict)
     topics: dict[str, int] = field(default_factory=dict)
     items: dict[str, int] = field(default_factory=dict)
-    rows: list[tuple[int, int, int, bool, float, float, float, bool, int, float]] = field(default_factory=list)
+    rows: list[tuple[int, int, int, bool, float, float, float, bool, int, bool, float]] = field(default_factory=list)
     skipped: int = 0
 
     def add(self, row: Mapping[str, str | None]) -> None:
@@ -64,7 +64,7 @@ class _Columns:
         if not user or not topic or correct is None:
             self.skipped += 1
             return
-        seconds, item = _number(row.get("actual_time_seconds")), (row.get("item") or "").strip() or topic
+        seconds, item = _number(row.get("actual_time_seconds")), (row.get("item") or "").strip()
         self.rows.append(
             (
                 self.users.setdefault(user, len(self.users)),
@@ -75,7 +75,8 @@ class _Columns:
                 _number(row.get("position")),
                 _moment(row.get("completed_at")),
                 (row.get("split") or "").strip().lower() == "test",
-                self.items.setdefault(item, len(self.items)),
+                self.items.setdefault(item or topic, len(self.items)),
+                bool(item),
                 _number(row.get("fold")),
             )
         )
@@ -88,13 +89,14 @@ def read_answers(path: Path) -> AnswerFile:
         columns.add(row)
     if not columns.rows:
         raise ValueError(f"{path} has no usable answers: needed are user_id, topic and is_correct (0 or 1)")
-    user, topic, level, correct, seconds, position, at, test, item, fold = (
+    user, topic, level, correct, seconds, position, at, test, item, named, fold = (
         np.array(part) for part in zip(*columns.rows, strict=True)
     )
     order = global_order(user, position, at)
+    known = np.where(named, item + 1, 0)
     table = AnswerTable.from_columns(
         user=user, user_ids=list(columns.users), topic=topic, topics=list(columns.topics), difficulty=level,
-        is_correct=correct, seconds=seconds, at=at, order=order,
+        is_correct=correct, seconds=seconds, at=at, order=order, item=known,
     )  # fmt: skip
     sorting = np.lexsort((order, user))
     folds = np.nan_to_num(fold, nan=-1.0).astype(np.int64)

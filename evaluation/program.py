@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from chalicelib.features.item_effects import NO_ITEM
+from chalicelib.features.items import NO_RECORD, ItemRecord
 from chalicelib.features.state import Answer, StateRow, UserState, advance
 from chalicelib.prediction.predictor import Predictor
 from training_job.history.answers import AnswerTable
@@ -60,9 +62,12 @@ class Practice:
     user_id: str
     n_answers: int = 0
     rows: dict[tuple[str, int], StateRow] = field(default_factory=dict)
+    items: dict[int, ItemRecord] = field(default_factory=dict)
 
-    def add(self, answer: Answer) -> None:
-        """Take the student's next answer into the state."""
+    def add(self, answer: Answer, item: int = NO_ITEM) -> None:
+        """Take the student's next answer into the state, and into the record on its item."""
+        if item != NO_ITEM:
+            self.items[item] = self.record_after(answer, item)
         self.rows[answer.topic, answer.difficulty] = self._row_after(answer)
         self.n_answers += 1
 
@@ -74,6 +79,18 @@ class Practice:
         """Return the state that one more answer would lead to."""
         rows = {**self.rows, (answer.topic, answer.difficulty): self._row_after(answer)}
         return UserState(self.user_id, self.n_answers + 1, tuple(rows.values()))
+
+    def record(self, item: int) -> ItemRecord:
+        """Return the record on an item after all answers so far."""
+        return NO_RECORD if item == NO_ITEM else self.items.get(item, ItemRecord(item))
+
+    def record_after(self, answer: Answer, item: int) -> ItemRecord:
+        """Return the record on an item that one more answer on it would lead to."""
+        if item == NO_ITEM:
+            return NO_RECORD
+        before = self.record(item)
+        correct = before.correct + answer.is_correct
+        return ItemRecord(item, before.attempts + 1, correct, answer.is_correct, self.n_answers, answer.at)
 
     def _row_after(self, answer: Answer) -> StateRow:
         return advance(self.rows.get((answer.topic, answer.difficulty)), answer, self.n_answers)

@@ -88,12 +88,14 @@ def predictions_around(predictor: Predictor, table: AnswerTable, rows: IntArray)
         begin, end = np.searchsorted(table.user, [user, user + 1])
         requested = set(rows[(rows >= begin) & (rows < end)].tolist())
         for row in range(begin, end):
-            answer = answer_of(table, row)
+            answer, item = answer_of(table, row), int(table.item[row])
             if row in requested:
-                after = [practice.state_after(msgspec.structs.replace(answer, is_correct=b)) for b in (True, False)]
+                outcomes = [msgspec.structs.replace(answer, is_correct=correct) for correct in (True, False)]
+                pasts = [(practice.state(), practice.record(item))]
+                pasts += [(practice.state_after(other), practice.record_after(other, item)) for other in outcomes]
                 task = (answer.topic, answer.difficulty, answer.at or datetime.now(UTC))
-                around.append([predictor.predict(state, *task).correct for state in (practice.state(), *after)])
-            practice.add(answer)
+                around.append([predictor.predict(state, *task, record).correct for state, record in pasts])
+            practice.add(answer, item)
     return np.array(around).reshape(-1, 3).T
 
 

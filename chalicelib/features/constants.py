@@ -13,7 +13,7 @@ every sum. Terms that are the same for all abilities are left out of the log-lik
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, pairwise
 
@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from chalicelib.domain.lnirt import ABILITY_GRID, N_LEVELS, FloatArray, IntArray, LnirtParameters, grid_log_likelihoods
+from chalicelib.features.item_effects import ItemTable, no_items
 from chalicelib.features.sequences import SequenceTable, no_sequences
 from chalicelib.features.traits import TraitModel, no_traits
 
@@ -43,6 +44,7 @@ class VersionConstants:
     lnirt: LnirtParameters
     traits: TraitModel
     sequences: SequenceTable
+    items: ItemTable = field(default_factory=no_items)
 
     @classmethod
     def of_lnirt(cls, lnirt: LnirtParameters) -> VersionConstants:

@@ -6,10 +6,19 @@ archives need standard layers only.
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.lnirt import N_LEVELS, LnirtParameters, SuccessPrior, TimePrior, success_prior, time_prior
+from chalicelib.domain.lnirt import (
+    MAX_ABS_LOGIT,
+    N_LEVELS,
+    LnirtParameters,
+    SuccessPrior,
+    TimePrior,
+    success_prior,
+    time_prior,
+)
 from chalicelib.domain.numerics import Column, Functions, columns_of, functions_for, side_by_side, table_columns
 from chalicelib.features.sequences import ATTEMPTS, FIRST_TOPIC, RECORD
 from chalicelib.features.state import DECAY_ANSWERS
@@ -19,8 +28,14 @@ Float32Array = npt.NDArray[np.float32]
 Sums = list[list[Column]]
 """Decayed sums in the order of a summary (:data:`chalicelib.features.summary.N_DECAYED`): K columns for each sum."""
 
-FEATURE_SCHEMA = 3
-"""Raised whenever the columns or their meaning change: a model of another schema is refused."""
+FEATURE_SCHEMA = 4
+"""Raised whenever the columns or their meaning change."""
+
+READABLE_SCHEMAS = (3, FEATURE_SCHEMA)
+"""Schemas of versions that are served; others are refused. Schema 3 has not the last :data:`N_ITEM_COLUMNS` columns."""
+
+N_ITEM_COLUMNS = 14
+"""Dense columns about the item, the last ones."""
 
 MIN_SHARE = 0.02
 """Predicted success is kept this far from 0 and 1 before its logit is taken."""
@@ -37,18 +52,18 @@ def success_priors(past: Summary, lnirt: LnirtParameters) -> SuccessPrior:
     """
     prior = success_prior(lnirt, past.topic_row, past.level, past.ability, past.ability_sd, past.attempts, past.correct)
     f, beginners = functions_for(past.topic_row), columns_of(past.sequences)[FIRST_TOPIC]
-    is_first = (past.n_answers == 0) & (beginners != 0.0)
-    if not f.any_true(is_first):
-        return prior
-    _, expected, *_ = table_columns(lnirt.by_cell, past.topic_row * N_LEVELS + past.level)
-    return SuccessPrior(f.where(is_first, _logit(expected + beginners, f), prior.logit), prior.offset)
+    is_first, logit = (past.n_answers == 0) & (beginners != 0.0), prior.logit
+    if f.any_true(is_first):
+        _, expected, *_ = table_columns(lnirt.by_cell, past.topic_row * N_LEVELS + past.level)
+        logit = f.where(is_first, _logit(expected + beginners, f), logit)
+    return SuccessPrior(f.bounded(logit + past.item_success, -MAX_ABS_LOGIT, MAX_ABS_LOGIT), prior.offset)
 
 
 def time_priors(past: Summary, lnirt: LnirtParameters) -> TimePrior | None:
     """Return LNIRT's prediction of the time for each summary; None for a model without times."""
     if lnirt.time is None:
         return None
-    return time_prior(
+    prior = time_prior(
         lnirt.time,
         past.topic_row,
         past.level,
@@ -58,6 +73,7 @@ def time_priors(past: Summary, lnirt: LnirtParameters) -> TimePrior | None:
         past.timed,
         past.log_seconds,
     )
+    return msgspec.structs.replace(prior, log_seconds=prior.log_seconds + past.item_log_seconds)
 
 
 def dense_columns(past: Summary, lnirt: LnirtParameters, time: TimePrior | None) -> Float32Array:
@@ -100,13 +116,15 @@ def dense_columns(past: Summary, lnirt: LnirtParameters, time: TimePrior | None)
         gap == 0.0,
         gap == 1.0,
         *columns_of(past.sequences)[:ATTEMPTS],
+        *_of_item(past, f),
     ]
     return side_by_side(columns, past.topic_row)
 
 
 def standardise(dense: Float32Array, mean: Float32Array, scale: Float32Array) -> Float32Array:
     """Return columns (N, D) in units of their spread in training, bounded. ``mean`` and ``scale`` are (D,)."""
-    columns = (dense - mean) / scale
+    # A version of an older schema lacks the newest columns, which are the last ones.
+    columns = (dense[:, : len(mean)] - mean) / scale
     np.minimum(np.maximum(columns, -MAX_STANDARDISED, out=columns), MAX_STANDARDISED, out=columns)
     return columns.astype(np.float32, copy=False)
 
@@ -166,6 +184,31 @@ def _pace(decayed: Sums) -> list[Column]:
     """Return the mean log seconds beyond the tasks' intensities, shrunk towards 0 by a pseudo-count of one answer."""
     *_, beyond_intensity, timed = decayed
     return [beyond / (1.0 + answers) for beyond, answers in zip(beyond_intensity, timed, strict=True)]
+
+
+def _of_item(past: Summary, f: Functions) -> list[Column]:
+    """Return the :data:`N_ITEM_COLUMNS` columns about the item: its effects and the student's record on it."""
+    gap = past.answers_since_item
+    return [
+        past.item_success,
+        past.item_log_seconds,
+        f.log1p(past.item_attempts),
+        f.log1p(past.item_correct),
+        f.log1p(past.item_attempts - past.item_correct),
+        past.item_last_outcome,
+        *(_pause(hours, f) for hours in (past.hours_since_item, past.hours_since_topic, past.hours_since_any)),
+        past.hours_since_item == past.hours_since_item,
+        f.log1p(gap),
+        gap == 1.0,
+        # The last answer on the topic was on this item, so the network may give its outcome another weight.
+        (gap > 0.0) & (gap == past.answers_since_topic),
+        gap == 0.0,
+    ]
+
+
+def _pause(hours: Column, f: Functions) -> Column:
+    """Return log(1 + seconds), which tells seconds from minutes and hours from days; 0 if unknown."""
+    return f.log1p(3600.0 * f.where(hours == hours, hours, 0.0))
 
 
 def _since(hours: Column, f: Functions) -> list[Column]:

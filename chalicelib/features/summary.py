@@ -18,6 +18,7 @@ from chalicelib.domain.lnirt import ABILITY_GRID, N_LEVELS, FloatArray, ability_
 from chalicelib.domain.numerics import OF_FLOATS, Column, Columns, Row
 from chalicelib.features.columns import StateColumns
 from chalicelib.features.constants import VersionConstants
+from chalicelib.features.items import NO_RECORD, ItemRecord
 from chalicelib.features.sequences import StudentSequence
 from chalicelib.features.state import DECAY_ANSWERS, LOG_SECONDS, UserState
 
@@ -80,6 +81,20 @@ class Summary(msgspec.Struct, frozen=True):
     """Answers since the last one on the target topic, itself included; 0 if there is none."""
     n_topics: Column
     """Topics that the student has practised."""
+    item_success: Column
+    """Logits by which the item is easier than its topic and difficulty; 0 if unknown."""
+    item_log_seconds: Column
+    """Log seconds by which the item takes longer; 0 if unknown."""
+    item_attempts: Column
+    """The student's answers on the item."""
+    item_correct: Column
+    """Correct ones among them, if incorrect."""
+    item_last_outcome: Column
+    """Outcome of the last answer on the item, if incorrect: 1, -1, or 0 if there is none."""
+    hours_since_item: Column
+    """Hours since the last answer on the item; NaN as above."""
+    answers_since_item: Column
+    """Answers since the last one on the item, itself included; 0 if there is none."""
 
 
 class StateView:
@@ -91,9 +106,9 @@ class StateView:
         self.topic_rows = constants.lnirt.topic_rows(self.columns.topics)
         self._cells = constants.cells(self.topic_rows, self.columns.levels)
 
-    def summary(self, topic: str, difficulty: int, now: datetime | None) -> Summary:
+    def summary(self, topic: str, difficulty: int, now: datetime | None, item: ItemRecord = NO_RECORD) -> Summary:
         """Return the summary for one prediction, in floats."""
-        (past,) = self._each([(topic, difficulty)], [_TopicRecord(self, topic)], now)
+        (past,) = self._each([(topic, difficulty)], [_TopicRecord(self, topic)], now, item)
         return past
 
     def summaries(self, requested: Requested, *moments: datetime | None) -> Summary:
@@ -117,7 +132,13 @@ class StateView:
         columns["hours_since_any"] = np.repeat(since_any, len(which))
         return Summary(**columns)
 
-    def _each(self, requested: Requested, records: Sequence[_TopicRecord], now: datetime | None) -> list[Summary]:
+    def _each(
+        self,
+        requested: Requested,
+        records: Sequence[_TopicRecord],
+        now: datetime | None,
+        item: ItemRecord = NO_RECORD,
+    ) -> list[Summary]:
         """Return one summary, in floats, for each requested topic, its difficulty and its record."""
         lnirt, traits = self.constants.lnirt, self.constants.traits
         evidence = self.constants.evidence(self.columns.statistics, self._cells)
@@ -133,6 +154,8 @@ class StateView:
         sequence = StudentSequence(self.columns, self.topic_rows)
         overall = self.decayed.sum(axis=2).tolist()
         hours_since_any, n_topics = self._hours_since_any(now), len(set(self.columns.topics))
+        item_success, item_log_seconds = self.constants.items.lookup_one(item.key)
+        hours_since_item = _hours_since(math.nan if item.last_at is None else item.last_at.timestamp(), now)
         return [
             Summary(
                 topic_row=record.row,
@@ -159,6 +182,13 @@ class StateView:
                 ),
                 answers_since_topic=record.answers_since,
                 n_topics=float(n_topics),
+                item_success=item_success,
+                item_log_seconds=item_log_seconds,
+                item_attempts=float(item.attempts),
+                item_correct=float(item.correct - record.is_last_success(item)),
+                item_last_outcome=record.outcome_if_incorrect(item),
+                hours_since_item=hours_since_item,
+                answers_since_item=float(self.state.n_answers - item.last_index) if item.attempts else 0.0,
             )
             for (topic, difficulty), record, (ability_if_incorrect, _), (trait_success, trait_log_seconds) in zip(
                 requested, records, if_incorrect, from_traits, strict=True
@@ -208,6 +238,7 @@ class _TopicRecord:
         statistics = [[0.0] * N_LEVELS for _ in range(4)]
         self.attempts, self.correct, self.timed, self.log_seconds = statistics
         self.decayed, self.last_at, self.answers_since, self.last_outcome = _NOTHING_DECAYED, math.nan, 0.0, 0.0
+        self._last_index = -1
         rows = view.rows_of(topic)
         if rows:
             self.decayed = view.decayed.take(rows, axis=2).sum(axis=2).tolist()
@@ -217,9 +248,19 @@ class _TopicRecord:
                     by_level[int(difficulty) - 1] += count
                 if index > latest:
                     latest, self.last_outcome, self.last_at = index, 2.0 * correct - 1.0, at
-            self.answers_since = view.state.n_answers - latest
+            self.answers_since, self._last_index = view.state.n_answers - latest, int(latest)
         self.n_attempts = int(sum(self.attempts))
         self.n_correct_before_last = int(sum(self.correct)) - (self.last_outcome > 0.0)
+
+    def is_last_success(self, item: ItemRecord) -> bool:
+        """Return True if the last answer on the item was correct and is also the last one on the topic."""
+        return item.attempts > 0 and item.last_correct and item.last_index == self._last_index
+
+    def outcome_if_incorrect(self, item: ItemRecord) -> float:
+        """Return the outcome of the last answer on the item, if incorrect."""
+        if not item.attempts:
+            return 0.0
+        return 1.0 if item.last_correct and not self.is_last_success(item) else -1.0
 
 
 _PER_ANSWER: FloatArray = 1.0 / DECAY_ANSWERS[:, None]

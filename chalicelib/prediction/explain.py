@@ -23,6 +23,7 @@ from chalicelib.domain.fields import about
 from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.features.columns import without_topic
+from chalicelib.features.items import NO_RECORD, ItemRecord
 from chalicelib.features.sequences import ATTEMPTS
 from chalicelib.features.state import UserState
 from chalicelib.features.summary import Summary
@@ -48,6 +49,7 @@ class Group(StrEnum):
     PAUSE = "pause"
     STUDENT = "student"
     DIFFICULTY = "difficulty"
+    ITEM = "item"
 
 
 _NAMES: Mapping[Group, str] = {
@@ -58,6 +60,7 @@ _NAMES: Mapping[Group, str] = {
     Group.PAUSE: "The time since you last practised",
     Group.STUDENT: "What the last training learnt about you",
     Group.DIFFICULTY: "The difficulty, compared with medium,",
+    Group.ITEM: "This exercise and your record on it",
 }
 
 
@@ -77,16 +80,23 @@ class Influence(msgspec.Struct, frozen=True):
 
 
 def explain(
-    predictor: Predictor | None, prediction: Prediction, state: UserState, topic: str, difficulty: int, now: datetime
+    predictor: Predictor | None,
+    prediction: Prediction,
+    state: UserState,
+    topic: str,
+    difficulty: int,
+    now: datetime,
+    item: ItemRecord = NO_RECORD,
 ) -> list[Influence]:
     """Return the groups that moved a prediction, the strongest first; none for a default prediction.
 
-    ``prediction`` is that of ``predictor`` for the other arguments: a topic key and a difficulty of 1..4.
+    ``prediction`` is that of ``predictor`` for the other arguments: a topic key, a difficulty of 1..4, and the
+    student's record on the item.
     """
     if predictor is None or prediction.source is Source.DEFAULT:
         return []
     try:
-        past = predictor.summarise(state, topic, difficulty, now)
+        past = predictor.summarise(state, topic, difficulty, now, item)
         newcomer = predictor.summarise(UserState(NEWCOMER, 0, ()), topic, difficulty, now)
         elsewhere = predictor.summarise(without_topic(state, topic), topic, difficulty, now)
         actual = _values(predictor, prediction.source, state, past)
@@ -154,8 +164,9 @@ def _without_each(
         Group.OVERALL_RECORD: (state, _with_values_of(newcomer, past, _OVERALL_RECORD)),
         Group.RECENT_ANSWERS: on_topic_only,
         Group.COURSE: (state, without_course),
-        Group.PAUSE: (state, _with_values_of(newcomer, past, ("hours_since_topic", "hours_since_any"))),
+        Group.PAUSE: (state, _with_values_of(newcomer, past, _PAUSES)),
         Group.STUDENT: (dataclasses.replace(state, user_id=NEWCOMER), past),
+        Group.ITEM: (state, _with_values_of(newcomer, past, _ITEM)),
         Group.DIFFICULTY: (state, replace(past, level=Difficulty.MEDIUM.numeric - 1)),
     }
 
@@ -170,6 +181,15 @@ _TOPIC_RECORD = (
     "answers_since_topic",
 )  # fmt: skip
 """Fields of a summary that hold the record on the target topic only."""
+
+_PAUSES = ("hours_since_topic", "hours_since_any", "hours_since_item")
+"""Fields of a summary that hold elapsed times."""
+
+_ITEM = (
+    "item_success", "item_log_seconds", "item_attempts", "item_correct", "item_last_outcome", "hours_since_item",
+    "answers_since_item",
+)  # fmt: skip
+"""Fields of a summary about the item."""
 
 _OVERALL_RECORD = (
     "n_answers", "n_topics", "ability", "ability_sd", "ability_if_incorrect", "trait_success", "trait_log_seconds",

@@ -19,6 +19,7 @@ from chalicelib.domain.model_files import MALFORMED, json_object
 from chalicelib.domain.numerics import table_columns
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, DEFAULT_SECONDS, Prediction, Source
 from chalicelib.features.inputs import dense_columns, standardise, success_priors, time_priors
+from chalicelib.features.items import NO_RECORD, ItemRecord
 from chalicelib.features.pooled import Pooling
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.features.summary import Requested, StateView, Summary
@@ -90,13 +91,15 @@ class Predictor:
         """Return True if the version was trained on answers on this topic key."""
         return self.lnirt.topic_row(topic) != self.lnirt.average_row
 
-    def predict(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Prediction:
-        """Return the prediction for a topic key and a difficulty of 1..4."""
+    def predict(
+        self, state: UserState, topic: str, difficulty: int, now: datetime, item: ItemRecord = NO_RECORD
+    ) -> Prediction:
+        """Return the prediction for a topic key, a difficulty of 1..4, and the student's record on the item."""
         source = choose(self.knows(topic), state.n_answers)
         if source is Source.DEFAULT:
             return DEFAULT_PREDICTION
         view = StateView(state, self.constants)
-        past = view.summary(topic, difficulty, now)
+        past = view.summary(topic, difficulty, now, item)
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
         variance = None if time is None else time.variance
         if source is Source.EMBEDDING:
@@ -139,9 +142,11 @@ class Predictor:
         ]
         return [found[begin : begin + len(requested)] for begin in range(0, len(found), len(requested))]
 
-    def summarise(self, state: UserState, topic: str, difficulty: int, now: datetime) -> Summary:
+    def summarise(
+        self, state: UserState, topic: str, difficulty: int, now: datetime, item: ItemRecord = NO_RECORD
+    ) -> Summary:
         """Return the summary from which :meth:`predict` predicts."""
-        return StateView(state, self.constants).summary(topic, difficulty, now)
+        return StateView(state, self.constants).summary(topic, difficulty, now, item)
 
     def values(self, source: Source, state: UserState, past: Summary) -> tuple[float, float | None]:
         """Return the logit and the log seconds that a source predicts from a summary, before any bounds.
@@ -228,12 +233,19 @@ class Predictor:
         return Prediction(correct, median, shortest, longest, source, self.version)
 
 
-def predict(predictor: Predictor | None, state: UserState, topic: str, difficulty: int, now: datetime) -> Prediction:
+def predict(
+    predictor: Predictor | None,
+    state: UserState,
+    topic: str,
+    difficulty: int,
+    now: datetime,
+    item: ItemRecord = NO_RECORD,
+) -> Prediction:
     """Return a prediction; the default if ``predictor`` is None because no version is published, or fails."""
     if predictor is None:
         return DEFAULT_PREDICTION
     try:
-        return predictor.predict(state, topic, difficulty, now)
+        return predictor.predict(state, topic, difficulty, now, item)
     except _NETWORK_ERRORS as error:
         _LOG.error("version %s failed, falling back to the default: %r", predictor.version, error)
         return DEFAULT_PREDICTION

@@ -16,7 +16,8 @@ from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import LnirtParameters
 from chalicelib.domain.model_files import MALFORMED, MAX_MAGNITUDE, MAX_TOPICS, MAX_TRAITS, json_object
 from chalicelib.features.constants import VersionConstants
-from chalicelib.features.inputs import FEATURE_SCHEMA, Float32Array
+from chalicelib.features.inputs import FEATURE_SCHEMA, READABLE_SCHEMAS, Float32Array
+from chalicelib.features.item_effects import ItemTable, no_items
 from chalicelib.features.pooled import TIMED, PooledLayout
 from chalicelib.features.sequences import SequenceTable
 from chalicelib.features.state import DECAY_ANSWERS, STATE_SCHEMA
@@ -49,6 +50,7 @@ class Vocabulary:
     """10 % quantile of the time network's residuals, in standard deviations of LNIRT's prediction."""
     time_high: float
     """90 % quantile of the same residuals."""
+    items: ItemTable = field(default_factory=no_items)
     _topic_rows: dict[str, int] = field(init=False, repr=False, compare=False)
     _user_rows: dict[str, int] = field(init=False, repr=False, compare=False)
     _pooled_columns: dict[str, int] = field(init=False, repr=False, compare=False)
@@ -61,7 +63,7 @@ class Vocabulary:
 
     def constants(self, lnirt: LnirtParameters) -> VersionConstants:
         """Return the constants of the version, whose LNIRT parameters are in another file."""
-        return VersionConstants(lnirt, self.traits, self.sequences)
+        return VersionConstants(lnirt, self.traits, self.sequences, self.items)
 
     def topic_embedding(self, topic: str) -> int:
         """Return the embedding row of a topic key."""
@@ -96,6 +98,10 @@ class Vocabulary:
             "traits": _packed_traits(self.traits),
             # The sequences: another name would make published versions unreadable.
             "paths": {"keys": _packed(self.sequences.keys, "<u4"), "values": _packed(self.sequences.values, "<f2")},
+            "items": {
+                "keys": _packed(self.items.keys, "<i8"),
+                **{name: _packed(getattr(self.items, name), "<f2") for name in ("success", "time")},
+            },
             "has_time": self.has_time,
             "time_low": self.time_low,
             "time_high": self.time_high,
@@ -125,6 +131,7 @@ def read_vocabulary(raw: bytes) -> Vocabulary:
             scale=scale,
             traits=_traits(document["traits"]),
             sequences=_sequences(document["paths"]),
+            items=_items(document["items"]) if "items" in document else no_items(),
             has_time=bool(document["has_time"]),
             time_low=low,
             time_high=high,
@@ -134,10 +141,15 @@ def read_vocabulary(raw: bytes) -> Vocabulary:
 
 
 def _check_schema(document: Mapping[str, Any]) -> None:
-    expected = {"feature_schema": FEATURE_SCHEMA, "state_schema": STATE_SCHEMA, "decay_answers": DECAY_ANSWERS.tolist()}
-    for name, value in expected.items():
-        if document[name] != value:
-            raise ModelError(f"vocabulary.json has {name} {document[name]!r}, this version reads {value!r}")
+    readable = {
+        "feature_schema": READABLE_SCHEMAS,
+        "state_schema": (STATE_SCHEMA,),
+        "decay_answers": (DECAY_ANSWERS.tolist(),),
+    }
+    for name, values in readable.items():
+        if document[name] not in values:
+            expected = " or ".join(map(repr, values))
+            raise ModelError(f"vocabulary.json has {name} {document[name]!r}, this version reads {expected}")
 
 
 def _packed(array: npt.NDArray[Any], kind: str) -> str:
@@ -176,6 +188,16 @@ def _sequences(document: Mapping[str, Any]) -> SequenceTable:
     if keys.shape != values.shape or not _is_sane(values) or not (keys[1:] > keys[:-1]).all():
         raise ModelError("vocabulary.json has topic sequences that do not fit their values")
     return SequenceTable(keys, values)
+
+
+def _items(document: Mapping[str, Any]) -> ItemTable:
+    keys = _unpacked(document["keys"], "<i8").astype(np.int64)
+    success, time = (_unpacked(document[name], "<f2").astype(np.float64) for name in ("success", "time"))
+    if not keys.shape == success.shape == time.shape or not (keys[1:] > keys[:-1]).all():
+        raise ModelError("vocabulary.json has items that do not fit their effects")
+    if not (_is_sane(success) and _is_sane(time)):
+        raise ModelError("vocabulary.json has item effects that are not finite or too large")
+    return ItemTable(keys, success, time)
 
 
 def _is_sane(numbers: npt.NDArray[Any]) -> bool:

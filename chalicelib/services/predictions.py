@@ -10,6 +10,7 @@ from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import Difficulty, name_key
 from chalicelib.domain.topics import split_key, topic_key
 from chalicelib.features.columns import StateColumns
+from chalicelib.features.items import ItemRecord
 from chalicelib.features.state import UserState
 from chalicelib.ports import PredictionContext, TaskStore
 from chalicelib.prediction.chain import choose
@@ -28,7 +29,7 @@ def predict_for(
 def predict_in(context: PredictionContext, champion: ChampionCache, topic: str, difficulty: Difficulty) -> Prediction:
     """Predict a topic, given by its key, from a context that was read already for the item."""
     predictor = champion.current(context.model_version)
-    return _predict(predictor, context.state, topic, difficulty, datetime.now(UTC))
+    return _predict(predictor, context.state, topic, difficulty, datetime.now(UTC), context.item)
 
 
 def predict_and_explain(
@@ -48,8 +49,8 @@ def predict_and_explain(
     context = tasks.prediction_context(user_id, None if item_id is None else key_of_id(item_id))
     predictor, state = champion.current(context.model_version), context.state
     key = key_of_name(predictor, state, topic) if subject is None else topic_key(subject, topic)
-    prediction = _predict(predictor, state, key, difficulty, now)
-    return prediction, explain(predictor, prediction, state, key, difficulty.numeric, now)
+    prediction = _predict(predictor, state, key, difficulty, now, context.item)
+    return prediction, explain(predictor, prediction, state, key, difficulty.numeric, now, context.item)
 
 
 def key_of_name(predictor: Predictor | None, state: UserState, topic: str) -> str:
@@ -68,10 +69,15 @@ def key_of_name(predictor: Predictor | None, state: UserState, topic: str) -> st
 
 
 def _predict(
-    predictor: Predictor | None, state: UserState, topic: str, difficulty: Difficulty, now: datetime
+    predictor: Predictor | None,
+    state: UserState,
+    topic: str,
+    difficulty: Difficulty,
+    now: datetime,
+    item: ItemRecord,
 ) -> Prediction:
     """Return the prediction of a topic key. Its source goes into the request's log line."""
-    prediction = predict(predictor, state, topic, difficulty.numeric, now)
+    prediction = predict(predictor, state, topic, difficulty.numeric, now, item)
     logs.note(source=prediction.source.value)
     if (reason := fallback_reason(prediction, predictor, state, topic)) is not None:
         logs.note(fallback_reason=reason)

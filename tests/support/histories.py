@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from chalicelib.features.items import ANSWERS_COUNTED, NO_RECORD, ItemRecord
 from chalicelib.features.state import Answer, StateRow, UserState, replay
 from training_job.history.answers import AnswerTable
 
@@ -71,6 +72,32 @@ def answers_of(table: AnswerTable, rows: Sequence[int]) -> list[Answer]:
 def time_of(table: AnswerTable, row: int) -> datetime | None:
     """When a row was answered."""
     return None if np.isnan(table.at[row]) else datetime.fromtimestamp(float(table.at[row]), UTC)
+
+
+def begun_at(table: AnswerTable, row: int) -> datetime | None:
+    """When a row was begun, which is when its prediction was asked for."""
+    at = float(table.begun_at[row])
+    return None if np.isnan(at) else datetime.fromtimestamp(at, UTC)
+
+
+def record_of(item: int, answers: Sequence[tuple[int, Answer]]) -> ItemRecord:
+    """A record on an item as the database reads it, from its answers with their indices."""
+    if not item:
+        return NO_RECORD
+    newest = answers[-ANSWERS_COUNTED:]
+    if not newest:
+        return ItemRecord(item)
+    index, last = newest[-1]
+    correct = sum(answer.is_correct for _, answer in newest)
+    return ItemRecord(item, len(newest), correct, last.is_correct, index, last.at)
+
+
+def record_before(table: AnswerTable, row: int) -> ItemRecord:
+    """The record of the row's student on its item just before that answer."""
+    earlier = [i for i in range(row) if table.user[i] == table.user[row]]
+    answers = enumerate(answers_of(table, earlier))
+    item = int(table.item[row])
+    return record_of(item, [(n, answer) for n, answer in answers if table.item[earlier[n]] == item])
 
 
 def state_before(table: AnswerTable, row: int) -> UserState:

@@ -17,6 +17,7 @@ from chalicelib.features.constants import VersionConstants
 from chalicelib.features.inputs import Float32Array, standardise
 from chalicelib.features.pooled import BEYOND_INTENSITY, FAILURE, SUCCESS, PooledLayout
 from chalicelib.prediction.vocabulary import OUT_OF_VOCABULARY, Vocabulary
+from training_job.fit.items import fit_items
 from training_job.fit.practice import NORMAL_80
 from training_job.fit.sequences import fit_sequences
 from training_job.fit.traits import fit_traits
@@ -98,6 +99,7 @@ def build_vocabulary(table: AnswerTable, trained: Rows, lnirt: LnirtParameters) 
         scale=np.zeros(0, dtype=np.float32),
         traits=constants.traits,
         sequences=constants.sequences,
+        items=constants.items,
         has_time=lnirt.time is not None,
         time_low=-NORMAL_80,
         time_high=NORMAL_80,
@@ -105,17 +107,17 @@ def build_vocabulary(table: AnswerTable, trained: Rows, lnirt: LnirtParameters) 
 
 
 def fit_constants(table: AnswerTable, lnirt: LnirtParameters) -> VersionConstants:
-    """Fit the traits and the topic sequences of a table whose LNIRT is given."""
-    return VersionConstants(lnirt, fit_traits(table, lnirt), fit_sequences(table, lnirt))
+    """Fit the traits, topic sequences and item effects of a table whose LNIRT is given."""
+    return VersionConstants(lnirt, fit_traits(table, lnirt), fit_sequences(table, lnirt), fit_items(table, lnirt))
 
 
 def read_history_by_others(
     table: AnswerTable, trained: Rows, lnirt: LnirtParameters, vocabulary: Vocabulary, seed: int
 ) -> History:
-    """Return the history of a table with traits and sequences that come from other students' answers only.
+    """Return the history of a table whose traits, sequences and items come from other students' answers only.
 
-    Students are dealt into ``FOLDS`` parts. Traits and sequences of a part are fitted to the ``trained`` answers of
-    the other parts, so each student looks like one who is new to the version. The networks learn how far to trust them.
+    Students are dealt into ``FOLDS`` parts. The constants of a part are fitted to the ``trained`` answers of the other
+    parts, so each student looks like one who is new to the version. The networks learn how far to trust them.
     """
     fold = np.random.default_rng(seed).permutation(len(table.user_ids))[table.user] % FOLDS
     parts: list[History] = []
@@ -123,7 +125,7 @@ def read_history_by_others(
     for number in np.unique(fold):
         mine = fold == number
         others = fit_constants(table.select(trained & ~mine), lnirt)
-        known = replace(vocabulary, traits=others.traits, sequences=others.sequences)
+        known = replace(vocabulary, traits=others.traits, sequences=others.sequences, items=others.items)
         parts.append(read_history(table.select(mine), lnirt, known))
         rows.append(np.flatnonzero(mine))
     return joined(parts, np.concatenate(rows))

@@ -23,6 +23,7 @@ COLUMN_TYPES = {
     "seconds": np.float64,
     "at": np.float64,
     "order": np.int64,
+    "item": np.int64,
 }
 """The columns of an :class:`AnswerTable` with their types."""
 
@@ -33,7 +34,8 @@ class AnswerTable:
 
     ``user`` and ``topic`` are codes into ``user_ids`` and ``topics`` (topic keys). ``difficulty`` is 1..4. ``seconds``
     is NaN where the time is unknown or 0, because such an answer says nothing about time. ``at`` is in seconds since
-    the epoch, NaN where unknown. ``order`` is the order in time over all users, smaller is older.
+    the epoch, NaN where unknown. ``order`` is the order in time over all users, smaller is older. ``item`` is the key
+    of the item, 0 where unknown.
     """
 
     user: npt.NDArray[np.int32]
@@ -45,6 +47,7 @@ class AnswerTable:
     seconds: FloatArray
     at: FloatArray
     order: npt.NDArray[np.int64]
+    item: IntArray
 
     @classmethod
     def from_columns(
@@ -59,11 +62,12 @@ class AnswerTable:
         seconds: Any = None,
         at: Any = None,
         order: Any = None,
+        item: Any = None,
     ) -> AnswerTable:
         """Return a table of columns whose rows may come in any order.
 
-        ``seconds`` and ``at`` are unknown unless given, ``order`` is the order of the rows. Seconds that are not
-        positive and finite become NaN. Raises ValueError for columns of different length, codes without a name, and
+        ``seconds``, ``at`` and ``item`` are unknown unless given, ``order`` is the order of the rows. Seconds that are
+        not positive and finite become NaN. Raises ValueError for columns of different length, codes without a name, and
         difficulties outside 1..4.
         """
         n = len(np.asarray(user))
@@ -76,6 +80,7 @@ class AnswerTable:
             "seconds": unknown if seconds is None else seconds,
             "at": unknown if at is None else at,
             "order": np.arange(n) if order is None else order,
+            "item": np.zeros(n, dtype=np.int64) if item is None else item,
         }
         columns: dict[str, npt.NDArray[Any]] = {
             name: np.array(given[name], dtype=kind) for name, kind in COLUMN_TYPES.items()
@@ -124,6 +129,14 @@ class AnswerTable:
         """The log seconds as they count in the practice state, for whole histories of students. Shape (N,)."""
         cell = self.user.astype(np.int64) * len(self.topics) + self.topic
         return counted_log_seconds(self.log_seconds, self.timed, cell * N_LEVELS + self.level)
+
+    @property
+    def begun_at(self) -> FloatArray:
+        """Moments at which answers were begun, as far as their seconds are known. Shape (N,).
+
+        A prediction is made before the answer, so it must not see how long the answer takes.
+        """
+        return self.at - np.where(self.timed, self.seconds, 0.0)
 
     @property
     def timed(self) -> npt.NDArray[np.bool_]:

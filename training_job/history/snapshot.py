@@ -32,11 +32,18 @@ _CODES = f"""
 _ANSWERS = f"""
     COPY ({_CODES}
         SELECT s.code, t.code, p.answer_index, p.difficulty_numeric, p.is_correct::int,
-               coalesce(p.actual_time_seconds, 'NaN'), coalesce(extract(epoch FROM p.completed_at)::float8, 'NaN')
+               coalesce(p.actual_time_seconds, 'NaN'), coalesce(extract(epoch FROM p.completed_at)::float8, 'NaN'),
+               coalesce(p.item_key, 0)
         FROM practice_tasks p JOIN students s USING (user_id) JOIN topics t USING (subject_key, topic_key)
         WHERE p.completed
     ) TO STDOUT (FORMAT csv)
 """  # noqa: S608 - parts are constants, values are bound
+
+_COLUMNS = [
+    ("user", np.int32), ("topic", np.int32), ("index", np.int64), ("difficulty", np.int8), ("is_correct", np.int8),
+    ("seconds", np.float64), ("at", np.float64), ("item", np.int64),
+]  # fmt: skip
+"""The columns of :data:`_ANSWERS`. Keys of items need all of their 64 bits."""
 
 _USER_NAMES = f"{_CODES} SELECT user_id FROM students ORDER BY code"  # noqa: S608 - parts are constants, values are bound
 _TOPIC_NAMES = f"{_CODES} SELECT DISTINCT key, code FROM topics ORDER BY code"  # noqa: S608 - parts are constants, values are bound
@@ -56,19 +63,11 @@ def read_snapshot(engine: Engine, cohort: str) -> Snapshot:
     """Read the answers and the counter of a cohort in one read-only transaction."""
     # The text is parsed after the transaction, which would keep old rows from being removed.
     counter, users, topics, answers = transaction(engine, lambda connection: _read(connection, cohort))
-    columns = np.loadtxt(answers, delimiter=",", ndmin=2) if answers.getbuffer().nbytes else np.empty((0, 7))
-    user, topic, index, difficulty, correct, seconds, at = columns.T
-    table = AnswerTable.from_columns(
-        user=user,
-        user_ids=users,
-        topic=topic,
-        topics=topics,
-        difficulty=difficulty,
-        is_correct=correct,
-        seconds=seconds,
-        at=at,
-        order=time_order(user, index, at),
-    )
+    has_answers = answers.getbuffer().nbytes > 0
+    rows = np.loadtxt(answers, _COLUMNS, delimiter=",", ndmin=1) if has_answers else np.empty(0, _COLUMNS)
+    columns = {name: rows[name] for name, _ in _COLUMNS}
+    order = time_order(columns["user"], columns.pop("index"), columns["at"])
+    table = AnswerTable.from_columns(user_ids=users, topics=topics, order=order, **columns)
     return Snapshot(table, counter)
 
 

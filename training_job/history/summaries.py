@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from chalicelib.domain.lnirt import N_LEVELS, FloatArray, IntArray, ability_from, grid_log_likelihoods
 from chalicelib.features.constants import VersionConstants
+from chalicelib.features.item_effects import NO_ITEM
+from chalicelib.features.items import ANSWERS_COUNTED
 from chalicelib.features.state import DECAY_ANSWERS
 from chalicelib.features.summary import Summary
 from training_job.history.answers import AnswerTable
@@ -55,8 +57,8 @@ def summarise_history(table: AnswerTable, rows: slice, constants: VersionConstan
         speed_weighted=weighted,
         topic_decayed=part.in_topic(on_topic),
         overall_decayed=exclusive_decayed(steps, part.index, part.user_starts, DECAY_ANSWERS),
-        hours_since_topic=part.in_topic(_hours_since(part.table.at[part.by_topic], part.topic_starts)),
-        hours_since_any=_hours_since(part.table.at, part.user_starts),
+        hours_since_topic=part.in_topic(_hours_since(part.table, part.by_topic, part.topic_starts)),
+        hours_since_any=_hours_since(part.table, np.arange(len(part.table)), part.user_starts),
         last_outcome=part.last_outcome,
         ability_if_incorrect=ability_if_incorrect,
         trait_success=trait_success,
@@ -64,6 +66,7 @@ def summarise_history(table: AnswerTable, rows: slice, constants: VersionConstan
         sequences=constants.sequences.lookup(keys_of_history(part.table, part.topic_row)),
         answers_since_topic=part.in_topic(_answers_since(part.index[part.by_topic], part.topic_starts)),
         n_topics=exclusive_sums((part.previous < 0).astype(np.float64), part.user_starts),
+        **_of_items(part),
     )
 
 
@@ -143,6 +146,36 @@ def _traits(part: _Chunk, last_correct: BoolArray) -> tuple[FloatArray, FloatArr
     return traits.expected(part.topic_row, traits.scores(evidence))
 
 
+def _of_items(part: _Chunk) -> dict[str, FloatArray]:
+    """Return the fields of a summary about the item of each answer."""
+    item, n = part.table.item, len(part.level)
+    success, log_seconds = part.constants.items.lookup(item).T
+    fields = {"item_success": success, "item_log_seconds": log_seconds}
+    names = ("attempts", "correct", "last_outcome", "answers_since", "hours_since")
+    values = dict(zip(names, np.zeros((len(names), n)), strict=True))
+    values["hours_since"][:] = np.nan
+    rows = np.flatnonzero(item != NO_ITEM)
+    rows = rows[np.lexsort((rows, item[rows], part.table.user[rows]))]
+    starts = group_starts(part.table.user[rows], item[rows])
+    again = np.flatnonzero(np.arange(len(rows)) > starts)
+    # The previous answer on the item, and if it is a success that is also the last answer on the topic.
+    here, previous = rows[again], rows[again - 1]
+    last_success = (part.correct[previous] > 0) & (part.previous[here] == previous)
+    # A record counts the newest answers only.
+    position = np.arange(len(rows)) - starts
+    attempts = np.minimum(position, ANSWERS_COUNTED)
+    correct = np.append(0.0, np.cumsum(part.correct[rows]))
+    values["attempts"][rows] = attempts
+    values["correct"][rows] = correct[:-1] - correct[np.arange(len(rows)) - attempts]
+    values["correct"][here] -= last_success
+    values["last_outcome"][here] = np.where(last_success, -1.0, 2.0 * part.correct[previous] - 1.0)
+    values["answers_since"][rows] = _answers_since(part.index[rows], starts)
+    values["hours_since"][rows] = _hours_since(part.table, rows, starts)
+    return fields | {
+        f"{name}_item" if name.endswith("since") else f"item_{name}": value for name, value in values.items()
+    }
+
+
 def _answers_since(index: IntArray, starts: IntArray) -> FloatArray:
     """Return the number of answers since the previous row of the group, itself included, 0 for none. Shape (n,)."""
     since = np.zeros(len(index))
@@ -151,9 +184,13 @@ def _answers_since(index: IntArray, starts: IntArray) -> FloatArray:
     return since
 
 
-def _hours_since(at: FloatArray, starts: IntArray) -> FloatArray:
-    """Return the hours since the previous row of the group, NaN where unknown. Shape (n,)."""
+def _hours_since(table: AnswerTable, order: IntArray, starts: IntArray) -> FloatArray:
+    """Return the hours from the previous answer of the group to the beginning of each answer, NaN where unknown.
+
+    ``order`` (n,) are the rows of the table, sorted by group; ``starts`` (n,) are the groups' starts in that order.
+    """
+    at, begun = table.at[order], table.begun_at[order]
     hours = np.full(len(at), np.nan)
-    rows = np.flatnonzero(np.arange(len(at)) > starts)
-    hours[rows] = np.maximum(at[rows] - at[rows - 1], 0.0) / 3600.0
+    later = np.flatnonzero(np.arange(len(at)) > starts)
+    hours[later] = np.maximum(begun[later] - at[later - 1], 0.0) / 3600.0
     return hours

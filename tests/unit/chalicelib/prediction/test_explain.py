@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Source
+from chalicelib.features.inputs import N_ITEM_COLUMNS
+from chalicelib.features.item_effects import ItemTable
+from chalicelib.features.items import ItemRecord
 from chalicelib.features.sequences import ATTEMPTS, no_sequences
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.features.summary import Summary
@@ -168,12 +171,24 @@ def test_a_course_moves_the_chance_as_its_students_performed(beyond: float, verb
     known = read_vocabulary(version_files()["vocabulary.json"]).sequences
     files = with_vocabulary(version_files(), sequences=replace(known, values=np.full(len(known.keys), beyond)))
     weights = np.zeros((N_DENSE, 1))
-    weights[-ATTEMPTS:] = 1.0  # the last of the dense columns are the sequences
+    # The sequences are the dense columns before those of the item.
+    weights[-N_ITEM_COLUMNS - ATTEMPTS : -N_ITEM_COLUMNS] = 1.0
     files["correctness_model.keras"] = headed(network_input_layers(4), "state", [weights, np.zeros(1)])
     predictor = Predictor.from_files(files)
     course = why(predictor, MIXED, "topic 0")[Group.COURSE]
     assert course.probability * beyond > 0
     assert course.text.startswith(f"The performance of students in your course {verb} the chance of success by")
+
+
+def test_an_easy_exercise_raises_the_chance() -> None:
+    items = ItemTable(np.array([5, 7]), np.array([1.0, -1.0]), np.zeros(2))
+    predictor = Predictor.from_files(with_vocabulary(attentive_files(), items=items))
+    for key, verb in ((5, "raises"), (7, "lowers")):
+        item = ItemRecord(key)
+        prediction = predictor.predict(MIXED, "topic 0", 2, NOW, item)
+        found = {one.group: one for one in explain(predictor, prediction, MIXED, "topic 0", 2, NOW, item)}
+        assert found[Group.ITEM].text.startswith(f"This exercise and your record on it {verb} the chance of success by")
+    assert Group.ITEM not in why(predictor, MIXED, "topic 0")
 
 
 def test_where_no_path_is_known_the_course_is_not_mentioned() -> None:

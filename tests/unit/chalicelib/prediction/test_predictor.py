@@ -11,10 +11,20 @@ import pytest
 
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Source
+from chalicelib.features.inputs import N_ITEM_COLUMNS
+from chalicelib.features.item_effects import ItemTable
+from chalicelib.features.items import ItemRecord
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.prediction.predictor import Predictor, predict
-from tests.support.archives import attentive_files, overflowing, version_files
-from tests.support.histories import simulate, state_before, time_of
+from tests.support.archives import (
+    N_DENSE,
+    attentive_files,
+    attentive_network,
+    overflowing,
+    version_files,
+    with_vocabulary,
+)
+from tests.support.histories import begun_at, simulate, state_before
 from training_job.history.replay import predict_history
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -102,13 +112,39 @@ def test_predicting_a_history_equals_predicting_one_by_one(times: bool) -> None:
     requested[:3] = True
     batch = predict_history(predictor, table, requested)
     for position, row in enumerate(np.flatnonzero(requested)):
-        moment = time_of(table, int(row)) or NOW
+        moment = begun_at(table, int(row)) or NOW
         one = predict(
             predictor, state_before(table, int(row)), table.topics[table.topic[row]], int(table.difficulty[row]), moment
         )
         assert batch.correct[position] == pytest.approx(one.correct, abs=1e-5)
         assert round(float(np.exp(batch.log_seconds[position]))) == pytest.approx(one.seconds, abs=1)
         assert np.isnan(batch.low[position]) == (one.seconds_low is None)
+
+
+def test_a_version_from_before_the_items_is_served_as_it_was() -> None:
+    n_dense = N_DENSE - N_ITEM_COLUMNS
+    files = version_files()
+    document = json.loads(files["vocabulary.json"]) | {"feature_schema": 3, "mean": [0.0] * n_dense}
+    document = {name: value for name, value in document.items() if name != "items"} | {"scale": [1.0] * n_dense}
+    files["vocabulary.json"] = json.dumps(document).encode()
+    for name in ("correctness_model.keras", "time_model.keras"):
+        files[name] = attentive_network(4, n_dense)
+    older = Predictor.from_files(files)
+    state, item = practised(True, False), ItemRecord(5, 1, 1, True, 1, NOW)
+    alone = older.predict(state, "topic 1", 2, NOW)
+    assert alone.source is Source.EMBEDDING
+    assert older.predict(state, "topic 1", 2, NOW, item) == alone
+    assert older.predict_many(state, [("topic 1", 2)], NOW) == [alone]
+
+
+def test_the_effect_of_an_item_moves_the_chance_and_the_time() -> None:
+    items = ItemTable(np.array([5, 7]), np.array([1.0, -1.0]), np.array([-0.5, 0.5]))
+    version = Predictor.from_files(with_vocabulary(version_files(weight=0.0), items=items))
+    for state, topic in ((NEWCOMER, "topic 1"), (practised(True), "topic 1"), (practised(True), "elsewhere")):
+        easy, plain, hard = (version.predict(state, topic, 2, NOW, ItemRecord(key)) for key in (5, 6, 7))
+        assert easy.correct > plain.correct > hard.correct
+        assert easy.seconds < plain.seconds < hard.seconds
+        assert plain == version.predict(state, topic, 2, NOW)
 
 
 @pytest.mark.parametrize("name", sorted(version_files()))
@@ -128,6 +164,9 @@ def test_a_version_with_a_missing_or_damaged_file_is_refused(name: str) -> None:
         ("vocabulary.json", {"state_schema": 99}),
         ("vocabulary.json", {"decay_answers": [1.0]}),
         ("vocabulary.json", {"mean": [0.0]}),
+        ("vocabulary.json", {"items": {"keys": "AAAA", "success": "", "time": ""}}),
+        ("vocabulary.json", {"items": {"keys": "", "success": "AAA=", "time": ""}}),
+        ("vocabulary.json", {"items": {"keys": "AQAAAAAAAAA=", "success": "AHw=", "time": "AAA="}}),
         ("vocabulary.json", {"pooled_columns": 7}),
         ("vocabulary.json", {"has_time": False}),
         ("vocabulary.json", {"topics": ["topic 0", "topic 1", "elsewhere"]}),

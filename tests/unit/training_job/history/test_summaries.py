@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -10,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.features.inputs import FEATURE_SCHEMA, dense_columns, time_priors
+from chalicelib.features.inputs import FEATURE_SCHEMA, N_ITEM_COLUMNS, dense_columns, time_priors
+from chalicelib.features.item_effects import ItemTable
+from chalicelib.features.items import ANSWERS_COUNTED, ItemRecord
 from chalicelib.features.pooled import PooledLayout, Pooling
 from chalicelib.features.sequences import N_SEQUENCES
 from chalicelib.features.state import DECAY_ANSWERS, advance, replay
 from chalicelib.features.summary import StateView
-from tests.support.histories import answers_of, simulate, state_before, time_of
+from tests.support.histories import answers_of, begun_at, record_before, record_of, simulate, state_before, time_of
 from tests.support.models import constants_of, model_of
 from training_job.history.answers import AnswerTable
 from training_job.history.pooled import PooledSteps
@@ -25,6 +28,9 @@ from training_job.history.summaries import summarise_history, user_chunks
 
 LAYOUT = PooledLayout(((0, 0), (1, 1), (3, 2)), 3)
 OTHER_LAYOUT = PooledLayout(((3, 1), (4, 3)), 3)
+
+
+ITEMS = ItemTable(np.array([-7, 1 << 60]), np.array([0.5, -1.0]), np.array([0.25, 0.0]))
 
 
 @st.composite
@@ -45,6 +51,7 @@ def histories(draw: st.DrawFn) -> AnswerTable:
         is_correct=column(st.booleans()),
         seconds=column(st.sampled_from([np.nan, 0.1, 5.0, 60.0, 72000.0])),
         at=None if start is None else start + np.cumsum(gaps),
+        item=column(st.sampled_from([0, *ITEMS.keys.tolist(), 99])),
     )
 
 
@@ -52,7 +59,7 @@ def histories(draw: st.DrawFn) -> AnswerTable:
 @given(histories(), st.booleans())
 def test_a_whole_history_gives_what_each_stored_state_gives(table: AnswerTable, times: bool) -> None:
     model = model_of(3, times=times)  # the fourth topic is unknown to the model
-    constants = constants_of(model)
+    constants = replace(constants_of(model), items=ITEMS)
     steps, column = answer_steps(table, model), np.array([0, 1, 2, 2])
     pooled, other = (
         PooledSteps.of(table, steps, column[table.topic], layout).vectors(np.arange(len(table)))
@@ -65,7 +72,7 @@ def test_a_whole_history_gives_what_each_stored_state_gives(table: AnswerTable, 
             state = state_before(table, row)
             topic, difficulty = table.topics[table.topic[row]], int(table.difficulty[row])
             view = StateView(state, constants)
-            one = view.summary(topic, difficulty, time_of(table, row))
+            one = view.summary(topic, difficulty, begun_at(table, row), record_before(table, row))
             for field in msgspec.structs.fields(one):
                 expected: Any = getattr(one, field.name)
                 np.testing.assert_allclose(
@@ -100,10 +107,13 @@ def test_the_dense_columns_do_not_know_how_the_last_answer_on_the_asked_topic_wa
     asked = answers[0].topic
     latest = max(number for number, answer in enumerate(answers) if answer.topic == asked)
     columns, lasts, abilities = [], [], []
+    items = [number for number, answer in enumerate(answers) if number % 3 and answer.topic == asked]
     for outcome in (True, False):
         changed = list(answers)
         changed[latest] = msgspec.structs.replace(answers[latest], is_correct=outcome)
-        past = StateView(replay("a", changed), constants_of(model)).summary(asked, difficulty, answers[-1].at)
+        past = StateView(replay("a", changed), constants_of(model)).summary(
+            asked, difficulty, answers[-1].at, record_of(1, [(number, changed[number]) for number in items])
+        )
         columns.append(dense_columns(past, model, time_priors(past, model)))
         lasts.append(past.last_outcome)
         abilities.append(past.ability)
@@ -112,16 +122,44 @@ def test_the_dense_columns_do_not_know_how_the_last_answer_on_the_asked_topic_wa
     assert abilities[0] > abilities[1]
 
 
+def test_a_record_on_an_item_counts_its_newest_answers_only() -> None:
+    n = ANSWERS_COUNTED + 20
+    correct = np.arange(n) < 30
+    table = AnswerTable.from_columns(
+        user=np.zeros(n), user_ids=["a"], topic=np.zeros(n), topics=["topic 1"], difficulty=np.ones(n),
+        is_correct=correct, item=np.full(n, 99),
+    )  # fmt: skip
+    past = summarise_history(table, slice(0, n), constants_of(model_of(3)))
+    record = record_before(table, n - 1)
+    assert (record.attempts, record.correct) == (ANSWERS_COUNTED, int(correct[-ANSWERS_COUNTED - 1 : -1].sum()))
+    assert (past.item_attempts[-1], past.item_correct[-1]) == (record.attempts, record.correct)
+
+
+def test_the_time_that_an_answer_takes_is_not_part_of_the_pause_before_it() -> None:
+    table = AnswerTable.from_columns(
+        user=[0, 0], user_ids=["a"], topic=[0, 0], topics=["topic 1"], difficulty=[1, 1], is_correct=[1, 1],
+        seconds=[10.0, 600.0], at=[1000.0, 8200.0], item=[5, 5],
+    )  # fmt: skip
+    past = summarise_history(table, slice(0, 2), constants_of(model_of(3)))
+    for hours in (past.hours_since_topic, past.hours_since_any, past.hours_since_item):
+        assert hours[1] == pytest.approx((8200.0 - 600.0 - 1000.0) / 3600.0)
+
+
 def test_the_dense_columns_are_those_that_the_schema_stands_for() -> None:
     """Networks were trained on these columns: who changes one raises FEATURE_SCHEMA, and notes the new sums here."""
     table = simulate(1, 4, 60)
     model = model_of(3)
-    sums = []
+    sums, of_schema_3 = [], []
     for row in (7, 30, 59):
-        past = StateView(state_before(table, row), constants_of(model)).summary("topic 1", 2, time_of(table, row))
+        past = StateView(state_before(table, row), constants_of(model)).summary(
+            "topic 1", 2, time_of(table, row), ItemRecord(1, 3, 2, True, row - 2, time_of(table, row - 2))
+        )
         dense = dense_columns(past, model, time_priors(past, model))[0]
-        sums.append(float(dense @ np.cos(np.arange(len(dense)))))
-    assert {FEATURE_SCHEMA: sums} == {3: pytest.approx([-12.22294, -12.44523, -12.05253], abs=1e-4)}
+        weighted = dense * np.cos(np.arange(len(dense)))
+        sums.append(float(weighted.sum()))
+        of_schema_3.append(float(weighted[:-N_ITEM_COLUMNS].sum()))
+    assert of_schema_3 == pytest.approx([-12.22294, -12.44523, -12.05253], abs=1e-4)
+    assert {FEATURE_SCHEMA: sums} == {4: pytest.approx([-8.59706, -1.31018, -1.03470], abs=1e-4)}
 
 
 def test_a_history_of_a_hundred_thousand_answers_of_one_student_stays_finite() -> None:
