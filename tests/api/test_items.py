@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
+import numpy as np
 import pytest
 
 from chalicelib.domain.items import item_key, key_of_id
 from chalicelib.domain.tasks import Difficulty
+from chalicelib.features.item_effects import ItemTable
 from chalicelib.features.items import ItemRecord
 from tests.support.api import DONE, TASK, Api, World, create
+from tests.support.archives import publish
 
 
 def test_an_item_id_is_returned_as_sent(student: Api) -> None:
@@ -41,6 +45,24 @@ def test_the_item_of_an_open_task_can_be_changed(student: Api) -> None:
     assert student.patch(path, DONE).status == 200
     assert student.patch(path, {"item_id": "q-1"}).status == 200
     assert student.patch(path, {"item_id": "q-2"}).status == 409
+
+
+def test_what_is_known_of_an_item_moves_its_predictions(student: Api, world: World) -> None:
+    keys = sorted((key_of_id(name), name) for name in ("easy", "hard"))
+    effects = np.array([2.0 if name == "easy" else -2.0 for _, name in keys])
+    items = ItemTable(np.array([key for key, _ in keys]), effects, -0.5 * effects)
+    publish(world.registry, "v1", items=items)
+    easy, plain, hard = (create(student, topic="topic 1", item_id=name) for name in ("easy", "other", "hard"))
+    chances = [task["predicted_correct"] for task in (easy, plain, hard)]
+    assert chances == sorted(chances, reverse=True)
+    assert len(set(chances)) == 3
+    assert easy["predicted_time_seconds"] < hard["predicted_time_seconds"]
+    changed = student.patch(f"/practice-tasks/{plain['id']}", {"item_id": "hard"}).json
+    assert changed["predicted_correct"] == hard["predicted_correct"]
+    query = f"subject={quote(easy['subject'])}&topic=topic+1&difficulty=medium&item_id=easy"
+    asked = student.get(f"/predictions?{query}").json
+    assert asked["predicted_correct"] == easy["predicted_correct"]
+    assert "item" in [influence["group"] for influence in asked["explanation"]]
 
 
 def record(world: World, api: Api, key: int | None) -> ItemRecord:

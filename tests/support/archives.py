@@ -195,9 +195,12 @@ def version_files(*, weight: float = 0.1, times: bool = True, version: str = "v1
     }
 
 
-def publish(registry: MemoryRegistry, version: str) -> None:
-    """Publish a version that can be served, and make it the champion, as another process would."""
-    files = version_files(version=version)
+def publish(registry: MemoryRegistry, version: str, **vocabulary: Any) -> None:
+    """Publish a version that can be served, and make it the champion, as another process would.
+
+    ``vocabulary`` replaces fields of its vocabulary.
+    """
+    files = with_vocabulary(version_files(version=version), **vocabulary)
     del files["metadata.json"]
     registry.write_version("default", version, files, {"n_samples": 10, "request_id": f"request of {version}"})
     champion, etag = registry.read_champion("default") or (None, None)
