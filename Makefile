@@ -53,7 +53,7 @@ check: .venv/.dev ## Format, lint, spelling, types and the fast tests, the layer
 demo: $(installed) ## Show the main job from import to retrained prediction (FILE=answers.csv)
 	@exec $(py) -m lab.demo --state-dir "$(STATE_DIR)" $(if $(FILE),--file "$(FILE)")
 
-screenshots: .venv/.dev chromium ## Take pictures of every page, empty and after 679 answers, into build/screenshots (FILE=answers.csv)
+screenshots: .venv/.dev chromium ## Take pictures of every page in many states into build/screenshots, and check them with axe-core (FILE=answers.csv)
 	@$(py) -m lab.screenshots $(if $(FILE),--file "$(FILE)")
 
 package: $(installed) ## Build and check the Lambda's zip, build/studysmart-lambda.zip (ARCHITECTURE=arm64)

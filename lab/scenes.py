@@ -23,12 +23,21 @@ from ops.imports.importer import import_file
 from ops.imports.report import ImportReport
 from ops.stack import Stack, connect
 
+_ADMIN = "Grace Hopper"
+
 N_ANSWERS, N_USERS, N_TOPICS, SEED = 679, 4, 7, 7
 
 _DAYS = 27
 _ALL_TOPICS = 1_000_000  # of a file of history: with few topics each student would have few answers
 _IMPORTED_SHARE = 0.6
 _OPEN = (("Fractions", "medium", "1/2 + 1/3 = ?"), ("Trigonometry", "hard", "Solve sin(2x) = cos(x) for 0 ≤ x < 2π."))
+_NAMES = ("Ada Lovelace", "New Student", _ADMIN, "Emmy Noether", "Sofja Kowalewskaja", "ليلى عبد الرحمن von Hohenfels")
+_MANY = (300, 1_000)
+_FOREIGN = (
+    ("Erdkunde", "Donaudampfschifffahrtsgesellschaftskapitän", "Wie heißt die Mütze des Kapitäns?"),
+    ("رياضيات", "كسور", "احسب $1/2 + 1/3$ ثم اكتب الناتج."),
+    ("Geschichte", "Straßburger Eide, 842", "Wer schwor wem die Treue, und in welcher Sprache?"),
+)
 _TRAINING_SECONDS = 300.0
 _POLL_SECONDS = 0.2
 
@@ -54,12 +63,17 @@ class Scene:
     student: Person
     newcomer: Person
     admin: Person
+    busy: Person
+    """Has 300 tasks."""
+    busiest: Person
+    """Has 1,000 tasks."""
+    traveller: Person
+    """Has tasks with long German words and Arabic texts."""
 
 
 def people(stack: Stack) -> Scene:
-    """Make the three accounts on a stack."""
-    student, newcomer, admin = (_person(stack, name) for name in ("Ada Lovelace", "New Student", "Grace Hopper"))
-    return Scene(stack, student, newcomer, admin)
+    """Make the accounts on a stack."""
+    return Scene(stack, *(_person(stack, name) for name in _NAMES))
 
 
 def answers_of(file: Path | None) -> list[SimulatedAnswer]:
@@ -83,11 +97,16 @@ def answers_of(file: Path | None) -> list[SimulatedAnswer]:
 
 def fill(scene: Scene, answers: Sequence[SimulatedAnswer]) -> None:
     """Give the most active student's answers to the scene's student, and carry everything out."""
+    for person in (scene.student, scene.admin, scene.traveller):
+        person.client.close()  # the server closes a connection that was idle meanwhile
     (main, _), *_ = Counter(answer.user_id for answer in answers).most_common(1)
     own = [answer for answer in answers if answer.user_id == main]
     before, now = own[: round(len(own) * _IMPORTED_SHARE)], own[round(len(own) * _IMPORTED_SHARE) :]
     history = [answer._replace(user_id=scene.student.user_id) for answer in before]
-    placed = over_the_last_days([*history, *(each for each in answers if each.user_id != main)])
+    others = [each for each in answers if each.user_id != main]
+    for person, number in zip((scene.busy, scene.busiest), _MANY, strict=True):
+        others += [each._replace(user_id=person.user_id) for each in simulator.history(number, 1, seed=number)]
+    placed = over_the_last_days([*history, *others])
     with tempfile.TemporaryDirectory(prefix="studysmart-") as directory:
         path = Path(directory) / "history.csv"
         simulator.write_csv(placed, path)
@@ -99,6 +118,12 @@ def fill(scene: Scene, answers: Sequence[SimulatedAnswer]) -> None:
     for topic, difficulty, content in _OPEN:
         body = {"subject": simulator.SUBJECT, "topic": topic, "difficulty": difficulty, "task_content": content}
         scene.student.client.request("POST", "/practice-tasks", body)
+    for subject, topic, content in _FOREIGN:
+        body = {"subject": subject, "topic": topic, "difficulty": "medium", "task_content": content}
+        for correct in (True, False):
+            task = scene.traveller.client.request("POST", "/practice-tasks", body)
+            scene.traveller.client.complete(task["id"], correct, 40)
+        scene.traveller.client.request("POST", "/practice-tasks", body)
     _wait_until_idle(scene.student.client)
 
 
@@ -106,7 +131,7 @@ def _person(stack: Stack, name: str) -> Person:
     account = {"email": f"{uuid.uuid4().hex[:12]}@example.com", "password": uuid.uuid4().hex, "full_name": name}
     client = ApiClient(stack.url)
     user_id = client.request("POST", "/auth/register", account)["id"]
-    if name == "Grace Hopper":
+    if name == _ADMIN:
         connect(str(stack.state_dir)).identity.add_to_admins(account["email"])
     return Person(user_id, client.sign_in(account["email"], account["password"]), client)
 

@@ -1,18 +1,25 @@
 """Pictures of every page: ``make screenshots`` or ``python -m lab.screenshots``.
 
-It starts a stack of its own and takes pictures of the empty pages. Then it simulates some weeks of practice
-(:mod:`lab.scenes`) and takes pictures of all pages: wide, on a phone, and in the dark scheme. The PNGs go to
-``build/screenshots``.
+It starts a stack of its own and takes pictures of the pages of a new student. Then it simulates some weeks of practice
+(:mod:`lab.scenes`) and takes pictures of all pages in windows of several sizes, light and dark: with 300 and with 1,000
+tasks, in a session, with topics that are due, with German and Arabic names, offline, and when the server fails. The
+PNGs go to ``build/screenshots``.
+
+axe-core checks what is in each picture. The exit status is 1 if it finds a violation, or if a page writes an error to
+the console, such as a violation of its content security policy.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 
 from benchmarks._browser import NoBrowserError, chromium
 from benchmarks.client import ApiError
@@ -39,8 +46,9 @@ class Look:
     scheme: str = "light"
 
 
-DESKTOP, PHONE, DARK = Look("desktop", 1200, 800), Look("phone", 390, 844), Look("dark", 1200, 800, "dark")
-TABLET, SMALL = Look("tablet", 820, 1180), Look("small", 320, 640)
+DESKTOP, DARK = Look("desktop", 1200, 800), Look("dark", 1200, 800, "dark")
+TABLET, PHONE, SMALL = Look("tablet", 820, 1180), Look("phone", 390, 844), Look("small", 320, 640)
+LOOKS = (DESKTOP, DARK, TABLET, PHONE, Look("phone-dark", 390, 844, "dark"), SMALL)
 
 
 def main() -> int:
@@ -61,8 +69,8 @@ def main() -> int:
     except (StudySmartError, NoBrowserError, SceneError, ApiError) as error:
         print(f"No screenshots: {error}", file=sys.stderr)
         return 1
-    print(f"{camera.taken} pictures are in {options.output}")
-    return 0
+    print(f"{camera.taken} pictures are in {options.output}; faults found in them: {len(camera.faults)}")
+    return 1 if camera.faults else 0
 
 
 class Camera:
@@ -71,30 +79,50 @@ class Camera:
     def __init__(self, browser: Browser, people: Scene, output: Path) -> None:
         self._browser, self._people, self._output = browser, people, output
         self.taken = 0
+        self.faults: list[str] = []
 
     def take_empty(self) -> None:
         """Take the pages of a new student."""
-        for page in PAGES:
-            self._take(page, self._people.newcomer, DESKTOP, "empty")
-        self._take("dashboard/analytics", self._people.newcomer, PHONE, "empty-phone")
+        for look in LOOKS:
+            for page in PAGES:
+                self._take(page, self._people.newcomer, look, "empty")
         self._take(MODELS, self._people.admin, DESKTOP, "empty")
 
     def take_full(self) -> None:
         """Take the pages after some weeks."""
-        for look in (DESKTOP, TABLET, PHONE, SMALL, DARK):
+        people = self._people
+        for look in LOOKS:
             self._take("login", None, look)
-            self._take("docs", self._people.student, look)
+            self._take("docs", people.student, look)
             for page in PAGES:
-                self._take(page, self._people.student, look)
-            self._take(MODELS, self._people.admin, look)
+                self._take(page, people.student, look)
+                self._take(page, people.traveller, look, "names")
+            self._take(MODELS, people.admin, look)
+            for page in ("dashboard", "dashboard/tasks", "dashboard/analytics"):
+                self._take(page, people.busy, look, "300")
+                self._take(page, people.busiest, look, "1000")
+            self._take("dashboard", people.student, look, "due", _show_due)
             self._take_session(look)
-        self._take(MODELS, self._people.newcomer, DESKTOP, "refused")
+            self._take_trouble(look)
+        self._take(MODELS, people.newcomer, DESKTOP, "refused")
+
+    def _take_trouble(self, look: Look) -> None:
+        """Take pages whose server fails, an address that does not exist, and a session that loses the network."""
+        for path in (*PAGES, MODELS):
+            self._take(path, self._people.admin, look, "error", _fail)
+        self._take("no/such/page", self._people.student, look)
+        page = self._begin_session(look)
+        page.context.set_offline(True)
+        page.get_by_label("Seconds").fill("40")
+        page.get_by_role("button", name="Incorrect", exact=True).click()
+        page.locator(".next-task").click()
+        expect(page.locator("#connection")).to_contain_text("later")
+        self._picture(page, look, f"session-offline-{look.name}.png")
+        page.context.close()
 
     def _take_session(self, look: Look) -> None:
         """Take the steps of a session: an exercise, its result, the form, and the summary."""
-        self._people.student.client.create("Mathematics", "Fractions", "medium")
-        page = self._open("dashboard/practice", self._people.student, look)
-        page.get_by_role("button", name="Start", exact=True).click()
+        page = self._begin_session(look)
         self._picture(page, look, f"session-exercise-{look.name}.png")
         page.get_by_label("Seconds").fill("40")
         page.get_by_role("button", name="Correct", exact=True).click()
@@ -106,21 +134,42 @@ class Camera:
         self._picture(page, look, f"session-summary-{look.name}.png")
         page.context.close()
 
-    def _take(self, path: str, person: Person | None, look: Look, name: str = "") -> None:
-        page = self._open(path, person, look)
-        self._picture(page, look, f"{path.rpartition('/')[2]}-{name or look.name}.png")
+    def _begin_session(self, look: Look) -> Page:
+        client = self._people.student.client
+        client.close()  # the server closes a connection that was idle meanwhile
+        client.create("Mathematics", "Fractions", "medium")
+        page = self._open("dashboard/practice", self._people.student, look)
+        page.get_by_role("button", name="Start", exact=True).click()
+        return page
+
+    def _take(
+        self,
+        path: str,
+        person: Person | None,
+        look: Look,
+        state: str = "",
+        prepare: Callable[[Page], None] | None = None,
+    ) -> None:
+        page = self._open(path, person, look, prepare)
+        self._picture(page, look, "-".join(filter(None, (path.rpartition("/")[2], state, look.name))) + ".png")
         page.context.close()
 
-    def _open(self, path: str, person: Person | None, look: Look) -> Page:
+    def _open(
+        self, path: str, person: Person | None, look: Look, prepare: Callable[[Page], None] | None = None
+    ) -> Page:
         context = self._browser.new_context(
             viewport={"width": look.width, "height": look.height},
             color_scheme="dark" if look.scheme == "dark" else "light",
             reduced_motion="reduce",
             locale="en-GB",
+            service_workers="block",  # requests of a service worker would pass by the routes
         )
         if person is not None:
             context.add_init_script(f"localStorage.setItem('studysmart:/:token', '{person.token}')")
         page = context.new_page()
+        page.on("console", self._note_console)
+        if prepare is not None:
+            prepare(page)
         page.goto(f"{self._people.stack.url.rstrip('/')}/{path}")
         _settle(page)
         return page
@@ -133,6 +182,49 @@ class Camera:
         page.screenshot(path=self._output / file)
         self.taken += 1
         print(file, flush=True)
+        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        for violation in found:
+            self._note_fault(f"{file}: {violation['id']}: {violation['nodes'][0]['html'][:200]}")
+
+    def _note_console(self, message: ConsoleMessage) -> None:
+        # Chromium itself writes failed requests to the console: some of the pictures need them.
+        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+            self._note_fault(f"console: {message.text}")
+
+    def _note_fault(self, fault: str) -> None:
+        self.faults.append(fault)
+        print(fault, file=sys.stderr, flush=True)
+
+
+def _fail(page: Page) -> None:
+    """Let the server fail on everything except pages, scripts and styles."""
+    body = {"error": {"code": "internal", "message": "The server failed. Try again later."}}
+
+    def answer(route: Route) -> None:
+        if route.request.resource_type == "fetch":
+            route.fulfill(status=500, json=body)
+        else:
+            route.continue_()
+
+    page.route("**/*", answer)
+
+
+def _show_due(page: Page) -> None:
+    """Let three topics be due: the simulated students practise too often for that."""
+    now = datetime.now(UTC)
+    days = {"Fractions": (9, -2), "Trigonometry": (4, 0), "Probability": (2, 3)}
+    due = [
+        {
+            "subject": "Mathematics",
+            "topic": topic,
+            "difficulty": "medium",
+            "predicted_correct": 0.71,
+            "last_practised_at": (now - timedelta(days=last)).isoformat(),
+            "due_at": (now + timedelta(days=at)).isoformat(),
+        }
+        for topic, (last, at) in days.items()
+    ]
+    page.route("**/recommendations/due*", lambda route: route.fulfill(json=due))
 
 
 def _settle(page: Page) -> None:
