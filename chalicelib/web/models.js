@@ -125,7 +125,7 @@ function setCounter(event) {
   clearErrors(form);
   const text = byId("value").value.trim();
   if (!/^\d+$/.test(text) || Number(text) > MAX_COUNTER) {
-    showErrors(form, "", [{ field: "value", message: "Enter a whole number from 0 to 1000000." }]);
+    showErrors(form, "", [{ field: "value", message: "Enter a whole number from 0 to 1,000,000." }]);
     return;
   }
   act("counter", Number(text), byId("set-counter"));

@@ -19,6 +19,7 @@ let open = []; // own open tasks, the next one first
 let recommended = [];
 let due = []; // the topics that were due when the session began
 let current = null; // the task that is shown
+let loaded = false; // whether it is known what is open
 let choices = Promise.resolve();
 
 const save = () => saved.write(session === null ? null : { ...session, open, current });
@@ -59,6 +60,7 @@ async function load() {
   open = found.open.filter((task) => !done.has(task.id) && task.id !== current?.id);
   if (asked !== null) open = [...open.filter(isAbout(asked)), ...open.filter((task) => !isAbout(asked)(task))];
   suggest(found.open);
+  loaded = true;
 }
 
 function showStep() {
@@ -165,8 +167,9 @@ function showStart() {
   const asked = askedTopic();
   byId("about").hidden = asked === null;
   if (asked !== null) byId("about").replaceChildren("It begins with ", el("bdi", {}, asked.topic), ".");
+  const before = loaded ? "You have no open tasks." : "Your open tasks could not be loaded.";
   byId("ahead").textContent = open.length === 0
-    ? "You have no open tasks. In the session you write down one exercise after the other and solve it."
+    ? `${before} In the session you write down one exercise after the other and solve it.`
     : `It begins with your ${counted(open.length, "open task")}. After that, you write down exercises of recommended topics.`;
 }
 

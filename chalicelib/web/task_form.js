@@ -15,7 +15,7 @@ const preview = byId("preview");
 const saved = draft("new-task");
 const hint = preview.textContent;
 const suggested = { subjects: new Set(), topics: new Set() };
-const subjectOf = new Map(); // by topic
+const subjectOf = new Map(); // by topic; "" for a topic that several subjects have
 let previewTimer = 0;
 let latestPreview = 0; // number of the latest request: an older response is ignored
 
@@ -97,7 +97,7 @@ function addSuggestions(list, names) {
 
 /** Suggest the subjects and topics of these tasks. */
 export function suggest(tasks) {
-  for (const { subject, topic } of tasks) if (!subjectOf.has(topic)) subjectOf.set(topic, subject);
+  for (const { subject, topic } of tasks) subjectOf.set(topic, (subjectOf.get(topic) ?? subject) === subject ? subject : "");
   addSuggestions("subjects", tasks.map((task) => task.subject));
   addSuggestions("topics", tasks.map((task) => task.topic));
 }

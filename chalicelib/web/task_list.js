@@ -33,7 +33,8 @@ let onTasks = () => {};
 let onChange = () => {};
 
 function showIfEmpty() {
-  byId("no-tasks").hidden = list.querySelector(".task") !== null || list.ariaBusy === "true";
+  const unknown = list.ariaBusy === "true" || byId("list-notices").querySelector(".error") !== null;
+  byId("no-tasks").hidden = list.querySelector(".task") !== null || unknown;
   const term = search.value.trim();
   const [title, text] = term === "" ? EMPTY[completed] : [`No tasks match “${term}”`, "Search for part of a subject, a topic or an exercise."];
   byId("no-tasks").replaceChildren(el("strong", {}, title), text);

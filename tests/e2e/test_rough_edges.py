@@ -33,7 +33,7 @@ PAGES = (
 # ---- layout --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("width", [320, 390, 640, 1280])  # 640 is a laptop at 200 %
 def test_a_long_word_pushes_no_page_sideways(visit: Visit, world: World, width: int) -> None:
     visit.page.set_viewport_size({"width": width, "height": 740})
     sign_in_as_admin(visit, world)

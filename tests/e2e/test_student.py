@@ -287,3 +287,16 @@ def test_no_page_scrolls_sideways_on_a_phone(visit: Visit) -> None:
         visit.open(path)
         visit.expect_loaded()
         visit.expect_no_sideways_scrolling()
+
+
+def test_a_topic_of_two_subjects_fills_in_neither(at_tasks: Visit) -> None:
+    page = at_tasks.page
+    at_tasks.create_by_api(1, subject="History", topic="Chapter 1")
+    at_tasks.create_by_api(1, subject="Biology", topic="Chapter 1")
+    at_tasks.create_by_api(1, subject="Physics", topic="Optics")
+    page.reload()
+    expect(page.locator(".task")).to_have_count(3)
+    page.get_by_label("Topic", exact=True).fill("Chapter 1")
+    expect(page.get_by_label("Subject")).to_have_value("")
+    page.get_by_label("Topic", exact=True).fill("Optics")
+    expect(page.get_by_label("Subject")).to_have_value("Physics")

@@ -190,10 +190,24 @@ def test_a_failed_list_can_be_loaded_again(visit: Visit, world: World) -> None:
     world.database.available = False
     visit.open("dashboard/tasks")
     expect(page.locator("#list-notices")).to_contain_text("could not complete the request")
+    expect(page.locator("#no-tasks")).to_be_hidden()  # it would say that there are no tasks
     expect(page.locator("#training-state")).to_have_text("Status unknown")
     world.database.available = True
     page.locator("#list-notices").get_by_role("button", name="Try again").click()
     expect(page.locator(".task")).to_have_count(1)
+
+
+def test_a_session_does_not_claim_that_no_task_is_open(visit: Visit, world: World) -> None:
+    visit.failures_expected = True
+    visit.shorten_timers()
+    visit.sign_in_directly()
+    visit.create_by_api(1)
+    world.database.available = False
+    visit.open("dashboard/practice")
+    expect(visit.page.locator("#ahead")).to_contain_text("Your open tasks could not be loaded.")
+    world.database.available = True
+    visit.page.locator("#notices").get_by_role("button", name="Try again").click()
+    expect(visit.page.locator("#ahead")).to_contain_text("It begins with your 1 open task.")
 
 
 def test_a_task_deleted_elsewhere_leaves_the_list(at_tasks: Visit, world: World) -> None:
