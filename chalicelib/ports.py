@@ -49,10 +49,14 @@ class TaskFilter(Struct, frozen=True):
 
 
 class Completion(Struct, frozen=True):
-    """The outcome of a completion. ``counted`` is None for a repeat or a correction, which do not count."""
+    """The outcome of a completion. ``counted`` is None for a repeat or a correction, which do not count.
+
+    ``is_in_shard`` is True inside a store, as long as the completion is not in the tracker's row.
+    """
 
     task: PracticeTask
     counted: Counted | None
+    is_in_shard: bool = False
 
 
 class TaskStore(Protocol):

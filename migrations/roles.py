@@ -42,6 +42,7 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
         "limit_counts": _WRITE,
         "student_usage": _WRITE,
         "embedding_model_tracker": "SELECT, INSERT, UPDATE",
+        "tracker_shards": "SELECT, INSERT, UPDATE",
     },
     TRAINER: {
         # Neither addresses and names, nor the texts of tasks: no training learns from them.
@@ -49,6 +50,7 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
         "practice_tasks": "SELECT (user_id, subject_key, topic_key, item_key, answer_index, difficulty_numeric,"
         " is_correct, actual_time_seconds, completed, completed_at)",
         "embedding_model_tracker": "SELECT, INSERT, UPDATE",
+        "tracker_shards": "SELECT",
     },
 }
 """The privileges of the roles that do not own the tables, by table. A table that is not named is closed to them."""

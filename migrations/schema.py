@@ -197,5 +197,16 @@ embedding_model_tracker = Table(
     Column("training_seconds", sa.Double),
     Column("training_failures", sa.Integer, nullable=False, server_default="0"),
     Column("next_training_at", sa.DateTime(timezone=True)),
+    Column("n_shards_counted", sa.BigInteger, nullable=False, server_default="0"),
     sa.CheckConstraint("n_samples_since_training >= 0 AND n_samples_total >= 0", name="counts"),
 )
+"""One row for each cohort. ``n_shards_counted`` is the part of ``tracker_shards`` that its counters contain."""
+
+tracker_shards = Table(
+    "tracker_shards",
+    metadata,
+    Column("cohort", sa.Text, primary_key=True),
+    Column("shard", sa.SmallInteger, primary_key=True),
+    Column("n", sa.BigInteger, nullable=False),
+)
+"""Completions that were counted while another completion was at work on the tracker's row. ``n`` only grows."""

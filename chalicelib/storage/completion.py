@@ -4,14 +4,14 @@ A completion is two statements without a transaction around them.
 
 1. :func:`read` reads, in one snapshot and without a lock, the task, the state row of its topic, and the student's row
    with its version (PostgreSQL's ``xmin``).
-2. :func:`complete` marks the task, stores the new state row, and counts in the tracker. It does all this only if the
-   student's row still has the version that was read.
+2. :func:`complete` marks the task, stores the new state row, and counts in the tracker or in one of its shards. It
+   does all this only if the student's row still has the version that was read.
 
 Every change of a student's answers or state writes the student's row first (:func:`take_user`). An unchanged version
 therefore proves that nothing that was read has changed. If it has changed, the second statement changes nothing, and
 :func:`complete_or_correct` repeats the completion in a transaction that holds the student's row.
 
-All writers lock in this order: users, practice_tasks, practice_state, embedding_model_tracker.
+All writers lock in this order: users, practice_tasks, practice_state, then embedding_model_tracker or tracker_shards.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sqlalchemy import Connection, text
 
 from chalicelib.domain.errors import NotFoundError
 from chalicelib.domain.tasks import PracticeTask, Result
-from chalicelib.domain.training import Counted, TrainingPolicy, TrainingRequest
+from chalicelib.domain.training import TrainingPolicy
 from chalicelib.features.state import Answer, StateRow, advance, replay
 from chalicelib.ports import Completion
 from chalicelib.storage.rows import (
@@ -39,7 +39,16 @@ from chalicelib.storage.rows import (
     state_row_from,
     task_from,
 )
-from chalicelib.storage.tracker import due_sql, may_start_sql, policy_values
+from chalicelib.storage.shards import (
+    COUNTED_SQL,
+    SUM_SQL,
+    TRY_LOCK_SQL,
+    count_sql,
+    counted_from,
+    policy_values,
+    shard_of,
+    uncounted_sql,
+)
 
 _READ = text(
     f"""
@@ -54,8 +63,8 @@ _READ = text(
 
 _INSERT_STATE = text(f"INSERT INTO practice_state (user_id, {STATE_COLUMNS}) VALUES (:user_id, {STATE_VALUES})")  # noqa: S608 - parts are constants, values are bound
 
-_TRIGGERS = f"""({may_start_sql("k")}
-    AND {due_sql("k.n_samples_since_training + 1", "k.n_samples_total + 1")})"""
+_ADDED = f"(1 + {uncounted_sql('k', 'excluded.n_shards_counted')})"
+"""A completion that may change the tracker's row also counts those that are in the shards."""
 
 _COMPLETE = text(
     f"""
@@ -78,21 +87,20 @@ _COMPLETE = text(
             last_index = excluded.last_index, last_correct = excluded.last_correct, last_at = excluded.last_at,
             decayed = excluded.decayed
         RETURNING user_id
+    ), lane AS MATERIALIZED (
+        SELECT {TRY_LOCK_SQL} AS is_ours, {SUM_SQL} AS n FROM state
     ), tracker AS (
-        INSERT INTO embedding_model_tracker AS k (cohort, n_samples_since_training, n_samples_total)
-        SELECT :cohort, 1, 1 FROM state
-        ON CONFLICT (cohort) DO UPDATE SET
-            n_samples_since_training = k.n_samples_since_training + 1,
-            n_samples_total = k.n_samples_total + 1,
-            training_request_id = CASE WHEN {_TRIGGERS} THEN CAST(:request_id AS uuid) ELSE k.training_request_id END,
-            training_requested_at = CASE WHEN {_TRIGGERS} THEN clock_timestamp() ELSE k.training_requested_at END,
-            training_reason = CASE WHEN {_TRIGGERS} THEN 'threshold' ELSE k.training_reason END,
-            training_enqueued_at = CASE WHEN {_TRIGGERS} THEN NULL ELSE k.training_enqueued_at END,
-            lease_expires_at = CASE WHEN {_TRIGGERS} THEN NULL ELSE k.lease_expires_at END,
-            progress = CASE WHEN {_TRIGGERS} THEN NULL ELSE k.progress END
-        RETURNING k.n_samples_since_training, k.n_samples_total, k.training_request_id, k.training_requested_at
+        INSERT INTO embedding_model_tracker AS k
+            (cohort, n_samples_since_training, n_samples_total, n_shards_counted)
+        SELECT :cohort, 1 + n, 1 + n, n FROM lane WHERE is_ours
+        ON CONFLICT (cohort) DO UPDATE SET {count_sql(_ADDED, "excluded.n_shards_counted")}
+        RETURNING {COUNTED_SQL}
+    ), shard AS (
+        INSERT INTO tracker_shards AS h (cohort, shard, n)
+        SELECT :cohort, :shard, 1 FROM lane WHERE NOT is_ours
+        ON CONFLICT (cohort, shard) DO UPDATE SET n = h.n + 1
     )
-    SELECT done.study_session_id, tracker.* FROM done, tracker
+    SELECT done.study_session_id, tracker.* FROM done LEFT JOIN tracker ON true
     """  # noqa: S608 - parts are constants, values are bound
 )
 """Each part reads the result of the part before it, which fixes the order of the locks.
@@ -204,7 +212,10 @@ def _same_result(task: PracticeTask, result: Result) -> bool:
 def complete(
     connection: Connection, cohort: str, seen: Seen, result: Result, session_id: UUID | None, policy: TrainingPolicy
 ) -> Completion | None:
-    """Complete an open task by one statement. Return None, with nothing changed, if ``seen`` is out of date."""
+    """Complete an open task by one statement. Return None, with nothing changed, if ``seen`` is out of date.
+
+    If another completion is at work on the tracker's row, this one is counted in a shard: see :mod:`.shards`.
+    """
     task = seen.task
     at = result.at or seen.moment
     answer = Answer(seen.topic_key, task.difficulty_numeric, result.is_correct, result.seconds, at)
@@ -221,14 +232,13 @@ def complete(
         "moment": seen.moment,
         "at": at,
         "cohort": cohort,
+        "shard": shard_of(task.user_id),
         "request_id": request_id,
     }
     row = connection.execute(_COMPLETE, values).one_or_none()
     if row is None:
         return None
-    session, counter, total, live_request, requested_at = row
-    triggered = live_request is not None and str(live_request) == request_id
-    request = TrainingRequest(request_id, cohort, requested_at, "threshold") if triggered else None
+    session, *found = row
     done = msgspec.structs.replace(
         task,
         completed=True,
@@ -238,7 +248,9 @@ def complete(
         completed_at=at,
         updated_at=seen.moment,
     )
-    return Completion(done, Counted(counter, policy.threshold, total, request))
+    if found[0] is None:
+        return Completion(done, None, is_in_shard=True)
+    return Completion(done, counted_from(cohort, request_id, policy, *found))
 
 
 def complete_or_correct(

@@ -6,6 +6,7 @@ the task with its prediction.
 
 from __future__ import annotations
 
+import time
 import unicodedata
 import uuid
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ from chalicelib.ports import Completion, PredictionContext, TaskFilter
 from chalicelib.storage import completion
 from chalicelib.storage.database import statement, transaction
 from chalicelib.storage.rows import N_TASK_COLUMNS, STATE_AGGREGATES, TASK_COLUMNS, TOPIC_KEY, qualified, task_from
+from chalicelib.storage.shards import settle
 
 _MORE_USAGE = """
     UPDATE student_usage SET
@@ -434,16 +436,25 @@ class PostgresTaskStore:
         if completion.is_repeat(seen.task, result, session_id):
             return Completion(seen.task, None)
         if not seen.task.completed and result.at is None:
+            begun = time.monotonic()
             # A broken connection may run this twice. The second time the student's row has another version.
             done = statement(
                 self._engine, lambda c: completion.complete(c, self._cohort, seen, result, session_id, policy)
             )
             if done is not None:
-                return done
-        return transaction(
+                # Another completion has the lock for about as long as this statement took, and the next one counts.
+                return self._settled(done, policy, 2 * (time.monotonic() - begun))
+        done = transaction(
             self._engine,
             lambda c: completion.complete_or_correct(c, self._cohort, user_id, task_id, result, session_id, policy),
         )
+        return self._settled(done, policy)
+
+    def _settled(self, done: Completion, policy: TrainingPolicy, pause: float = 0.0) -> Completion:
+        """Return a completion when it is in the tracker's row."""
+        if not done.is_in_shard:
+            return done
+        return Completion(done.task, settle(self._engine, self._cohort, policy, pause))
 
     def delete(self, user_id: str, task_id: str) -> None:
         """Delete a task, and remove a completed one from the state and the total. Raises NotFoundError."""

@@ -27,27 +27,7 @@ from chalicelib.domain.training import (
     TrainingRequest,
 )
 from chalicelib.storage.database import statement, transaction
-
-
-def due_sql(counter: str, total: str) -> str:
-    """Return the SQL condition that :meth:`TrainingPolicy.is_due` states, for two SQL expressions.
-
-    Its parameters are those of :func:`policy_values`.
-    """
-    return f"({counter} >= :threshold AND {total} >= :minimum_samples)"
-
-
-def policy_values(policy: TrainingPolicy) -> dict[str, int]:
-    """Return the parameters of :func:`due_sql`."""
-    return {"threshold": policy.threshold, "minimum_samples": policy.minimum_samples}
-
-
-def may_start_sql(row: str) -> str:
-    """Return the SQL condition that no request is live and no wait runs, in a row of the tracker with this name."""
-    return (
-        f"({row}.training_request_id IS NULL"
-        f" AND ({row}.next_training_at IS NULL OR {row}.next_training_at <= clock_timestamp()))"
-    )
+from chalicelib.storage.shards import SUM_SQL, due_sql, policy_values, settle, uncounted_sql
 
 
 def failed_sql(wait: str) -> str:
@@ -71,19 +51,27 @@ _CLEAR_REQUEST = """training_request_id = NULL, training_requested_at = NULL, tr
         training_reason = NULL, lease_expires_at = NULL"""
 
 _READ = text(
-    """
-    SELECT cohort, n_samples_since_training, n_samples_last_training, n_samples_total, last_trained_at,
+    f"""
+    SELECT cohort, n_samples_since_training + {uncounted_sql("k")}, n_samples_last_training,
+           n_samples_total + {uncounted_sql("k")}, last_trained_at,
            model_version, CAST(training_request_id AS text), training_requested_at, training_enqueued_at,
            lease_expires_at, coalesce(training_request_id IS NOT NULL AND lease_expires_at > clock_timestamp(), false),
            progress, last_error, training_seconds, training_failures,
            CASE WHEN next_training_at > clock_timestamp() THEN next_training_at END
-    FROM embedding_model_tracker WHERE cohort = :cohort
-    """
+    FROM embedding_model_tracker k WHERE cohort = :cohort
+    """  # noqa: S608 - parts are constants, values are bound
 )
 
 _ENSURE = text("INSERT INTO embedding_model_tracker (cohort) VALUES (:cohort) ON CONFLICT (cohort) DO NOTHING")
 
-_SET_COUNTER = text("UPDATE embedding_model_tracker SET n_samples_since_training = :value WHERE cohort = :cohort")
+_SET_COUNTER = text(
+    f"""
+    UPDATE embedding_model_tracker k
+    SET n_samples_since_training = :value, n_samples_total = n_samples_total + {uncounted_sql("k")},
+        n_shards_counted = greatest(n_shards_counted, {SUM_SQL})
+    WHERE cohort = :cohort
+    """  # noqa: S608 - parts are constants, values are bound
+)
 
 _SET_VERSION = text("UPDATE embedding_model_tracker SET model_version = :version WHERE cohort = :cohort")
 
@@ -94,6 +82,13 @@ _FORCE_REQUEST = text(
         training_enqueued_at = NULL, lease_expires_at = NULL, progress = NULL
     WHERE cohort = :cohort AND training_request_id IS NULL
     RETURNING training_requested_at
+    """
+)
+
+_UNSETTLED = text(
+    """
+    SELECT h.cohort FROM tracker_shards h LEFT JOIN embedding_model_tracker k ON k.cohort = h.cohort
+    GROUP BY h.cohort, k.n_shards_counted HAVING sum(h.n) > coalesce(k.n_shards_counted, 0)
     """
 )
 
@@ -158,14 +153,17 @@ _RENEW_LEASE = text(
 
 _PROGRESS = text(f"UPDATE embedding_model_tracker SET progress = CAST(:progress AS jsonb) WHERE {_HELD}")  # noqa: S608 - parts are constants, values are bound
 
-_COUNTER_LEFT = "greatest(n_samples_since_training - :counted, 0)"
+_COUNTER_LEFT = f"greatest(n_samples_since_training + {uncounted_sql('t')} - :counted, 0)"
+
+_TOTAL = f"n_samples_total + {uncounted_sql('t')}"
 
 _WAIT = "CAST(:wait AS double precision)"
 
 _FINISH = text(
     f"""
     UPDATE embedding_model_tracker k
-    SET n_samples_since_training = after.counter, n_samples_last_training = :n_samples,
+    SET n_samples_since_training = after.counter, n_samples_total = after.total,
+        n_shards_counted = greatest(n_shards_counted, {SUM_SQL}), n_samples_last_training = :n_samples,
         last_trained_at = clock_timestamp(), model_version = :version, last_error = NULL,
         training_seconds = :seconds, training_failures = 0,
         next_training_at = CASE WHEN {_WAIT} > 0 THEN clock_timestamp() + {_WAIT} * interval '1 second' END,
@@ -173,8 +171,9 @@ _FINISH = text(
         training_requested_at = CASE WHEN after.due THEN clock_timestamp() END,
         training_reason = CASE WHEN after.due THEN 'threshold' END,
         training_enqueued_at = NULL, lease_expires_at = NULL, progress = NULL
-    FROM (SELECT {_COUNTER_LEFT} AS counter, {due_sql(_COUNTER_LEFT, "n_samples_total")} AND {_WAIT} <= 0 AS due
-          FROM embedding_model_tracker WHERE cohort = :cohort FOR UPDATE) AS after
+    FROM (SELECT {_COUNTER_LEFT} AS counter, {_TOTAL} AS total,
+                 {due_sql(_COUNTER_LEFT, _TOTAL)} AND {_WAIT} <= 0 AS due
+          FROM embedding_model_tracker t WHERE cohort = :cohort FOR UPDATE) AS after
     WHERE {_HELD}
     RETURNING CAST(training_request_id AS text), training_requested_at
     """  # noqa: S608 - parts are constants, values are bound
@@ -249,9 +248,14 @@ class PostgresTracker:
         return None if row is None else TrainingRequest(request_id, cohort, row[0], reason)
 
     def end_waits(self, policy: TrainingPolicy) -> list[TrainingRequest]:
-        """End the waits that are over. Request the trainings that became due meanwhile, and return the requests."""
+        """End the waits that are over. Request the trainings that became due meanwhile, and return the requests.
+
+        Completions that are only in the shards, because their program died, are counted first.
+        """
+        left = [settle(self._engine, cohort, policy).request for (cohort,) in self._run(_UNSETTLED)]
         rows = transaction(self._engine, lambda connection: connection.execute(_END_WAITS, policy_values(policy)).all())
-        return [TrainingRequest(*row) for row in rows if row[0] is not None]
+        after_wait = [TrainingRequest(*row) for row in rows if row[0] is not None]
+        return [*filter(None, left), *after_wait]
 
     def mark_enqueued(self, request: TrainingRequest) -> None:
         """Store the time at which the request's message was sent."""

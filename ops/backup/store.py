@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from chalicelib.domain.errors import BackupError, ConflictError, DatabaseUnavailableError
 from migrations.schema import metadata
 
-TABLES = ("users", "practice_tasks", "practice_state", "embedding_model_tracker")
+TABLES = ("users", "practice_tasks", "practice_state", "embedding_model_tracker", "tracker_shards")
 """In an order in which their foreign keys allow to fill them."""
 
 _SESSION = (
@@ -90,6 +90,7 @@ def empty_tables(engine: Engine) -> Iterator[Any]:
         if not _run(connection, _UNUSED).fetchone()[0]:
             raise ConflictError("the database is not empty: it has accounts, tasks, or a training")
         _run(connection, "DELETE FROM embedding_model_tracker")
+        _run(connection, "DELETE FROM tracker_shards")
         yield connection
         _run(connection, _UNSENT)
         _run(connection, f"ANALYZE {', '.join(TABLES)}")

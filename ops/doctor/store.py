@@ -23,6 +23,7 @@ from chalicelib.features.state import Answer, StateRow
 from chalicelib.storage import completion
 from chalicelib.storage.database import transaction
 from chalicelib.storage.rows import TOPIC_KEY, state_row_from
+from chalicelib.storage.shards import uncounted_sql
 from ops.doctor.findings import Finding
 
 STUDENTS_AT_ONCE = 100
@@ -50,16 +51,20 @@ _STATES = text(
     """  # noqa: S608 - parts are constants, values are bound
 )
 
+_SHARDS = "(SELECT CAST(coalesce(sum(n), 0) AS bigint) FROM tracker_shards h WHERE h.cohort = k.cohort)"
+_UNCOUNTED = uncounted_sql("k", _SHARDS)
+
 _TRACKERS = text(
-    """
-    SELECT cohort, n_samples_since_training, n_samples_total, model_version, CAST(training_request_id AS text),
+    f"""
+    SELECT cohort, n_samples_since_training + {_UNCOUNTED}, n_samples_total + {_UNCOUNTED}, model_version,
+           CAST(training_request_id AS text),
            training_requested_at,
            CAST(extract(epoch FROM clock_timestamp() - training_requested_at) AS double precision),
            CAST(extract(epoch FROM clock_timestamp() - training_enqueued_at) AS double precision),
            CAST(extract(epoch FROM clock_timestamp() - lease_expires_at) AS double precision),
            progress, last_error, coalesce(next_training_at > clock_timestamp(), false)
-    FROM embedding_model_tracker ORDER BY cohort
-    """
+    FROM embedding_model_tracker k ORDER BY cohort
+    """  # noqa: S608 - parts are constants, values are bound
 )
 
 _LEFT_OVER = text(
@@ -83,7 +88,9 @@ _COUNT = "SELECT count(*) FROM practice_tasks WHERE completed"
 _SET_TOTAL = text(
     f"""
     UPDATE embedding_model_tracker k
-    SET n_samples_total = greatest(({_COUNT}) - (SELECT coalesce(sum(n_samples_total), 0)
+    SET n_samples_since_training = n_samples_since_training + {_UNCOUNTED},
+        n_shards_counted = greatest(n_shards_counted, {_SHARDS}),
+        n_samples_total = greatest(({_COUNT}) - (SELECT coalesce(sum(n_samples_total), 0)
                                                  FROM embedding_model_tracker WHERE cohort <> :cohort), 0)
     WHERE cohort = :cohort RETURNING n_samples_total
     """  # noqa: S608 - parts are constants, values are bound

@@ -90,7 +90,7 @@ def site(
 def test_every_table_is_granted_or_closed_on_purpose() -> None:
     closed_to_the_api = {"imports"}
     assert set(GRANTS[API]) == set(metadata.tables) - closed_to_the_api
-    assert set(GRANTS[TRAINER]) == {"users", "practice_tasks", "embedding_model_tracker"}
+    assert set(GRANTS[TRAINER]) == {"users", "practice_tasks", "embedding_model_tracker", "tracker_shards"}
 
 
 def privileges(site: Site) -> list[tuple[object, ...]]:
@@ -176,6 +176,7 @@ NOT_FOR_TRAININGS = [
     "UPDATE practice_tasks SET is_correct = true",
     "DELETE FROM practice_tasks",
     "DELETE FROM embedding_model_tracker",
+    "UPDATE tracker_shards SET n = 0",
 ]
 
 

@@ -48,6 +48,7 @@ _FILL = (
     SELECT 'student-' || n, 'topic ' || t, 1, 1, 1, 1, 0, 0, 0, 0, true, decode(repeat('00', 128), 'hex')
     FROM generate_series(0, 300) n, generate_series(0, 24) t
     """,
+    "INSERT INTO tracker_shards SELECT 'cohort ' || n, s, 1 FROM generate_series(0, 300) n, generate_series(0, 31) s",
     "INSERT INTO student_usage SELECT 'student-' || n, 0, 0, 0 FROM generate_series(0, 5000) n",
     "ANALYZE",
 )

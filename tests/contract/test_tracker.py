@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from chalicelib.domain.training import TrainingPolicy, TrainingState
 from chalicelib.storage.database import connect, statement
-from chalicelib.storage.tracker import due_sql, policy_values
+from chalicelib.storage.shards import due_sql, policy_values
 
 from .conftest import Stores
 

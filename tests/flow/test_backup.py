@@ -299,7 +299,7 @@ def test_a_backup_of_another_revision_is_refused(source: Site, target: Site, dir
     backup = backed_up(source, directory)
     with target.container.engine.connect() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
-    with pytest.raises(BackupError, match=r"of revision 00.., the database is at 0001"):
+    with pytest.raises(BackupError, match=r"of revision [0-9]{4}, the database is at 0001"):
         restore(target.container, target.files, backup)
 
 
@@ -325,7 +325,7 @@ def test_the_commands_print_a_summary(
     status, out, err = studysmart(source, "backup", str(directory))
     assert (status, err) == (0, "")
     assert out.startswith(
-        "4 users, 20 practice_tasks, 3 practice_state, 1 embedding_model_tracker, 11 registry files backed up in "
+        "4 users, 20 practice_tasks, 3 practice_state, 1 embedding_model_tracker, 0 tracker_shards, 11 registry files "
     )
     status, out, err = studysmart(target, "restore", str(directory))
     lines = out.splitlines()

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, text
 
 from chalicelib.storage.database import transaction
 from chalicelib.storage.rows import TOPIC_KEY
+from chalicelib.storage.shards import uncounted_sql
 from training_job.history.answers import AnswerTable, time_order
 
 _CODES = f"""
@@ -48,7 +49,9 @@ _COLUMNS = [
 _USER_NAMES = f"{_CODES} SELECT user_id FROM students ORDER BY code"  # noqa: S608 - parts are constants, values are bound
 _TOPIC_NAMES = f"{_CODES} SELECT DISTINCT key, code FROM topics ORDER BY code"  # noqa: S608 - parts are constants, values are bound
 
-_COUNTER = text("SELECT n_samples_since_training FROM embedding_model_tracker WHERE cohort = :cohort")
+_COUNTER = text(
+    f"SELECT n_samples_since_training + {uncounted_sql('k')} FROM embedding_model_tracker k WHERE cohort = :cohort"  # noqa: S608 - parts are constants, values are bound
+)
 
 
 @dataclass(frozen=True, slots=True)
