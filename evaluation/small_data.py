@@ -51,6 +51,7 @@ def draw(table: AnswerTable, seed: int) -> AnswerTable:
     folded = AnswerTable.from_columns(
         user=drawn.user, user_ids=drawn.user_ids, topic=topic, topics=[f"topic {n}" for n in range(TOPICS)],
         difficulty=difficulty, is_correct=drawn.is_correct, seconds=drawn.seconds, at=drawn.at, order=drawn.order,
+        item=drawn.item,
     )  # fmt: skip
     return folded.select(np.argsort(folded.order, kind="stable")[:ANSWERS])
 
