@@ -44,10 +44,12 @@ import numpy.typing as npt
 
 from benchmarks._percentiles import percentile
 from chalicelib.domain.tasks import Difficulty
+from chalicelib.domain.topics import topic_key
 from chalicelib.features.inputs import success_priors, time_priors
 from chalicelib.features.state import UserState
 from chalicelib.features.summary import StateView
 from chalicelib.prediction.predictor import Predictor, predict
+from ops.imports.rows import DEFAULT_SUBJECT
 from training_job.history.answers import AnswerTable
 
 STUDENTS, TOPICS, ANSWERS_EACH = 450, 300, 120
@@ -72,15 +74,20 @@ def population(seed: int) -> AnswerTable:
     log_seconds = intensity[topic] + 0.2 * level - pace[student, topic % 4] + rng.normal(scale=0.4, size=n)
     return AnswerTable.from_columns(
         user=student, user_ids=[f"student {i}" for i in range(STUDENTS)], topic=topic,
-        topics=[topic_name(i) for i in range(TOPICS)], difficulty=level + 1,
+        topics=[key_of(i) for i in range(TOPICS)], difficulty=level + 1,
         is_correct=rng.random(n) < 1.0 / (1.0 + np.exp(-logit)), seconds=np.exp(log_seconds),
         at=1.7e9 + 60.0 * np.arange(n),
     )  # fmt: skip
 
 
 def topic_name(number: int) -> str:
-    """Return the key of a topic."""
+    """Return the name of a topic."""
     return f"topic {number}"
+
+
+def key_of(number: int) -> str:
+    """Return the key of a topic that was imported without a subject."""
+    return topic_key(DEFAULT_SUBJECT.text, topic_name(number))
 
 
 def train(folder: Path, seed: int) -> None:
@@ -198,7 +205,7 @@ def asked_of(predictor: Predictor, files: Mapping[str, bytes], states: Sequence[
     observed.networks = recorder  # type: ignore[assignment]
     for state in states:
         for number in range(12):
-            predict(observed, state, topic_name(25 * number), 1 + number % 4, NOW)
+            predict(observed, state, key_of(25 * number), 1 + number % 4, NOW)
     return recorder.asked
 
 
@@ -206,7 +213,7 @@ def measure_predictions(predictor: Predictor, states: Mapping[int, UserState]) -
     """Measure warm predictions by number of state rows."""
     figures = {}
     for size, state in states.items():
-        topics = [topic_name(number) for number in range(0, TOPICS, 7)]
+        topics = [key_of(number) for number in range(0, TOPICS, 7)]
 
         def run(number: int, state: UserState = state, topics: Sequence[str] = topics) -> object:
             # Each request reads a state of its own.
@@ -232,7 +239,7 @@ def measure_parts(predictor: Predictor, asked: Sequence[Asked], state: UserState
         return networks.correctness.model(one.inputs), networks.time.model(one.of_time)
 
     def features(_number: int) -> object:
-        past = StateView(state, predictor.constants).summary(topic_name(0), 2, NOW)
+        past = StateView(state, predictor.constants).summary(key_of(0), 2, NOW)
         return success_priors(past, predictor.lnirt), time_priors(past, predictor.lnirt)
 
     return {
@@ -248,7 +255,7 @@ def measure_loading(files: Mapping[str, bytes]) -> tuple[Predictor, dict[str, fl
     gc.collect()
     tracemalloc.start()
     predictor = Predictor.from_files(files)
-    predict(predictor, UserState("nobody", 1, ()), topic_name(0), 2, NOW)  # fills what is kept from then on
+    predict(predictor, UserState("nobody", 1, ()), key_of(0), 2, NOW)  # fills what is kept from then on
     gc.collect()
     loaded = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()

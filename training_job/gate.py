@@ -124,7 +124,7 @@ def judge_on(table: AnswerTable, validated: Predictor, unseen: UnseenRows = unse
     log_seconds = (clipped_times(table) if table.timed.any() else table).log_seconds
     concerned = np.isin(table.user, table.user[holdout])
     table, holdout, log_seconds = table.select(concerned), holdout[concerned], log_seconds[concerned]
-    known = table.topic_rows(validated.lnirt) != validated.lnirt.average_row
+    known = validated.lnirt.knows(table.topic_rows(validated.lnirt))
 
     def judge(champion: Incumbent | None, challenger: Predictor) -> Verdict:
         if champion is None:

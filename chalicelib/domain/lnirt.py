@@ -10,21 +10,24 @@ Ability is standard normal in the population; speed is normal, in log seconds. B
 student's answers only: log-likelihoods on a fixed grid of abilities, and a precision and a weighted sum for speed. So
 an estimate is the same whether it is updated answer by answer or computed from a stored state.
 
-Every array has one row per topic, and the average topic as its last row. A topic that the model does not know gets the
-parameters of the average topic. A *cell* is a topic and a level: cell ``topic_row * 4 + level``.
+Every array has one row for each of T topics, then one for the average topic, then one for the average topic of each of
+S subjects. Where all topics are of one subject, S is 0. A topic that the model does not know gets the parameters of its
+subject's average topic, or of the average topic if the subject is not known either. A *cell* is a topic and a level:
+cell ``topic_row * 4 + level``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.domain.digests import row_of_topic
+from chalicelib.domain.digests import row_of, row_of_topic
 from chalicelib.domain.numerics import (
     OF_ARRAYS,
     Column,
@@ -35,6 +38,7 @@ from chalicelib.domain.numerics import (
     functions_for,
     table_columns,
 )
+from chalicelib.domain.topics import split_key
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -59,16 +63,16 @@ MAX_LOG_SHIFT = 2.0
 
 @dataclass(frozen=True)
 class TimeParameters:
-    """The lognormal model of time for T topics and the average topic."""
+    """The lognormal model of time for T topics, the average topic, and those of S subjects."""
 
     intensity: FloatArray
-    """Log seconds at speed 0. Shape (T+1, 4)."""
+    """Log seconds at speed 0. Shape (T+1+S, 4)."""
     intensity_variance: FloatArray
-    """Squared standard error of the intensity. Shape (T+1, 4)."""
+    """Squared standard error of the intensity. Shape (T+1+S, 4)."""
     residual_variance: FloatArray
-    """Variance of the noise, in squared log seconds. Shape (T+1,)."""
+    """Variance of the noise, in squared log seconds. Shape (T+1+S,)."""
     practice: FloatArray
-    """Shift, and slope on log(1 + attempts), in log seconds. Shape (T+1, 2)."""
+    """Shift, and slope on log(1 + attempts), in log seconds. Shape (T+1+S, 2)."""
     speed_variance: float
     """Variance of speed in the population."""
     offset_variance: float
@@ -80,7 +84,7 @@ class TimeParameters:
 
     @cached_property
     def by_cell(self) -> FloatArray:
-        """The parameters of each cell, side by side so that one index reads them all. Shape ((T+1) * 4, 9).
+        """The parameters of each cell, side by side so that one index reads them all. Shape ((T+1+S) * 4, 9).
 
         Columns: intensity, its variance, residual variance, practice shift and slope, intensities of the four levels.
         """
@@ -90,43 +94,52 @@ class TimeParameters:
 
 
 class _TopicRows(dict[str, int]):
-    """The row of each topic key, also by its digest or by its name; that of the average topic for any other key."""
+    """The row of each topic key, also by its digest or by its name; that of an average topic for any other key."""
 
-    def __init__(self, topics: Iterable[str]) -> None:
+    def __init__(self, topics: Sequence[str], subjects: Sequence[str]) -> None:
         super().__init__((topic, row) for row, topic in enumerate(topics))
+        self._average_row = len(topics)
+        self._subject_rows = {subject: len(topics) + 1 + n for n, subject in enumerate(subjects)}
 
     def __missing__(self, topic: str) -> int:
-        return row_of_topic(topic, self, len(self))
+        row = row_of_topic(topic, self, -1)
+        return row if row >= 0 else row_of(split_key(topic)[0], self._subject_rows, self._average_row)
 
 
 @dataclass(frozen=True)
 class LnirtParameters:
-    """A fitted model of T topics and the average topic."""
+    """A fitted model of T topics, the average topic, and those of S subjects."""
 
     topics: tuple[str, ...]
     """The T topic keys or their digests, in the order of the rows."""
     discrimination: FloatArray
-    """Logits per standard deviation of ability. Shape (T+1,)."""
+    """Logits per standard deviation of ability. Shape (T+1+S,)."""
     easiness: FloatArray
-    """Logit of a correct answer at ability 0, without practice. Shape (T+1, 4)."""
+    """Logit of a correct answer at ability 0, without practice. Shape (T+1+S, 4)."""
     practice: FloatArray
-    """Shift, and slope on log(1 + attempts), in logits. Shape (T+1, 2)."""
+    """Shift, and slope on log(1 + attempts), in logits. Shape (T+1+S, 2)."""
     offset_variance: float
     """Variance of the offset of a student on a topic, in squared logits."""
     time: TimeParameters | None
     """The model of time; None if the model was trained without times."""
+    subjects: tuple[str, ...] = ()
+    """The S keys of subjects or their digests, in the order of their rows."""
     _topic_rows: _TopicRows = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_topic_rows", _TopicRows(self.topics))
+        object.__setattr__(self, "_topic_rows", _TopicRows(self.topics, self.subjects))
 
     @property
     def average_row(self) -> int:
-        """The row of the average topic, which stands for every unknown topic."""
+        """The row of the average topic."""
         return len(self.topics)
 
+    def knows(self, row: Row) -> Any:
+        """Return whether a row is that of a topic and not of an average one. (N,) gives (N,)."""
+        return row < self.average_row
+
     def topic_row(self, topic: str) -> int:
-        """Return the row of a topic key, :attr:`average_row` for an unknown one."""
+        """Return the row of a topic key, that of its subject's average or of the average topic for an unknown one."""
         return self._topic_rows[topic]
 
     def topic_rows(self, topics: Sequence[str]) -> IntArray:
@@ -135,12 +148,12 @@ class LnirtParameters:
 
     @cached_property
     def expected_success(self) -> FloatArray:
-        """Probability of a correct answer at ability 0, without practice. Shape (T+1, 4)."""
+        """Probability of a correct answer at ability 0, without practice. Shape (T+1+S, 4)."""
         return sigmoid(self.easiness)
 
     @cached_property
     def by_cell(self) -> FloatArray:
-        """The parameters of each cell, side by side so that one index reads them all. Shape ((T+1) * 4, 9).
+        """The parameters of each cell, side by side so that one index reads them all. Shape ((T+1+S) * 4, 9).
 
         Columns: easiness, expected success, discrimination, practice shift and slope, easinesses of the four levels.
         """

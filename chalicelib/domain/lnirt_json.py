@@ -1,4 +1,8 @@
-"""Writes and reads ``lnirt.json``, the published file of the LNIRT parameters."""
+"""Writes and reads ``lnirt.json``, the published file of the LNIRT parameters.
+
+The arrays of the file end with the average topic. The field ``subjects`` is present if there are several subjects, and
+holds what is known about each. All else about a subject's average topic is as for the average topic.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +20,33 @@ from chalicelib.domain.model_files import MALFORMED, MAX_MAGNITUDE, MAX_TOPICS, 
 LNIRT_SCHEMA = 1
 """Raised whenever the meaning of the file changes."""
 
+_TIMES_OF_SUBJECTS = ("intensity", "intensity_variance")
+_NO_SUBJECTS: Mapping[str, Any] = {
+    "names": [],
+    **dict.fromkeys(("easiness", *_TIMES_OF_SUBJECTS), np.empty((0, N_LEVELS))),
+}
+
 
 def to_json(model: LnirtParameters) -> bytes:
     """Return the bytes of the file: one JSON object, numbers with six significant digits."""
-    time = model.time
+    time, rows = model.time, len(model.topics) + 1
+    times = {} if time is None else {field.name: getattr(time, field.name) for field in fields(time)}
     document = {
         "schema": LNIRT_SCHEMA,
         "topics": list(model.topics),
-        "discrimination": _plain(model.discrimination),
-        "easiness": _plain(model.easiness),
-        "practice": _plain(model.practice),
+        "discrimination": _plain(model.discrimination[:rows]),
+        "easiness": _plain(model.easiness[:rows]),
+        "practice": _plain(model.practice[:rows]),
         "offset_variance": model.offset_variance,
-        "time": None if time is None else {field.name: _plain(getattr(time, field.name)) for field in fields(time)},
+        "time": {name: _plain(value if isinstance(value, float) else value[:rows]) for name, value in times.items()}
+        or None,
     }
+    if model.subjects:
+        document["subjects"] = {
+            "names": list(model.subjects),
+            "easiness": _plain(model.easiness[rows:]),
+            **{name: _plain(times[name][rows:]) for name in _TIMES_OF_SUBJECTS if times},
+        }
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
@@ -39,16 +57,25 @@ def from_json(raw: bytes) -> LnirtParameters:
         if document["schema"] != LNIRT_SCHEMA:
             raise ModelError(f"lnirt.json has schema {document['schema']!r}, this version reads {LNIRT_SCHEMA}")
         topics = tuple(str(topic) for topic in document["topics"])
+        of_subjects = document.get("subjects", _NO_SUBJECTS)
+        subjects = tuple(str(subject) for subject in of_subjects["names"])
         rows = len(topics) + 1
-        if len(set(topics)) < len(topics) or rows > MAX_TOPICS:
-            raise ModelError(f"lnirt.json has {len(topics)} topics, {len(set(topics))} of them different")
+        for names, kind in ((topics, "topics"), (subjects, "subjects")):
+            if len(set(names)) < len(names) or len(names) + 1 > MAX_TOPICS:
+                raise ModelError(f"lnirt.json has {len(names)} {kind}, {len(set(names))} of them different")
         return LnirtParameters(
             topics=topics,
-            discrimination=_array(document, "discrimination", (rows,)),
-            easiness=_array(document, "easiness", (rows, N_LEVELS)),
-            practice=_array(document, "practice", (rows, 2)),
+            discrimination=_extended(_array(document, "discrimination", (rows,)), len(subjects)),
+            easiness=np.vstack(
+                [
+                    _array(document, "easiness", (rows, N_LEVELS)),
+                    _array(of_subjects, "easiness", (len(subjects), N_LEVELS)),
+                ]
+            ),
+            practice=_extended(_array(document, "practice", (rows, 2)), len(subjects)),
             offset_variance=_positive(document, "offset_variance"),
-            time=None if document["time"] is None else _time(document["time"], rows),
+            time=None if document["time"] is None else _time(document["time"], rows, of_subjects, len(subjects)),
+            subjects=subjects,
         )
     except MALFORMED as error:
         raise ModelError(f"lnirt.json is damaged: {error!r}") from error
@@ -59,20 +86,29 @@ def rounded(model: LnirtParameters) -> LnirtParameters:
     return from_json(to_json(model))
 
 
-def _time(document: Mapping[str, Any], rows: int) -> TimeParameters:
+def _time(document: Mapping[str, Any], rows: int, of_subjects: Mapping[str, Any], n_subjects: int) -> TimeParameters:
     low, high = float(document["low"]), float(document["high"])
     if not -MAX_MAGNITUDE < low < 0 < high < MAX_MAGNITUDE:
         raise ValueError(f"interval from {low} to {high} is not one around 0")
+    intensity, intensity_variance = (
+        np.vstack([_array(document, name, (rows, N_LEVELS)), _array(of_subjects, name, (n_subjects, N_LEVELS))])
+        for name in _TIMES_OF_SUBJECTS
+    )
     return TimeParameters(
-        intensity=_array(document, "intensity", (rows, N_LEVELS)),
-        intensity_variance=_array(document, "intensity_variance", (rows, N_LEVELS)),
-        residual_variance=_array(document, "residual_variance", (rows,)),
-        practice=_array(document, "practice", (rows, 2)),
+        intensity=intensity,
+        intensity_variance=intensity_variance,
+        residual_variance=_extended(_array(document, "residual_variance", (rows,)), n_subjects),
+        practice=_extended(_array(document, "practice", (rows, 2)), n_subjects),
         speed_variance=_positive(document, "speed_variance"),
         offset_variance=_positive(document, "offset_variance"),
         low=low,
         high=high,
     )
+
+
+def _extended(values: FloatArray, n: int) -> FloatArray:
+    """Return an array with n more rows like the last one, which is that of the average topic."""
+    return np.concatenate([values, values[-1:].repeat(n, axis=0)])
 
 
 def _array(document: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> FloatArray:

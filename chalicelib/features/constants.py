@@ -49,7 +49,7 @@ class VersionConstants:
     @classmethod
     def of_lnirt(cls, lnirt: LnirtParameters) -> VersionConstants:
         """Return the constants of a version that has LNIRT only: no traits, no sequences."""
-        return cls(lnirt, no_traits(len(lnirt.topics)), no_sequences())
+        return cls(lnirt, no_traits(len(lnirt.easiness) - 1), no_sequences())
 
     def cells(self, topic_row: IntArray, level: IntArray) -> FloatArray:
         """Return the F constants of each cell, a topic and a level. Two (R,) give (R, F)."""
@@ -104,7 +104,7 @@ class VersionConstants:
 
     @cached_property
     def _table(self) -> FloatArray:
-        """The constants by topic, and within it by level. Shape ((T+1) * 4, F)."""
+        """The constants by row of LNIRT, and within it by level. Shape ((T+1+S) * 4, F)."""
         lnirt, traits = self.lnirt, self.traits
         rows = np.repeat(np.arange(len(lnirt.discrimination)), N_LEVELS)
         success, time = traits.steps[0, rows], traits.steps[1, rows]

@@ -219,7 +219,7 @@ class StateView:
         topic in several.
         """
         topic_row = self.constants.lnirt.topic_row(topic)
-        if topic_row != self.constants.lnirt.average_row:
+        if self.constants.lnirt.knows(topic_row):
             rows: list[int] = (self.topic_rows == topic_row).nonzero()[0].tolist()
             return rows
         return [row for row, other in enumerate(self.columns.topics) if other == topic]

@@ -56,6 +56,14 @@ class TraitModel:
         object.__setattr__(self, "_per_success", steps[0, :, self.n_traits**2 :].copy())
         object.__setattr__(self, "_identity", np.eye(self.n_traits))
 
+    def extended(self, n_rows: int) -> TraitModel:
+        """Return the model with further rows like that of the average topic, for all rows of the LNIRT parameters."""
+        missing = n_rows - len(self.success)
+        if missing == 0:
+            return self
+        parts = (self.success, self.success_noise, self.time, self.time_noise)
+        return TraitModel(*(np.concatenate([part, part[-1:].repeat(missing, axis=0)]) for part in parts))
+
     @property
     def n_traits(self) -> int:
         """Number of traits, K; 0 for a population too small to distinguish any."""

@@ -49,8 +49,13 @@ class Predictor:
         self.networks = networks
         self.constants = vocabulary.constants(lnirt)
         # The embedding row and the pooled column of each row of the LNIRT parameters.
-        self._topic_embeddings = np.array([*map(vocabulary.topic_embedding, lnirt.topics), OUT_OF_VOCABULARY])
-        self._pooled_columns = np.array([*map(vocabulary.pooled_column, lnirt.topics), vocabulary.shared_column])
+        averages = len(lnirt.easiness) - len(lnirt.topics)
+        self._topic_embeddings = np.array(
+            [*map(vocabulary.topic_embedding, lnirt.topics), *[OUT_OF_VOCABULARY] * averages]
+        )
+        self._pooled_columns = np.array(
+            [*map(vocabulary.pooled_column, lnirt.topics), *[vocabulary.shared_column] * averages]
+        )
         self._pooling = Pooling((vocabulary.correctness_pooled, vocabulary.time_pooled))
 
     @classmethod
@@ -89,7 +94,7 @@ class Predictor:
 
     def knows(self, topic: str) -> bool:
         """Return True if the version was trained on answers on this topic key."""
-        return self.lnirt.topic_row(topic) != self.lnirt.average_row
+        return bool(self.lnirt.knows(self.lnirt.topic_row(topic)))
 
     def predict(
         self, state: UserState, topic: str, difficulty: int, now: datetime, item: ItemRecord = NO_RECORD
@@ -120,7 +125,7 @@ class Predictor:
         view = StateView(state, self.constants)
         past = view.summaries(requested, *moments)
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
-        topic_known = np.not_equal(past.topic_row, self.lnirt.average_row)
+        topic_known = np.asarray(self.lnirt.knows(past.topic_row))
         chosen = choose_each(topic_known, np.full(topic_known.shape, state.n_answers))
         by_networks, logits = chosen[Source.EMBEDDING], success.logit
         log_seconds = None if time is None else time.log_seconds

@@ -63,7 +63,8 @@ class Vocabulary:
 
     def constants(self, lnirt: LnirtParameters) -> VersionConstants:
         """Return the constants of the version, whose LNIRT parameters are in another file."""
-        return VersionConstants(lnirt, self.traits, self.sequences, self.items)
+        traits = self.traits.extended(len(lnirt.easiness))
+        return VersionConstants(lnirt, traits, self.sequences, self.items)
 
     def topic_embedding(self, topic: str) -> int:
         """Return the embedding row of a topic key."""

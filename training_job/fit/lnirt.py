@@ -8,6 +8,7 @@ parameter has a prior, so ten answers give a sane model and nothing needs a spec
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from chalicelib.domain.lnirt import (
     grid_log_likelihoods,
     sigmoid,
 )
+from chalicelib.domain.topics import split_key
 from training_job.fit.levels import SUCCESS_LEVELS, TIME_LEVELS, LevelFit, LevelPrior, fit_levels
 from training_job.fit.practice import NORMAL_80, fit_success_practice, fit_time_practice
 from training_job.history.answers import AnswerTable
@@ -80,13 +82,28 @@ def fit_lnirt(table: AnswerTable) -> LnirtParameters:
     seen, codes = np.unique(table.topic, return_inverse=True)
     topics = tuple(table.topics[code] for code in seen)
     table = replace(table, topic=codes.astype(np.int32), topics=topics)
-    discrimination, easiness = fit_success(sums_of(table), len(topics))
-    static = LnirtParameters(topics, discrimination, easiness, np.zeros((len(topics) + 1, 2)), 0.25, None)
+    subjects, subject = subjects_of(topics)
+    discrimination, easiness = fit_success(sums_of(table), len(topics), subject=subject)
+    practice = np.zeros((len(easiness), 2))
+    static = LnirtParameters(topics, discrimination, easiness, practice, 0.25, None, subjects)
     time = None
     if int(table.timed.sum()) >= MIN_TIMED:
         table = clipped_times(table)
-        time = _fit_time(table, len(topics))
+        time = _fit_time(table, len(topics), subject)
     return fit_time_practice(fit_success_practice(static, table), time, table)
+
+
+def subjects_of(topics: Sequence[str]) -> tuple[tuple[str, ...], IntArray | None]:
+    """Return the keys of the S subjects of T topic keys, and the topics' subjects (T,); no subjects if there is one."""
+    names, codes = coded([split_key(topic)[0] for topic in topics])
+    return (names, codes) if len(names) > 1 else ((), None)
+
+
+def coded(names: Sequence[str]) -> tuple[tuple[str, ...], IntArray]:
+    """Return the different names in the order of their first use, and the code (N,) of each name."""
+    known: dict[str, int] = {}
+    codes = np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int64)
+    return tuple(known), codes
 
 
 def _most_practised(table: AnswerTable) -> AnswerTable:
@@ -112,9 +129,9 @@ def _cells(table: AnswerTable) -> IntArray:
     return table.topic * N_LEVELS + table.level
 
 
-def _fit_cells(observed: FloatArray, weight: FloatArray, prior: LevelPrior) -> LevelFit:
+def _fit_cells(observed: FloatArray, weight: FloatArray, prior: LevelPrior, subject: IntArray | None) -> LevelFit:
     """Smooth the observed values of cells (C,) of precision ``weight`` (C,)."""
-    return fit_levels(observed.reshape(-1, N_LEVELS), weight.reshape(-1, N_LEVELS), prior)
+    return fit_levels(observed.reshape(-1, N_LEVELS), weight.reshape(-1, N_LEVELS), prior, subject)
 
 
 def sums_of(table: AnswerTable) -> Sums:
@@ -126,17 +143,19 @@ def sums_of(table: AnswerTable) -> Sums:
     return Sums(keys // n_cells, keys % n_cells, attempts, np.bincount(group, weights=table.is_correct))
 
 
-def fit_success(sums: Sums, n_topics: int, rounds: int = EM_ROUNDS) -> tuple[FloatArray, FloatArray]:
-    """Return discrimination (T+1,) and easiness (T+1, 4), by EM."""
+def fit_success(
+    sums: Sums, n_topics: int, rounds: int = EM_ROUNDS, subject: IntArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Return discrimination (T+1+S,) and easiness (T+1+S, 4), by EM. ``subject`` is that of :func:`fit_levels`."""
     n_cells = n_topics * N_LEVELS
     attempts = np.bincount(sums.cell, weights=sums.attempts, minlength=n_cells)
     correct = np.bincount(sums.cell, weights=sums.correct, minlength=n_cells)
     rate = (correct + 1.0) / (attempts + 2.0)
-    easiness = _fit_cells(np.log(rate / (1 - rate)), attempts * rate * (1 - rate), SUCCESS_LEVELS).values
-    discrimination = np.full(n_topics + 1, DISCRIMINATION)
+    easiness = _fit_cells(np.log(rate / (1 - rate)), attempts * rate * (1 - rate), SUCCESS_LEVELS, subject).values
+    discrimination = np.full(len(easiness), DISCRIMINATION)
     for _ in range(rounds):
         counts = _expected_counts(sums, discrimination, easiness, n_cells)
-        easiness = _update_easiness(*counts, discrimination, easiness)
+        easiness = _update_easiness(*counts, discrimination, easiness, subject)
         discrimination = _update_discrimination(*counts, discrimination, easiness)
     return discrimination, easiness
 
@@ -145,7 +164,8 @@ def _expected_counts(
     sums: Sums, discrimination: FloatArray, easiness: FloatArray, n_cells: int
 ) -> tuple[FloatArray, FloatArray]:
     """Return attempts and correct answers of the C cells at each of G abilities, expected by the posteriors. (C, G)."""
-    log_correct, log_incorrect = grid_log_likelihoods(np.repeat(discrimination[:-1], N_LEVELS), easiness[:-1].ravel())
+    slope, level_easiness = _of_cells(discrimination, easiness, n_cells)
+    log_correct, log_incorrect = grid_log_likelihoods(slope, level_easiness)
     attempts, correct = np.zeros((2, n_cells, len(ABILITY_GRID)))
     for rows in group_chunks(sums.user, CHUNK_ROWS):
         cell, first = sums.cell[rows], group_bounds(sums.user[rows])[:-1]
@@ -162,21 +182,31 @@ def _expected_counts(
     return attempts, correct
 
 
+def _of_cells(discrimination: FloatArray, easiness: FloatArray, n_cells: int) -> tuple[FloatArray, FloatArray]:
+    """Return discrimination and easiness of the C cells of known topics. (C,) each."""
+    return np.repeat(discrimination, N_LEVELS)[:n_cells], easiness.ravel()[:n_cells]
+
+
 def _score_and_weight(
     attempts: FloatArray, correct: FloatArray, discrimination: FloatArray, easiness: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return the derivative of the log-likelihood by the logit, and its negative second derivative. (C, G) each."""
-    p = sigmoid(np.repeat(discrimination[:-1], N_LEVELS)[:, None] * ABILITY_GRID + easiness[:-1].reshape(-1, 1))
+    slope, level_easiness = _of_cells(discrimination, easiness, len(attempts))
+    p = sigmoid(slope[:, None] * ABILITY_GRID + level_easiness[:, None])
     return correct - attempts * p, attempts * p * (1 - p)
 
 
 def _update_easiness(
-    attempts: FloatArray, correct: FloatArray, discrimination: FloatArray, easiness: FloatArray
+    attempts: FloatArray,
+    correct: FloatArray,
+    discrimination: FloatArray,
+    easiness: FloatArray,
+    subject: IntArray | None,
 ) -> FloatArray:
     score, weight = _score_and_weight(attempts, correct, discrimination, easiness)
     information = weight.sum(axis=1)
     step = np.clip(score.sum(axis=1) / np.maximum(information, 1e-9), -2.0, 2.0)
-    return _fit_cells(easiness[:-1].ravel() + step, information, SUCCESS_LEVELS).values
+    return _fit_cells(easiness.ravel()[: len(step)] + step, information, SUCCESS_LEVELS, subject).values
 
 
 def _update_discrimination(
@@ -186,14 +216,13 @@ def _update_discrimination(
     slope = (score @ ABILITY_GRID).reshape(-1, N_LEVELS).sum(axis=1)
     information = (weight @ ABILITY_GRID**2).reshape(-1, N_LEVELS).sum(axis=1)
     within, between = 1.0 / TOPIC_DISCRIMINATION_SD**2, 1.0 / DISCRIMINATION_SD**2
-    mean = (within * discrimination[:-1].sum() + between * DISCRIMINATION) / (
-        within * (len(discrimination) - 1) + between
-    )
-    step = (slope - within * (discrimination[:-1] - mean)) / (information + within)
-    return np.append(np.clip(discrimination[:-1] + np.clip(step, -0.5, 0.5), 0.2, 3.0), mean)
+    of_topics, others = discrimination[: len(slope)], len(discrimination) - len(slope)
+    mean = (within * of_topics.sum() + between * DISCRIMINATION) / (within * len(slope) + between)
+    step = (slope - within * (of_topics - mean)) / (information + within)
+    return np.append(np.clip(of_topics + np.clip(step, -0.5, 0.5), 0.2, 3.0), np.full(others, mean))
 
 
-def _fit_time(table: AnswerTable, n_topics: int) -> TimeParameters:
+def _fit_time(table: AnswerTable, n_topics: int, subject: IntArray | None) -> TimeParameters:
     """Return intensities, residual variances and the variance of speed, by alternating between students and cells."""
     timed = table.timed
     logs, topic, cell = np.log(table.seconds[timed]), table.topic[timed], _cells(table)[timed]
@@ -204,8 +233,8 @@ def _fit_time(table: AnswerTable, n_topics: int) -> TimeParameters:
     residual = np.full(n_topics, RESIDUAL_VARIANCE)
     for _ in range(TIME_ROUNDS):
         sums = np.bincount(cell, weights=logs + speed[user], minlength=n_topics * N_LEVELS)
-        fit = _fit_cells(sums / np.maximum(count, 1.0), count / np.repeat(residual, N_LEVELS), TIME_LEVELS)
-        beyond = fit.values[:-1].ravel()[cell] - logs
+        fit = _fit_cells(sums / np.maximum(count, 1.0), count / np.repeat(residual, N_LEVELS), TIME_LEVELS, subject)
+        beyond = fit.values.ravel()[cell] - logs
         uncertainty = 1.0 / (np.bincount(user, weights=1.0 / residual[topic]) + 1.0 / speed_variance)
         speed = np.bincount(user, weights=beyond / residual[topic]) * uncertainty
         total = float((speed**2 + uncertainty).sum())
@@ -213,7 +242,8 @@ def _fit_time(table: AnswerTable, n_topics: int) -> TimeParameters:
         squares = np.bincount(topic, weights=(beyond - speed[user]) ** 2 + uncertainty[user], minlength=n_topics)
         overall = (squares.sum() + PSEUDO_COUNT * RESIDUAL_VARIANCE) / (of_topic.sum() + PSEUDO_COUNT)
         residual = (squares + PSEUDO_COUNT * overall) / (of_topic + PSEUDO_COUNT)
+    rows = len(fit.values)
     return TimeParameters(
-        fit.values, fit.variances, np.append(residual, overall), np.zeros((n_topics + 1, 2)), speed_variance,
-        0.1, -NORMAL_80, NORMAL_80,
+        fit.values, fit.variances, np.append(residual, np.full(rows - n_topics, overall)), np.zeros((rows, 2)),
+        speed_variance, 0.1, -NORMAL_80, NORMAL_80,
     )  # fmt: skip

@@ -57,7 +57,7 @@ TIME_PRACTICE = PracticePrior(
 )
 
 Predict = Callable[[FloatArray, float], FloatArray]
-"""Returns the predictions (N,) for practice effects (T+1, 2) and a variance of the offsets."""
+"""Returns the predictions (N,) for practice effects (T+1+S, 2) and a variance of the offsets."""
 
 Loss = Callable[[FloatArray], tuple[float, FloatArray, FloatArray]]
 """Returns the total loss of predictions (N,), its negative derivative by each of them, and the curvature."""
@@ -67,13 +67,14 @@ Loss = Callable[[FloatArray], tuple[float, FloatArray, FloatArray]]
 class _Problem:
     topic: IntArray
     n_topics: int
+    n_rows: int
     predict: Predict
     loss: Loss
     prior: PracticePrior
 
     def spread(self, common: FloatArray) -> FloatArray:
-        """Return the common effects (2,) for every topic. Shape (T+1, 2)."""
-        return np.tile(common, (self.n_topics + 1, 1))
+        """Return the common effects (2,) for every topic. Shape (T+1+S, 2)."""
+        return np.tile(common, (self.n_rows, 1))
 
 
 def fit_success_practice(model: LnirtParameters, table: AnswerTable) -> LnirtParameters:
@@ -91,7 +92,9 @@ def fit_success_practice(model: LnirtParameters, table: AnswerTable) -> LnirtPar
         return float((np.logaddexp(0.0, logit) - correct * logit).sum()), correct - p, p * (1 - p)
 
     topic = np.concatenate([part.topic_row for part in past])
-    practice, variance = _solve(_Problem(topic, len(model.topics), predict, loss, SUCCESS_PRACTICE))
+    practice, variance = _solve(
+        _Problem(topic, len(model.topics), len(model.easiness), predict, loss, SUCCESS_PRACTICE)
+    )
     return replace(model, practice=practice, offset_variance=variance)
 
 
@@ -115,7 +118,7 @@ def fit_time_practice(model: LnirtParameters, time: TimeParameters | None, table
         return float((residual**2).sum() / (2 * scale)), residual / scale, timed / scale
 
     topic = np.concatenate([part.topic_row for part in past])
-    practice, variance = _solve(_Problem(topic, len(model.topics), predict, loss, TIME_PRACTICE))
+    practice, variance = _solve(_Problem(topic, len(model.topics), len(model.easiness), predict, loss, TIME_PRACTICE))
     priors = _time_priors(past, trial(practice, variance))
     spread = np.sqrt(np.concatenate([prior.variance for prior in priors]))
     standardised = (logs - np.concatenate([prior.log_seconds for prior in priors])) / spread
@@ -143,7 +146,7 @@ def _past(model: LnirtParameters, table: AnswerTable) -> list[Summary]:
 
 
 def _solve(problem: _Problem) -> tuple[FloatArray, float]:
-    """Return the practice effects (T+1, 2) and the offsets' variance."""
+    """Return the practice effects (T+1+S, 2) and the offsets' variance."""
     candidates = problem.prior.offset_variances
     middle = candidates[len(candidates) // 2]
     trials: list[tuple[float, float, FloatArray]] = []
@@ -191,5 +194,5 @@ def _topic_step(problem: _Problem, practice: FloatArray, common: FloatArray, var
     target -= (practice - common) @ precision
     step = np.linalg.solve(normal + precision, target[..., None])[..., 0]
     stepped: FloatArray = practice + np.clip(step, -1.0, 1.0)
-    stepped[-1] = common
+    stepped[problem.n_topics :] = common
     return stepped

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version as library_version
 from typing import Any
@@ -20,9 +20,11 @@ import numpy as np
 
 from chalicelib.domain.digests import MINIMUM_STUDENTS, digest
 from chalicelib.domain.lnirt_json import to_json
+from chalicelib.domain.topics import split_key
 from chalicelib.features.inputs import FEATURE_SCHEMA
 from chalicelib.features.state import DECAY_ANSWERS, STATE_SCHEMA
 from chalicelib.prediction.predictor import Predictor
+from training_job.fit.lnirt import coded
 from training_job.fit.networks import archive_bytes, rescaled
 from training_job.fit.optimise import Progress
 from training_job.fit.passes import Stage, TrainedNetwork, final_networks, stage_of, validated_networks
@@ -113,7 +115,8 @@ def _files(stage: Stage, networks: tuple[TrainedNetwork, TrainedNetwork]) -> dic
         )
         for item in networks
     )
-    hidden = _topics_of_few(stage.table)
+    hidden = _of_few(stage.table, stage.table.topics)
+    hidden_subjects = _of_few(stage.table, [split_key(topic)[0] for topic in stage.table.topics])
     lnirt, names = stage.lnirt, stage.vocabulary
     vocabulary = replace(
         names,
@@ -125,21 +128,26 @@ def _files(stage: Stage, networks: tuple[TrainedNetwork, TrainedNetwork]) -> dic
     return {
         "correctness_model.keras": correctness,
         "time_model.keras": timing,
-        "lnirt.json": to_json(replace(lnirt, topics=_published(lnirt.topics, hidden))),
+        "lnirt.json": to_json(
+            replace(
+                lnirt, topics=_published(lnirt.topics, hidden), subjects=_published(lnirt.subjects, hidden_subjects)
+            )
+        ),
         "vocabulary.json": vocabulary.to_json(),
     }
 
 
-def _published(topics: Iterable[str], hidden: Container[str]) -> tuple[str, ...]:
-    """Return the names of topics as a version shows them."""
-    return tuple(digest(topic) if topic in hidden else topic for topic in topics)
+def _published(names: Iterable[str], hidden: Container[str]) -> tuple[str, ...]:
+    """Return the keys of topics or subjects as a version shows them."""
+    return tuple(digest(name) if name in hidden else name for name in names)
 
 
-def _topics_of_few(table: AnswerTable) -> set[str]:
-    """Return the topics whose names nobody but their students may see."""
-    pairs = np.unique(np.stack([table.topic, table.user]), axis=1)
-    students = np.bincount(pairs[0], minlength=len(table.topics))
-    return {topic for topic, n in zip(table.topics, students, strict=True) if n < MINIMUM_STUDENTS}
+def _of_few(table: AnswerTable, names: Sequence[str]) -> set[str]:
+    """Return the names that nobody but their students may see, of names (T,) of the table's topics or subjects."""
+    known, codes = coded(names)
+    pairs = np.unique(np.stack([codes[table.topic], table.user]), axis=1)
+    students = np.bincount(pairs[0], minlength=len(known))
+    return {name for name, n in zip(known, students, strict=True) if n < MINIMUM_STUDENTS}
 
 
 def _predictor(version: str, stage: Stage, networks: tuple[TrainedNetwork, TrainedNetwork]) -> Predictor:

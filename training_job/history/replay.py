@@ -92,7 +92,7 @@ def read_history(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabul
         level=table.level,
         last_outcome=last_outcome,
         n_answers=n_answers,
-        topic_known=table.topic_rows(lnirt) != lnirt.average_row,
+        topic_known=lnirt.knows(table.topic_rows(lnirt)),
     )
 
 

@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.digests import digest
 from chalicelib.domain.lnirt import sigmoid
+from chalicelib.domain.predictions import Source
+from chalicelib.domain.topics import topic_key
+from chalicelib.features.state import replay
 from chalicelib.prediction.predictor import Predictor, predict
-from tests.support.histories import rebuilt, simulate, state_before
+from tests.support.histories import answers_of, rebuilt, simulate, state_before
 from tests.support.trainings import Published, published
 from training_job.fit.calibrate import (
     PRIOR_ONLY,
@@ -80,6 +83,27 @@ def test_a_version_with_plain_names_predicts_the_same(small: Small) -> None:
         assert predict(Predictor.from_files(plain), state, topic, 2, NOW) == predict(
             trained.predictor(), state, topic, 2, NOW
         )
+
+
+@pytest.mark.slow
+def test_a_version_of_several_subjects_predicts_their_new_topics(small: Small, processes: Executor) -> None:
+    """A subject of few students has no name, but is known."""
+    table = small[0]
+    subjects = ["history", "history", "history", "physics", "physics", "physics", "secret"]
+    named = dataclasses.replace(
+        table, topics=tuple(topic_key(*pair) for pair in zip(subjects, table.topics, strict=True))
+    )
+    trained = processes.submit(published, named).result()
+    predictor, state = trained.predictor(), replay("anybody", answers_of(named, range(5)))
+    assert predictor.lnirt.subjects == ("history", "physics", digest("secret"))
+    assert "secret" not in trained.files["lnirt.json"].decode() + trained.files["vocabulary.json"].decode()
+    new = [topic_key(subject, "new") for subject in ("history", "physics", "secret", "latin")]
+    assert [predictor.lnirt.topic_row(key) - predictor.lnirt.average_row for key in new] == [1, 2, 3, 0]
+    assert not any(map(predictor.knows, new))
+    many = predictor.predict_many(state, [(key, 2) for key in new], NOW)
+    assert many == [predictor.predict(state, key, 2, NOW) for key in new]
+    assert {found.source for found in many} == {Source.LNIRT}
+    assert len({found.correct for found in many}) == 4
 
 
 @pytest.mark.slow

@@ -56,9 +56,11 @@ def histories(draw: st.DrawFn) -> AnswerTable:
 
 
 @settings(max_examples=25, deadline=None)
-@given(histories(), st.booleans())
-def test_a_whole_history_gives_what_each_stored_state_gives(table: AnswerTable, times: bool) -> None:
-    model = model_of(3, times=times)  # the fourth topic is unknown to the model
+@given(histories(), st.booleans(), st.sampled_from([(), ("",)]))
+def test_a_whole_history_gives_what_each_stored_state_gives(
+    table: AnswerTable, times: bool, subjects: tuple[str, ...]
+) -> None:
+    model = model_of(3, times=times, subjects=subjects)  # the fourth topic is unknown to the model
     constants = replace(constants_of(model), items=ITEMS)
     steps, column = answer_steps(table, model), np.array([0, 1, 2, 2])
     pooled, other = (
