@@ -25,12 +25,13 @@ export async function loadSummary() {
 
 /** Return the figures of an analytics summary. */
 export function summaryFigures(summary) {
-  const { completed, tasks, today, last_7_days: week } = summary;
+  const { completed, tasks, today, last_7_days: week, predicted_accuracy: predicted } = summary;
+  const expected = predicted === null ? "not predicted" : `predicted ${percent(predicted)}`; // imported answers were not
   return [
     periodFigure("Today", today),
     periodFigure("Last 7 days", week),
     figure("Total", count(completed), `done, ${count(tasks - completed)} open`),
-    figure("Correct", percent(summary.accuracy), completed === 0 ? "no answers yet" : `predicted ${percent(summary.predicted_accuracy)}`),
+    figure("Correct", percent(summary.accuracy), completed === 0 ? "no answers yet" : expected),
     figure("Time per task", duration(summary.median_time_seconds), `median; ${duration(summary.total_time_seconds)} in total`),
   ];
 }

@@ -43,6 +43,16 @@ def test_topics_of_two_subjects_with_one_name_show_the_subject(visit: Visit, wor
     expect(visit.page.locator("#topics .ranges").first.locator(".name")).to_have_text(names)
 
 
+def test_imported_answers_have_no_predicted_share(visit: Visit, world: World) -> None:
+    visit.sign_in_directly()
+    add_practice(world)
+    visit.page.route(
+        "**/analytics/summary*", lambda route: route.fulfill(json=route.fetch().json() | {"predicted_accuracy": None})
+    )
+    visit.open("dashboard/analytics")
+    expect(visit.page.locator("#summary")).to_contain_text("not predicted")
+
+
 def images(page: Page) -> list[str]:
     """Return what each chart shows, as data URLs."""
     return list(page.locator("canvas").evaluate_all("all => all.map(canvas => canvas.toDataURL())"))
