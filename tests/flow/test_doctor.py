@@ -177,6 +177,10 @@ DAMAGES = {
     "not a number": ("UPDATE practice_state SET sum_sq_log_seconds = 'NaN'", ["state-differs"]),
     "the last time": ("UPDATE practice_state SET last_at = NULL WHERE topic LIKE '%topic 0'", ["state-differs"]),
     "a row that is gone": ("DELETE FROM practice_state WHERE topic LIKE '%topic 2'", ["state-differs"]),
+    "keys of the release before": (
+        "UPDATE practice_state SET topic = split_part(topic, chr(31), 2)",
+        ["state-differs"],
+    ),
     "a row too many": (
         "UPDATE practice_state SET topic = 'nobody asked' WHERE topic LIKE '%topic 2'",
         ["state-differs"],

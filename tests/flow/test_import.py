@@ -32,6 +32,7 @@ from ops.imports.report import ImportReport
 from ops.imports.source import UnusableFileError
 from ops.imports.store import UnknownImportError, history_store
 from tests.support.histories import rows_by_key
+from training_job.history.snapshot import read_snapshot
 
 pytestmark = pytest.mark.slow
 
@@ -144,6 +145,14 @@ def test_the_same_topic_of_two_subjects_has_two_states(engine: Engine, tmp_path:
         ("history\x1fchapter 1", 2, 2),
     ]
     assert_state_is_replayed_history(engine, "ada")
+    learnt = read_snapshot(engine, "default").table
+    answers = [(learnt.topics[code], bool(right)) for code, right in zip(learnt.topic, learnt.is_correct, strict=True)]
+    assert answers == [
+        ("history\x1fchapter 1", True),
+        ("biology\x1fchapter 1", False),
+        ("history\x1fchapter 1", True),
+        ("general\x1fchapter 1", True),
+    ]
 
 
 def test_imported_answers_do_not_count_towards_a_training(engine: Engine, tmp_path: Path) -> None:
