@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.features.item_effects import NO_ITEM
-from chalicelib.features.items import NO_RECORD, ItemRecord
+from chalicelib.features.items import ANSWERS_COUNTED, NO_RECORD, ItemRecord
 from chalicelib.features.state import Answer, StateRow, UserState, advance
 from chalicelib.prediction.predictor import Predictor
 from training_job.history.answers import AnswerTable
@@ -62,12 +62,13 @@ class Practice:
     user_id: str
     n_answers: int = 0
     rows: dict[tuple[str, int], StateRow] = field(default_factory=dict)
-    items: dict[int, ItemRecord] = field(default_factory=dict)
+    items: dict[int, tuple[tuple[int, Answer], ...]] = field(default_factory=dict)
+    """The newest answers on each item, with their indices."""
 
     def add(self, answer: Answer, item: int = NO_ITEM) -> None:
         """Take the student's next answer into the state, and into the record on its item."""
         if item != NO_ITEM:
-            self.items[item] = self.record_after(answer, item)
+            self.items[item] = self._on_item_after(answer, item)
         self.rows[answer.topic, answer.difficulty] = self._row_after(answer)
         self.n_answers += 1
 
@@ -82,15 +83,23 @@ class Practice:
 
     def record(self, item: int) -> ItemRecord:
         """Return the record on an item after all answers so far."""
-        return NO_RECORD if item == NO_ITEM else self.items.get(item, ItemRecord(item))
+        return _record_of(item, self.items.get(item, ()))
 
     def record_after(self, answer: Answer, item: int) -> ItemRecord:
         """Return the record on an item that one more answer on it would lead to."""
-        if item == NO_ITEM:
-            return NO_RECORD
-        before = self.record(item)
-        correct = before.correct + answer.is_correct
-        return ItemRecord(item, before.attempts + 1, correct, answer.is_correct, self.n_answers, answer.at)
+        return _record_of(item, self._on_item_after(answer, item))
+
+    def _on_item_after(self, answer: Answer, item: int) -> tuple[tuple[int, Answer], ...]:
+        return (*self.items.get(item, ()), (self.n_answers, answer))[-ANSWERS_COUNTED:]
 
     def _row_after(self, answer: Answer) -> StateRow:
         return advance(self.rows.get((answer.topic, answer.difficulty)), answer, self.n_answers)
+
+
+def _record_of(item: int, answers: Sequence[tuple[int, Answer]]) -> ItemRecord:
+    """Return the record of answers on an item, each with its index, as the database reads it."""
+    if item == NO_ITEM or not answers:
+        return NO_RECORD if item == NO_ITEM else ItemRecord(item)
+    index, last = answers[-1]
+    correct = sum(answer.is_correct for _, answer in answers)
+    return ItemRecord(item, len(answers), correct, last.is_correct, index, last.at)
