@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
 from chalicelib.domain.errors import DatabaseUnavailableError
+from chalicelib.domain.items import item_key
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
@@ -136,6 +137,8 @@ def test_each_program_works_with_its_own_login(site: Site) -> None:
         store.complete("ada", task.id, Result(True, 5.0), None, POLICY)
     snapshot = read_snapshot(engines[TRAINER], "default")
     assert (len(snapshot.table), snapshot.counter) == (6, 6)
+    items = [item_key("Maths", f"t{n}", Difficulty.EASY, "?", None) for n in range(6)]
+    assert snapshot.table.item.tolist() == items
     tracker = PostgresTracker(engines[TRAINER])
     tracker.set_model_version("default", "20260101T000000Z-00000001")
     assert tracker.read("default").model_version == "20260101T000000Z-00000001"

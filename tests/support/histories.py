@@ -48,10 +48,8 @@ def simulate(
 
 def rebuilt(table: AnswerTable, **changes: Any) -> AnswerTable:
     """The table with some columns changed; None for unknown seconds or times."""
-    columns: dict[str, Any] = {
-        name: getattr(table, name)
-        for name in ("user", "user_ids", "topic", "topics", "difficulty", "is_correct", "seconds", "at", "order")
-    }
+    names = ("user", "user_ids", "topic", "topics", "difficulty", "is_correct", "seconds", "at", "order", "item")
+    columns: dict[str, Any] = {name: getattr(table, name) for name in names}
     return AnswerTable.from_columns(**{**columns, **changes})
 
 

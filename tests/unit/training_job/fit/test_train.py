@@ -19,6 +19,7 @@ from chalicelib.domain.digests import digest
 from chalicelib.domain.lnirt import sigmoid
 from chalicelib.domain.predictions import Source
 from chalicelib.domain.topics import topic_key
+from chalicelib.features.inputs import N_ITEM_COLUMNS
 from chalicelib.features.state import replay
 from chalicelib.prediction.predictor import Predictor, predict
 from tests.support.histories import answers_of, rebuilt, simulate, state_before
@@ -314,6 +315,19 @@ def test_where_nothing_is_known_of_the_population_a_history_is_read_in_its_own_o
     for field in msgspec.structs.fields(by_others):
         alone = getattr(read_history(table, lnirt, vocabulary), field.name)
         np.testing.assert_allclose(getattr(by_others, field.name), alone, atol=1e-6, err_msg=field.name)
+
+
+def test_an_item_of_two_students_says_nothing_new_to_either_of_them() -> None:
+    table, item = simulate(80, 4, 2400), np.zeros(2400, dtype=np.int64)
+    both = [np.flatnonzero(table.user == user)[-1] for user in (5, 6)]
+    item[both] = 9
+    table, everything = rebuilt(table, item=item), np.ones(2400, dtype=np.bool_)
+    lnirt = fit_lnirt(table)
+    vocabulary = build_vocabulary(table, everything, lnirt)
+    assert vocabulary.items.keys.tolist() == [9]
+    assert vocabulary.items.success[0] != 0.0
+    by_others = read_history_by_others(table, everything, lnirt, vocabulary, 0)
+    assert by_others.dense[both, -N_ITEM_COLUMNS].tolist() == [0.0, 0.0]
 
 
 def test_what_the_networks_learn_the_population_from_never_holds_the_students_own_answers() -> None:
