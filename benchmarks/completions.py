@@ -25,13 +25,13 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
+from benchmarks._postgres import migrated_server
 from chalicelib.domain.tasks import Result
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.storage import completion
@@ -40,7 +40,6 @@ from chalicelib.storage.shards import TRY_LOCK_SQL
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.tracker import PostgresTracker
 from infra.local import postgres
-from migrations import upgrade
 
 CLIENTS, PROCESSES, SECONDS, COMMIT_MS, ROUNDS = 32, 4, 3.0, 5.0, 3
 POLICY = TrainingPolicy(threshold=5, minimum_samples=10)
@@ -64,6 +63,9 @@ _WAITS = text(
 )
 _COMPLETED = text("SELECT count(*) FROM practice_tasks WHERE completed")
 
+SERVER_SETTINGS = ("max_connections=200", "commit_siblings=0")
+"""PostgreSQL's settings: a connection for each student, and commits that are delayed also when they come alone."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure the completions per second of one cohort.")
@@ -74,7 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds, of which the median counts")
     options = parser.parse_args(arguments)
     figures: dict[str, Any] = {"clients": options.clients, "commit_ms": options.commit_ms}
-    with tempfile.TemporaryDirectory() as name, _server(Path(name)) as server:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        migrated_server(Path(name), SERVER_SETTINGS) as server,
+    ):
         for speed, delay in (("fast", 0.0), ("slow", options.commit_ms)):
             figures[speed] = compare(server, delay, options)
     if not options.json:
@@ -82,20 +87,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{speed}: {figures[speed]}")
     print(json.dumps(figures))
     return 0
-
-
-@contextmanager
-def _server(folder: Path) -> Iterator[postgres.Postgres]:
-    server = postgres.prepare(folder / "postgres")
-    with (folder / "postgres.log").open("wb") as output:
-        postgres.start(server, ("max_connections=200", "commit_siblings=0"), output)
-    try:
-        postgres.wait_until_ready(server)
-        postgres.create_database(server)
-        upgrade(server.url())
-        yield server
-    finally:
-        postgres.stop(server)
 
 
 def compare(server: postgres.Postgres, commit_ms: float, options: argparse.Namespace) -> Mapping[str, Any]:

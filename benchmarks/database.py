@@ -23,14 +23,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import make_url
 
+from benchmarks._postgres import migrated_server
 from chalicelib import wiring
 from chalicelib.config import settings_from
 from chalicelib.domain.errors import DatabaseUnavailableError, StudySmartError
@@ -41,7 +41,6 @@ from chalicelib.storage.database import connect, statement
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.timeouts import timeouts_of
 from infra.local import postgres
-from migrations import upgrade
 from tests.support.api import World, sign_up
 from tests.support.fronts import Front, certificate, pgbouncer, pooled
 
@@ -55,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print only the JSON object")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="length of the load through PgBouncer")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as name, _server(Path(name)) as server:
+    with tempfile.TemporaryDirectory() as name, migrated_server(Path(name)) as server:
         folder = Path(name)
         figures = {
             **in_trouble(server, folder),
@@ -67,20 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{key}: {value}")
     print(json.dumps(figures))
     return 0
-
-
-@contextmanager
-def _server(folder: Path) -> Iterator[postgres.Postgres]:
-    server = postgres.prepare(folder / "postgres")
-    with (folder / "postgres.log").open("wb") as output:
-        postgres.start(server, (), output)
-    try:
-        postgres.wait_until_ready(server)
-        postgres.create_database(server)
-        upgrade(server.url())
-        yield server
-    finally:
-        postgres.stop(server)
 
 
 def in_trouble(server: postgres.Postgres, folder: Path) -> dict[str, float]:
