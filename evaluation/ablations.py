@@ -6,8 +6,9 @@ the same students with the same seed, and predicts the answers of the first fold
 errors over students. So a negative ``auc`` and a positive ``log_loss`` say that the part earns its place. The last line
 is one JSON object.
 
-A part is left out of training and test alike, by a value that says nothing. LNIRT keeps it, except for the items. The
-answers are those of students drawn at random, ``--answers`` at most. Scale and temperature are not fitted here.
+To leave a part out, its inputs get one constant value in training and test. LNIRT's prediction, to which the network
+adds, stays the same; only without the items it has no item effects. The answers are those of students drawn at random,
+``--answers`` at most. Scale and temperature are not fitted here.
 """
 
 from __future__ import annotations

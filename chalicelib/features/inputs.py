@@ -32,7 +32,7 @@ FEATURE_SCHEMA = 4
 """Raised whenever the columns or their meaning change."""
 
 READABLE_SCHEMAS = (3, FEATURE_SCHEMA)
-"""Schemas of versions that are served; others are refused. Schema 3 has not the last :data:`N_ITEM_COLUMNS` columns."""
+"""Schemas of versions that are served; others are refused. Schema 3 lacks the last :data:`N_ITEM_COLUMNS` columns."""
 
 N_ITEM_COLUMNS = 14
 """Dense columns about the item, the last ones."""
@@ -207,7 +207,7 @@ def _of_item(past: Summary, f: Functions) -> list[Column]:
 
 
 def _pause(hours: Column, f: Functions) -> Column:
-    """Return log(1 + seconds), which tells seconds from minutes and hours from days; 0 if unknown."""
+    """Return log(1 + seconds), 0 if unknown. Unlike log(1 + hours), it tells seconds from minutes."""
     return f.log1p(3600.0 * f.where(hours == hours, hours, 0.0))
 
 

@@ -60,7 +60,7 @@ _NAMES: Mapping[Group, str] = {
     Group.PAUSE: "The time since you last practised",
     Group.STUDENT: "What the last training learnt about you",
     Group.DIFFICULTY: "The difficulty, compared with medium,",
-    Group.ITEM: "This exercise and your record on it",
+    Group.ITEM: "This exercise, with your record on it,",
 }
 
 

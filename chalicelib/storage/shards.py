@@ -144,8 +144,7 @@ def settle(engine: Engine, cohort: str, policy: TrainingPolicy, pause: float = 0
         is_settled, *found = row
         if is_settled or time.monotonic() > end:
             if not is_settled:
-                _log.warning(
-                    "completions of cohort %s wait in their shards; the next one or the sweeper counts", cohort
-                )
+                message = "the counter of cohort %s lags: the next completion or the sweeper adds what its shards hold"
+                _log.warning(message, cohort)
             return counted_from(cohort, request_id, policy, *found)
         pause = max(1.5 * pause, 0.002)

@@ -1,7 +1,7 @@
 """Fits the item effects: what LNIRT leaves unexplained in the answers on an item, shrunk towards 0.
 
-Each student counts once on an item, with the first answer: later answers follow the student's own attempts, and no
-account moves an item by repeating it.
+Only the first answer of each student on an item counts. Later answers depend on the student's earlier attempts, and no
+account must move an item by answering it again and again.
 """
 
 from __future__ import annotations

@@ -132,9 +132,10 @@ class AnswerTable:
 
     @property
     def begun_at(self) -> FloatArray:
-        """Moments at which answers were begun, as far as their seconds are known. Shape (N,).
+        """Moments at which answers were begun: completion less seconds. Shape (N,).
 
-        A prediction is made before the answer, so it must not see how long the answer takes.
+        Without seconds it is the completion. A prediction is made before the answer, so it must not see how long the
+        answer takes.
         """
         return self.at - np.where(self.timed, self.seconds, 0.0)
 

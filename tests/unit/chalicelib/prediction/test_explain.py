@@ -187,7 +187,9 @@ def test_an_easy_exercise_raises_the_chance() -> None:
         item = ItemRecord(key)
         prediction = predictor.predict(MIXED, "topic 0", 2, NOW, item)
         found = {one.group: one for one in explain(predictor, prediction, MIXED, "topic 0", 2, NOW, item)}
-        assert found[Group.ITEM].text.startswith(f"This exercise and your record on it {verb} the chance of success by")
+        assert found[Group.ITEM].text.startswith(
+            f"This exercise, with your record on it, {verb} the chance of success by"
+        )
     assert Group.ITEM not in why(predictor, MIXED, "topic 0")
 
 
