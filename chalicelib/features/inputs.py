@@ -200,7 +200,7 @@ def _of_item(past: Summary, f: Functions) -> list[Column]:
         past.hours_since_item == past.hours_since_item,
         f.log1p(gap),
         gap == 1.0,
-        # The last answer on the topic was on this item, so the network may give its outcome another weight.
+        # 1 if the last answer on the topic was on this item. The network can then weight its outcome differently.
         (gap > 0.0) & (gap == past.answers_since_topic),
         gap == 0.0,
     ]

@@ -15,7 +15,10 @@ NO_ITEM = 0
 
 @dataclass(frozen=True)
 class ItemTable:
-    """The effects of M items: ``success`` and ``time`` (M,) by the ``keys`` (M,), which are in rising order."""
+    """The effects of M items. Every other item has the effect 0.
+
+    ``keys`` (M,) are the items' keys in rising order. ``success`` and ``time`` (M,) are in the same order.
+    """
 
     keys: IntArray
     success: FloatArray

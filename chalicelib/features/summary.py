@@ -257,7 +257,10 @@ class _TopicRecord:
         return item.attempts > 0 and item.last_correct and item.last_index == self._last_index
 
     def outcome_if_incorrect(self, item: ItemRecord) -> float:
-        """Return the outcome of the last answer on the item, if incorrect."""
+        """Return the outcome of the last answer on the item: 1 correct, -1 incorrect, 0 without an answer.
+
+        If it is also the last answer on the topic, it counts as incorrect.
+        """
         if not item.attempts:
             return 0.0
         return 1.0 if item.last_correct and not self.is_last_success(item) else -1.0

@@ -144,7 +144,9 @@ def settle(engine: Engine, cohort: str, policy: TrainingPolicy, pause: float = 0
         is_settled, *found = row
         if is_settled or time.monotonic() > end:
             if not is_settled:
-                message = "the counter of cohort %s lags: the next completion or the sweeper adds what its shards hold"
+                message = (
+                    "the counter of cohort %s lags, nothing is lost: the next completion or the sweeper adds its shards"
+                )
                 _log.warning(message, cohort)
             return counted_from(cohort, request_id, policy, *found)
         pause = max(1.5 * pause, 0.002)

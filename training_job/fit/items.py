@@ -30,7 +30,7 @@ CHUNK_ROWS = 60_000
 
 
 def fit_items(table: AnswerTable, lnirt: LnirtParameters) -> ItemTable:
-    """Return the item effects of a history whose LNIRT is given."""
+    """Return the item effects of a history. Its LNIRT is fitted already, and stays as it is."""
     first = _first_answers(table)
     keys, item, students = np.unique(table.item[first], return_inverse=True, return_counts=True)
     if not len(keys):

@@ -317,7 +317,7 @@ def test_where_nothing_is_known_of_the_population_a_history_is_read_in_its_own_o
         np.testing.assert_allclose(getattr(by_others, field.name), alone, atol=1e-6, err_msg=field.name)
 
 
-def test_an_item_of_two_students_says_nothing_new_to_either_of_them() -> None:
+def test_a_students_own_answer_is_left_out_of_an_item_effect() -> None:
     table, item = simulate(80, 4, 2400), np.zeros(2400, dtype=np.int64)
     both = [np.flatnonzero(table.user == user)[-1] for user in (5, 6)]
     item[both] = 9
