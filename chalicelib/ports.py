@@ -6,7 +6,7 @@ implement them in memory, and the same contract tests run on both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -34,6 +34,17 @@ class PredictionContext(Struct, frozen=True):
     model_version: str | None
     usage: Usage | None = None
     item: ItemRecord = NO_RECORD
+
+
+class BatchContext(Struct, frozen=True):
+    """The stored inputs of predictions for several students, by their ids.
+
+    ``records`` holds the records on items that have answers, by student and key of the item.
+    """
+
+    states: Mapping[str, UserState]
+    records: Mapping[tuple[str, int], ItemRecord]
+    model_version: str | None
 
 
 class TaskFilter(Struct, frozen=True):
@@ -70,6 +81,12 @@ class TaskStore(Protocol):
         """Return the student's state and record on an item's key, and the tracker's model version.
 
         Raises UnauthenticatedError.
+        """
+
+    def batch_context(self, items: Mapping[str, Collection[int]]) -> BatchContext:
+        """Return the states of some students, their records on items by key, and the tracker's model version.
+
+        A student who is not known, or whose account was deleted, has no answers.
         """
 
     def insert(

@@ -23,6 +23,9 @@ Model = TypeVar("Model", bound=msgspec.Struct)
 JSON_TYPE = "application/json"
 MAX_BODY_BYTES = 1_000_000
 
+MAX_FAULTS = 100
+"""Maximum number of faults of a list's entries in one answer."""
+
 _BOM = b"\xef\xbb\xbf"
 _MISSING = ("missing", "Field required")
 _EXTRA = ("extra_forbidden", "Extra inputs are not permitted")
@@ -47,14 +50,14 @@ def read_body(model: type[Model], raw: bytes, content_type: str, encoding: str =
         raise InvalidInputError([Fault(("body",), f"JSON decode error: {reason}", "json_invalid")]) from error
     if not isinstance(value, dict):
         raise InvalidInputError([Fault(("body",), "Input should be an object", "model_attributes_type")])
-    return _read(model, value, "body", strict=True)
+    return _read(model, value, ("body",), strict=True)
 
 
 def read_query(model: type[Model], parameters: Mapping[str, str]) -> Model:
     """Return query parameters as ``model``. A blank optional one counts as absent, because forms send it so."""
     optional = {name for name, _, required in _fields(model) if not required}
     given = {name: text for name, text in parameters.items() if text or name not in optional}
-    return _read(model, given, "query", strict=False)
+    return _read(model, given, ("query",), strict=False)
 
 
 def _check_content_type(content_type: str) -> None:
@@ -71,22 +74,60 @@ def _fields(model: type[msgspec.Struct]) -> tuple[tuple[str, Any, bool], ...]:
     return tuple((field.encode_name, field.type, field.required) for field in msgspec.structs.fields(model))
 
 
-def _read(model: type[Model], values: Mapping[str, Any], place: str, strict: bool) -> Model:
+@cache
+def _entries_of(annotation: Any) -> tuple[type[msgspec.Struct], int] | None:
+    """Return the Struct of a list's entries and their maximum number, None for a field that is no such list."""
+    kind = inspect.type_info(annotation)
+    if isinstance(kind, inspect.Metadata):
+        kind = kind.type
+    if not (isinstance(kind, inspect.ListType) and isinstance(kind.item_type, inspect.StructType)):
+        return None
+    assert kind.max_length is not None, f"{annotation} needs a maximum length"  # noqa: S101 - a programming error
+    return kind.item_type.cls, kind.max_length
+
+
+def _read_list(model: type[Model], maximum: int, value: Any, place: tuple[str | int, ...], strict: bool) -> list[Model]:
+    """Return a list of ``model``. Raises InvalidInputError with the faults of all entries, up to a maximum."""
+    if not isinstance(value, list):
+        raise InvalidInputError([Fault(place, "Input should be a valid list", "list_type")])
+    if not 1 <= len(value) <= maximum:
+        kind = "too_long" if value else "too_short"
+        raise InvalidInputError([Fault(place, f"List should have 1 to {maximum:,} entries", kind)])
+    found, faults = [], []
+    for n, entry in enumerate(value):
+        if not isinstance(entry, dict):
+            faults.append(Fault((*place, n), "Input should be an object", "model_attributes_type"))
+            continue
+        try:
+            found.append(_read(model, entry, (*place, n), strict))
+        except InvalidInputError as error:
+            faults += error.faults
+    if faults:
+        raise InvalidInputError(faults[:MAX_FAULTS])
+    return found
+
+
+def _read(model: type[Model], values: Mapping[str, Any], place: tuple[str | int, ...], strict: bool) -> Model:
     faults: list[Fault] = []
     kept: dict[str, Any] = {}
     if model.__struct_config__.forbid_unknown_fields:
         known = {name for name, _, _ in _fields(model)}
-        faults += [Fault((place, name), _EXTRA[1], _EXTRA[0]) for name in values if name not in known]
+        faults += [Fault((*place, name), _EXTRA[1], _EXTRA[0]) for name in values if name not in known]
     for name, annotation, required in _fields(model):
         if name not in values:
             if required:
-                faults.append(Fault((place, name), _MISSING[1], _MISSING[0]))
+                faults.append(Fault((*place, name), _MISSING[1], _MISSING[0]))
             continue
         try:
-            kept[name] = _converted(values[name], annotation, strict)
+            if (entries := _entries_of(annotation)) is not None:
+                kept[name] = _read_list(*entries, values[name], (*place, name), strict)
+            else:
+                kept[name] = _converted(values[name], annotation, strict)
         except msgspec.ValidationError:
             kind, message = _explain(inspect.type_info(annotation), values[name], strict)
-            faults.append(Fault((place, name), message, kind))
+            faults.append(Fault((*place, name), message, kind))
+        except InvalidInputError as error:  # of the entries of a list
+            faults += error.faults
     if faults:
         raise InvalidInputError(faults)
     return model(**kept)

@@ -47,3 +47,12 @@ LnirtVersion = Annotated[
     ),
 ]
 Timestamp = Annotated[str, about("Time in ISO 8601", "2026-03-01T10:20:30+00:00")]
+LearnerId = Annotated[
+    str,
+    about(
+        "Id of the learner; the caller if it is left out",
+        "9b2c1f7e-52a1-4c0f-9d3e-0a6f2f4f8f11",
+        min_length=1,
+        max_length=200,
+    ),
+]

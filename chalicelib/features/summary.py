@@ -111,10 +111,12 @@ class StateView:
         (past,) = self._each([(topic, difficulty)], [_TopicRecord(self, topic)], now, item)
         return past
 
-    def summaries(self, requested: Requested, *moments: datetime | None) -> Summary:
+    def summaries(
+        self, requested: Requested, *moments: datetime | None, items: Sequence[ItemRecord] | None = None
+    ) -> Summary:
         """Return the summary for N predictions at each of M moments, in arrays of M * N rows, moment by moment.
 
-        Topics and difficulties may repeat.
+        Topics and difficulties may repeat. ``items`` holds the record on the item of each prediction.
         """
         topics = dict(requested)
         position = {topic: number for number, topic in enumerate(topics)}
@@ -130,6 +132,10 @@ class StateView:
         columns["level"] = np.array([difficulty - 1 for _, difficulty in requested] * len(moments))
         columns["hours_since_topic"] = np.array(since_topic).take(which, axis=1).ravel()
         columns["hours_since_any"] = np.repeat(since_any, len(which))
+        if items is not None:
+            pairs = [(item, records[number]) for item, number in zip(items, which, strict=True)]
+            of_items = [self._of_item(item, record, moment) for moment in moments for item, record in pairs]
+            columns |= {name: np.array([one[name] for one in of_items]) for name in of_items[0]}
         return Summary(**columns)
 
     def _each(
@@ -154,8 +160,6 @@ class StateView:
         sequence = StudentSequence(self.columns, self.topic_rows)
         overall = self.decayed.sum(axis=2).tolist()
         hours_since_any, n_topics = self._hours_since_any(now), len(set(self.columns.topics))
-        item_success, item_log_seconds = self.constants.items.lookup_one(item.key)
-        hours_since_item = _hours_since(math.nan if item.last_at is None else item.last_at.timestamp(), now)
         return [
             Summary(
                 topic_row=record.row,
@@ -182,18 +186,25 @@ class StateView:
                 ),
                 answers_since_topic=record.answers_since,
                 n_topics=float(n_topics),
-                item_success=item_success,
-                item_log_seconds=item_log_seconds,
-                item_attempts=float(item.attempts),
-                item_correct=float(item.correct - record.is_last_success(item)),
-                item_last_outcome=record.outcome_if_incorrect(item),
-                hours_since_item=hours_since_item,
-                answers_since_item=float(self.state.n_answers - item.last_index) if item.attempts else 0.0,
+                **self._of_item(item, record, now),
             )
             for (topic, difficulty), record, (ability_if_incorrect, _), (trait_success, trait_log_seconds) in zip(
                 requested, records, if_incorrect, from_traits, strict=True
             )
         ]
+
+    def _of_item(self, item: ItemRecord, record: _TopicRecord, now: datetime | None) -> dict[str, float]:
+        """Return the fields of a summary that depend on the item. ``record`` is that of its topic."""
+        success, log_seconds = self.constants.items.lookup_one(item.key)
+        return {
+            "item_success": success,
+            "item_log_seconds": log_seconds,
+            "item_attempts": float(item.attempts),
+            "item_correct": float(item.correct - record.is_last_success(item)),
+            "item_last_outcome": record.outcome_if_incorrect(item),
+            "hours_since_item": _hours_since(math.nan if item.last_at is None else item.last_at.timestamp(), now),
+            "answers_since_item": float(self.state.n_answers - item.last_index) if item.attempts else 0.0,
+        }
 
     @cached_property
     def decayed(self) -> FloatArray:

@@ -114,16 +114,27 @@ class Predictor:
                 _LOG.warning("Embedding model prediction failed, falling back to LNIRT: %s", error)
         return self._prediction(Source.LNIRT, success.logit, None if time is None else time.log_seconds, variance)
 
-    def predict_many(self, state: UserState, requested: Requested, now: datetime) -> list[Prediction]:
-        """Return what :meth:`predict` returns for each topic key and difficulty, with the state read once."""
-        return self.predict_at(state, requested, [now])[0]
+    def predict_many(
+        self, state: UserState, requested: Requested, now: datetime, items: Sequence[ItemRecord] | None = None
+    ) -> list[Prediction]:
+        """Return what :meth:`predict` returns for each topic key and difficulty, with the state read once.
 
-    def predict_at(self, state: UserState, requested: Requested, moments: Sequence[datetime]) -> list[list[Prediction]]:
+        ``items`` holds the record on the item of each.
+        """
+        return self.predict_at(state, requested, [now], items)[0]
+
+    def predict_at(
+        self,
+        state: UserState,
+        requested: Requested,
+        moments: Sequence[datetime],
+        items: Sequence[ItemRecord] | None = None,
+    ) -> list[list[Prediction]]:
         """Return what :meth:`predict_many` returns at each of some moments, all with the state of now."""
         if not requested or not moments:
             return [[] for _ in moments]
         view = StateView(state, self.constants)
-        past = view.summaries(requested, *moments)
+        past = view.summaries(requested, *moments, items=items)
         success, time = success_priors(past, self.lnirt), time_priors(past, self.lnirt)
         topic_known = np.asarray(self.lnirt.knows(past.topic_row))
         chosen = choose_each(topic_known, np.full(topic_known.shape, state.n_answers))
@@ -257,19 +268,30 @@ def predict(
 
 
 def predict_many(
-    predictor: Predictor | None, state: UserState, requested: Requested, now: datetime
+    predictor: Predictor | None,
+    state: UserState,
+    requested: Requested,
+    now: datetime,
+    items: Sequence[ItemRecord] | None = None,
 ) -> list[Prediction]:
-    """Return what :func:`predict` returns for each topic key and difficulty, in that order."""
-    return predict_at(predictor, state, requested, [now])[0]
+    """Return what :func:`predict` returns for each topic key and difficulty, in that order.
+
+    ``items`` holds the record on the item of each.
+    """
+    return predict_at(predictor, state, requested, [now], items)[0]
 
 
 def predict_at(
-    predictor: Predictor | None, state: UserState, requested: Requested, moments: Sequence[datetime]
+    predictor: Predictor | None,
+    state: UserState,
+    requested: Requested,
+    moments: Sequence[datetime],
+    items: Sequence[ItemRecord] | None = None,
 ) -> list[list[Prediction]]:
     """Return what :func:`predict_many` returns at each of some moments, all with the state of now."""
     if predictor is not None:
         try:
-            return predictor.predict_at(state, requested, moments)
+            return predictor.predict_at(state, requested, moments, items)
         except _NETWORK_ERRORS as error:
             _LOG.error("version %s failed, falling back to the default: %r", predictor.version, error)
     return [[DEFAULT_PREDICTION] * len(requested) for _ in moments]

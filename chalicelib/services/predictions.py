@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from chalicelib import logs
 from chalicelib.domain.items import key_of_id
@@ -10,12 +13,12 @@ from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import Difficulty, name_key
 from chalicelib.domain.topics import split_key, topic_key
 from chalicelib.features.columns import StateColumns
-from chalicelib.features.items import ItemRecord
+from chalicelib.features.items import NO_RECORD, ItemRecord
 from chalicelib.features.state import UserState
 from chalicelib.ports import PredictionContext, TaskStore
 from chalicelib.prediction.chain import choose
 from chalicelib.prediction.explain import Influence, explain
-from chalicelib.prediction.predictor import Predictor, predict
+from chalicelib.prediction.predictor import Predictor, predict, predict_many
 from chalicelib.services.champion import ChampionCache
 
 
@@ -51,6 +54,51 @@ def predict_and_explain(
     key = key_of_name(predictor, state, topic) if subject is None else topic_key(subject, topic)
     prediction = _predict(predictor, state, key, difficulty, now, context.item)
     return prediction, explain(predictor, prediction, state, key, difficulty.numeric, now, context.item)
+
+
+class Asked(NamedTuple):
+    """A prediction to make: a student, names, and the name of an item or None.
+
+    Without a subject, :func:`key_of_name` finds one that has the topic.
+    """
+
+    user_id: str
+    subject: str | None
+    topic: str
+    difficulty: Difficulty
+    item_id: str | None
+
+
+def predict_batch(tasks: TaskStore, champion: ChampionCache, batch: Sequence[Asked]) -> list[Prediction]:
+    """Predict for several students, in the order of the batch. The database is asked about all students at once."""
+    now = datetime.now(UTC)
+    by_student: dict[str, list[tuple[int, Asked, int | None]]] = {}
+    for n, one in enumerate(batch):
+        item = None if one.item_id is None else key_of_id(one.item_id)
+        by_student.setdefault(one.user_id, []).append((n, one, item))
+    context = tasks.batch_context(
+        {user_id: {item for _, _, item in of if item is not None} for user_id, of in by_student.items()}
+    )
+    predictor = champion.current(context.model_version)
+    found: dict[int, Prediction] = {}
+    for user_id, of in by_student.items():
+        state = context.states[user_id]
+        requested = [
+            (
+                key_of_name(predictor, state, one.topic) if one.subject is None else topic_key(one.subject, one.topic),
+                one.difficulty.numeric,
+            )
+            for _, one, _ in of
+        ]
+        records = [
+            NO_RECORD if item is None else context.records.get((user_id, item), ItemRecord(item)) for _, _, item in of
+        ]
+        items = records if any(item is not None for _, _, item in of) else None
+        predictions = predict_many(predictor, state, requested, now, items)
+        found.update((n, prediction) for (n, _, _), prediction in zip(of, predictions, strict=True))
+    sources = Counter(prediction.source.value for prediction in found.values())
+    logs.note(predictions=len(batch), learners=len(by_student), **{f"n_{name}": n for name, n in sources.items()})
+    return [found[n] for n in range(len(batch))]
 
 
 def key_of_name(predictor: Predictor | None, state: UserState, topic: str) -> str:

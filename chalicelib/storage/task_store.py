@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import unicodedata
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -34,7 +34,7 @@ from chalicelib.domain.training import TrainingPolicy
 from chalicelib.features.columns import rows_from_bytes
 from chalicelib.features.items import ANSWERS_COUNTED, ItemRecord
 from chalicelib.features.state import UserState
-from chalicelib.ports import Completion, PredictionContext, TaskFilter
+from chalicelib.ports import BatchContext, Completion, PredictionContext, TaskFilter
 from chalicelib.storage import completion
 from chalicelib.storage.database import statement, transaction
 from chalicelib.storage.rows import N_TASK_COLUMNS, STATE_AGGREGATES, TASK_COLUMNS, TOPIC_KEY, qualified, task_from
@@ -48,6 +48,24 @@ _MORE_USAGE = """
 """
 """Nothing for a student who was not counted yet."""
 
+
+def _record_sql(user_id: str, item: str) -> str:
+    """Return SQL for one row: the record of a student on the item with a key. Without an item no answer is read.
+
+    Answers have an index, open tasks have none. ``completed`` is not a condition: PostgreSQL, as long as it knows
+    little about the table, would read all of the student's answers by ``ix_practice_tasks_in_order``.
+    """
+    return f"""
+        SELECT count(*) AS attempts, count(*) FILTER (WHERE is_correct) AS correct,
+               (array_agg(is_correct ORDER BY answer_index DESC))[1] AS last_correct, max(answer_index) AS last_index,
+               (array_agg(completed_at ORDER BY answer_index DESC))[1] AS last_at
+        FROM (
+            SELECT is_correct, answer_index, completed_at FROM practice_tasks
+            WHERE user_id = {user_id} AND item_key = {item} AND answer_index >= 0
+            ORDER BY answer_index DESC LIMIT {ANSWERS_COUNTED}
+        ) AS answers"""  # noqa: S608 - parts are constants
+
+
 _CONTEXT = text(
     f"""
     SELECT u.n_answers, u.deleted_at IS NOT NULL, k.model_version, s.topics, s.packed,
@@ -59,23 +77,31 @@ _CONTEXT = text(
     CROSS JOIN LATERAL (
         SELECT {STATE_AGGREGATES} FROM practice_state WHERE user_id = requested.id
     ) AS s
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS attempts, count(*) FILTER (WHERE is_correct) AS correct, max(answer_index) AS last_index,
-               (array_agg(is_correct ORDER BY answer_index DESC))[1] AS last_correct,
-               (array_agg(completed_at ORDER BY answer_index DESC))[1] AS last_at
-        FROM (
-            SELECT is_correct, answer_index, completed_at FROM practice_tasks
-            WHERE user_id = requested.id AND item_key = CAST(:item AS bigint) AND answer_index >= 0
-            ORDER BY answer_index DESC LIMIT {ANSWERS_COUNTED}
-        ) AS answers
-    ) AS r
+    CROSS JOIN LATERAL ({_record_sql("requested.id", "CAST(:item AS bigint)")}) AS r
     """  # noqa: S608 - parts are constants, values are bound
 )
-"""Always one row, also for an unknown student or cohort. Without an item no answer is read.
+"""Always one row, also for an unknown student or cohort."""
 
-Answers have an index, open tasks have none. ``completed`` is not a condition: PostgreSQL, as long as it knows little
-about the table, would read all of the student's answers by ``ix_practice_tasks_in_order``.
-"""
+STUDENTS_AT_ONCE = 100
+"""Maximum number of students whose states one statement reads. It bounds how long the statement takes."""
+
+_STATES = text(
+    f"""
+    SELECT requested.id, coalesce(u.n_answers, 0), s.topics, s.packed,
+           (SELECT model_version FROM embedding_model_tracker WHERE cohort = :cohort)
+    FROM unnest(CAST(:user_ids AS text[])) AS requested (id)
+    LEFT JOIN users u ON u.id = requested.id
+    CROSS JOIN LATERAL (SELECT {STATE_AGGREGATES} FROM practice_state WHERE user_id = requested.id) AS s
+    """  # noqa: S608 - parts are constants, values are bound
+)
+
+_RECORDS = text(
+    f"""
+    SELECT requested.id, requested.item, r.*
+    FROM unnest(CAST(:user_ids AS text[]), CAST(:items AS bigint[])) AS requested (id, item)
+    CROSS JOIN LATERAL ({_record_sql("requested.id", "requested.item")}) AS r WHERE r.attempts > 0
+    """  # noqa: S608 - parts are constants, values are bound
+)
 
 _INSERT = text(
     f"""
@@ -274,6 +300,25 @@ class PostgresTaskStore:
         stored = more[4:]
         return PredictionContext(state, model_version, None if stored[0] is None else Usage(*stored), record)
 
+    def batch_context(self, items: Mapping[str, Collection[int]]) -> BatchContext:
+        """Return the states of some students, their records on items by key, and the tracker's model version.
+
+        A student who is not known, or whose account was deleted, has no answers.
+        """
+        states: dict[str, UserState] = {}
+        records: dict[tuple[str, int], ItemRecord] = {}
+        user_ids, version = list(items), None
+        for at in range(0, len(user_ids), STUDENTS_AT_ONCE):
+            some = user_ids[at : at + STUDENTS_AT_ONCE]
+            for user_id, n_answers, topics, packed, serves in self._all(_STATES, user_ids=some, cohort=self._cohort):
+                version = serves
+                states[user_id] = UserState(user_id, n_answers, rows_from_bytes(topics or (), packed or b""))
+            owners = [user_id for user_id in some for _ in items[user_id]]
+            keys = [key for user_id in some for key in items[user_id]]
+            for user_id, *record in self._all(_RECORDS, user_ids=owners, items=keys) if keys else ():
+                records[user_id, record[0]] = ItemRecord(*record)
+        return BatchContext(states, records, version)
+
     def insert(
         self,
         user_id: str,
@@ -369,6 +414,9 @@ class PostgresTaskStore:
         if NAMING.isdisjoint(changes):
             return statement(self._engine, edit)
         return transaction(self._engine, edit)
+
+    def _all(self, query: TextClause, **values: Any) -> Sequence[Any]:
+        return statement(self._engine, lambda c: c.execute(query, values).all())
 
     def _one(self, query: TextClause, **values: Any) -> PracticeTask:
         return statement(self._engine, lambda c: _one(c, query, **values))

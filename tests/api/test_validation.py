@@ -163,7 +163,7 @@ json_values = (
 )
 def test_any_values_are_either_read_or_refused_by_name(model: Any, values: dict[str, Any]) -> None:
     try:
-        read = validation._read(model, values, "body", strict=True)
+        read = validation._read(model, values, ("body",), strict=True)
         named = None
     except InvalidInputError as error:
         read, named = None, {fault.loc[1] for fault in error.faults}

@@ -540,3 +540,32 @@ def test_the_context_names_the_version_that_should_serve(stores: Stores) -> None
     stores.tracker.read("default")
     stores.tracker.set_model_version("default", "v1")
     assert stores.tasks.prediction_context("ada").model_version == "v1"
+
+
+def test_a_batch_context_is_that_of_each_student(stores: Stores) -> None:
+    for user, results in {"ada": (True, False, True), "eve": (False,)}.items():
+        for n, correct in enumerate(results):
+            task = stores.tasks.insert(
+                user, NewTask("Math", "Algebra", EASY, "?", item_id=f"q-{n % 2}"), DEFAULT_PREDICTION
+            )
+            complete(stores, task, correct=correct)
+    stores.tracker.set_model_version("default", "v1")
+    keys = [key_of_id("q-0"), key_of_id("q-1"), key_of_id("other")]
+    users = {"ada": keys, "eve": keys, "unknown": keys[:1], "without items": []}
+    found = stores.tasks.batch_context(users)
+    assert found.model_version == "v1"
+    assert found.states.keys() == users.keys()
+    for user, items in users.items():
+        for key in (None, *items):
+            alone = stores.tasks.prediction_context(user, key)
+            assert_same_state(found.states[user], alone.state)
+            if key is not None:
+                assert found.records.get((user, key), ItemRecord(key)) == alone.item
+    assert len(found.records) == 3
+
+
+def test_a_batch_context_reads_more_students_than_a_statement(stores: Stores) -> None:
+    users = [f"student {n}" for n in range(2 * 100 + 1)]
+    complete(stores, create(stores, users[-1]))
+    found = stores.tasks.batch_context({user: [1, 2] for user in users})
+    assert [state.n_answers for state in found.states.values()] == [0] * (len(users) - 1) + [1]

@@ -205,6 +205,8 @@ def _figures(driver: Driver, student: Api, other: Api, admin: Api) -> None:
     asked = "?topic=Fractions&difficulty=medium"
     assert driver.call("predict", student, query=asked).status == 200
     assert driver.call("predict", student, query=f"{asked}&user_id={user}").status == 403
+    assert driver.call("predict_batch", admin).status == 200
+    assert driver.call("predict_batch", student).status == 403
     for name in ("recommend", "list_due", "summary", "topics", "items", "calibration", "latest_predicted"):
         assert driver.call(name, student).status == 200
     assert driver.call("calibration", student, query="?scope=all").status == 403

@@ -6,7 +6,7 @@ import threading
 import time
 import unicodedata
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -46,7 +46,7 @@ from chalicelib.domain.training import (
 )
 from chalicelib.features.items import ANSWERS_COUNTED, ItemRecord
 from chalicelib.features.state import Answer, UserState, replay
-from chalicelib.ports import Completion, PredictionContext, TaskFilter
+from chalicelib.ports import BatchContext, Completion, PredictionContext, TaskFilter
 
 
 def _found(task: PracticeTask, search: str) -> bool:
@@ -201,6 +201,16 @@ class MemoryTaskStore(MemoryStore):
             record = _record(item, [db.tasks[task_id] for task_id in account.answers] if account else [])
             version = db.tracker(self.cohort).model_version
             return PredictionContext(db.state_of(user_id), version, db.usage.get(user_id), record)
+
+    def batch_context(self, items: Mapping[str, Collection[int]]) -> BatchContext:
+        with self._db as db:
+            records: dict[tuple[str, int], ItemRecord] = {}
+            for user_id, keys in items.items():
+                account = db.users.get(user_id, Account(None, None))
+                done = [db.tasks[task_id] for task_id in account.answers]
+                records |= {(user_id, key): record for key in keys if (record := _record(key, done)).attempts}
+            states = {user_id: db.state_of(user_id) for user_id in items}
+            return BatchContext(states, records, db.tracker(self.cohort).model_version)
 
     def count_usage(self, user_id: str, topic: str | None) -> Usage:
         with self._db as db:
