@@ -38,10 +38,11 @@ if "CHALICE_LOCAL" in os.environ:  # set for `chalice local` by the stage `dev` 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))  # type: ignore[untyped-decorator]  # Chalice has no types
 def sweep_training_requests(_event: Any) -> None:
-    """Send training requests that were not sent, free abandoned ones, forget old counts, and log metrics."""
+    """Send training requests that were not sent, free abandoned ones, forget what is old, and log metrics."""
     container = wiring.current()
     training.sweep(container.tracker, container.queue, container.policy)
     container.counts.prune()
+    container.service_store.prune()
     watch.watch(container.tracker, container.analytics, container.policy, container.settings.cohort)
 
 

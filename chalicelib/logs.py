@@ -136,6 +136,11 @@ class timed:  # noqa: N801 - it reads like contextlib.suppress
             noted[self._field] = round(noted.get(self._field, 0) + milliseconds, 3)
 
 
+def request_id() -> str | None:
+    """Return the id of the current request, None without one."""
+    return _request_id.get()
+
+
 def set_user(user_id: str) -> None:
     """Add this user id to the further lines of the current request."""
     _user_id.set(user_id)

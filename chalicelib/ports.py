@@ -17,6 +17,7 @@ from chalicelib.domain.accounts import Caller, Session, TokenRule
 from chalicelib.domain.limits import NO_GROWTH, Limit, Usage
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, ItemResult, PredictedAnswer, TopicRow, Totals
+from chalicelib.domain.service_accounts import ServiceAccount, ServiceAction
 from chalicelib.domain.tasks import IdempotentRequest, NewTask, PracticeTask, Result
 from chalicelib.domain.training import Champion, Counted, TrackerRow, TrainingPolicy, TrainingRequest
 from chalicelib.features.items import NO_RECORD, ItemRecord
@@ -248,6 +249,25 @@ class UserStore(Protocol):
 
     def erase(self, user_id: str) -> None:
         """Delete the student's tasks and state, and blank the row. The id stays, marked as deleted."""
+
+
+class ServiceStore(Protocol):
+    """Service accounts, their learners, and the record of what they did."""
+
+    def account(self, digest: str) -> ServiceAccount | None:
+        """Return the account of a valid key by the key's digest, and note that the key was used.
+
+        None means that the key is unknown, has expired or was revoked. The use is written once a minute.
+        """
+
+    def add_learners(self, service_id: str, ids: Mapping[str, str]) -> set[str]:
+        """Make rows for learners, given as ids in ``users`` by the app's own, and return the deleted ones."""
+
+    def record(self, action: ServiceAction) -> None:
+        """Store an action."""
+
+    def prune(self) -> None:
+        """Delete the records of old actions."""
 
 
 class Tracker(Protocol):

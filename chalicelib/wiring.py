@@ -18,6 +18,7 @@ from chalicelib.ports import (
     LimitCounts,
     ModelRegistry,
     RecommendationStore,
+    ServiceStore,
     TaskStore,
     Tracker,
     TrainingQueue,
@@ -25,6 +26,7 @@ from chalicelib.ports import (
 )
 from chalicelib.services.champion import ChampionCache, in_thread
 from chalicelib.services.limits import Limiter
+from chalicelib.services.service_accounts import ServiceAccounts
 from chalicelib.services.sessions import Sessions
 from chalicelib.services.training import Later, at_once
 from chalicelib.storage.analytics_store import PostgresAnalyticsStore
@@ -34,6 +36,7 @@ from chalicelib.storage.identity import CognitoIdentity
 from chalicelib.storage.limit_store import PostgresLimitCounts
 from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.recommendation_store import PostgresRecommendationStore
+from chalicelib.storage.service_store import PostgresServiceStore
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.timeouts import patient, timeouts_of
 from chalicelib.storage.tracker import PostgresTracker
@@ -125,6 +128,16 @@ class Container:
     def sessions(self) -> Sessions:
         """The check that a token's session was not ended."""
         return Sessions(self.users, self.identity)
+
+    @cached_property
+    def service_store(self) -> ServiceStore:
+        """Service accounts and the record of their actions."""
+        return PostgresServiceStore(self.engine)
+
+    @cached_property
+    def service_accounts(self) -> ServiceAccounts:
+        """The check of keys of service accounts."""
+        return ServiceAccounts(self.service_store)
 
     @cached_property
     def champion(self) -> ChampionCache:

@@ -41,6 +41,10 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
         "practice_state": _WRITE,
         "limit_counts": _WRITE,
         "student_usage": _WRITE,
+        # Accounts and keys are made by the operator's commands only.
+        "service_accounts": "SELECT",
+        "service_keys": "SELECT, UPDATE (last_used_at)",
+        "service_actions": "SELECT, INSERT, DELETE",
         "embedding_model_tracker": "SELECT, INSERT, UPDATE",
         "tracker_shards": "SELECT, INSERT, UPDATE",
     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy import Column, Computed, Index, Table
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = sa.MetaData(naming_convention={"ck": "ck_%(table_name)s_%(constraint_name)s"})
 _now = sa.func.now()
@@ -21,10 +21,15 @@ users = Table(
     Column("tokens_valid_from", sa.DateTime(timezone=True)),
     Column("kept_tokens", sa.Text),
     Column("excluded_at", sa.DateTime(timezone=True)),
+    Column("issuer", sa.Text),
+    Column("subject", sa.Text),
 )
 """Access tokens issued until ``tokens_valid_from`` are refused, but not those whose digests are in ``kept_tokens``.
 
 Trainings do not learn from the answers of an account with ``excluded_at``. Everything else is as for other accounts.
+
+``issuer`` and ``subject`` name a user whom somebody else identifies; ``id`` is then
+:func:`chalicelib.domain.service_accounts.user_id_of`.
 """
 
 practice_tasks = Table(
@@ -177,6 +182,47 @@ student_usage = Table(
 
 A student without a row is counted at the next task. So an import deletes the rows of its students.
 """
+
+service_accounts = Table(
+    "service_accounts",
+    metadata,
+    Column("id", sa.Text, primary_key=True),
+    Column("name", sa.Text, nullable=False),
+    Column("scopes", ARRAY(sa.Text), nullable=False),
+    Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("revoked_at", sa.DateTime(timezone=True)),
+    sa.UniqueConstraint("name", name="uq_service_accounts_name"),
+)
+"""Servers of other apps. ``scopes`` holds values of :class:`chalicelib.domain.service_accounts.Scope`."""
+
+service_keys = Table(
+    "service_keys",
+    metadata,
+    Column("digest", sa.Text, primary_key=True),
+    Column("service_id", sa.Text, sa.ForeignKey("service_accounts.id"), nullable=False),
+    Column("hint", sa.Text, nullable=False),
+    Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("expires_at", sa.DateTime(timezone=True)),
+    Column("revoked_at", sa.DateTime(timezone=True)),
+    Column("last_used_at", sa.DateTime(timezone=True)),
+)
+"""Keys of service accounts by their SHA-256. ``hint`` is the beginning of the key."""
+
+service_actions = Table(
+    "service_actions",
+    metadata,
+    Column("id", sa.Uuid(as_uuid=False), primary_key=True, server_default=sa.func.gen_random_uuid()),
+    Column("at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("service_id", sa.Text, nullable=False),
+    Column("hint", sa.Text, nullable=False),
+    Column("operation", sa.Text, nullable=False),
+    Column("user_id", sa.Text),
+    Column("status", sa.SmallInteger, nullable=False),
+    Column("request_id", sa.Text),
+    Index("ix_service_actions_newest", "service_id", "at"),
+    Index("ix_service_actions_at", "at"),
+)
+"""The requests of service accounts of the last 400 days; ``user_id`` is that of the learner."""
 
 embedding_model_tracker = Table(
     "embedding_model_tracker",

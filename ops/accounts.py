@@ -20,10 +20,12 @@ from ops import tables
 Action = Callable[[Container, argparse.Namespace], int]
 
 _LIST = text(
-    "SELECT id, email, full_name, n_answers, created_at, excluded_at FROM users WHERE deleted_at IS NULL"
-    " ORDER BY created_at, id"
+    "SELECT id, email, full_name, n_answers, created_at, excluded_at, issuer, subject FROM users"
+    " WHERE deleted_at IS NULL ORDER BY created_at, id"
 )
-_FIND = text("SELECT id FROM users WHERE deleted_at IS NULL AND (lower(email) = lower(:name) OR id = :name)")
+_FIND = text(
+    "SELECT id FROM users WHERE deleted_at IS NULL AND (lower(email) = lower(:name) OR id = :name OR subject = :name)"
+)
 _EXCLUDE = text("UPDATE users SET excluded_at = coalesce(excluded_at, clock_timestamp()) WHERE id = ANY(:ids)")
 _INCLUDE = text("UPDATE users SET excluded_at = NULL WHERE id = ANY(:ids)")
 
@@ -79,7 +81,7 @@ def _list(container: Container, options: argparse.Namespace) -> int:
     rows = [
         [
             row["id"],
-            row["email"] or "",
+            row["email"] or row["subject"] or "",
             row["full_name"] or "",
             str(row["n_answers"]),
             tables.utc_time(row["created_at"]),
@@ -88,7 +90,7 @@ def _list(container: Container, options: argparse.Namespace) -> int:
         for row in as_json
     ]
     lines = tables.table(
-        ["ID", "EMAIL", "NAME", "ANSWERS", "CREATED (UTC)", "EXCLUDED (UTC)"], rows, right=("ANSWERS",)
+        ["ID", "EMAIL OR OWN ID", "NAME", "ANSWERS", "CREATED (UTC)", "EXCLUDED (UTC)"], rows, right=("ANSWERS",)
     )
     tables.show(options.json, as_json, lines if rows else ["There is no account yet."])
     return 0
@@ -143,7 +145,9 @@ def _id_of(container: Container, name: str) -> str | None:
     """Return the id of an account by its e-mail or id, None without one. Raises NotFoundError for several."""
     ids = statement(container.engine, lambda c: c.execute(_FIND, {"name": name}).scalars().all())
     if len(ids) > 1:
-        raise NotFoundError(f"{len(ids)} accounts have the e-mail {name}; name one by its id: {', '.join(ids)}")
+        raise NotFoundError(
+            f"{len(ids)} accounts have the e-mail or own id {name}; name one by its id: {', '.join(ids)}"
+        )
     return str(ids[0]) if ids else None
 
 

@@ -18,7 +18,20 @@ import chalicelib
 from chalicelib.domain.errors import QueueUnavailableError, StudySmartError
 from chalicelib.services import training
 from chalicelib.wiring import Container
-from ops import accounts, anomalies, database, env, logs, models, monitor, outbox, sql, status, tables
+from ops import (
+    accounts,
+    anomalies,
+    database,
+    env,
+    logs,
+    models,
+    monitor,
+    outbox,
+    service_accounts,
+    sql,
+    status,
+    tables,
+)
 from ops.arguments import number, whole_number
 from ops.backup import command as backup
 from ops.backup import restore
@@ -96,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     admin.add_argument("email", metavar="EMAIL")
     accounts.add_arguments(
         add_with("account", accounts.run, "list, disable, exclude, export and erase accounts, and set passwords")
+    )
+    service_accounts.add_arguments(
+        add_with("service", service_accounts.run, "create, list, rotate and revoke service accounts of other apps")
     )
     anomalies.add_arguments(
         add_with("anomalies", anomalies.run, "list accounts whose answers look like those of a bot")

@@ -16,6 +16,7 @@ from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import Fault, ForbiddenError, InvalidInputError
 from chalicelib.domain.fields import about
 from chalicelib.domain.results import ItemResult, PredictedAnswer
+from chalicelib.domain.service_accounts import Scope as Needs
 from chalicelib.services import analytics, drift
 from chalicelib.wiring import Container
 
@@ -83,7 +84,14 @@ class DriftQuery(Struct):
     window: Annotated[int, about("Number of completions in a window", 200, ge=10, le=20_000)] = 200
 
 
-@routes.route("GET", "/analytics/summary", "Get your totals and trend", query=SummaryQuery, answer=analytics.Summary)
+@routes.route(
+    "GET",
+    "/analytics/summary",
+    "Get your totals and trend",
+    query=SummaryQuery,
+    answer=analytics.Summary,
+    scope=Needs.LEARNERS_READ,
+)
 def summary(container: Container, caller: Caller, query: SummaryQuery) -> analytics.Summary:
     """Return the caller's accuracy, times, and the results of each of the last 30 days."""
     return analytics.summary(container.analytics, caller.user_id, datetime.now(UTC), query.zone())
@@ -96,6 +104,7 @@ def summary(container: Container, caller: Caller, query: SummaryQuery) -> analyt
     query=TopicsQuery,
     answer=list[analytics.Topic],
     sends=("Link",),
+    scope=Needs.LEARNERS_READ,
 )
 def topics(container: Container, caller: Caller, query: TopicsQuery, request: Request) -> Reply:
     """Return the caller's results and mastery by topic, the most recently practised topic first.
@@ -106,7 +115,13 @@ def topics(container: Container, caller: Caller, query: TopicsQuery, request: Re
 
 
 @routes.route(
-    "GET", "/analytics/items", "Get your hardest items", query=ItemsQuery, answer=list[ItemResult], sends=("Link",)
+    "GET",
+    "/analytics/items",
+    "Get your hardest items",
+    query=ItemsQuery,
+    answer=list[ItemResult],
+    sends=("Link",),
+    scope=Needs.LEARNERS_READ,
 )
 def items(container: Container, caller: Caller, query: ItemsQuery, request: Request) -> Reply:
     """Return the caller's results by item, the item with the smallest share of correct answers first.
@@ -131,6 +146,7 @@ def _page(found: Sequence[object], query: TopicsQuery | ItemsQuery, request: Req
     query=CalibrationQuery,
     answer=analytics.CalibrationReport,
     errors=(403,),
+    scope=Needs.LEARNERS_READ,
 )
 def calibration(container: Container, caller: Caller, query: CalibrationQuery) -> analytics.CalibrationReport:
     """Return the calibration of the predictions, in total and by model version."""
@@ -145,6 +161,7 @@ def calibration(container: Container, caller: Caller, query: CalibrationQuery) -
     "List your newest predicted answers",
     query=PredictedQuery,
     answer=list[PredictedAnswer],
+    scope=Needs.LEARNERS_READ,
 )
 def latest_predicted(container: Container, caller: Caller, query: PredictedQuery) -> list[PredictedAnswer]:
     """Return the predicted and the actual result of each answer, newest first. Default predictions are skipped."""

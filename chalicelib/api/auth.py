@@ -7,10 +7,12 @@ from typing import Annotated
 from chalice.app import Request
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from chalicelib.api.routing import Access, Routes, bearer_token
+from chalicelib.api.callers import bearer_token
+from chalicelib.api.routing import Access, Routes
 from chalicelib.domain.accounts import Caller, Session, User
 from chalicelib.domain.fields import about
 from chalicelib.domain.limits import SIGN_UPS
+from chalicelib.domain.service_accounts import Scope
 from chalicelib.services import accounts
 from chalicelib.wiring import Container
 
@@ -114,9 +116,9 @@ class ProfileBody(Struct, forbid_unknown_fields=True):
 
 
 class DeletionBody(Struct):
-    """The password of the account to delete."""
+    """The password of the account to delete. A service account deletes a learner without one."""
 
-    password: PresentPassword
+    password: PresentPassword | UnsetType = UNSET
 
 
 class PasswordBody(Struct):
@@ -240,18 +242,18 @@ def _answer(session: Session) -> TokenAnswer:
     return TokenAnswer(session.access_token, session.refresh_token, session.expires_in)
 
 
-@routes.route("GET", "/auth/me", "Get your profile", answer=User)
+@routes.route("GET", "/auth/me", "Get your profile", answer=User, scope=Scope.LEARNERS_READ)
 def read_profile(container: Container, caller: Caller) -> User:
     """Return the profile of the caller."""
-    return accounts.profile(container.users, container.identity, caller.user_id)
+    return accounts.profile(container.users, container.identity, caller)
 
 
-@routes.route("PUT", "/auth/me", "Update your profile", body=ProfileBody, answer=User)
+@routes.route("PUT", "/auth/me", "Update your profile", body=ProfileBody, answer=User, scope=Scope.LEARNERS_WRITE)
 def update_profile(container: Container, caller: Caller, body: ProfileBody) -> User:
     """Change the caller's name and return the profile."""
     if body.full_name is not UNSET:
         container.users.set_full_name(caller.user_id, body.full_name)
-    return accounts.profile(container.users, container.identity, caller.user_id)
+    return accounts.profile(container.users, container.identity, caller)
 
 
 @routes.route(
@@ -278,11 +280,22 @@ def change_password(
 
 
 @routes.route(
-    "POST", "/auth/delete-account", "Delete your account", body=DeletionBody, faults_as_text=True, answer=MessageAnswer
+    "POST",
+    "/auth/delete-account",
+    "Delete your account",
+    body=DeletionBody,
+    faults_as_text=True,
+    answer=MessageAnswer,
+    scope=Scope.LEARNERS_DELETE,
 )
 def delete_account(container: Container, caller: Caller, body: DeletionBody, address: str) -> MessageAnswer:
-    """Delete the caller's account with all tasks and the practice state. The password is required."""
+    """Delete the caller's account with all tasks and the practice state. The password is required.
+
+    A service account deletes its learner, without a password.
+    """
+    password = None if isinstance(body.password, UnsetType) else body.password
     with container.limiter.attempt(caller.user_id, address):
-        accounts.delete_account(container.users, container.identity, caller.user_id, body.password)
+        accounts.delete_account(container.users, container.identity, caller, password)
     container.sessions.forget(caller.user_id)
+    container.service_accounts.forget(caller.user_id)
     return MessageAnswer("Account deleted")

@@ -13,6 +13,7 @@ from chalicelib.api.routing import Routes, next_page
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.fields import about
 from chalicelib.domain.limits import EXPORTS
+from chalicelib.domain.service_accounts import Scope
 from chalicelib.domain.tasks import PracticeTask
 from chalicelib.wiring import Container
 
@@ -58,6 +59,7 @@ class ExportQuery(Struct):
     limit=EXPORTS,
     sends=("Link", "Content-Disposition"),
     example=",".join(COLUMNS) + "\r\n",
+    scope=Scope.LEARNERS_READ,
 )
 def export_answers(container: Container, caller: Caller, query: ExportQuery, request: Request) -> Response:
     """Return the caller's completed tasks as CSV, oldest first. The ``Link`` header holds the next page.

@@ -12,6 +12,7 @@ from msgspec import Struct
 from chalicelib.api.routing import Access, Reply, Routes, next_page
 from chalicelib.domain.errors import ConflictError
 from chalicelib.domain.fields import Timestamp, Version, about
+from chalicelib.domain.service_accounts import Scope
 from chalicelib.domain.training import Champion
 from chalicelib.services import training, versions
 from chalicelib.services.training import ModelStatus
@@ -52,7 +53,9 @@ class TrainingAnswer(Struct):
     requested_at: Annotated[datetime, about("Time of the request", "2026-03-01T10:15:00Z", "date-time")]
 
 
-@routes.route("GET", "/model/status", "Get the status of the model", answer=ModelStatus)
+@routes.route(
+    "GET", "/model/status", "Get the status of the model", answer=ModelStatus, scope=Scope.PREDICTIONS, learner=False
+)
 def model_status(container: Container) -> ModelStatus:
     """Return the counter, the number of samples, the version that serves, and the state of the training."""
     return training.status(container.tracker, container.policy, container.settings.cohort)

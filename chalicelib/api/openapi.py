@@ -13,6 +13,7 @@ from chalicelib.api import schemas
 from chalicelib.api.routing import Access, Operation
 from chalicelib.api.schemas import REF, Schema
 from chalicelib.domain.fields import about
+from chalicelib.domain.service_accounts import LEARNER_HEADER
 
 TITLE = "StudySmart AI API"
 _DESCRIPTION = (
@@ -28,6 +29,13 @@ _INFO = {
     "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
 }
 _KEY = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
+_LEARNER = {
+    "name": LEARNER_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The app's own id of the learner for whom a service account acts; not for users",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,128}$", "examples": ["pupil-4711"]},
+}
 _REASONS = {200: "Success", 201: "Created", 202: "Accepted", 204: "Success, no content"}
 
 _PATH_PARAMETERS: dict[str, tuple[str, Schema]] = {
@@ -67,7 +75,12 @@ _ERRORS: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
         "Not authenticated",
         ("WWW-Authenticate",),
     ),
-    403: ("Forbidden", "The caller is not an admin", "Only admins may do this", ()),
+    403: (
+        "Forbidden",
+        "The caller is not an admin, or is a service account without the scope",
+        "Only admins may do this",
+        (),
+    ),
     404: ("NotFound", "It does not exist, or it belongs to another student", "Practice task not found", ()),
     409: ("Conflict", "The present state does not allow it", "A training is queued or running already", ()),
     413: ("ContentTooLarge", "The body is too large", "The body must not be larger than 1000000 bytes", ()),
@@ -155,7 +168,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
-                    "description": "The `access_token` of `POST /auth/login`",
+                    "description": "The `access_token` of `POST /auth/login`, or the key of a service account",
                 }
             },
         },
@@ -196,7 +209,7 @@ def _operation(operation: Operation, known: _Schemas) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "description": operation.description.replace("``", "`"),
+        "description": _description(operation),
         "tags": [operation.tag],
         "security": [] if operation.access is Access.PUBLIC else [{"bearer": []}],
         "responses": _responses(operation, known),
@@ -206,6 +219,13 @@ def _operation(operation: Operation, known: _Schemas) -> dict[str, Any]:
     if operation.body is not None:
         described["requestBody"] = {"required": True, "content": {"application/json": known.body(operation.body)}}
     return described
+
+
+def _description(operation: Operation) -> str:
+    text = operation.description.replace("``", "`")
+    if operation.scope is not None:
+        text += f"\n\nA service account needs the scope `{operation.scope.value}`."
+    return text
 
 
 def _parameters(operation: Operation, known: _Schemas) -> list[dict[str, Any]]:
@@ -219,6 +239,8 @@ def _parameters(operation: Operation, known: _Schemas) -> list[dict[str, Any]]:
         {"name": name, "in": "header", "required": False, "description": description, "schema": _KEY}
         for name, description in operation.headers.items()
     ]
+    if operation.scope is not None and operation.learner:
+        parameters.append(_LEARNER)
     return parameters
 
 
@@ -270,8 +292,10 @@ def _statuses(operation: Operation) -> set[int]:
         statuses.add(500)
     if operation.access is not Access.PUBLIC:
         statuses.add(401)
-    if operation.access is Access.ADMIN:
+    if operation.access is Access.ADMIN or operation.scope is not None:
         statuses.add(403)
+    if operation.scope is not None and operation.learner:
+        statuses |= {404, 422}
     if "{" in operation.path:
         statuses.add(404)
     if operation.body is not None:

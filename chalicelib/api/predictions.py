@@ -18,6 +18,7 @@ from chalicelib.domain.predictions import (
     PredictionSource,
     Probability,
 )
+from chalicelib.domain.service_accounts import Scope
 from chalicelib.domain.tasks import DifficultyField, ItemId, Numeric, Subject, Topic
 from chalicelib.prediction.explain import Influence
 from chalicelib.services import predictions
@@ -69,6 +70,7 @@ class PredictionAnswer(Struct):
     query=PredictionQuery,
     answer=PredictionAnswer,
     errors=(403,),
+    scope=Scope.PREDICTIONS,
 )
 def predict(container: Container, caller: Caller, query: PredictionQuery) -> PredictionAnswer:
     """Predict a topic and difficulty for the caller, without a task. Admins may ask for any student."""
@@ -142,11 +144,13 @@ class PredictedBatch(Struct):
     body=PredictionBatch,
     answer=PredictedBatch,
     errors=(403,),
+    scope=Scope.PREDICTIONS,
+    learner=False,
 )
 def predict_batch(container: Container, caller: Caller, body: PredictionBatch) -> PredictedBatch:
     """Predict up to 1,000 topics, for one learner or many. It is much faster than single requests.
 
-    Without ``learner_id`` a prediction is for the caller. Admins may name any learner. A learner who is not known has
+    Without ``learner_id`` a prediction is for the caller. Admins may name any learner, service accounts their own ones. A learner who is not known has
     no answers. Nothing is stored, and there are no explanations.
     """
     accounts = accounts_of(caller, {one.learner_id for one in body.predictions})

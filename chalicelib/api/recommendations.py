@@ -9,6 +9,7 @@ from msgspec import Struct
 from chalicelib.api.routing import Routes
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.fields import about
+from chalicelib.domain.service_accounts import Scope
 from chalicelib.domain.tasks import Subject
 from chalicelib.services import due, recommendations
 from chalicelib.services.due import DueTopic
@@ -27,7 +28,12 @@ class RecommendationQuery(Struct):
 
 
 @routes.route(
-    "GET", "/recommendations", "Recommend what to practise next", query=RecommendationQuery, answer=list[Recommendation]
+    "GET",
+    "/recommendations",
+    "Recommend what to practise next",
+    query=RecommendationQuery,
+    answer=list[Recommendation],
+    scope=Scope.PREDICTIONS,
 )
 def recommend(container: Container, caller: Caller, query: RecommendationQuery) -> list[Recommendation]:
     """Return topics and difficulties whose predicted chance of success is nearest the target, best first."""
@@ -49,7 +55,14 @@ class DueQuery(Struct):
     limit: Annotated[int, about("Maximum number of topics", 10, ge=1, le=50)] = 10
 
 
-@routes.route("GET", "/recommendations/due", "List the topics that are due", query=DueQuery, answer=list[DueTopic])
+@routes.route(
+    "GET",
+    "/recommendations/due",
+    "List the topics that are due",
+    query=DueQuery,
+    answer=list[DueTopic],
+    scope=Scope.PREDICTIONS,
+)
 def list_due(container: Container, caller: Caller, query: DueQuery) -> list[DueTopic]:
     """Return the caller's topics whose chance of success falls below the target after the last practice.
 

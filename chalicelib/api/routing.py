@@ -27,18 +27,16 @@ import msgspec
 from chalice.app import Blueprint, Request, Response
 
 from chalicelib import logs, metrics, wiring
-from chalicelib.api import errors, validation
+from chalicelib.api import callers, errors, validation
 from chalicelib.api.cors import cors_headers
-from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import (
     BadRequestError,
     ConfigurationError,
-    ForbiddenError,
     InvalidInputError,
     NotFoundError,
-    UnauthenticatedError,
 )
 from chalicelib.domain.limits import Limit
+from chalicelib.domain.service_accounts import KEY_PREFIX, Scope
 
 log = logging.getLogger("studysmart.api")
 
@@ -88,6 +86,8 @@ class Operation(msgspec.Struct, frozen=True):
     example: Any
     about_tag: str
     needs_services: bool
+    scope: Scope | None
+    learner: bool
 
 
 class Routes:
@@ -119,6 +119,8 @@ class Routes:
         error_answers: dict[int, Any] | None = None,
         sends: tuple[str, ...] = (),
         example: Any = None,
+        scope: Scope | None = None,
+        learner: bool = True,
     ) -> Callable[[View], View]:
         """Register a view. ``answer`` is the type of its JSON, for OpenAPI, and ``headers`` describes those it reads.
 
@@ -128,6 +130,9 @@ class Routes:
         ``limit`` bounds the valid requests of one student, or of one address if the route is public. ``errors`` are the
         statuses of the view's own errors; those of all routes with a body, a token and so on need not be named.
         ``error_answers`` are types that an error may have instead of the usual one.
+
+        A service account needs ``scope``; without one the operation is for people only. With ``learner`` it acts for
+        the learner that its header names, see :mod:`chalicelib.services.service_accounts`.
 
         ``sends`` names the headers of the answer. ``example`` is the answer in the documentation, or those of its
         fields that differ from the examples of the fields.
@@ -158,6 +163,8 @@ class Routes:
                 example,
                 self._about_tag,
                 access is not Access.PUBLIC or "container" in needed,
+                scope,
+                learner,
             )
 
             @wraps(view)
@@ -187,21 +194,39 @@ class Routes:
         given["request"] = request
         if operation.access is not Access.PUBLIC or "container" in needed:
             given["container"] = wiring.current()
-        if operation.access is not Access.PUBLIC:
-            given["caller"] = _caller(request, operation.access, given["container"])
-        if operation.query is not None:
-            given["query"] = validation.read_query(operation.query, request.query_params or {})
-        if operation.body is not None:
-            given["body"] = _read_body(operation.body, request, operation.faults_as_text)
-        given["address"] = address_of(request)
-        if operation.limit is not None:
-            who = given["address"] if operation.access is Access.PUBLIC else given["caller"].user_id
-            given["container"].limiter.count((operation.limit, who))
-        result = view(**{name: value for name, value in given.items() if name in needed})
-        if isinstance(result, Response):
-            return result
-        reply = result if isinstance(result, Reply) else Reply(result)
-        return _json_response(reply.value, reply.status or operation.status, reply.headers)
+        if operation.access is Access.PUBLIC:
+            return _answered(operation, view, needed, given)
+        token, container = callers.bearer_token(request), given["container"]
+        if not token.startswith(KEY_PREFIX):
+            given["caller"] = callers.person(request, token, container, for_admins=operation.access is Access.ADMIN)
+            return _answered(operation, view, needed, given)
+        account = container.service_accounts.account(token)
+        with callers.recorded(account, container, f"{operation.method} {operation.path}") as record:
+            given["caller"] = callers.service(request, account, container, operation.scope, operation.learner)
+            record.user_id = given["caller"].user_id if operation.learner else None
+            response = _answered(operation, view, needed, given)
+            record.status = response.status_code
+        return response
+
+
+def _answered(
+    operation: Operation, view: Callable[..., Any], needed: frozenset[str], given: dict[str, Any]
+) -> Response:
+    """Read body and query, count the request, call the view, and return its answer."""
+    request: Request = given["request"]
+    if operation.query is not None:
+        given["query"] = validation.read_query(operation.query, request.query_params or {})
+    if operation.body is not None:
+        given["body"] = _read_body(operation.body, request, operation.faults_as_text)
+    given["address"] = address_of(request)
+    if operation.limit is not None:
+        who = given["address"] if operation.access is Access.PUBLIC else given["caller"].user_id
+        given["container"].limiter.count((operation.limit, who))
+    result = view(**{name: value for name, value in given.items() if name in needed})
+    if isinstance(result, Response):
+        return result
+    reply = result if isinstance(result, Reply) else Reply(result)
+    return _json_response(reply.value, reply.status or operation.status, reply.headers)
 
 
 def serve(request: Request, answer: Callable[[], Response]) -> Response:
@@ -279,28 +304,6 @@ def address_of(request: Request) -> str:
         return f"{socket.inet_pton(socket.AF_INET6, address)[:8].hex()}/64"
     except OSError:  # IPv4
         return address
-
-
-def bearer_token(request: Request) -> str:
-    """Return the access token of a request. Raises UnauthenticatedError."""
-    sent = request.to_original_event().get("multiValueHeaders") or {}
-    # Of two headers a server in front of this one might have checked the other.
-    if any(len(values) > 1 for name, values in sent.items() if name.lower() == "authorization"):
-        raise UnauthenticatedError("Not authenticated")
-    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise UnauthenticatedError("Not authenticated")
-    return str(token.strip())
-
-
-def _caller(request: Request, access: Access, container: wiring.Container) -> Caller:
-    token = bearer_token(request)
-    caller = container.identity.verify(token)
-    logs.set_user(caller.user_id)
-    container.sessions.check(caller, token)
-    if access is Access.ADMIN and not caller.is_admin:
-        raise ForbiddenError("Only admins may do this")
-    return caller
 
 
 def _read_body(model: type[msgspec.Struct], request: Request, faults_as_text: bool) -> msgspec.Struct:

@@ -14,6 +14,7 @@ from chalicelib.domain import limits
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import Fault, InvalidInputError
 from chalicelib.domain.fields import about
+from chalicelib.domain.service_accounts import Scope
 from chalicelib.domain.tasks import (
     MAX_NAME_LENGTH,
     IdempotentRequest,
@@ -65,6 +66,7 @@ class UpdatedTask(PracticeTask, frozen=True):
     headers={"Idempotency-Key": "A name of the request, so that it can be sent again for 24 hours"},
     limit=limits.CREATIONS,
     sends=("Location",),
+    scope=Scope.LEARNERS_WRITE,
 )
 def create_task(container: Container, caller: Caller, body: NewTask, request: Request) -> Reply:
     """Create a task and predict the chance of a correct answer and the time.
@@ -86,7 +88,15 @@ def _idempotent(request: Request) -> IdempotentRequest | None:
     return IdempotentRequest(key, sha256(request.raw_body or b"").digest())
 
 
-@routes.route("GET", "/practice-tasks", "List your tasks", query=TaskQuery, answer=list[PracticeTask], sends=("Link",))
+@routes.route(
+    "GET",
+    "/practice-tasks",
+    "List your tasks",
+    query=TaskQuery,
+    answer=list[PracticeTask],
+    sends=("Link",),
+    scope=Scope.LEARNERS_READ,
+)
 def list_tasks(container: Container, caller: Caller, query: TaskQuery, request: Request) -> Reply:
     """Return a page of the caller's tasks, newest first. The ``Link`` header holds the next page."""
     requested = TaskFilter(query.subject, query.topic, query.completed, query.q)
@@ -100,14 +110,18 @@ def list_tasks(container: Container, caller: Caller, query: TaskQuery, request: 
 
 
 @routes.route(
-    "GET", "/practice-tasks/subject/{subject}/latest", "Get the newest task of a subject", answer=PracticeTask
+    "GET",
+    "/practice-tasks/subject/{subject}/latest",
+    "Get the newest task of a subject",
+    answer=PracticeTask,
+    scope=Scope.LEARNERS_READ,
 )
 def latest_of_subject(container: Container, caller: Caller, subject: str) -> PracticeTask:
     """Return the caller's newest task of a subject."""
     return _shown(tasks.latest_of_subject(container.tasks, caller.user_id, subject))
 
 
-@routes.route("GET", "/practice-tasks/{task_id}", "Get a task", answer=PracticeTask)
+@routes.route("GET", "/practice-tasks/{task_id}", "Get a task", answer=PracticeTask, scope=Scope.LEARNERS_READ)
 def read_task(container: Container, caller: Caller, task_id: str) -> PracticeTask:
     """Return a task of the caller."""
     return _shown(container.tasks.get(caller.user_id, task_id))
@@ -128,6 +142,7 @@ def read_task(container: Container, caller: Caller, task_id: str) -> PracticeTas
         "is_correct": True,
         "updated_at": "2026-03-02T09:01:00Z",
     },
+    scope=Scope.LEARNERS_WRITE,
 )
 def update_task(container: Container, caller: Caller, task_id: str, body: TaskChange) -> UpdatedTask:
     """Store the result of a task, correct the result of a completed task, or edit it.
@@ -153,7 +168,9 @@ def update_task(container: Container, caller: Caller, task_id: str, body: TaskCh
     return UpdatedTask(**msgspec.structs.asdict(_shown(task)), training=UNSET if note is None else note)
 
 
-@routes.route("DELETE", "/practice-tasks/{task_id}", "Delete a task", status=204, limit=limits.CHANGES)
+@routes.route(
+    "DELETE", "/practice-tasks/{task_id}", "Delete a task", status=204, limit=limits.CHANGES, scope=Scope.LEARNERS_WRITE
+)
 def delete_task(container: Container, caller: Caller, task_id: str) -> None:
     """Delete a task of the caller. A completed task no longer counts for later predictions."""
     container.tasks.delete(caller.user_id, task_id)

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from chalicelib.domain.fields import about
+from chalicelib.domain.service_accounts import ServiceAccount
 
 ADMIN_GROUP = "admins"
 
@@ -18,14 +19,18 @@ def token_digest(token: str) -> str:
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """The user who makes a request, from the verified access token.
+    """The user for whom a request is made.
 
-    ``issued_at`` is the second in which the token was issued, by the clock of the identity provider.
+    ``issued_at`` is the second in which the access token was issued, by the clock of the identity provider.
+
+    A ``service`` that makes the request acts for the learner ``user_id``. In operations without a learner ``user_id``
+    is the id of the service account, which has no row in ``users``.
     """
 
     user_id: str
     groups: frozenset[str]
     issued_at: int = 0
+    service: ServiceAccount | None = None
 
     @property
     def is_admin(self) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from chalicelib.domain.accounts import Session, TokenRule, User, token_digest
-from chalicelib.domain.errors import EmailTakenError, StudySmartError, UnauthenticatedError
+from chalicelib.domain.accounts import Caller, Session, TokenRule, User, token_digest
+from chalicelib.domain.errors import BadRequestError, EmailTakenError, StudySmartError, UnauthenticatedError
 from chalicelib.ports import Identity, UserStore
 
 _log = logging.getLogger("studysmart.accounts")
@@ -95,10 +95,11 @@ def _has_row(users: UserStore, user_id: str) -> bool:
         return False
 
 
-def profile(users: UserStore, identity: Identity, user_id: str) -> User:
+def profile(users: UserStore, identity: Identity, caller: Caller) -> User:
     """Return the student's account. Raises UnauthenticatedError if it was deleted."""
-    email, full_name = users.get(user_id)
-    return _user(user_id, email, full_name, email_verified=identity.email_verified(user_id))
+    email, full_name = users.get(caller.user_id)
+    verified = caller.service is None and identity.email_verified(caller.user_id)
+    return _user(caller.user_id, email, full_name, email_verified=verified)
 
 
 def change_password(users: UserStore, identity: Identity, user_id: str, token: str, current: str, new: str) -> Session:
@@ -131,15 +132,21 @@ def end_sessions(users: UserStore, identity: Identity, user_id: str, *kept: str)
     identity.sign_out(user_id)
 
 
-def delete_account(users: UserStore, identity: Identity, user_id: str, password: str) -> None:
+def delete_account(users: UserStore, identity: Identity, caller: Caller, password: str | None) -> None:
     """Delete the account with its tasks and state. Raises BadRequestError for a wrong password.
 
-    The data is deleted first, so a crash can leave a login, but never data.
+    A service account deletes a learner without a password. The data is deleted first, so a crash can leave a login, but
+    never data.
     """
-    email, _ = users.get(user_id)
-    identity.check_password(email or user_id, password)
-    users.erase(user_id)
-    identity.delete(user_id)
+    email, _ = users.get(caller.user_id)
+    if caller.service is not None:
+        users.erase(caller.user_id)
+        return
+    if password is None:
+        raise BadRequestError("password: Field required")
+    identity.check_password(email or caller.user_id, password)
+    users.erase(caller.user_id)
+    identity.delete(caller.user_id)
 
 
 def _user(user_id: str, email: str | None, full_name: str | None, *, email_verified: bool) -> User:

@@ -42,8 +42,8 @@ _DELETE_STATE = text("DELETE FROM practice_state WHERE user_id = :id")
 _DELETE_USAGE = text("DELETE FROM student_usage WHERE user_id = :id")
 
 _BLANK = text(
-    "UPDATE users SET email = NULL, full_name = NULL, n_answers = 0, kept_tokens = NULL, deleted_at = clock_timestamp()"
-    " WHERE id = :id"
+    "UPDATE users SET email = NULL, full_name = NULL, subject = NULL, n_answers = 0, kept_tokens = NULL,"
+    " deleted_at = clock_timestamp() WHERE id = :id"
 )
 
 

@@ -22,6 +22,7 @@ from chalice.local import ChaliceRequestHandler, LocalChalice, ThreadedHTTPServe
 from werkzeug.http import parse_accept_header
 
 from chalicelib.api import unmatched
+from chalicelib.domain.service_accounts import LEARNER_HEADER
 from infra.local.connections import KeptConnection
 from infra.local.processes import ROOT
 
@@ -49,10 +50,11 @@ class Handler(KeptConnection, ChaliceRequestHandler):  # type: ignore[misc]
     def answer(self) -> None:
         """Pass the request to Chalice, unless the length of its body is unknown or too large."""
         fault = self._fault()
-        # Chalice would use the first of several headers, and API Gateway the last. Joined, they are no token.
-        if len(sent := self.headers.get_all("Authorization", ())) > 1:
-            del self.headers["Authorization"]
-            self.headers["Authorization"] = ", ".join(sent)
+        # Chalice would use the first of several headers, and API Gateway the last. Joined, they are no token and no id.
+        for name in ("Authorization", LEARNER_HEADER):
+            if len(sent := self.headers.get_all(name, ())) > 1:
+                del self.headers[name]
+                self.headers[name] = ", ".join(sent)
         # The base class reads the address as Latin-1. Bytes that the client did not encode are encoded unchanged.
         self.path = _no_deeper_than_routes(quote(self.path, safe=string.punctuation, encoding="latin-1"))
         if fault is None:

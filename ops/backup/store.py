@@ -18,7 +18,16 @@ from sqlalchemy.exc import DBAPIError
 from chalicelib.domain.errors import BackupError, ConflictError, DatabaseUnavailableError
 from migrations.schema import metadata
 
-TABLES = ("users", "practice_tasks", "practice_state", "embedding_model_tracker", "tracker_shards")
+TABLES = (
+    "users",
+    "practice_tasks",
+    "practice_state",
+    "embedding_model_tracker",
+    "tracker_shards",
+    "service_accounts",
+    "service_keys",
+    "service_actions",
+)
 """In an order in which their foreign keys allow to fill them."""
 
 _SESSION = (
@@ -30,7 +39,7 @@ _SESSION = (
 
 _UNUSED = """
 SELECT NOT EXISTS (SELECT 1 FROM users) AND NOT EXISTS (SELECT 1 FROM practice_tasks)
-   AND NOT EXISTS (SELECT 1 FROM practice_state)
+   AND NOT EXISTS (SELECT 1 FROM practice_state) AND NOT EXISTS (SELECT 1 FROM service_accounts)
    AND NOT EXISTS (SELECT 1 FROM embedding_model_tracker
                    WHERE n_samples_total > 0 OR model_version IS NOT NULL OR training_request_id IS NOT NULL)"""
 

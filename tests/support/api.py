@@ -22,6 +22,7 @@ from tests.support.fakes.analytics import MemoryAnalyticsStore
 from tests.support.fakes.database import (
     MemoryDatabase,
     MemoryLimitCounts,
+    MemoryServiceStore,
     MemoryTaskStore,
     MemoryTracker,
     MemoryUserStore,
@@ -97,6 +98,7 @@ class World:
             users=MemoryUserStore(self.database),
             tracker=MemoryTracker(self.database),
             counts=MemoryLimitCounts(self.database),
+            service_store=MemoryServiceStore(self.database),
             analytics=MemoryAnalyticsStore(self.database),
             recommendations=MemoryRecommendationStore(self.database),
             queue=self.queue,

@@ -26,6 +26,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.items import item_of
 from chalicelib.domain.limits import NO_GROWTH, Limit, Usage
 from chalicelib.domain.predictions import Prediction
+from chalicelib.domain.service_accounts import Scope, ServiceAccount, ServiceAction, hint_of, key_digest, new_key
 from chalicelib.domain.tasks import (
     COMPLETED_KEEPS_ITS_NAMES,
     IdempotentRequest,
@@ -104,6 +105,8 @@ class MemoryDatabase:
         self.reasons: dict[str, str] = {}
         self.counts: dict[tuple[str, str], tuple[datetime, int]] = {}
         self.usage: dict[str, Usage] = {}
+        self.service_keys: dict[str, ServiceAccount] = {}
+        self.service_actions: list[ServiceAction] = []
         self.available = True
         self._now = now
         self._last = datetime.min.replace(tzinfo=UTC)
@@ -444,6 +447,39 @@ class MemoryUserStore(MemoryStore):
             if account is None or account.deleted:
                 raise UnauthenticatedError("This account does not exist")
             return account
+
+
+class MemoryServiceStore(MemoryStore):
+    """Implements :class:`chalicelib.ports.ServiceStore`."""
+
+    def create(self, name: str, *scopes: Scope, expires_at: datetime | None = None) -> str:
+        """Make an account, or another key of it, and return the key."""
+        key = new_key()
+        with self._db as db:
+            account = ServiceAccount(f"id-of-{name}", name, frozenset(scopes), hint_of(key), expires_at)
+            db.service_keys[key_digest(key)] = account
+        return key
+
+    def revoke(self, key: str) -> None:
+        with self._db as db:
+            del db.service_keys[key_digest(key)]
+
+    def account(self, digest: str) -> ServiceAccount | None:
+        with self._db as db:
+            return db.service_keys.get(digest)
+
+    def add_learners(self, service_id: str, ids: Mapping[str, str]) -> set[str]:
+        with self._db as db:
+            for user_id in ids.values():
+                db.users.setdefault(user_id, Account(None, None))
+            return {user_id for user_id in ids.values() if db.users[user_id].deleted}
+
+    def record(self, action: ServiceAction) -> None:
+        with self._db as db:
+            db.service_actions.append(action)
+
+    def prune(self) -> None:
+        pass
 
 
 class MemoryLimitCounts(MemoryStore):
