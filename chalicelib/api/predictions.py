@@ -150,8 +150,8 @@ class PredictedBatch(Struct):
 def predict_batch(container: Container, caller: Caller, body: PredictionBatch) -> PredictedBatch:
     """Predict up to 1,000 topics, for one learner or many. It is much faster than single requests.
 
-    Without ``learner_id`` a prediction is for the caller. Admins may name any learner, service accounts their own ones. A learner who is not known has
-    no answers. Nothing is stored, and there are no explanations.
+    Without ``learner_id`` a prediction is for the caller. Admins may name any learner, service accounts their own. A
+    learner who is not known has no answers. Nothing is stored, and there are no explanations.
     """
     accounts = accounts_of(caller, {one.learner_id for one in body.predictions})
     batch = [

@@ -17,11 +17,12 @@ from chalicelib import wiring
 from chalicelib.api import openapi, root
 from chalicelib.api.routing import Access, Operation
 from chalicelib.domain.errors import ConflictError, DatabaseUnavailableError, PointerConflictError, TooManyRequestsError
+from chalicelib.domain.service_accounts import Scope
 from chalicelib.domain.tasks import PracticeTask
 from chalicelib.wiring import Container
 from tests.support.api import DONE, Answer, Api, World, sign_up
 from tests.support.archives import publish
-from tests.support.fakes.database import MemoryTaskStore
+from tests.support.fakes.database import MemoryServiceStore, MemoryTaskStore
 from tests.support.fakes.services import MemoryRegistry
 
 Key = tuple[str, str]
@@ -246,6 +247,8 @@ def _usual_errors(driver: Driver, operation: Operation, admin: Api, path: dict[s
         assert driver.call(name, Api(), path=path).status == 401
     if operation.access is Access.ADMIN:
         assert driver.call(name, student, path=path).status == 403
+    if operation.scope is not None:
+        _errors_of_services(driver, operation, path)
     if "{" in operation.path:
         assert driver.call(name, admin, path=dict.fromkeys(path, "unknown")).status == 404
     if operation.body is not None:
@@ -261,6 +264,18 @@ def _usual_errors(driver: Driver, operation: Operation, admin: Api, path: dict[s
         for status, error in outages.items():
             with failing(driver.world, error):
                 assert driver.call(name, admin, path=path).status == status
+
+
+def _errors_of_services(driver: Driver, operation: Operation, path: dict[str, str]) -> None:
+    """Make the mistakes of service accounts."""
+    store = MemoryServiceStore(driver.world.database)
+    without, able = (Api(store.create(operation.name, *scopes)) for scopes in ((), tuple(Scope)))
+    assert driver.call(operation.name, without, path=path).status == 403
+    if operation.learner:
+        assert driver.call(operation.name, able, path=path).status == 422
+        deleted = {"X-Learner-Id": "deleted"}
+        able.call("POST", "/auth/delete-account", {}, headers=deleted)
+        assert driver.call(operation.name, able, path=path, headers=deleted).status == 404
 
 
 @contextmanager
