@@ -16,7 +16,16 @@ from msgspec import Struct
 from chalicelib.domain.accounts import Caller, Session, TokenRule
 from chalicelib.domain.limits import NO_GROWTH, Limit, Usage
 from chalicelib.domain.predictions import Prediction
-from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, ItemResult, PredictedAnswer, TopicRow, Totals
+from chalicelib.domain.results import (
+    CalibrationRow,
+    DayRow,
+    DriftRow,
+    ItemResult,
+    PredictedAnswer,
+    ServedAnswer,
+    TopicRow,
+    Totals,
+)
 from chalicelib.domain.service_accounts import ServiceAccount, ServiceAction
 from chalicelib.domain.tasks import IdempotentRequest, NewTask, PracticeTask, Result
 from chalicelib.domain.training import Champion, Counted, TrackerRow, TrainingPolicy, TrainingRequest
@@ -224,6 +233,9 @@ class AnalyticsStore(Protocol):
 
     def drift(self, limit: int, window: int, n_bins: int) -> list[DriftRow]:
         """Return the ``limit`` newest completions of all students, in windows of ``window``; 0 is the newest."""
+
+    def newest_served(self, limit: int) -> list[ServedAnswer]:
+        """Return the ``limit`` newest completions of all students, newest first, with what was served for them."""
 
 
 class UserStore(Protocol):

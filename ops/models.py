@@ -16,6 +16,7 @@ import msgspec
 from chalicelib.domain.errors import ConfigurationError, NotFoundError
 from chalicelib.domain.training import Champion
 from chalicelib.services import versions
+from chalicelib.services.groups import served_by_version
 from chalicelib.services.versions import CHAMPION, OTHER
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.model_registry import S3ModelRegistry
@@ -66,7 +67,8 @@ def run(container: Container, options: argparse.Namespace) -> int:
 
 
 def _list(container: Container, options: argparse.Namespace) -> int:
-    found = versions.list_versions(container.registry, container.settings.cohort)
+    served = served_by_version(container.analytics)
+    found = versions.list_versions(container.registry, container.settings.cohort, served=served)
     rows = [
         [
             summary.version,
@@ -74,12 +76,13 @@ def _list(container: Container, options: argparse.Namespace) -> int:
             tables.utc_time(summary.trained_at),
             tables.shown(summary.n_samples),
             tables.size(summary.size_bytes),
+            "" if summary.served_log_loss is None else f"{summary.served_log_loss:.3f} ({summary.served_n})",
             summary.fault or summary.reason or "",
         ]
         for summary in found.versions
     ]
-    header = ["VERSION", "ROLE", "TRAINED (UTC)", "SAMPLES", "SIZE", "VERDICT"]
-    lines = tables.table(header, rows, right=("SAMPLES", "SIZE"))
+    header = ["VERSION", "ROLE", "TRAINED (UTC)", "SAMPLES", "SIZE", "SERVED LOG-LOSS", "VERDICT"]
+    lines = tables.table(header, rows, right=("SAMPLES", "SIZE", "SERVED LOG-LOSS"))
     tables.show(options.json, msgspec.to_builtins(found), lines if rows else ["No version has been published yet."])
     if found.fault and not options.json:
         print(f"warning: {found.fault}; `studysmart models rollback V` repairs it", file=sys.stderr)

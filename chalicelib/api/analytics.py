@@ -17,7 +17,7 @@ from chalicelib.domain.errors import Fault, ForbiddenError, InvalidInputError
 from chalicelib.domain.fields import about
 from chalicelib.domain.results import ItemResult, PredictedAnswer
 from chalicelib.domain.service_accounts import Scope as Needs
-from chalicelib.services import analytics, drift
+from chalicelib.services import analytics, drift, groups
 from chalicelib.wiring import Container
 
 routes = Routes(__name__, "analytics")
@@ -82,6 +82,12 @@ class DriftQuery(Struct):
 
     limit: Annotated[int, about("Number of newest completions", 2000, ge=1, le=20_000)] = 2000
     window: Annotated[int, about("Number of completions in a window", 200, ge=10, le=20_000)] = 200
+
+
+class GroupsQuery(Struct):
+    """The number of newest completions of all students."""
+
+    limit: Annotated[int, about("Number of newest completions", 2000, ge=1, le=20_000)] = 2000
 
 
 @routes.route(
@@ -179,3 +185,16 @@ def latest_predicted(container: Container, caller: Caller, query: PredictedQuery
 def calibration_drift(container: Container, query: DriftQuery) -> drift.Drift:
     """Return the sources and the calibration of the newest predictions of all students, in windows of equal size."""
     return drift.drift(container.analytics, query.limit, query.window)
+
+
+@routes.route(
+    "GET",
+    "/analytics/groups",
+    "Get the calibration by group",
+    access=Access.ADMIN,
+    query=GroupsQuery,
+    answer=groups.CalibrationGroups,
+)
+def calibration_groups(container: Container, query: GroupsQuery) -> groups.CalibrationGroups:
+    """Return the calibration of the newest predictions of all students in groups, such as first answers."""
+    return groups.by_group(container.analytics, query.limit)

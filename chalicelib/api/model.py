@@ -14,7 +14,7 @@ from chalicelib.domain.errors import ConflictError
 from chalicelib.domain.fields import Timestamp, Version, about
 from chalicelib.domain.service_accounts import Scope
 from chalicelib.domain.training import Champion
-from chalicelib.services import training, versions
+from chalicelib.services import groups, training, versions
 from chalicelib.services.training import ModelStatus
 from chalicelib.services.versions import VersionPage
 from chalicelib.wiring import Container
@@ -99,7 +99,8 @@ def model_versions(container: Container, query: VersionsQuery, request: Request)
 
     The ``Link`` header holds the next page.
     """
-    found = versions.list_versions(container.registry, container.settings.cohort, query.after, query.limit)
+    served = groups.served_by_version(container.analytics)
+    found = versions.list_versions(container.registry, container.settings.cohort, query.after, query.limit, served)
     following = query.after + query.limit
     headers = next_page(request, {"limit": query.limit, "after": following}) if following < found.total else {}
     return Reply(found, headers)

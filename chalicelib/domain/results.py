@@ -118,3 +118,22 @@ class DriftRow(Struct, frozen=True):
     sum_log_ratio: float
     first_at: datetime
     last_at: datetime
+
+
+class ServedAnswer(Struct, frozen=True):
+    """A completion of any student with the prediction that was served when its task was created.
+
+    ``index`` counts the student's earlier answers, ``n_answers`` all of the student's answers. ``hours_paused`` is the
+    time from the student's previous answer to the creation; None if it is unknown.
+    """
+
+    user_id: str
+    subject: str
+    topic: str
+    source: Source
+    model_version: str | None
+    predicted_correct: float
+    is_correct: bool
+    index: int
+    n_answers: int
+    hours_paused: float | None

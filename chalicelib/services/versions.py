@@ -8,7 +8,7 @@ completes the change: the pointer stays, and the tracker is written.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -23,6 +23,7 @@ from chalicelib.domain.model_files import MAX_MAGNITUDE
 from chalicelib.domain.training import RECENT_CHAMPIONS, Champion, VersionMetadata
 from chalicelib.ports import ModelRegistry, Tracker
 from chalicelib.prediction.predictor import Predictor
+from chalicelib.services.groups import Served
 
 _log = logging.getLogger("studysmart.models")
 
@@ -31,6 +32,8 @@ POINTER_ATTEMPTS = 3
 
 PAST_CHAMPION_DAYS = 30
 """Number of days for which past champions are remembered and kept."""
+
+NOTHING_SERVED: Mapping[str, Served] = {}
 
 CHAMPION, PREVIOUS, PAST, OTHER = "champion", "previous", "past", "other"
 """Roles of a version, as the pointer names it."""
@@ -42,7 +45,8 @@ class VersionSummary(msgspec.Struct, frozen=True):
     ``from`` and ``until`` are the last time in which it was the champion, as far as the pointer remembers.
 
     ``promoted`` and ``reason`` are the decision of the gate, ``training_reason`` is the reason of the training, and
-    ``metrics`` are the scores on the answers that were held out. Values that the metadata lacks are None. ``fault``
+    ``metrics`` are the scores on the answers that were held out, ``served_n`` and ``served_log_loss`` those of the
+    predictions that students saw. Values that the metadata lacks are None. ``fault``
     says why the metadata could not be read.
     """
 
@@ -60,6 +64,11 @@ class VersionSummary(msgspec.Struct, frozen=True):
     trained_seconds: Annotated[float, about("Duration of its training, in seconds", 18.4)] | None = None
     training_reason: Annotated[str, about("Reason of its training", "threshold")] | None = None
     metrics: Annotated[dict[str, float], about("Scores on the answers that were held out", {"auc": 0.78})] | None = None
+    served_n: Annotated[int, about("Number of the newest completions that it predicted", 120)] = 0
+    served_log_loss: (
+        Annotated[float, about("Log-loss of those predictions as they were served, in nats; null without any", 0.53)]
+        | None
+    ) = None
     fault: Annotated[str, about("Reason why its metadata could not be read", None)] | None = None
 
 
@@ -77,8 +86,16 @@ class VersionPage(msgspec.Struct, frozen=True):
     total: Annotated[int, about("Number of versions on all pages", 1)]
 
 
-def list_versions(registry: ModelRegistry, cohort: str, after: int = 0, limit: int | None = None) -> VersionPage:
+def list_versions(
+    registry: ModelRegistry,
+    cohort: str,
+    after: int = 0,
+    limit: int | None = None,
+    served: Mapping[str, Served] = NOTHING_SERVED,
+) -> VersionPage:
     """Return versions with their metadata, newest first, also those that the pointer names and that do not exist.
+
+    ``served`` are the scores of served predictions by version (:func:`chalicelib.services.groups.served_by_version`).
 
     The first ``after`` versions are left out, and those that come after the next ``limit``.
     """
@@ -95,7 +112,9 @@ def list_versions(registry: ModelRegistry, cohort: str, after: int = 0, limit: i
 
     def summary(name: str) -> VersionSummary:
         begin, end = periods.get(name, (None, None))
-        return replace(_summary(registry, cohort, name, named.get(name, OTHER)), from_=begin, until=end)
+        n, log_loss = (scores.n, scores.log_loss) if (scores := served.get(name)) else (0, None)
+        one = _summary(registry, cohort, name, named.get(name, OTHER))
+        return replace(one, from_=begin, until=end, served_n=n, served_log_loss=log_loss)
 
     with ThreadPoolExecutor(max_workers=8) as pool:
         summaries = list(pool.map(summary, shown))

@@ -1,8 +1,8 @@
 """Aggregates over practice tasks in PostgreSQL. Each is one statement that reads one student's tasks by an index.
 
-Two statements, for admins only, read the tasks of all students: the calibration scans the table, and the drift reads
-the newest completions by an index of its own. Comparisons of predictions with results skip predictions of source
-``default`` (see :mod:`chalicelib.services.analytics`).
+Three statements, for admins only, read the tasks of all students: the calibration scans the table, the drift and the
+served predictions read the newest completions by an index of their own. Comparisons of predictions with results skip
+predictions of source ``default`` (see :mod:`chalicelib.services.analytics`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from typing import Any
 from sqlalchemy import Engine, TextClause, text
 
 from chalicelib.domain.predictions import Source
-from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, ItemResult, PredictedAnswer, TopicRow, Totals
+from chalicelib.domain.results import (
+    CalibrationRow,
+    DayRow,
+    DriftRow,
+    ItemResult,
+    PredictedAnswer,
+    ServedAnswer,
+    TopicRow,
+    Totals,
+)
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.storage.database import statement
 
@@ -139,6 +148,22 @@ _DRIFT = text(
 )
 """The condition is that of the index ``ix_practice_tasks_recently_completed``, which skips imported answers."""
 
+_SERVED = text(
+    """
+    SELECT n.user_id, n.subject, n.topic, n.prediction_source, n.model_version, n.predicted_correct, n.is_correct,
+           n.answer_index, (SELECT u.n_answers FROM users u WHERE u.id = n.user_id),
+           CAST(extract(epoch FROM n.created_at - before.completed_at) / 3600.0 AS double precision)
+    FROM (SELECT * FROM practice_tasks WHERE completed AND completed_at > created_at
+          ORDER BY completed_at DESC LIMIT :limit) AS n
+    LEFT JOIN LATERAL (
+        SELECT b.completed_at FROM practice_tasks b
+        WHERE b.user_id = n.user_id AND b.completed AND b.answer_index = n.answer_index - 1 LIMIT 1
+    ) AS before ON true
+    ORDER BY n.completed_at DESC
+    """
+)
+"""Its parts are written so that no plan joins whole tables, whatever the limit is."""
+
 _CALIBRATION = _calibration_of("AND user_id = :user_id")
 _CALIBRATION_OF_ALL = _calibration_of("")
 
@@ -189,6 +214,11 @@ class PostgresAnalyticsStore:
         """Return the ``limit`` newest completions of all students, in windows of ``window``; 0 is the newest."""
         rows = self._rows(_DRIFT, limit=limit, window=window, n_bins=n_bins)
         return [DriftRow(row[0], Source(row[1]), *row[2:]) for row in rows]
+
+    def newest_served(self, limit: int) -> list[ServedAnswer]:
+        """Return the ``limit`` newest completions of all students, newest first, with what was served for them."""
+        rows = self._rows(_SERVED, limit=limit)
+        return [ServedAnswer(row[0], row[1], row[2], Source(row[3]), *row[4:]) for row in rows]
 
     def _rows(self, query: TextClause, **values: Any) -> list[tuple[Any, ...]]:
         rows = statement(self._engine, lambda connection: connection.execute(query, values).all())

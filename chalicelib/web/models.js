@@ -1,6 +1,6 @@
 // The models page, for admins: the serving version, all versions, trainings and drift. Each action is confirmed first.
 import { ApiError, request } from "./api.js";
-import { drift } from "./models_drift.js";
+import { drift, groups } from "./models_drift.js";
 import { history, serving, versionList } from "./models_versions.js";
 import { fillSections } from "./sections.js";
 import { latestStatus, refreshSoon, startTrainingPanel } from "./training.js";
@@ -108,6 +108,8 @@ function loadDrift() {
   return fillSections({ drift: showDrift }, [`analytics/drift?window=${size}&limit=${Math.min(MAX_ANSWERS, size * MAX_WINDOWS)}`]);
 }
 
+const loadGroups = () => fillSections({ groups }, ["analytics/groups"]);
+
 /** Show a drift report. Few answers are divided into the smallest windows, unless a size was chosen. */
 function showDrift(data) {
   const select = byId("window");
@@ -136,6 +138,7 @@ async function start() {
   if (byId("admin") === null) return; // other requests would be refused too
   startTrainingPanel({ admin: true, onTrained: loadVersions });
   loadDrift();
+  loadGroups();
   byId("window").addEventListener("change", (event) => {
     event.currentTarget.dataset.chosen = "true";
     loadDrift();

@@ -1,4 +1,4 @@
-// Fallback rate and calibration error over windows of the most recent answers of all students.
+// Fallback rate and calibration error of the most recent answers of all students, over windows and by group.
 import { axis, chart, colours, emptyMessage, foldedTable, numberCell, series, table } from "./charts.js";
 import { figure } from "./figures.js";
 import { count, counted, el, exactTime, percent } from "./ui.js";
@@ -42,6 +42,28 @@ function driftTable(windows) {
     numberCell(errorPercent(each.expected_calibration_error)),
     numberCell(errorPercent(each.calibration_error_by_chance)),
     numberCell(each.time_ratio === null ? "–" : each.time_ratio.toFixed(2)))));
+}
+
+const DIVISIONS = { source: "Source", version: "Version", place: "Place", pause: "Pause", activity: "Activity", topic: "Topic" };
+const SOURCES = { embedding: "Personal model", lnirt: "Population model", default: "Default" };
+const signed = (share) => `${share < 0 ? "\u2212" : "+"}${errorPercent(Math.abs(share))}`;
+
+function groupTable(n, groups) {
+  const names = ["Division", "Group", "Answers", "Predicted", "Correct", "Difference", "Expected by chance", "Log-loss"];
+  return table(`Calibration by group, of ${counted(n, "recent answer")}`, names, groups.map((group) => el("tr", {},
+    el("td", {}, DIVISIONS[group.division]),
+    el("th", { scope: "row" }, group.division === "source" ? SOURCES[group.name] : group.name),
+    numberCell(count(group.n)),
+    numberCell(percent(group.predicted_accuracy)),
+    numberCell(percent(group.accuracy)),
+    numberCell(signed(group.difference)),
+    numberCell(errorPercent(group.difference_by_chance)),
+    numberCell(group.log_loss.toFixed(3)))));
+}
+
+/** Return the folded table of groups of answers. It shows where the model is too confident, such as after a pause. */
+export function groups({ n, groups: found }) {
+  return n === 0 ? [] : [foldedTable("calibration by group", () => groupTable(n, found), { lazy: true })];
 }
 
 /** Return the content of the section for a drift report. */

@@ -43,6 +43,7 @@ function facts(version) {
     ["Learnt from", version.n_samples === null ? "–" : count(version.n_samples), plural(version.n_samples ?? 0, "answer")],
     ["Size", size(version.size_bytes), null],
     ...metricFacts(version.metrics),
+    ["Log-loss as served", number(version.served_log_loss), version.served_n === 0 ? null : `of ${counted(version.served_n, "recent answer")}`],
   ];
 }
 

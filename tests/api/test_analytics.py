@@ -114,6 +114,21 @@ def test_drift_is_for_admins_and_tells_fallbacks_and_calibration(student: Api, a
     assert admin.get("/analytics/drift?window=9").status == 422
 
 
+def test_groups_are_for_admins_and_name_source_and_version(student: Api, admin: Api, world: World) -> None:
+    finish_predicted(world, student, 0.75, True)
+    finish(student, False, 10)
+    assert student.get("/analytics/groups").status == 403
+    report = admin.get("/analytics/groups").json
+    assert report["n"] == 2
+    assert [(group["division"], group["name"], group["n"]) for group in report["groups"][:3]] == [
+        ("source", "default", 1),
+        ("source", "embedding", 1),
+        ("version", "20260101", 1),
+    ]
+    assert report["groups"][1]["difference"] == -0.25
+    assert admin.get("/analytics/groups?limit=0").status == 422
+
+
 def test_nobody_has_finished_anything_yet(admin: Api) -> None:
     none = {"embedding": 0, "lnirt": 0, "default": 0}
     assert admin.get("/analytics/drift").json == {"n": 0, "sources": none, "fallback_rate": None, "windows": []}
@@ -142,6 +157,6 @@ def test_a_wrong_parameter_is_named(student: Api, path: str, name: str) -> None:
     assert [fault["loc"] for fault in answer.json["detail"]] == [["query", name]]
 
 
-@pytest.mark.parametrize("name", ["summary", "topics", "items", "calibration", "predicted", "drift"])
+@pytest.mark.parametrize("name", ["summary", "topics", "items", "calibration", "predicted", "drift", "groups"])
 def test_figures_need_a_token(anyone: Api, name: str) -> None:
     assert anyone.get(f"/analytics/{name}").status == 401

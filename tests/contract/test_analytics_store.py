@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
-from chalicelib.domain.results import DayRow, ItemResult, PredictedAnswer, Totals
+from chalicelib.domain.results import DayRow, ItemResult, PredictedAnswer, ServedAnswer, Totals
 from chalicelib.domain.tasks import Difficulty, NewTask, PracticeTask, Result
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.ports import AnalyticsStore, TaskStore
@@ -238,3 +238,19 @@ def test_drift_sums_the_newest_completions_of_all_by_window_source_and_bin(pract
     assert (lnirt.timed, lnirt.sum_log_ratio) == (0, 0)
     assert both.first_at < both.last_at < lnirt.first_at
     assert practice.analytics.drift(limit=0, window=10, n_bins=10) == []
+
+
+def test_newest_served_answers_have_their_place_and_the_pause_before_them(practice: Practice) -> None:
+    first = practice.answer(True, 40, predicted(0.9))
+    second = practice.answer(False, 80, predicted(0.78, source=Source.LNIRT))
+    other = practice.answer(True, 40, user="bob", topic="Algebra")
+    practice.create(predicted(0.1))
+    bobs, later, earlier = practice.analytics.newest_served(10)
+    assert bobs == ServedAnswer("bob", "Mathematics", "Algebra", Source.DEFAULT, None, 0.5, True, 0, 1, None)
+    assert (other.completed, later.user_id, later.index, earlier.index) == (True, ADA, 1, 0)
+    assert (later.source, later.model_version, later.predicted_correct) == (Source.LNIRT, "v1", 0.78)
+    assert (later.is_correct, later.n_answers, earlier.n_answers) == (False, 2, 2)
+    assert first.completed_at is not None
+    assert later.hours_paused == pytest.approx((second.created_at - first.completed_at).total_seconds() / 3600)
+    assert earlier.hours_paused is None
+    assert practice.analytics.newest_served(1) == [bobs]

@@ -224,3 +224,16 @@ def test_no_request_goes_through_a_whole_table(
         if node["Node Type"] == "Seq Scan" and node["Relation Name"] != "embedding_model_tracker"
     ]
     assert whole == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_newest_served_answers_are_found_by_indexes(
+    engine: Engine, sent: list[tuple[str, tuple[Any, ...]]], mode: str
+) -> None:
+    PostgresAnalyticsStore(engine).newest_served(PAGE)
+    ((statement, parameters),) = sent
+    found = nodes(engine, statement, parameters, mode, "ANALYZE, ")
+    tasks = [node for node in found if node.get("Relation Name") == "practice_tasks"]
+    assert tasks
+    assert all("Index" in node["Node Type"] for node in tasks)
+    assert rows_read(tasks) <= 2 * PAGE + 2

@@ -82,6 +82,13 @@ def test_drift_shows_fallbacks_by_window(at_models: Visit) -> None:
     expect(page.get_by_label("Answers per window")).to_have_value("50")
 
 
+def test_calibration_by_group_is_a_folded_table(at_models: Visit) -> None:
+    page = at_models.page
+    page.locator("#groups summary").click()
+    expect(page.locator("#groups tbody tr").first).to_contain_text("Source")
+    expect(page.locator("#groups tbody")).to_contain_text("first answers")
+
+
 def test_a_rollback_asks_first_and_moves_the_champion(at_models: Visit, world: World) -> None:
     page = at_models.page
     page.get_by_role("button", name=f"Serve {V1}").click()

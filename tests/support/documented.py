@@ -212,6 +212,7 @@ def _figures(driver: Driver, student: Api, other: Api, admin: Api) -> None:
         assert driver.call(name, student).status == 200
     assert driver.call("calibration", student, query="?scope=all").status == 403
     assert driver.call("calibration_drift", admin).status == 200
+    assert driver.call("calibration_groups", admin).status == 200
 
 
 def _model(driver: Driver, student: Api, admin: Api) -> None:

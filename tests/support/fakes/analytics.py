@@ -11,7 +11,16 @@ from datetime import UTC, date, datetime
 
 from chalicelib.domain.items import item_of
 from chalicelib.domain.predictions import Source
-from chalicelib.domain.results import CalibrationRow, DayRow, DriftRow, ItemResult, PredictedAnswer, TopicRow, Totals
+from chalicelib.domain.results import (
+    CalibrationRow,
+    DayRow,
+    DriftRow,
+    ItemResult,
+    PredictedAnswer,
+    ServedAnswer,
+    TopicRow,
+    Totals,
+)
 from chalicelib.domain.tasks import PracticeTask
 from chalicelib.domain.topics import topic_key
 from tests.support.fakes.database import MemoryStore
@@ -85,6 +94,20 @@ class MemoryAnalyticsStore(MemoryStore):
             groups[place // window, Source(task.prediction_source), number].append((at, task))
         return [_drift_row(*key, groups[key]) for key in sorted(groups)]
 
+    def newest_served(self, limit: int) -> list[ServedAnswer]:
+        with self._db as db:
+            users = list(db.users)
+        served: list[tuple[datetime, ServedAnswer]] = []
+        for user in users:
+            before: datetime | None = None
+            done = self._done(user)
+            for index, task in enumerate(done):
+                if task.completed_at is not None and task.completed_at > task.created_at:
+                    paused = None if before is None else (task.created_at - before).total_seconds() / 3600
+                    served.append((task.completed_at, _served_answer(task, index, len(done), paused)))
+                before = task.completed_at
+        return [answer for _, answer in sorted(served, key=lambda each: each[0], reverse=True)[:limit]]
+
     def _done(self, user_id: str) -> list[PracticeTask]:
         """The student's completed tasks in the order of their completion."""
         with self._db as db:
@@ -156,6 +179,21 @@ def _predicted_answer(task: PracticeTask) -> PredictedAnswer:
         task.predicted_time_high,
         task.actual_time_seconds,
         task.completed_at,
+    )
+
+
+def _served_answer(task: PracticeTask, index: int, n_answers: int, paused: float | None) -> ServedAnswer:
+    return ServedAnswer(
+        task.user_id,
+        task.subject,
+        task.topic,
+        Source(task.prediction_source),
+        task.model_version,
+        task.predicted_correct,
+        bool(task.is_correct),
+        index,
+        n_answers,
+        paused,
     )
 
 
