@@ -76,11 +76,20 @@ def _with_code(name: str, code: int) -> Change:
 
 
 def _without_last(samples: Samples, _: FloatArray) -> Samples:
-    history = msgspec.structs.replace(samples.history, last_outcome=np.zeros_like(samples.history.last_outcome))
-    return replace(samples, history=history)
+    return _without_monotone(samples, slice(0, 1))
 
 
-N_OTHERS = 75
+def _without_pauses(samples: Samples, _: FloatArray) -> Samples:
+    return _without_monotone(samples, slice(1, None))
+
+
+def _without_monotone(samples: Samples, columns: slice) -> Samples:
+    monotone = samples.history.monotone.copy()
+    monotone[:, columns] = 0.0
+    return replace(samples, history=msgspec.structs.replace(samples.history, monotone=monotone))
+
+
+N_OTHERS = 73
 """Dense columns before those of the item."""
 
 PARTS: Mapping[str, Change] = {
@@ -95,7 +104,7 @@ PARTS: Mapping[str, Change] = {
     "attempts_and_records": _without_columns(16, 17),
     "sequences": _without_columns(*range(N_OTHERS - ATTEMPTS, N_OTHERS)),
     "decay_of_400_answers": _without_columns(*range(22, 43, 4), *range(46, 55, 4), 58, 62),
-    "pauses": _without_columns(*range(63, 67), *range(N_OTHERS + 6, N_OTHERS + 10)),
+    "pauses": _without_pauses,
 }
 """The parts by name. :func:`chalicelib.features.inputs.dense_columns` gives the columns their numbers."""
 

@@ -52,10 +52,11 @@ class SummaryQuery(Struct):
 
 
 class TopicsQuery(Struct):
-    """A page of topics: their maximum number, and the number of topics before them, from the ``Link`` header."""
+    """A page of topics: their maximum number, the number of topics before them, and the target chance of success."""
 
     limit: Annotated[int, about("Maximum number of topics", 200, ge=1, le=500)] = 200
     after: Annotated[int, about("Number of topics before the page", 0, ge=0, le=2**31 - 1)] = 0
+    target: Annotated[float, about("Chance of success below which a topic is due", 0.75, ge=0.05, le=0.95)] = 0.75
 
 
 class ItemsQuery(Struct):
@@ -117,7 +118,16 @@ def topics(container: Container, caller: Caller, query: TopicsQuery, request: Re
 
     The ``Link`` header holds the next page.
     """
-    return _page(analytics.topics(container.analytics, caller.user_id, query.limit + 1, query.after), query, request)
+    found = analytics.topics(
+        container.analytics,
+        container.tasks,
+        container.champion,
+        caller.user_id,
+        query.target,
+        query.limit + 1,
+        query.after,
+    )
+    return _page(found, query, request, target=query.target)
 
 
 @routes.route(
@@ -138,10 +148,10 @@ def items(container: Container, caller: Caller, query: ItemsQuery, request: Requ
     return _page(container.analytics.items(caller.user_id, query.limit + 1, query.after), query, request)
 
 
-def _page(found: Sequence[object], query: TopicsQuery | ItemsQuery, request: Request) -> Reply:
+def _page(found: Sequence[object], query: TopicsQuery | ItemsQuery, request: Request, **kept: float) -> Reply:
     """Return a page of a list, of which one more row than the page has was read."""
     more = len(found) > query.limit
-    headers = next_page(request, {"limit": query.limit, "after": query.after + query.limit}) if more else {}
+    headers = next_page(request, {"limit": query.limit, "after": query.after + query.limit, **kept}) if more else {}
     return Reply(list(found[: query.limit]), headers)
 
 

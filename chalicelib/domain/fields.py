@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -27,6 +28,14 @@ NCompleted = Annotated[int, about("Number of completed tasks", 42)]
 NCorrect = Annotated[int, about("Number of correct answers", 30)]
 Accuracy = Annotated[float, about("Share of correct answers; null without completed tasks", 0.714)]
 PredictedAccuracy = Annotated[float, about("Mean probability that models predicted; null without predictions", 0.69)]
+DueAt = Annotated[
+    datetime,
+    about(
+        "Time at which the chance falls below the target; null if it does not within a month",
+        "2026-03-09T09:00:00Z",
+        "date-time",
+    ),
+]
 MedianSeconds = Annotated[float, about("Median time in seconds; null without measured times", 38.5)]
 TimeRatio = Annotated[
     float, about("Geometric mean of actual / predicted seconds: 1.2 is 20 % slower than predicted", 1.05)

@@ -3,7 +3,7 @@
 It follows van der Linden (2007), "A hierarchical framework for modeling speed and accuracy on test items": a
 two-parameter logistic model for correctness and a lognormal model for time, per topic and difficulty.
 
-    logit P(correct) = discrimination * ability + easiness + practice(attempts) + offset(student, topic)
+    logit P(correct) = discrimination * ability + easiness + practice(attempts) + offset(student, topic) - forgetting
     log seconds      = intensity - speed + practice(attempts) + offset(student, topic) + noise
 
 Ability is standard normal in the population; speed is normal, in log seconds. Both are estimated from sums over a
@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.digests import row_of, row_of_topic
+from chalicelib.domain.forgetting import Forgetting
 from chalicelib.domain.numerics import (
     OF_ARRAYS,
     Column,
@@ -124,6 +125,8 @@ class LnirtParameters:
     """The model of time; None if the model was trained without times."""
     subjects: tuple[str, ...] = ()
     """The S keys of subjects or their digests, in the order of their rows."""
+    forgetting: Forgetting | None = None
+    """What pauses cost; None if the training had no dates, or too few pauses."""
     _topic_rows: _TopicRows = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from chalicelib.domain.errors import ModelError
+from chalicelib.domain.forgetting import Forgetting
 from chalicelib.domain.lnirt import N_LEVELS, FloatArray, LnirtParameters, TimeParameters
 from chalicelib.domain.model_files import MALFORMED, MAX_MAGNITUDE, MAX_TOPICS, MIN_VARIANCE, json_object
 
 LNIRT_SCHEMA = 1
 """Raised whenever the meaning of the file changes."""
 
+_OF_TOPICS = ("rate", "typical")
 _TIMES_OF_SUBJECTS = ("intensity", "intensity_variance")
 _NO_SUBJECTS: Mapping[str, Any] = {
     "names": [],
@@ -46,6 +48,11 @@ def to_json(model: LnirtParameters) -> bytes:
             "names": list(model.subjects),
             "easiness": _plain(model.easiness[rows:]),
             **{name: _plain(times[name][rows:]) for name in _TIMES_OF_SUBJECTS if times},
+        }
+    if (forgetting := model.forgetting) is not None:
+        values = {name: getattr(forgetting, name) for name in Forgetting.__struct_fields__}
+        document["forgetting"] = {
+            name: _plain(value if isinstance(value, float) else value[:rows]) for name, value in values.items()
         }
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
@@ -76,6 +83,7 @@ def from_json(raw: bytes) -> LnirtParameters:
             offset_variance=_positive(document, "offset_variance"),
             time=None if document["time"] is None else _time(document["time"], rows, of_subjects, len(subjects)),
             subjects=subjects,
+            forgetting=_forgetting(document["forgetting"], rows, len(subjects)) if "forgetting" in document else None,
         )
     except MALFORMED as error:
         raise ModelError(f"lnirt.json is damaged: {error!r}") from error
@@ -103,6 +111,18 @@ def _time(document: Mapping[str, Any], rows: int, of_subjects: Mapping[str, Any]
         offset_variance=_positive(document, "offset_variance"),
         low=low,
         high=high,
+    )
+
+
+def _forgetting(document: Mapping[str, Any], rows: int, n_subjects: int) -> Forgetting:
+    rates = {
+        name: _array(document, name, (rows,) if name in _OF_TOPICS else ()) for name in Forgetting.__struct_fields__
+    }
+    for name, values in rates.items():
+        if not (values >= 0.0).all():
+            raise ValueError(f"the forgetting has a negative {name}")
+    return Forgetting(
+        **{name: _extended(value, n_subjects) if value.ndim else float(value) for name, value in rates.items()}
     )
 
 

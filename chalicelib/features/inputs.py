@@ -6,6 +6,8 @@ archives need standard layers only.
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -28,14 +30,26 @@ Float32Array = npt.NDArray[np.float32]
 Sums = list[list[Column]]
 """Decayed sums in the order of a summary (:data:`chalicelib.features.summary.N_DECAYED`): K columns for each sum."""
 
-FEATURE_SCHEMA = 4
+FEATURE_SCHEMA = 5
 """Raised whenever the columns or their meaning change."""
 
-READABLE_SCHEMAS = (3, FEATURE_SCHEMA)
-"""Schemas of versions that are served; others are refused. Schema 3 lacks the last :data:`N_ITEM_COLUMNS` columns."""
+CLOCK_SCHEMA = 5
+"""The first schema whose elapsed times are monotone columns. Older ones have them among the dense columns."""
 
-N_ITEM_COLUMNS = 14
+READABLE_SCHEMAS = (3, 4, FEATURE_SCHEMA)
+"""Schemas of versions that are served; others are refused. Schema 3 lacks the columns about the item."""
+
+N_ITEM_COLUMNS = 11
 """Dense columns about the item, the last ones."""
+
+CLOCK_FIELDS = ("hours_since_topic", "hours_since_any", "hours_since_item")
+"""The fields of a summary that depend on the clock. All other fields are the same however long a student waits."""
+
+CLOCK_HOURS = (1 / 60, 0.1, 1.0, 24.0, 168.0, 720.0)
+"""Time constants of the monotone columns: a minute, six minutes, an hour, a day, a week, a month."""
+
+N_MONOTONE = 1 + len(CLOCK_FIELDS) * len(CLOCK_HOURS)
+"""Number of monotone columns."""
 
 MIN_SHARE = 0.02
 """Predicted success is kept this far from 0 and 1 before its logit is taken."""
@@ -56,6 +70,8 @@ def success_priors(past: Summary, lnirt: LnirtParameters) -> SuccessPrior:
     if f.any_true(is_first):
         _, expected, *_ = table_columns(lnirt.by_cell, past.topic_row * N_LEVELS + past.level)
         logit = f.where(is_first, _logit(expected + beginners, f), logit)
+    if lnirt.forgetting is not None:
+        logit = logit + lnirt.forgetting.effect(past.topic_row, past.hours_since_topic, past.hours_since_any)
     return SuccessPrior(f.bounded(logit + past.item_success, -MAX_ABS_LOGIT, MAX_ABS_LOGIT), prior.offset)
 
 
@@ -76,13 +92,15 @@ def time_priors(past: Summary, lnirt: LnirtParameters) -> TimePrior | None:
     return msgspec.structs.replace(prior, log_seconds=prior.log_seconds + past.item_log_seconds)
 
 
-def dense_columns(past: Summary, lnirt: LnirtParameters, time: TimePrior | None) -> Float32Array:
+def dense_columns(
+    past: Summary, lnirt: LnirtParameters, time: TimePrior | None, schema: int = FEATURE_SCHEMA
+) -> Float32Array:
     """Return the dense part of the inputs before standardisation. Shape (N, D).
 
     All columns count the student's last answer on the target topic as incorrect, so they are the same after a success
     and after a failure. The real outcome of that answer is a separate input, and the network can only raise a
     prediction of correctness for a success. So a success never lowers a prediction, however the network uses the
-    columns.
+    columns. For the same reason they do not depend on the clock, except in the older schemas.
     """
     f, cell = functions_for(past.topic_row), past.topic_row * N_LEVELS + past.level
     easiness, expected, discrimination, _, rate, *_ = table_columns(lnirt.by_cell, cell)
@@ -110,15 +128,35 @@ def dense_columns(past: Summary, lnirt: LnirtParameters, time: TimePrior | None)
         *(column for sums in scopes for column in _form(sums, f)),
         *_pace(on_topic),
         *_pace(overall),
-        *_since(past.hours_since_topic, f),
-        *_since(past.hours_since_any, f),
+        *_since(past.hours_since_topic, schema, f),
+        *_since(past.hours_since_any, schema, f),
         f.log1p(gap),
         gap == 0.0,
         gap == 1.0,
         *columns_of(past.sequences)[:ATTEMPTS],
-        *_of_item(past, f),
+        *_of_item(past, schema, f),
     ]
     return side_by_side(columns, past.topic_row)
+
+
+def monotone_columns(past: Summary, schema: int = FEATURE_SCHEMA) -> Float32Array:
+    """Return the inputs that a prediction of correctness may only rise with. Shape (N, N_MONOTONE).
+
+    They are the outcome of the last answer on the topic, and how fresh the last answer on the topic, on any topic and
+    on the item is: exp(-hours / constant), 0 if the hours are unknown. The network multiplies each by a slope that is
+    never negative and does not depend on the clock. So waiting never raises a prediction.
+    """
+    columns = [past.last_outcome]
+    if schema >= CLOCK_SCHEMA:
+        f = functions_for(past.topic_row)
+        columns += [f.exp(-hours / time) for hours in _elapsed(past, f) for time in CLOCK_HOURS]
+    return side_by_side(columns, past.topic_row)
+
+
+def _elapsed(past: Summary, f: Functions) -> list[Column]:
+    """Return the hours of :data:`CLOCK_FIELDS`, infinite where they are unknown."""
+    fields = [getattr(past, name) for name in CLOCK_FIELDS]
+    return [f.where(hours == hours, hours, math.inf) for hours in fields]
 
 
 def standardise(dense: Float32Array, mean: Float32Array, scale: Float32Array) -> Float32Array:
@@ -186,9 +224,10 @@ def _pace(decayed: Sums) -> list[Column]:
     return [beyond / (1.0 + answers) for beyond, answers in zip(beyond_intensity, timed, strict=True)]
 
 
-def _of_item(past: Summary, f: Functions) -> list[Column]:
-    """Return the :data:`N_ITEM_COLUMNS` columns about the item: its effects and the student's record on it."""
+def _of_item(past: Summary, schema: int, f: Functions) -> list[Column]:
+    """Return the columns about the item: its effects and the student's record on it."""
     gap = past.answers_since_item
+    clock = (past.hours_since_item, past.hours_since_topic, past.hours_since_any) if schema < CLOCK_SCHEMA else ()
     return [
         past.item_success,
         past.item_log_seconds,
@@ -196,7 +235,7 @@ def _of_item(past: Summary, f: Functions) -> list[Column]:
         f.log1p(past.item_correct),
         f.log1p(past.item_attempts - past.item_correct),
         past.item_last_outcome,
-        *(_pause(hours, f) for hours in (past.hours_since_item, past.hours_since_topic, past.hours_since_any)),
+        *(_pause(hours, f) for hours in clock),
         past.hours_since_item == past.hours_since_item,
         f.log1p(gap),
         gap == 1.0,
@@ -211,7 +250,7 @@ def _pause(hours: Column, f: Functions) -> Column:
     return f.log1p(3600.0 * f.where(hours == hours, hours, 0.0))
 
 
-def _since(hours: Column, f: Functions) -> list[Column]:
-    """Return log(1 + hours), 0 if they are unknown, and a column that is 1 if they are known."""
+def _since(hours: Column, schema: int, f: Functions) -> list[Column]:
+    """Return a column that is 1 if the hours are known; in the older schemas after log(1 + hours), 0 if unknown."""
     known = hours == hours  # NaN is not equal to itself
-    return [f.log1p(f.where(known, hours, 0.0)), known]
+    return [known] if schema >= CLOCK_SCHEMA else [f.log1p(f.where(known, hours, 0.0)), known]

@@ -217,7 +217,7 @@ def _size(class_name: str, sources: Sequence[int], weights: Weights) -> int:
         return sources[0] // len(weights[0]) * int(weights[0].shape[1])
     if class_name == "Embedding":
         return sources[0] * int(weights[0].shape[1])
-    return sum(sources) if class_name == "Concatenate" else max(sources)
+    return 1 if class_name == "Dot" else sum(sources) if class_name == "Concatenate" else max(sources)
 
 
 def _input(name: str, config: Config) -> ModelInput:
@@ -329,6 +329,14 @@ def _merge(operation: np.ufunc, *, mean: bool = False) -> Callable[[Config, Weig
     return lambda _config, _weights: merge
 
 
+def _dot(first: Array, second: Array) -> Array:
+    """Return the sum of the products of two inputs (N, width). Shape (N, 1)."""
+    if first.ndim != 2 or first.shape != second.shape:
+        raise ValueError(f"inputs of shapes {first.shape} and {second.shape} have no dot product")
+    products: Array = np.add.reduce(first * second, axis=-1, keepdims=True)
+    return products
+
+
 def _expect(weight: Float32Array, shape: tuple[Any, ...]) -> None:
     if weight.shape != shape:
         raise ValueError(f"weights of shape {weight.shape}, expected {shape}")
@@ -339,6 +347,7 @@ _BUILDERS: Mapping[str, Callable[[Config, Weights], Layer]] = {
     "Average": _merge(np.add, mean=True),
     "Concatenate": lambda _config, _weights: lambda *arrays: np.concatenate(arrays, axis=-1),
     "Dense": _dense,
+    "Dot": lambda _config, _weights: _dot,
     "Dropout": lambda _config, _weights: lambda x: x,
     "Embedding": _embedding,
     "Flatten": lambda _config, _weights: lambda x: x.reshape(len(x), int(np.prod(x.shape[1:]))),
@@ -349,6 +358,7 @@ _BUILDERS: Mapping[str, Callable[[Config, Weights], Layer]] = {
 _SERVED_SETTINGS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "Concatenate": {"axis": (-1,)},
     "Dense": {"use_bias": (True,), "quantization_config": (None,), "lora_rank": (None,)},
+    "Dot": {"axes": (1,), "normalize": (False,)},
     "Embedding": {"mask_zero": (False,), "quantization_config": (None,), "lora_rank": (None,)},
     "Flatten": {"data_format": ("channels_last", None)},
 }

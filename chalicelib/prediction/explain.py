@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -77,6 +78,9 @@ class Influence(msgspec.Struct, frozen=True):
     text: Annotated[str, about("The influence as a sentence for the student", _EXAMPLE)]
     probability: Annotated[float, about("Change of the probability by the group", 0.042)]
     seconds: Annotated[float, about("Change of the seconds by the group; null for a version without times", 0.0)] | None
+    hours_since_last: (
+        Annotated[float, about("Hours since the last answer on the topic; only of the pause", 26.5)] | None
+    ) = None
 
 
 def explain(
@@ -108,6 +112,9 @@ def explain(
         _LOG.warning("prediction of %s could not be explained: %s", prediction.lnirt_model_version, error)
         return []
     influences = [_influence(group, actual, other) for group, other in others.items()]
+    if not math.isnan(past.hours_since_topic):
+        hours = round(past.hours_since_topic, 2)
+        influences = [replace(one, hours_since_last=hours) if one.group is Group.PAUSE else one for one in influences]
     notable = [
         one for one in influences if abs(one.probability) >= MIN_PROBABILITY or abs(one.seconds or 0.0) >= MIN_SECONDS
     ]

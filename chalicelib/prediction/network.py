@@ -21,7 +21,7 @@ import numpy.typing as npt
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.lnirt import FloatArray, LnirtParameters
 from chalicelib.domain.numerics import Column, Row
-from chalicelib.features.inputs import Float32Array
+from chalicelib.features.inputs import CLOCK_SCHEMA, N_MONOTONE, Float32Array
 from chalicelib.prediction.archive import KerasModel
 from chalicelib.prediction.vocabulary import Vocabulary
 
@@ -61,7 +61,7 @@ class ForwardPass(msgspec.Struct, frozen=True):
     head: Dense
     topic_bias: Float32Array
     last_slope: Dense | None
-    """The effect of the last outcome; None for the time network, which reads that outcome as one more number."""
+    """The effects of the monotone columns; None for the time network, which reads them as more numbers."""
     scale: np.float32
     """The scale of the residual, divided by M: the mean over members becomes a sum."""
     inverse_temperature: np.float32
@@ -82,8 +82,9 @@ class ForwardPass(msgspec.Struct, frozen=True):
         hidden = _silu(self.hidden_2(_silu(self.hidden_1(np.concatenate(everything, axis=-1)))))
         residual = self.head(hidden) + self.topic_bias.take(topic, axis=1)
         if self.last_slope:
-            # The softplus makes the slope positive, so a success never lowers the prediction.
-            residual += np.logaddexp(np.float32(0), self.last_slope(hidden)) * x["last"]
+            # The softplus makes the slopes positive. A success never lowers, and waiting never raises a prediction.
+            slopes = np.logaddexp(np.float32(0), self.last_slope(hidden))
+            residual += np.add.reduce(slopes * x["last"], axis=-1, keepdims=True)
         output: Float32Array = (x["prior"] + self.scale * np.add.reduce(residual)) * self.inverse_temperature
         return output
 
@@ -195,21 +196,20 @@ class Networks:
 
 
 def network_inputs(
-    prior: Column, user: Row, topic: Row, level: Row, last_outcome: Column, dense: Float32Array, pooled: Float32Array
+    prior: Column, user: Row, topic: Row, level: Row, monotone: Float32Array, dense: Float32Array, pooled: Float32Array
 ) -> dict[str, npt.NDArray[Any]]:
     """Return the named inputs of a network for one prediction or for N.
 
-    ``user`` and ``topic`` are embedding rows of the vocabulary, ``level`` is 0..3, ``last_outcome`` is 1 (correct), -1
-    (incorrect) or 0 (no answer yet). ``dense`` (N, D) is standardised.
+    ``user`` and ``topic`` are embedding rows of the vocabulary, ``level`` is 0..3. ``monotone`` are the columns
+    (N, M) of :func:`chalicelib.features.inputs.monotone_columns`, ``dense`` (N, D) is standardised.
     """
     codes = np.array((user, topic, level), dtype=np.int32).reshape(3, -1, 1)
-    numbers = np.array((prior, last_outcome), dtype=np.float32).reshape(2, -1, 1)
     return {
-        "prior": numbers[0],
+        "prior": np.array(prior, dtype=np.float32).reshape(-1, 1),
         "user": codes[0],
         "topic": codes[1],
         "difficulty": codes[2],
-        "last": numbers[1],
+        "last": monotone,
         "state": dense,
         "pooled": pooled,
     }
@@ -217,7 +217,9 @@ def network_inputs(
 
 def check_fit(networks: Networks, vocabulary: Vocabulary, lnirt: LnirtParameters) -> None:
     """Raise ModelError if the files of a version do not belong together."""
-    expected = {"prior": 1, "user": 1, "topic": 1, "difficulty": 1, "last": 1, "state": len(vocabulary.mean)}
+    monotone = N_MONOTONE if vocabulary.feature_schema >= CLOCK_SCHEMA else 1
+    codes = dict.fromkeys(("prior", "user", "topic", "difficulty"), 1)
+    expected = {**codes, "last": monotone, "state": len(vocabulary.mean)}
     layouts = {"correctness": vocabulary.correctness_pooled, "time": vocabulary.time_pooled}
     for name, network in (("correctness", networks.correctness), ("time", networks.time)):
         widths = {item.name: item.width for item in network.model.inputs}

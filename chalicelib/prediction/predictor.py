@@ -18,7 +18,7 @@ from chalicelib.domain.lnirt_json import from_json
 from chalicelib.domain.model_files import MALFORMED, json_object
 from chalicelib.domain.numerics import table_columns
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, DEFAULT_SECONDS, Prediction, Source
-from chalicelib.features.inputs import dense_columns, standardise, success_priors, time_priors
+from chalicelib.features.inputs import dense_columns, monotone_columns, standardise, success_priors, time_priors
 from chalicelib.features.items import NO_RECORD, ItemRecord
 from chalicelib.features.pooled import Pooling
 from chalicelib.features.state import Answer, UserState, replay
@@ -184,6 +184,7 @@ class Predictor:
         ModelError if the networks cannot be run.
         """
         vocabulary, topic_rows = self.vocabulary, np.array(past.topic_row, ndmin=1)
+        schema = vocabulary.feature_schema
         columns, target = self._pooled_columns.take(view.topic_rows), self._pooled_columns.take(topic_rows)
         correctness_pooled, time_pooled = self._pooling.vectors(view.decayed, columns, target)
         inputs = network_inputs(
@@ -191,8 +192,8 @@ class Predictor:
             vocabulary.user_embedding(view.state.user_id) + 0 * past.topic_row,  # one code, or N of them
             table_columns(self._topic_embeddings, past.topic_row),
             past.level,
-            past.last_outcome,
-            standardise(dense_columns(past, self.lnirt, time), vocabulary.mean, vocabulary.scale),
+            monotone_columns(past, schema),
+            standardise(dense_columns(past, self.lnirt, time, schema), vocabulary.mean, vocabulary.scale),
             correctness_pooled,
         )
         zeros = np.zeros(len(topic_rows))

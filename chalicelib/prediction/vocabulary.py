@@ -51,6 +51,8 @@ class Vocabulary:
     time_high: float
     """90 % quantile of the same residuals."""
     items: ItemTable = field(default_factory=no_items)
+    feature_schema: int = FEATURE_SCHEMA
+    """The schema of the networks' inputs."""
     _topic_rows: dict[str, int] = field(init=False, repr=False, compare=False)
     _user_rows: dict[str, int] = field(init=False, repr=False, compare=False)
     _pooled_columns: dict[str, int] = field(init=False, repr=False, compare=False)
@@ -86,7 +88,7 @@ class Vocabulary:
     def to_json(self) -> bytes:
         """Return the file's bytes."""
         document = {
-            "feature_schema": FEATURE_SCHEMA,
+            "feature_schema": self.feature_schema,
             "state_schema": STATE_SCHEMA,
             "decay_answers": DECAY_ANSWERS.tolist(),
             "topics": list(self.topics),
@@ -136,6 +138,7 @@ def read_vocabulary(raw: bytes) -> Vocabulary:
             has_time=bool(document["has_time"]),
             time_low=low,
             time_high=high,
+            feature_schema=document["feature_schema"],
         )
     except MALFORMED as error:
         raise ModelError(f"vocabulary.json is damaged: {error!r}") from error

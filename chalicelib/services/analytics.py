@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Annotated
 
 from msgspec import Struct
@@ -20,6 +20,7 @@ from chalicelib.domain.fields import (
     Accuracy,
     BrierScore,
     CalibrationError,
+    DueAt,
     LnirtVersion,
     MedianSeconds,
     NCompleted,
@@ -32,7 +33,10 @@ from chalicelib.domain.fields import (
 )
 from chalicelib.domain.numerics import OF_FLOATS
 from chalicelib.domain.results import CalibrationRow, DayRow, TopicRow
-from chalicelib.ports import AnalyticsStore
+from chalicelib.domain.topics import topic_key
+from chalicelib.ports import AnalyticsStore, TaskStore
+from chalicelib.services.champion import ChampionCache
+from chalicelib.services.curve import falls, newest_rows
 
 N_DAYS = 30
 """Number of days of the trend, including today."""
@@ -99,6 +103,7 @@ class Topic(Struct, frozen=True):
     last_completed_at: (
         Annotated[datetime, about("Time of the newest answer", "2026-03-02T09:01:00Z", "date-time")] | None
     )
+    due_at: DueAt | None
 
 
 class Bin(Struct, frozen=True):
@@ -170,9 +175,28 @@ def summary(store: AnalyticsStore, user_id: str, now: datetime, zone: tzinfo) ->
     )
 
 
-def topics(store: AnalyticsStore, user_id: str, limit: int, after: int = 0) -> list[Topic]:
-    """Return a student's results by topic, most recently practised first, without the first ``after`` topics."""
-    return [_topic(row) for row in store.topics(user_id, MASTERY_DECAY_ANSWERS, limit, after)]
+def topics(
+    store: AnalyticsStore,
+    tasks: TaskStore,
+    champion: ChampionCache,
+    user_id: str,
+    target: float,
+    limit: int,
+    after: int = 0,
+) -> list[Topic]:
+    """Return a student's results by topic, most recently practised first, without the first ``after`` topics.
+
+    A topic is due when its chance at the difficulty practised last falls below the target.
+    """
+    rows = store.topics(user_id, MASTERY_DECAY_ANSWERS, limit, after)
+    context = tasks.prediction_context(user_id)
+    newest = newest_rows(context.state)
+    keys = [key for row in rows if (key := topic_key(row.subject, row.topic)) in newest]
+    requested = [(key, newest[key].difficulty) for key in keys]
+    predictor = champion.current(context.model_version)
+    found = falls(predictor, context.state, requested, target, datetime.now(UTC))
+    due = {key: fall.due_at for key, fall in zip(keys, found, strict=True) if fall is not None}
+    return [_topic(row, due.get(topic_key(row.subject, row.topic))) for row in rows]
 
 
 def calibration(store: AnalyticsStore, user_id: str | None) -> CalibrationReport:
@@ -216,7 +240,7 @@ def _period(rows: Iterable[DayRow]) -> Period:
     return Period(completed, correct, share(correct, completed))
 
 
-def _topic(row: TopicRow) -> Topic:
+def _topic(row: TopicRow, due_at: datetime | None) -> Topic:
     middle, low, high = mastery(row.weighted_correct, row.weight)
     return Topic(
         subject=row.subject,
@@ -231,6 +255,7 @@ def _topic(row: TopicRow) -> Topic:
         median_time_seconds=row.median_time_seconds,
         time_ratio=None if row.mean_log_time_ratio is None else math.exp(row.mean_log_time_ratio),
         last_completed_at=row.last_completed_at,
+        due_at=due_at,
     )
 
 

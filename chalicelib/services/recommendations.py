@@ -19,14 +19,17 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
+from msgspec.structs import replace
 
-from chalicelib.domain.fields import SubjectText, TopicText, about
+from chalicelib.domain.fields import DueAt, SubjectText, TopicText, about
 from chalicelib.domain.predictions import MedianTime, Prediction, PredictionSource, Probability, Source
 from chalicelib.domain.tasks import Difficulty, DifficultyField, name_key
+from chalicelib.domain.topics import topic_key
 from chalicelib.features.state import StateRow, UserState
 from chalicelib.ports import RecommendationStore, TaskStore, TopicChoice
 from chalicelib.prediction.predictor import Predictor, predict_many
 from chalicelib.services.champion import ChampionCache
+from chalicelib.services.curve import falls
 
 MAX_TOPICS = 50
 """Maximum number of topics among the candidates."""
@@ -66,7 +69,10 @@ _EXAMPLE = "Your chance of success is 71 %; the target is 75 %."
 
 
 class Recommendation(msgspec.Struct, frozen=True):
-    """A topic and difficulty to practise. A greater ``score`` is better. ``reason`` is a sentence for the student."""
+    """A topic and difficulty to practise. A greater ``score`` is better. ``reason`` is a sentence for the student.
+
+    ``due_at`` is null if the chance was not at the target after the last answer, or does not fall below it.
+    """
 
     subject: SubjectText
     topic: TopicText
@@ -76,6 +82,7 @@ class Recommendation(msgspec.Struct, frozen=True):
     prediction_source: PredictionSource
     score: Annotated[float, about("Nearness of the probability to the target, with a bonus for forgetting", 0.96)]
     reason: Annotated[str, about("Reason as a sentence for the student", _EXAMPLE)]
+    due_at: DueAt | None = None
 
 
 def recommend(
@@ -93,8 +100,13 @@ def recommend(
     """
     context = tasks.prediction_context(user_id)
     choices = store.topics(user_id, None if subject is None else name_key(subject), MAX_OWN_TOPICS, MAX_TOPICS)
-    found = candidates(champion.current(context.model_version), context.state, choices[:MAX_TOPICS], datetime.now(UTC))
-    return rank(found, target, limit)
+    predictor, state, now = champion.current(context.model_version), context.state, datetime.now(UTC)
+    ranked = rank(candidates(predictor, state, choices[:MAX_TOPICS], now), target, limit)
+    requested = [(topic_key(one.subject, one.topic), Difficulty(one.difficulty).numeric) for one in ranked]
+    return [
+        replace(one, due_at=None if fall is None else fall.due_at)
+        for one, fall in zip(ranked, falls(predictor, state, requested, target, now), strict=True)
+    ]
 
 
 def candidates(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from chalicelib.domain.training import Champion
 from tests.support.api import TASK, Api, World, sign_up
-from tests.support.archives import version_files
+from tests.support.archives import forgetful_files, version_files
 
 FIELDS = {
     "subject",
@@ -17,6 +20,7 @@ FIELDS = {
     "prediction_source",
     "score",
     "reason",
+    "due_at",
 }
 
 
@@ -29,7 +33,17 @@ def practise(api: Api, topic: str, correct: bool = True, subject: str = "Mathema
 @pytest.fixture
 def model(world: World) -> None:
     """A champion that knows ``topic 0`` to ``topic 2``."""
-    files = {name: body for name, body in version_files().items() if name != "metadata.json"}
+    serve(world, version_files())
+
+
+@pytest.fixture
+def forgetful(world: World) -> None:
+    """A champion by which topics are forgotten."""
+    serve(world, forgetful_files())
+
+
+def serve(world: World, files: Mapping[str, bytes]) -> None:
+    files = {name: body for name, body in files.items() if name != "metadata.json"}
     world.registry.write_version("default", "v1", files, {})
     champion = Champion("v1", None, "2026-01-31T00:00:00+00:00", None)
     world.registry.write_champion("default", champion, None)
@@ -42,6 +56,26 @@ def test_due_topics_are_listed_with_their_time(student: Api, model: None) -> Non
         found = student.get(f"/recommendations/due?target={target}").json
         assert len(found) == listed
     assert student.get("/recommendations/due?target=2&limit=0").status == 422
+
+
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize("path", ["/recommendations?limit=50&", "/analytics/topics?", "/recommendations/due?"])
+def test_a_topic_is_due_when_it_will_be_forgotten(student: Api, path: str) -> None:
+    practise(student, "topic 0")
+    chance = student.get("/predictions?topic=topic%200&difficulty=easy&subject=Mathematics").json["predicted_correct"]
+    due = [row["due_at"] for row in student.get(f"{path}target={chance - 0.1:.3f}").json if row["topic"] == "topic 0"]
+    assert any(due)
+    now = datetime.now(UTC)
+    assert all(now < datetime.fromisoformat(at) < now + timedelta(days=30) for at in due if at is not None)
+    never = student.get(f"{path}target=0.05").json
+    assert all(row["due_at"] is None for row in never if row.get("difficulty") != "expert")
+
+
+@pytest.mark.usefixtures("model")
+def test_where_nothing_is_forgotten_nothing_is_due(student: Api) -> None:
+    practise(student, "topic 0")
+    assert {row["due_at"] for row in student.get("/recommendations?limit=50&target=0.5").json} == {None}
+    assert [row["due_at"] for row in student.get("/analytics/topics?target=0.5").json] == [None]
 
 
 def test_where_nobody_practised_nothing_is_recommended(student: Api) -> None:
@@ -120,5 +154,5 @@ def test_a_prediction_is_explained_and_a_task_is_not(student: Api) -> None:
         practise(student, "topic 0")
     explanation = student.get("/predictions?topic=Topic%200&difficulty=hard").json["explanation"]
     assert {"topic_record", "overall_record", "difficulty"} <= {one["group"] for one in explanation}
-    assert all(set(one) == {"group", "text", "probability", "seconds"} for one in explanation)
+    assert all(set(one) == {"group", "text", "probability", "seconds", "hours_since_last"} for one in explanation)
     assert "explanation" not in student.post("/practice-tasks", TASK).json

@@ -12,9 +12,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from chalicelib.domain.lnirt_json import to_json
+from chalicelib.domain.forgetting import Forgetting
+from chalicelib.domain.lnirt_json import from_json, to_json
 from chalicelib.features.constants import VersionConstants
-from chalicelib.features.inputs import dense_columns, time_priors
+from chalicelib.features.inputs import FEATURE_SCHEMA, N_MONOTONE, dense_columns, time_priors
 from chalicelib.features.pooled import PooledLayout
 from chalicelib.features.state import UserState
 from chalicelib.features.summary import StateView
@@ -27,13 +28,18 @@ from tests.support.fakes.services import MemoryRegistry
 from tests.support.models import constants_of, model_of
 
 
-def _n_dense() -> int:
+def n_dense_of(schema: int) -> int:
+    """The number of dense columns that a version of this schema reads."""
     model = model_of(1)
     past = StateView(UserState("", 0, ()), VersionConstants.of_lnirt(model)).summary("topic 0", 1, None)
-    return int(dense_columns(past, model, time_priors(past, model)).shape[1])
+    n = int(dense_columns(past, model, time_priors(past, model), schema).shape[1])
+    return n if schema > 3 else n - N_ITEM_COLUMNS_BEFORE
 
 
-N_DENSE = _n_dense()
+N_ITEM_COLUMNS_BEFORE = 14
+"""Dense columns about the item in schema 4, the last ones."""
+
+N_DENSE = n_dense_of(FEATURE_SCHEMA)
 
 
 @dataclass
@@ -99,14 +105,14 @@ def _call(inputs: Sequence[str]) -> dict[str, Any]:
     return {"args": tensors if len(tensors) == 1 else [tensors], "kwargs": {}}
 
 
-def network_input_layers(n_pooled: int, n_dense: int = N_DENSE) -> list[Layer]:
+def network_input_layers(n_pooled: int, n_dense: int = N_DENSE, n_monotone: int = N_MONOTONE) -> list[Layer]:
     """All inputs of a version's network."""
     return [
         input_layer("prior", 1),
         input_layer("user", 1, "int32"),
         input_layer("topic", 1, "int32"),
         input_layer("difficulty", 1, "int32"),
-        input_layer("last", 1),
+        input_layer("last", n_monotone),
         input_layer("state", n_dense),
         input_layer("pooled", n_pooled),
     ]
@@ -122,7 +128,7 @@ def network_inputs(
         "user": rng.integers(0, n_users, (n, 1)).astype(np.int32),
         "topic": rng.integers(0, n_topics, (n, 1)).astype(np.int32),
         "difficulty": rng.integers(0, 4, (n, 1)).astype(np.int32),
-        "last": rng.choice([-1.0, 0.0, 1.0], (n, 1)).astype(np.float32),
+        "last": np.hstack([rng.choice([-1.0, 0.0, 1.0], (n, 1)), rng.random((n, N_MONOTONE - 1))]).astype(np.float32),
         "state": rng.normal(size=(n, n_dense)).astype(np.float32),
         "pooled": rng.normal(size=(n, n_pooled)).astype(np.float32),
     }
@@ -140,12 +146,16 @@ def headed(layers: Sequence[Layer], source: str, weights: Sequence[Any]) -> byte
     return archive([*layers, head, Layer("Add", "output", ["prior", "head"])], "output")
 
 
-def attentive_network(n_pooled: int, n_dense: int = N_DENSE, *, last: float = 0.2, seed: int = 0) -> bytes:
-    """prior + ``last`` * last + random weights * (state, pooled): what it gives depends on every input number."""
-    weights = np.random.default_rng(seed).normal(scale=0.05, size=(1 + n_dense + n_pooled, 1))
+def attentive_network(
+    n_pooled: int, n_dense: int = N_DENSE, *, last: float = 0.2, seed: int = 0, n_monotone: int = N_MONOTONE
+) -> bytes:
+    """prior + ``last`` * last + random weights * (clock, state, pooled): its output depends on every input number."""
+    weights = np.random.default_rng(seed).normal(scale=0.05, size=(n_monotone + n_dense + n_pooled, 1))
     weights[0] = last
     everything = Layer("Concatenate", "everything", ["last", "state", "pooled"], {"axis": -1})
-    return headed([*network_input_layers(n_pooled, n_dense), everything], "everything", [weights, np.zeros(1)])
+    return headed(
+        [*network_input_layers(n_pooled, n_dense, n_monotone), everything], "everything", [weights, np.zeros(1)]
+    )
 
 
 def attentive_files(*, times: bool = True) -> dict[str, bytes]:
@@ -193,6 +203,14 @@ def version_files(*, weight: float = 0.1, times: bool = True, version: str = "v1
         "vocabulary.json": vocabulary.to_json(),
         "metadata.json": json.dumps({"version": version}).encode(),
     }
+
+
+def forgetful_files(pause: float = 0.5) -> dict[str, bytes]:
+    """Those of :func:`version_files`, predicted by LNIRT with forgetting alone: ``pause`` logits per log(1 + hours)."""
+    files = version_files(weight=0.0)
+    lnirt = from_json(files["lnirt.json"])
+    none = np.zeros(len(lnirt.easiness))
+    return {**files, "lnirt.json": to_json(replace(lnirt, forgetting=Forgetting(none, none, 0.0, 0.0, pause, 0.0)))}
 
 
 def publish(registry: MemoryRegistry, version: str, **vocabulary: Any) -> None:

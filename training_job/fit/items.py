@@ -1,7 +1,8 @@
 """Fits the item effects: what LNIRT leaves unexplained in the answers on an item, shrunk towards 0.
 
 Only the first answer of each student on an item counts. Later answers depend on the student's earlier attempts, and no
-account must move an item by answering it again and again.
+account must move an item by answering it again and again. The effects are relative to the mean first answer, because
+LNIRT's easiness is that of all answers.
 """
 
 from __future__ import annotations
@@ -43,12 +44,13 @@ def fit_items(table: AnswerTable, lnirt: LnirtParameters) -> ItemTable:
     ability, speed = _students(table, lnirt)
     topic, level = part.topic_rows(lnirt), part.level
     logit = lnirt.discrimination[topic] * ability[part.user] + lnirt.easiness[topic, level]
-    success = _success_effects(logit, part.is_correct.astype(np.float64), item, len(keys))
+    correct = part.is_correct.astype(np.float64)
+    success = _success_effects(logit + _shift(logit, correct), correct, item, len(keys))
     time = np.zeros(len(keys))
     if lnirt.time is not None and part.timed.any():
         residual = part.log_seconds - lnirt.time.intensity[topic, level] + speed[part.user]
         weight = part.timed / lnirt.time.residual_variance[topic]
-        time = _time_effects(residual, weight, item, len(keys))
+        time = _time_effects(residual - np.average(residual, weights=weight), weight, item, len(keys))
     # Rounded to the precision in which they are published.
     effects = (values[kept].astype(np.float16).astype(np.float64) for values in (success, time))
     return ItemTable(keys[kept], *effects)
@@ -81,6 +83,18 @@ def _students(table: AnswerTable, lnirt: LnirtParameters) -> tuple[FloatArray, F
         precisions, sums = (np.bincount(table.user, weights=part, minlength=n_users) for part in (precision, beyond))
         speed = sums / (precisions + 1.0 / lnirt.time.speed_variance)
     return ability, speed
+
+
+def _shift(logit: FloatArray, correct: FloatArray) -> float:
+    """Return how much harder first answers on items are than all answers, in logits (negative), by Newton's method.
+
+    Items that students answer again and again get easier. Without the shift, all effects would be too low for them.
+    """
+    shift = 0.0
+    for _ in range(NEWTON_STEPS):
+        p = sigmoid(logit + shift)
+        shift += float(np.clip((correct - p).sum() / ((p * (1.0 - p)).sum() + 1.0 / VARIANCE), -1.0, 1.0))
+    return shift
 
 
 def _success_effects(logit: FloatArray, correct: FloatArray, item: IntArray, n_items: int) -> FloatArray:

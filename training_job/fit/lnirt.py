@@ -25,6 +25,7 @@ from chalicelib.domain.lnirt import (
     sigmoid,
 )
 from chalicelib.domain.topics import split_key
+from training_job.fit.forgetting import fit_forgetting
 from training_job.fit.levels import SUCCESS_LEVELS, TIME_LEVELS, LevelFit, LevelPrior, fit_levels
 from training_job.fit.practice import NORMAL_80, fit_success_practice, fit_time_practice
 from training_job.history.answers import AnswerTable
@@ -90,7 +91,7 @@ def fit_lnirt(table: AnswerTable) -> LnirtParameters:
     if int(table.timed.sum()) >= MIN_TIMED:
         table = clipped_times(table)
         time = _fit_time(table, len(topics), subject)
-    return fit_time_practice(fit_success_practice(static, table), time, table)
+    return fit_time_practice(fit_forgetting(fit_success_practice(static, table), table), time, table)
 
 
 def subjects_of(topics: Sequence[str]) -> tuple[tuple[str, ...], IntArray | None]:

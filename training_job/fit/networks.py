@@ -5,8 +5,9 @@
 The prior is LNIRT's prediction, and the residual is zero when training starts, so a scale of 0 gives exactly LNIRT. The
 pooled state becomes 32 numbers, which are gated by a query of the topic. They go through a small MLP together with the
 embeddings and the dense columns, which count the student's last answer on the topic as incorrect. The outcome of that
-answer enters separately: the correctness model multiplies it by a slope that is never negative, so no prediction
-decreases after a success. With much data the residual is the mean of several members that were trained separately.
+answer and the elapsed times enter separately, as columns that the correctness model multiplies by slopes that are never
+negative (:func:`chalicelib.features.inputs.monotone_columns`). So no prediction decreases after a success, or rises
+while a student waits. With much data the residual is the mean of several members that were trained separately.
 TensorFlow is imported when a model is built, not with this module.
 """
 
@@ -23,6 +24,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from chalicelib.features.inputs import N_MONOTONE
+
 TOPIC_EMBEDDING = 24
 USER_EMBEDDING = 32
 DIFFICULTY_EMBEDDING = 4
@@ -31,8 +34,11 @@ HIDDEN_UNITS = (96, 48)
 POOLED_DROPOUT = 0.2
 HIDDEN_DROPOUT = 0.3
 
-SLOPE_START = -1.0
-"""Initial effect of the last outcome before softplus: small compared with the effect in the prior."""
+SLOPE_START, CLOCK_SLOPE_START = -1.0, -6.0
+"""Initial effects of the last outcome and of a fresh answer before softplus: small compared with those in the prior.
+
+The network adds to LNIRT's forgetting, so the effects of the clock start from almost nothing.
+"""
 
 DROPPED_BITS = 12
 """Number of the 23 bits of a weight's mantissa that are not published."""
@@ -48,6 +54,7 @@ class NetworkShape:
     n_dense: int
     n_pooled: int
     members: int = 1
+    n_monotone: int = N_MONOTONE
 
     @property
     def binary(self) -> bool:
@@ -61,7 +68,7 @@ def build_network(shape: NetworkShape, *, scale: float = 1.0, temperature: float
     from keras import layers
 
     inputs = {name: keras.Input((1,), dtype="int32", name=name) for name in ("user", "topic", "difficulty")}
-    widths = {"prior": 1, "last": 1, "state": shape.n_dense, "pooled": shape.n_pooled}
+    widths = {"prior": 1, "last": shape.n_monotone, "state": shape.n_dense, "pooled": shape.n_pooled}
     inputs |= {name: keras.Input((width,), dtype="float32", name=name) for name, width in widths.items()}
     members = [_residual(inputs, shape, number) for number in range(1, shape.members + 1)]
     residual = layers.Average(name="members")(members) if shape.members > 1 else members[0]
@@ -102,15 +109,17 @@ def _residual(inputs: Mapping[str, Any], shape: NetworkShape, number: int) -> An
         embedded("topic", shape.n_topics, 1, "topic_bias", "zeros"),
     ]
     if shape.binary:
-        # The effect of a success: never negative, and at first the same for all answers.
+        # The effects of the monotone columns: never negative, and at first the same for all answers.
         slope = layers.Dense(
-            1,
+            shape.n_monotone,
             activation="softplus",
             kernel_initializer="zeros",
-            bias_initializer=keras.initializers.Constant(SLOPE_START),
+            bias_initializer=keras.initializers.Constant(
+                np.array([SLOPE_START] + [CLOCK_SLOPE_START] * (shape.n_monotone - 1))
+            ),
             name=f"last_slope_{number}",
         )(hidden)
-        residual.append(layers.Multiply(name=f"last_effect_{number}")([slope, inputs["last"]]))
+        residual.append(layers.Dot(axes=1, name=f"last_effect_{number}")([slope, inputs["last"]]))
     return layers.Add(name=f"residual_{number}")(residual)
 
 

@@ -11,7 +11,15 @@ import numpy.typing as npt
 
 from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters
 from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS, Source
-from chalicelib.features.inputs import Float32Array, dense_columns, standardise, success_priors, time_priors
+from chalicelib.features.inputs import (
+    N_MONOTONE,
+    Float32Array,
+    dense_columns,
+    monotone_columns,
+    standardise,
+    success_priors,
+    time_priors,
+)
 from chalicelib.prediction.chain import bounded_probability, choose_each
 from chalicelib.prediction.network import network_inputs
 from chalicelib.prediction.predictor import Predictor
@@ -26,7 +34,7 @@ POOLED_CHUNK = 20_000
 
 
 class History(msgspec.Struct, frozen=True):
-    """The inputs of all answers of a table for given parameters and vocabulary. All (N,) but ``dense``."""
+    """The inputs of all answers of a table for given parameters and vocabulary. All (N,) but the columns."""
 
     dense: Float32Array
     """Dense columns before standardisation. Shape (N, D)."""
@@ -40,8 +48,8 @@ class History(msgspec.Struct, frozen=True):
     topic: IntArray
     """Embedding rows of the topics."""
     level: IntArray
-    last_outcome: FloatArray
-    """Outcome of the previous answer on the topic: 1 correct, -1 incorrect, 0 for none."""
+    monotone: Float32Array
+    """The monotone columns, of which the first is the outcome of the previous answer on the topic. Shape (N, M)."""
     n_answers: IntArray
     """Number of the student's earlier answers."""
     topic_known: Rows
@@ -52,7 +60,7 @@ class History(msgspec.Struct, frozen=True):
     ) -> dict[str, npt.NDArray[Any]]:
         """Return a network's inputs for n rows, from their priors (n,), standardised columns and pooled vectors."""
         codes = (self.user[rows], self.topic[rows], self.level[rows])
-        return network_inputs(prior, *codes, self.last_outcome[rows], dense, vectors)
+        return network_inputs(prior, *codes, self.monotone[rows], dense, vectors)
 
 
 class HistoryPredictions(msgspec.Struct, frozen=True):
@@ -71,13 +79,16 @@ def read_history(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabul
     """Return LNIRT's predictions and the dense columns of every answer, computed chunk by chunk."""
     constants, n = vocabulary.constants(lnirt), len(table)
     dense: list[Float32Array] = []
+    monotone: list[Float32Array] = []
+    schema = vocabulary.feature_schema
     logit, log_seconds, variance = np.zeros(n), np.full(n, np.log(DEFAULT_SECONDS)), np.ones(n)
-    n_answers, last_outcome = np.zeros(n, dtype=np.int64), np.zeros(n)
+    n_answers = np.zeros(n, dtype=np.int64)
     for rows in user_chunks(table):
         past = summarise_history(table, rows, constants)
         success, time = success_priors(past, lnirt), time_priors(past, lnirt)
-        dense.append(dense_columns(past, lnirt, time))
-        logit[rows], last_outcome[rows], n_answers[rows] = success.logit, past.last_outcome, past.n_answers
+        dense.append(dense_columns(past, lnirt, time, schema))
+        monotone.append(monotone_columns(past, schema))
+        logit[rows], n_answers[rows] = success.logit, past.n_answers
         if time is not None:
             log_seconds[rows], variance[rows] = time.log_seconds, time.variance
     users = np.array([vocabulary.user_embedding(name) for name in table.user_ids], dtype=np.int64)
@@ -90,7 +101,7 @@ def read_history(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabul
         user=users[table.user],
         topic=topics[table.topic],
         level=table.level,
-        last_outcome=last_outcome,
+        monotone=np.concatenate(monotone) if monotone else np.zeros((0, N_MONOTONE), dtype=np.float32),
         n_answers=n_answers,
         topic_known=lnirt.knows(table.topic_rows(lnirt)),
     )

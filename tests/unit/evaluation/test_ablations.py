@@ -48,7 +48,7 @@ def test_a_part_that_is_left_out_changes_the_samples(samples: Samples, stage: St
         and np.array_equal(changed.pooled.steps, samples.pooled.steps)
         and all(
             np.array_equal(getattr(changed.history, part), getattr(samples.history, part))
-            for part in ("user", "topic", "level", "last_outcome")
+            for part in ("user", "topic", "level", "monotone")
         )
     )
     assert not same

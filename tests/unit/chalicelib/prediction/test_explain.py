@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ from tests.support.archives import (
     Layer,
     archive,
     attentive_files,
+    forgetful_files,
     headed,
     network_input_layers,
     overflowing,
@@ -63,6 +64,17 @@ def test_a_slow_student_is_told_that_their_record_lengthens_the_time(predictor: 
     assert slow.seconds is not None
     assert slow.seconds > 0
     assert "lengthens the expected time" in slow.text
+
+
+def test_a_pause_says_how_long_it_was_and_lowers_the_chance() -> None:
+    predictor, state, later = Predictor.from_files(forgetful_files()), practised(True, True), NOW + timedelta(hours=48)
+    prediction = predictor.predict(state, "topic 0", 2, later)
+    influences = {one.group: one for one in explain(predictor, prediction, state, "topic 0", 2, later)}
+    assert influences[Group.PAUSE].hours_since_last == 48.0
+    assert influences[Group.PAUSE].probability < 0.0
+    assert {one.hours_since_last for group, one in influences.items() if group is not Group.PAUSE} == {None}
+    undated = replay("student 0", [Answer("topic 0", 2, True, 30.0, None)])
+    assert Group.PAUSE not in {one.group for one in explain(predictor, prediction, undated, "topic 0", 2, later)}
 
 
 def test_practice_elsewhere_counts_as_recent_work(predictor: Predictor) -> None:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from chalicelib.domain.errors import ModelError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Source
-from chalicelib.features.inputs import N_ITEM_COLUMNS
 from chalicelib.features.item_effects import ItemTable
 from chalicelib.features.items import ItemRecord
 from chalicelib.features.state import Answer, UserState, replay
 from chalicelib.prediction.predictor import Predictor, predict
 from tests.support.archives import (
-    N_DENSE,
     attentive_files,
     attentive_network,
+    n_dense_of,
     overflowing,
     version_files,
     with_vocabulary,
@@ -121,15 +120,28 @@ def test_predicting_a_history_equals_predicting_one_by_one(times: bool) -> None:
         assert np.isnan(batch.low[position]) == (one.seconds_low is None)
 
 
-def test_a_version_from_before_the_items_is_served_as_it_was() -> None:
-    n_dense = N_DENSE - N_ITEM_COLUMNS
+def of_schema(schema: int) -> Predictor:
+    """A version of an older schema, whose networks read every input."""
+    n_dense = n_dense_of(schema)
     files = version_files()
-    document = json.loads(files["vocabulary.json"]) | {"feature_schema": 3, "mean": [0.0] * n_dense}
-    document = {name: value for name, value in document.items() if name != "items"} | {"scale": [1.0] * n_dense}
-    files["vocabulary.json"] = json.dumps(document).encode()
+    document = json.loads(files["vocabulary.json"]) | {"feature_schema": schema, "mean": [0.0] * n_dense}
+    document = {name: value for name, value in document.items() if name != "items" or schema > 3}
+    files["vocabulary.json"] = json.dumps(document | {"scale": [1.0] * n_dense}).encode()
     for name in ("correctness_model.keras", "time_model.keras"):
-        files[name] = attentive_network(4, n_dense)
-    older = Predictor.from_files(files)
+        files[name] = attentive_network(4, n_dense, n_monotone=1)
+    return Predictor.from_files(files)
+
+
+def test_a_version_from_before_forgetting_reads_pauses_as_it_did() -> None:
+    older, state = of_schema(4), practised(True, False)
+    soon, later = (older.predict(state, "topic 1", 2, NOW + timedelta(hours=hours)) for hours in (0, 500))
+    assert soon.source is later.source is Source.EMBEDDING
+    assert soon.correct != later.correct
+    assert older.predict_many(state, [("topic 1", 2)], NOW) == [soon]
+
+
+def test_a_version_from_before_the_items_is_served_as_it_was() -> None:
+    older = of_schema(3)
     state, item = practised(True, False), ItemRecord(5, 1, 1, True, 1, NOW)
     alone = older.predict(state, "topic 1", 2, NOW)
     assert alone.source is Source.EMBEDDING

@@ -26,12 +26,13 @@ def with_random_weights(seed: int) -> Any:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_weights_make_a_success_lower_a_prediction(seed: int) -> None:
+def test_no_weights_make_a_success_or_freshness_lower_a_prediction(seed: int) -> None:
     model, inputs = with_random_weights(seed), random_inputs(200, seed)
-    right, wrong = (
-        np.asarray(model({**inputs, "last": np.full((200, 1), last, np.float32)}, training=False)) for last in (1, -1)
-    )
-    assert (right >= wrong).all()
+    for column in range(SHAPE.n_monotone):
+        high, low = inputs["last"].copy(), inputs["last"].copy()
+        high[:, column], low[:, column] = 1.0, -1.0
+        right, wrong = (np.asarray(model({**inputs, "last": last}, training=False)) for last in (high, low))
+        assert (right >= wrong).all()
 
 
 def test_several_members_give_their_mean() -> None:

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.features.inputs import FEATURE_SCHEMA, N_ITEM_COLUMNS, dense_columns, time_priors
+from chalicelib.features.inputs import FEATURE_SCHEMA, dense_columns, monotone_columns, time_priors
 from chalicelib.features.item_effects import ItemTable
 from chalicelib.features.items import ANSWERS_COUNTED, ItemRecord
 from chalicelib.features.pooled import PooledLayout, Pooling
 from chalicelib.features.sequences import N_SEQUENCES
 from chalicelib.features.state import DECAY_ANSWERS, advance, replay
 from chalicelib.features.summary import StateView
+from tests.support.archives import N_ITEM_COLUMNS_BEFORE
 from tests.support.histories import answers_of, begun_at, record_before, record_of, simulate, state_before, time_of
 from tests.support.models import constants_of, model_of
 from training_job.history.answers import AnswerTable
@@ -151,17 +152,24 @@ def test_the_dense_columns_are_those_that_the_schema_stands_for() -> None:
     """Networks were trained on these columns: who changes one raises FEATURE_SCHEMA, and notes the new sums here."""
     table = simulate(1, 4, 60)
     model = model_of(3)
-    sums, of_schema_3 = [], []
+    sums, of_schema_4, of_schema_3, monotone = [], [], [], []
     for row in (7, 30, 59):
         past = StateView(state_before(table, row), constants_of(model)).summary(
             "topic 1", 2, time_of(table, row), ItemRecord(1, 3, 2, True, row - 2, time_of(table, row - 2))
         )
-        dense = dense_columns(past, model, time_priors(past, model))[0]
-        weighted = dense * np.cos(np.arange(len(dense)))
+        dense, older = (dense_columns(past, model, time_priors(past, model), schema)[0] for schema in (5, 4))
+        weighted, weighted_4, weighted_5 = (
+            part * np.cos(np.arange(len(part))) for part in (dense, older, monotone_columns(past)[0])
+        )
         sums.append(float(weighted.sum()))
-        of_schema_3.append(float(weighted[:-N_ITEM_COLUMNS].sum()))
+        of_schema_4.append(float(weighted_4.sum()))
+        of_schema_3.append(float(weighted_4[:-N_ITEM_COLUMNS_BEFORE].sum()))
+        monotone.append(float(weighted_5.sum()))
+        assert monotone_columns(past, 4).tolist() == [[past.last_outcome]]
     assert of_schema_3 == pytest.approx([-12.22294, -12.44523, -12.05253], abs=1e-4)
-    assert {FEATURE_SCHEMA: sums} == {4: pytest.approx([-8.59706, -1.31018, -1.03470], abs=1e-4)}
+    assert of_schema_4 == pytest.approx([-8.59706, -1.31018, -1.03470], abs=1e-4)
+    assert {FEATURE_SCHEMA: sums} == {5: pytest.approx([-11.95331, -8.06680, -10.23542], abs=1e-4)}
+    assert monotone == pytest.approx([-1.88241, -1.00842, -0.78513], abs=1e-4)
 
 
 def test_a_history_of_a_hundred_thousand_answers_of_one_student_stays_finite() -> None:
