@@ -121,9 +121,10 @@ def _forgetting(document: Mapping[str, Any], rows: int, n_subjects: int) -> Forg
     for name, values in rates.items():
         if not (values >= 0.0).all():
             raise ValueError(f"the forgetting has a negative {name}")
-    return Forgetting(
-        **{name: _extended(value, n_subjects) if value.ndim else float(value) for name, value in rates.items()}
-    )
+    fields: dict[str, Any] = {
+        name: _extended(value, n_subjects) if value.ndim else float(value) for name, value in rates.items()
+    }
+    return Forgetting(**fields)
 
 
 def _extended(values: FloatArray, n: int) -> FloatArray:

@@ -77,3 +77,19 @@ def test_only_the_most_answered_items_are_kept(table: AnswerTable, monkeypatch: 
 def test_answers_without_items_give_no_effects() -> None:
     plain = simulate(20, 3, 300)
     assert not len(fit_items(plain, fit_lnirt(plain)).keys)
+
+
+def test_learning_an_item_is_no_effect_of_the_item(table: AnswerTable) -> None:
+    """First answers on items are much harder than later ones, so LNIRT's easiness is that of the later ones."""
+    pair = table.user.astype(np.int64) * 100 + table.item
+    first = np.zeros(len(table), dtype=np.bool_)
+    first[np.unique(pair, return_index=True)[1]] = True
+    rng = np.random.default_rng(2)
+    chance = np.where(first, 0.2, 0.8) + 0.1 * ((table.item - 1) % 3 - 1)
+    learnt = replace(
+        table, is_correct=rng.random(len(table)) < chance, seconds=np.where(first, 60.0, 20.0) * rng.uniform(0.9, 1.1)
+    )
+    found = fit_items(learnt, fit_lnirt(learnt))
+    for effects in (found.success, found.time):
+        assert effects.mean() == pytest.approx(0.0, abs=0.1)
+    assert (np.diff(found.success.reshape(3, 3), axis=1) > 0.1).all()
