@@ -23,12 +23,24 @@ from typing import Any
 from chalice.app import Chalice, Rate
 
 from chalicelib import wiring
-from chalicelib.api import analytics, auth, export, model, pages, predictions, recommendations, root, tasks, unmatched
+from chalicelib.api import (
+    analytics,
+    answers,
+    auth,
+    export,
+    model,
+    pages,
+    predictions,
+    recommendations,
+    root,
+    tasks,
+    unmatched,
+)
 from chalicelib.services import training, versions, watch
 
 app = Chalice(app_name="studysmart", configure_logs=False)
 
-for area in (root, auth, tasks, predictions, recommendations, analytics, export, model, pages):
+for area in (root, auth, tasks, answers, predictions, recommendations, analytics, export, model, pages):
     app.register_blueprint(area.routes.blueprint)
     root.documented.extend(area.routes.operations)
 unmatched.complete(app)

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -25,8 +26,10 @@ _ROOT = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
-def temporary_stack() -> Iterator[Stack]:
+def temporary_stack(settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Stack]:
     """Start a stack in a temporary directory on a free port; stop and remove it at the end.
+
+    ``settings`` are variables of its environment.
 
     Call it from the main thread: the kernel stops the stack when that thread ends, so the stack also stops when this
     process is killed. Only its directory stays behind then. Raises NoStackError, with the last lines of the log, when
@@ -39,7 +42,7 @@ def temporary_stack() -> Iterator[Stack]:
             process = subprocess.Popen(
                 child_command(command, stop_signal="SIGTERM"),
                 cwd=_ROOT,
-                env={**os.environ, "LIMITS": _WIDE_LIMITS},
+                env={**os.environ, "LIMITS": _WIDE_LIMITS, **settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

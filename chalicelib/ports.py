@@ -14,6 +14,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from chalicelib.domain.accounts import Caller, Session, TokenRule
+from chalicelib.domain.answers import CompletedAnswer, StoredAnswers
 from chalicelib.domain.limits import NO_GROWTH, Limit, Usage
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.results import (
@@ -148,6 +149,13 @@ class TaskStore(Protocol):
 
         A repeat changes nothing. Another result for a completed task is stored as a correction. A result with a time of
         its own is placed by it among the student's answers.
+        """
+
+    def add_answers(self, answers: Sequence[CompletedAnswer], policy: TrainingPolicy) -> StoredAnswers:
+        """Store completed answers that are new, count them once, and request a training if one is due.
+
+        An answer whose task exists is left alone. Each is placed by its time among its student's answers. Raises
+        NotFoundError if the account of a student was deleted. Then nothing is stored.
         """
 
     def edit(

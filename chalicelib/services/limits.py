@@ -33,7 +33,7 @@ _PARTS = 100
 """A limit is counted in steps of a hundredth, and so exactly up to 100."""
 
 _KEPT_BLOCKS = 10_000
-_FULL_SECONDS = 60
+FULL_SECONDS = 60
 """Pause before a student may try again who has stored too much. Only a deletion or completion makes room."""
 
 
@@ -57,16 +57,16 @@ class Limiter:
         self._chance = chance
         self._blocked: dict[Use, float] = {}
 
-    def count(self, *uses: Use) -> None:
-        """Count a request. Raises LimitError if it is one too many for the account or the address."""
+    def count(self, *uses: Use, n: int = 1) -> None:
+        """Count ``n`` of what is bounded. Raises LimitError if it is too much for the account or the address."""
         for limit, who in uses:
             maximum = self._maxima[limit.setting]
             if maximum == 0:
                 continue
             self._refuse_blocked(limit, who)
             step = max(1, maximum // _PARTS)
-            if self._chance() * step < 1:
-                self._add(limit, who, step)
+            if self._chance() * step < n:
+                self._add(limit, who, max(step, n))
 
     @contextmanager
     def attempt(self, email: str, address: str) -> Iterator[None]:
@@ -145,5 +145,5 @@ def check_room(
     usage = tasks.count_usage(user_id, topic)
     more = Usage(n_open, int(not known and not usage.knows_topic), n_bytes)
     if (text := reached(usage, limits, more)) is not None:
-        raise LimitError(text, _FULL_SECONDS)
+        raise LimitError(text, FULL_SECONDS)
     return sampled(more, limits, random.random())  # noqa: S311 - not a secret

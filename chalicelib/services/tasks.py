@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import logging
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,8 +13,7 @@ from msgspec import UNSET, to_builtins
 from msgspec.json import encode
 from msgspec.structs import asdict, replace
 
-from chalicelib import logs
-from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, UnavailableError
+from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError
 from chalicelib.domain.items import item_of
 from chalicelib.domain.limits import NO_GROWTH, UNLIMITED, StudentLimits
 from chalicelib.domain.tasks import (
@@ -34,14 +32,12 @@ from chalicelib.domain.tasks import (
     text_bytes,
 )
 from chalicelib.domain.topics import topic_key
-from chalicelib.domain.training import Counted, TrainingNote, TrainingPolicy, TrainingRequest, TrainingState
+from chalicelib.domain.training import TrainingNote, TrainingPolicy, TrainingState
 from chalicelib.ports import TaskFilter, TaskStore, Tracker, TrainingQueue
 from chalicelib.services import training
 from chalicelib.services.champion import ChampionCache
 from chalicelib.services.limits import check_room
 from chalicelib.services.predictions import predict_in
-
-_log = logging.getLogger("studysmart.tasks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +157,9 @@ def update_task(
         row = tracker.read(tasks.cohort)
         queued = row.state is not TrainingState.IDLE
         return done.task, TrainingNote(row.n_samples_since_training, policy.threshold, queued)
-    _announce(counted)
+    training.announce(counted)
     if (request := counted.request) is not None:
-        later(lambda: _send(tracker, queue, request))
+        later(lambda: training.try_to_send(tracker, queue, request))
     return done.task, TrainingNote(counted.counter, policy.threshold, counted.request is not None)
 
 
@@ -295,20 +291,3 @@ def _time_of(task: PracticeTask, field: str, at: datetime) -> datetime:
         if bad:
             raise InvalidInputError([Fault(("body", field), f"{at.isoformat()} {problem}", "value_error")])
     return min(max(at, earliest), latest)
-
-
-def _send(tracker: Tracker, queue: TrainingQueue, request: TrainingRequest) -> None:
-    try:
-        training.send_request(tracker, queue, request)
-    except UnavailableError as error:
-        _log.error("The training request was not sent; the sweeper will send it: %s", error)
-
-
-def _announce(counted: Counted) -> None:
-    logs.note(counter=counted.counter, threshold=counted.threshold)
-    _log.info("counter: %d/%d", counted.counter, counted.threshold)
-    if counted.request is not None:
-        logs.note(training_request_id=counted.request.request_id, reason=counted.request.reason)
-        _log.info("EMBEDDING MODEL AUTO-TRAINING TRIGGERED")
-        _log.info("New samples since last training: %d", counted.counter)
-        _log.info("Total samples: %d", counted.n_samples_total)

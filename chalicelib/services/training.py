@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import msgspec
 
 from chalicelib import logs, metrics
-from chalicelib.domain.errors import QueueUnavailableError
+from chalicelib.domain.errors import QueueUnavailableError, UnavailableError
 from chalicelib.domain.fields import ServedVersion, about
 from chalicelib.domain.training import (
+    Counted,
     Counter,
     Threshold,
     TrackerRow,
@@ -25,6 +26,7 @@ from chalicelib.metrics import TRAINING_TRIGGERS
 from chalicelib.ports import Tracker, TrainingQueue
 
 _log = logging.getLogger("studysmart.training")
+_counter_log = logging.getLogger("studysmart.tasks")
 
 SEND_GRACE_SECONDS = 10.0
 """Age of a request after which the sweeper sends it. Before, its own process is still sending it."""
@@ -118,6 +120,25 @@ def send_request(tracker: Tracker, queue: TrainingQueue, request: TrainingReques
     queue.send(request)
     tracker.mark_enqueued(request)
     _log.info("training request %s sent for cohort %s", request.request_id, request.cohort)
+
+
+def try_to_send(tracker: Tracker, queue: TrainingQueue, request: TrainingRequest) -> None:
+    """Send a request's message, or log that the sweeper has to."""
+    try:
+        send_request(tracker, queue, request)
+    except UnavailableError as error:
+        _log.error("The training request was not sent; the sweeper will send it: %s", error)
+
+
+def announce(counted: Counted) -> None:
+    """Log the counter after completions, and the training that they triggered."""
+    logs.note(counter=counted.counter, threshold=counted.threshold)
+    _counter_log.info("counter: %d/%d", counted.counter, counted.threshold)
+    if counted.request is not None:
+        logs.note(training_request_id=counted.request.request_id, reason=counted.request.reason)
+        _counter_log.info("EMBEDDING MODEL AUTO-TRAINING TRIGGERED")
+        _counter_log.info("New samples since last training: %d", counted.counter)
+        _counter_log.info("Total samples: %d", counted.n_samples_total)
 
 
 def sweep(tracker: Tracker, queue: TrainingQueue, policy: TrainingPolicy) -> list[str]:

@@ -39,16 +39,7 @@ from chalicelib.storage.rows import (
     state_row_from,
     task_from,
 )
-from chalicelib.storage.shards import (
-    COUNTED_SQL,
-    SUM_SQL,
-    TRY_LOCK_SQL,
-    count_sql,
-    counted_from,
-    policy_values,
-    shard_of,
-    uncounted_sql,
-)
+from chalicelib.storage.shards import counted_from, counting_sql, policy_values, shard_of
 
 _READ = text(
     f"""
@@ -62,9 +53,6 @@ _READ = text(
 )
 
 _INSERT_STATE = text(f"INSERT INTO practice_state (user_id, {STATE_COLUMNS}) VALUES (:user_id, {STATE_VALUES})")  # noqa: S608 - parts are constants, values are bound
-
-_ADDED = f"(1 + {uncounted_sql('k', 'excluded.n_shards_counted')})"
-"""A completion that may change the tracker's row also counts those that are in the shards."""
 
 _COMPLETE = text(
     f"""
@@ -87,19 +75,7 @@ _COMPLETE = text(
             last_index = excluded.last_index, last_correct = excluded.last_correct, last_at = excluded.last_at,
             decayed = excluded.decayed
         RETURNING user_id
-    ), lane AS MATERIALIZED (
-        SELECT {TRY_LOCK_SQL} AS is_ours, {SUM_SQL} AS n FROM state
-    ), tracker AS (
-        INSERT INTO embedding_model_tracker AS k
-            (cohort, n_samples_since_training, n_samples_total, n_shards_counted)
-        SELECT :cohort, 1 + n, 1 + n, n FROM lane WHERE is_ours
-        ON CONFLICT (cohort) DO UPDATE SET {count_sql(_ADDED, "excluded.n_shards_counted")}
-        RETURNING {COUNTED_SQL}
-    ), shard AS (
-        INSERT INTO tracker_shards AS h (cohort, shard, n)
-        SELECT :cohort, :shard, 1 FROM lane WHERE NOT is_ours
-        ON CONFLICT (cohort, shard) DO UPDATE SET n = h.n + 1
-    )
+    ), {counting_sql("1", "state")}
     SELECT done.study_session_id, tracker.* FROM done LEFT JOIN tracker ON true
     """  # noqa: S608 - parts are constants, values are bound
 )

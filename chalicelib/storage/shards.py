@@ -91,6 +91,28 @@ def count_sql(added: str, shards: str) -> str:
         progress = CASE WHEN {triggers} THEN NULL ELSE k.progress END"""
 
 
+def counting_sql(added: str, source: str) -> str:
+    """Return the parts ``lane``, ``tracker`` and ``shard`` of a statement that counts ``added`` completions.
+
+    They are counted if the part ``source`` has a row: in the tracker's row, whose columns ``tracker`` gives, or in a
+    shard if another completion is at work on that row. In the tracker's row those in the shards are counted too.
+    """
+    both = f"({added} + {uncounted_sql('k', 'excluded.n_shards_counted')})"
+    return f"""lane AS MATERIALIZED (
+        SELECT {TRY_LOCK_SQL} AS is_ours, {SUM_SQL} AS n FROM {source}
+    ), tracker AS (
+        INSERT INTO embedding_model_tracker AS k
+            (cohort, n_samples_since_training, n_samples_total, n_shards_counted)
+        SELECT :cohort, {added} + n, {added} + n, n FROM lane WHERE is_ours
+        ON CONFLICT (cohort) DO UPDATE SET {count_sql(both, "excluded.n_shards_counted")}
+        RETURNING {COUNTED_SQL}
+    ), shard AS (
+        INSERT INTO tracker_shards AS h (cohort, shard, n)
+        SELECT :cohort, :shard, {added} FROM lane WHERE NOT is_ours
+        ON CONFLICT (cohort, shard) DO UPDATE SET n = h.n + excluded.n
+    )"""  # noqa: S608 - parts are constants
+
+
 COUNTED_SQL = "k.n_samples_since_training, k.n_samples_total, k.training_request_id, k.training_requested_at"
 """The columns of :func:`counted_from`."""
 
@@ -123,7 +145,8 @@ _SETTLE = text(
 )
 """Its first column is true if the row contains all completions that were in the shards when it began."""
 
-_ENSURE = text("INSERT INTO embedding_model_tracker (cohort) VALUES (:cohort) ON CONFLICT (cohort) DO NOTHING")
+ENSURE = text("INSERT INTO embedding_model_tracker (cohort) VALUES (:cohort) ON CONFLICT (cohort) DO NOTHING")
+"""Creates the tracker's row if it is missing. A new row does not trigger, however many completions it begins with."""
 
 
 def settle(engine: Engine, cohort: str, policy: TrainingPolicy, pause: float = 0.0) -> Counted:
@@ -139,7 +162,7 @@ def settle(engine: Engine, cohort: str, policy: TrainingPolicy, pause: float = 0
         time.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - not for secrets
         row = statement(engine, lambda connection: connection.execute(_SETTLE, values).one_or_none())
         if row is None:
-            statement(engine, lambda connection: connection.execute(_ENSURE, {"cohort": cohort}))
+            statement(engine, lambda connection: connection.execute(ENSURE, {"cohort": cohort}))
             continue
         is_settled, *found = row
         if is_settled or time.monotonic() > end:

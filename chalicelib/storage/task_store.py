@@ -18,6 +18,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Connection, Engine, TextClause, text
 
+from chalicelib.domain.answers import CompletedAnswer, StoredAnswers
 from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, NotFoundError, UnauthenticatedError
 from chalicelib.domain.items import NAMING, item_of
 from chalicelib.domain.limits import NO_GROWTH, Usage
@@ -35,7 +36,7 @@ from chalicelib.features.columns import rows_from_bytes
 from chalicelib.features.items import ANSWERS_COUNTED, ItemRecord
 from chalicelib.features.state import UserState
 from chalicelib.ports import BatchContext, Completion, PredictionContext, TaskFilter
-from chalicelib.storage import completion
+from chalicelib.storage import answer_batches, completion
 from chalicelib.storage.database import statement, transaction
 from chalicelib.storage.rows import N_TASK_COLUMNS, STATE_AGGREGATES, TASK_COLUMNS, TOPIC_KEY, qualified, task_from
 from chalicelib.storage.shards import settle
@@ -497,6 +498,16 @@ class PostgresTaskStore:
             lambda c: completion.complete_or_correct(c, self._cohort, user_id, task_id, result, session_id, policy),
         )
         return self._settled(done, policy)
+
+    def add_answers(self, answers: Sequence[CompletedAnswer], policy: TrainingPolicy) -> StoredAnswers:
+        """Store completed answers that are new, count them once, and request a training if one is due.
+
+        Raises NotFoundError if the account of a student was deleted. Then nothing is stored.
+        """
+        stored, is_in_shard = transaction(
+            self._engine, lambda c: answer_batches.store(c, self._cohort, answers, policy)
+        )
+        return stored._replace(counted=settle(self._engine, self._cohort, policy)) if is_in_shard else stored
 
     def _settled(self, done: Completion, policy: TrainingPolicy, pause: float = 0.0) -> Completion:
         """Return a completion when it is in the tracker's row."""

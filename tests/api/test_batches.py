@@ -1,4 +1,4 @@
-"""Predictions of many learners in one request."""
+"""Batches: predictions and answers of many learners in one request."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 
+from chalicelib import wiring
 from chalicelib.domain.items import key_of_id
+from chalicelib.domain.service_accounts import Scope
 from chalicelib.features.item_effects import ItemTable
-from tests.support.api import DONE, Api, World, create
+from tests.support.api import DONE, Api, World, create, sign_up
 from tests.support.archives import publish
+from tests.support.fakes.database import MemoryServiceStore
 
 ASKED = {"subject": "", "topic": "topic 1", "difficulty": "medium"}
 SHOWN = ["predicted_correct", "predicted_time_seconds", "prediction_source", "model_version"]
@@ -103,3 +106,114 @@ def test_a_batch_has_one_to_a_thousand_entries(student: Api, entries: Any, kind:
 def test_an_answer_names_at_most_a_hundred_faults(student: Api) -> None:
     answer = student.post("/predictions:batch", {"predictions": [{}] * 1_000})
     assert (answer.status, len(answer.json["detail"])) == (422, 100)
+
+
+def answered(n: int = 1, **more: Any) -> dict[str, Any]:
+    given = {"subject": "Maths", "topic": "topic 1", "difficulty": "medium", "is_correct": n % 2 == 0}
+    return {"id": f"attempt-{n}", **given, "actual_time_seconds": 30 + n, **more}
+
+
+def test_answers_are_stored_once_and_counted(student: Api, world: World) -> None:
+    batch = {"answers": [answered(n) for n in range(4)]}
+    first = student.post("/answers", batch)
+    assert first.status == 200, first.body
+    assert (first.json["stored"], [one["stored"] for one in first.json["answers"]]) == (4, [True] * 4)
+    assert first.json["training"] == {"counter": 4, "threshold": 5, "queued": False}
+    again = student.post("/answers", {"answers": [*batch["answers"], answered(4), answered(4)]}).json
+    assert (again["stored"], [one["stored"] for one in again["answers"]]) == (1, [False] * 4 + [True, False])
+    assert again["training"] == {"counter": 5, "threshold": 5, "queued": True}
+    assert [one["task_id"] for one in again["answers"][:4]] == [one["task_id"] for one in first.json["answers"]]
+    assert len(world.queue.messages) == 1
+    assert student.post("/answers", batch).json["training"] == {"counter": 5, "threshold": 5, "queued": True}
+    assert len(world.queue.messages) == 1
+
+
+def test_a_stored_answer_is_a_task_that_can_be_corrected(student: Api) -> None:
+    (one,) = student.post("/answers", {"answers": [answered(completed_at="2026-01-02T10:00:00Z")]}).json["answers"]
+    path = f"/practice-tasks/{one['task_id']}"
+    task = student.get(path).json
+    assert (task["completed"], task["is_correct"], task["completed_at"]) == (True, False, "2026-01-02T10:00:00Z")
+    assert task["task_content"] == "Imported answer"
+    assert student.patch(path, {"is_correct": True}).json["is_correct"] is True
+    assert student.get("/analytics/summary").json["completed"] == 1
+
+
+def test_an_admin_stores_answers_of_many_learners(student: Api, other: Api, admin: Api) -> None:
+    learners = [id_of(student), id_of(other), "new learner"]
+    batch = [answered(n, learner_id=learner) for learner in learners for n in range(2)]
+    found = admin.post("/answers", {"answers": batch})
+    assert (found.status, found.json["stored"]) == (200, 6)
+    assert [one["learner_id"] for one in found.json["answers"]] == [one["learner_id"] for one in batch]
+    assert [len(api.get("/practice-tasks").json) for api in (student, other, admin)] == [2, 2, 0]
+
+
+def test_a_student_may_not_send_answers_of_others(student: Api, other: Api) -> None:
+    batch = [answered(1), answered(2, learner_id=id_of(other))]
+    assert student.post("/answers", {"answers": batch}).status == 403
+    assert student.get("/practice-tasks").json == []
+
+
+def test_answers_of_a_deleted_account_are_refused(other: Api, admin: Api) -> None:
+    learner = id_of(other)
+    assert other.post("/auth/delete-account", {"password": "correct horse"}).status == 200
+    assert admin.post("/answers", {"answers": [answered(), answered(learner_id=learner)]}).status == 404
+    assert admin.get("/practice-tasks").json == []
+
+
+def test_impossible_times_of_answers_are_named(student: Api) -> None:
+    batch = [
+        answered(1, actual_time_seconds=0.0001),
+        answered(2, completed_at="2999-01-01T00:00:00Z"),
+        answered(3, completed_at="1980-01-01T00:00:00"),
+        answered(4, actual_time_seconds=0, completed_at="1999-01-01T00:00:00+02:00"),
+    ]
+    found = student.post("/answers", {"answers": batch})
+    assert found.status == 422
+    assert [fault["loc"] for fault in found.json["detail"]] == [
+        ["body", "answers", 0, "actual_time_seconds"],
+        ["body", "answers", 1, "completed_at"],
+        ["body", "answers", 2, "completed_at"],
+    ]
+    assert student.get("/practice-tasks").json == []
+
+
+def test_answers_of_a_batch_count_towards_the_limit(world: World) -> None:
+    world.settings |= {"COMPLETIONS_PER_HOUR": "10"}
+    wiring.install(world.container())
+    student = sign_up(world)
+    assert student.post("/answers", {"answers": [answered(n) for n in range(10)]}).status == 200
+    refused = student.post("/answers", {"answers": [answered(11)]})
+    assert refused.status == 429
+    assert "COMPLETIONS_PER_HOUR" in refused.json["detail"]
+
+
+def test_answers_do_not_exceed_the_bounds_of_a_student(world: World) -> None:
+    world.settings |= {"TOPICS": "3"}
+    wiring.install(world.container())
+    student = sign_up(world)
+    assert student.post("/answers", {"answers": [answered(n, topic=f"topic {n}") for n in range(4)]}).status == 429
+    assert student.post("/answers", {"answers": [answered(n, topic=f"topic {n}") for n in range(3)]}).status == 200
+    assert student.post("/answers", {"answers": [answered(9, topic="topic 2")]}).status == 200
+    assert student.post("/answers", {"answers": [answered(10, topic="topic 10")]}).status == 429
+
+
+def service_of(world: World, *scopes: Scope) -> Api:
+    return Api(MemoryServiceStore(world.database).create("app", *scopes))
+
+
+def test_a_service_sends_answers_of_its_learners(world: World) -> None:
+    app = service_of(world, Scope.ANSWERS, Scope.LEARNERS_READ)
+    batch = [answered(n, learner_id=learner) for learner in ("ada@app", "eve") for n in range(2)]
+    found = app.post("/answers", {"answers": batch})
+    assert (found.status, found.json["stored"]) == (200, 4)
+    assert app.post("/answers", {"answers": batch}).json["stored"] == 0
+    listed = app.get("/practice-tasks", headers={"X-Learner-Id": "ada@app"})
+    assert {task["id"] for task in listed.json} == {one["task_id"] for one in found.json["answers"][:2]}
+
+
+def test_a_service_names_the_learner_of_each_answer(world: World) -> None:
+    app = service_of(world, Scope.ANSWERS)
+    assert app.post("/answers", {"answers": [answered(1)]}).status == 422
+    bad = app.post("/answers", {"answers": [answered(1, learner_id="ada"), answered(2, learner_id="two words")]})
+    assert (bad.status, [one["loc"] for one in bad.json["detail"]]) == (422, [["body", "answers", 1, "learner_id"]])
+    assert service_of(world, Scope.PREDICTIONS).post("/answers", {"answers": [answered(1)]}).status == 403

@@ -20,7 +20,7 @@ from chalicelib.domain.errors import ConflictError, DatabaseUnavailableError, Po
 from chalicelib.domain.service_accounts import Scope
 from chalicelib.domain.tasks import PracticeTask
 from chalicelib.wiring import Container
-from tests.support.api import DONE, Answer, Api, World, sign_up
+from tests.support.api import DONE, PASSWORD, TASK, Answer, Api, World, sign_up
 from tests.support.archives import publish
 from tests.support.fakes.database import MemoryServiceStore, MemoryTaskStore
 from tests.support.fakes.services import MemoryRegistry
@@ -208,6 +208,12 @@ def _figures(driver: Driver, student: Api, other: Api, admin: Api) -> None:
     assert driver.call("predict", student, query=f"{asked}&user_id={user}").status == 403
     assert driver.call("predict_batch", admin).status == 200
     assert driver.call("predict_batch", student).status == 403
+    assert driver.call("store_answers", admin).status == 200
+    assert driver.call("store_answers", student).status == 403
+    deleted = sign_up(driver.world, "deleted@example.net")
+    batch = {"answers": [{"id": "1", **TASK, "is_correct": True, "learner_id": deleted.get("/auth/me").json["id"]}]}
+    assert deleted.post("/auth/delete-account", {"password": PASSWORD}).status == 200
+    assert driver.call("store_answers", admin, batch).status == 404
     for name in ("recommend", "list_due", "summary", "topics", "items", "calibration", "latest_predicted"):
         assert driver.call(name, student).status == 200
     assert driver.call("calibration", student, query="?scope=all").status == 403

@@ -15,6 +15,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from chalicelib.domain.accounts import TokenRule
+from chalicelib.domain.answers import CompletedAnswer, StoredAnswers
 from chalicelib.domain.errors import (
     ConflictError,
     DatabaseUnavailableError,
@@ -25,7 +26,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.items import item_of
 from chalicelib.domain.limits import NO_GROWTH, Limit, Usage
-from chalicelib.domain.predictions import Prediction
+from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction
 from chalicelib.domain.service_accounts import Scope, ServiceAccount, ServiceAction, hint_of, key_digest, new_key
 from chalicelib.domain.tasks import (
     COMPLETED_KEEPS_ITS_NAMES,
@@ -370,6 +371,42 @@ class MemoryTaskStore(MemoryStore):
             self._place(task.id)
             return Completion(db.tasks[task.id], self._count(db, policy))
 
+    def add_answers(self, answers: Sequence[CompletedAnswer], policy: TrainingPolicy) -> StoredAnswers:
+        with self._db as db:
+            for one in answers:
+                if db.users.setdefault(one.user_id, Account(None, None)).deleted:
+                    raise NotFoundError(f"The account of the learner {one.user_id} was deleted")
+            new = list({one.task_id: one for one in reversed(answers) if one.task_id not in db.tasks}.values())[::-1]
+            moment = db.moment()
+            for one in sorted(new, key=lambda one: min(one.at or moment, moment)):
+                at = min(one.at or moment, moment)
+                db.tasks[one.task_id] = PracticeTask(
+                    id=one.task_id,
+                    user_id=one.user_id,
+                    subject=one.subject,
+                    topic=one.topic,
+                    difficulty=one.difficulty,
+                    difficulty_numeric=one.difficulty.numeric,
+                    task_content=one.task_content,
+                    solution_content=None,
+                    answer_content=None,
+                    estimated_time_minutes=None,
+                    actual_time_seconds=one.seconds,
+                    completed=True,
+                    completed_at=at,
+                    is_correct=one.is_correct,
+                    study_session_id=one.session_id,
+                    item_id=one.item_id,
+                    **_predicted(DEFAULT_PREDICTION),
+                    created_at=at,
+                    updated_at=at,
+                )
+                db.users[one.user_id].answers.append(one.task_id)
+                self._place(one.task_id)
+                db.usage.pop(one.user_id, None)
+            counted = self._count(db, policy, len(new)) if new else None
+            return StoredAnswers(frozenset(one.task_id for one in new), counted)
+
     def _place(self, task_id: str) -> None:
         """Place an answer after all answers that are not newer."""
         task = self._db.tasks[task_id]
@@ -381,12 +418,12 @@ class MemoryTaskStore(MemoryStore):
             place += task.completed_at is None or latest <= task.completed_at
         answers.insert(place, task_id)
 
-    def _count(self, db: MemoryDatabase, policy: TrainingPolicy) -> Counted:
+    def _count(self, db: MemoryDatabase, policy: TrainingPolicy, n: int = 1) -> Counted:
         before = db.tracker(self.cohort)
         row = db.change_tracker(
             self.cohort,
-            n_samples_since_training=before.n_samples_since_training + 1,
-            n_samples_total=before.n_samples_total + 1,
+            n_samples_since_training=before.n_samples_since_training + n,
+            n_samples_total=before.n_samples_total + n,
         )
         due = policy.is_due(row.n_samples_since_training, row.n_samples_total) and row.next_training_at is None
         request = db.new_request(self.cohort, "threshold") if due and row.training_request_id is None else None

@@ -1,0 +1,245 @@
+"""Storing many completed answers of many students in one transaction.
+
+The transaction has the same number of statements for one answer as for a thousand, because each statement takes all
+rows as one JSON text. (The driver's arrays are slower, and one statement for each row is slower still.) The students'
+rows are locked first, in the order of their ids, so no completion of theirs happens between the reading of a state and
+its change (:mod:`.completion`). The ids of tasks follow from the app's own ids of answers: an answer that was stored
+before has its task already, and is left alone.
+
+An answer that is newer than all of its student's others, as most are, advances the state of its topic. Others are
+placed by their times, and the state of these students is computed anew.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, text
+
+from chalicelib.domain.answers import CompletedAnswer, StoredAnswers
+from chalicelib.domain.errors import NotFoundError
+from chalicelib.domain.items import item_key
+from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS
+from chalicelib.domain.tasks import name_key
+from chalicelib.domain.topics import topic_key
+from chalicelib.domain.training import TrainingPolicy
+from chalicelib.features.state import Answer, StateRow, advance
+from chalicelib.storage.completion import rebuild_state
+from chalicelib.storage.rows import STATE_COLUMNS, state_parameters, state_row_from
+from chalicelib.storage.shards import ENSURE, counted_from, counting_sql, policy_values, shard_of
+
+_ADD_USERS = text("INSERT INTO users (id) SELECT unnest(CAST(:user_ids AS text[])) ON CONFLICT (id) DO NOTHING")
+
+_LOCK_USERS = text(
+    """
+    SELECT id, n_answers, deleted_at IS NOT NULL, clock_timestamp() FROM users
+    WHERE id = ANY(CAST(:user_ids AS text[])) ORDER BY id COLLATE "C" FOR UPDATE
+    """
+)
+
+_KNOWN = text("SELECT CAST(id AS text) FROM practice_tasks WHERE id = ANY(CAST(:ids AS uuid[]))")
+
+_LATEST = text(
+    """
+    SELECT user_id, max(last_at), bool_or(last_at IS NULL) FROM practice_state
+    WHERE user_id = ANY(CAST(:user_ids AS text[])) GROUP BY user_id
+    """
+)
+
+_ROWS = text(
+    f"""
+    SELECT s.user_id, {", ".join(f"s.{name}" for name in STATE_COLUMNS.split(", "))}
+    FROM json_to_recordset(CAST(:keys AS json)) AS r (user_id text, topic text, difficulty smallint)
+    JOIN practice_state s ON s.user_id = r.user_id AND s.topic = r.topic AND s.difficulty = r.difficulty
+    """  # noqa: S608 - parts are constants, values are bound
+)
+
+_INSERT_TASKS = text(
+    f"""
+    INSERT INTO practice_tasks
+        (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content, study_session_id, item_id,
+         item_key, completed, completed_at, is_correct, actual_time_seconds, answer_index, predicted_correct,
+         predicted_time_seconds, prediction_source, created_at, updated_at)
+    SELECT id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content, study_session_id, item_id,
+           item_key, true, at, is_correct, seconds, answer_index, {DEFAULT_CORRECT}, {DEFAULT_SECONDS}, 'default', at,
+           at
+    FROM json_to_recordset(CAST(:rows AS json)) AS r
+        (id uuid, user_id text, subject text, subject_key text, topic text, topic_key text, difficulty text,
+         task_content text, study_session_id uuid, item_id text, item_key bigint, at timestamptz, is_correct boolean,
+         seconds double precision, answer_index integer)
+    """  # noqa: S608 - parts are constants, values are bound
+)
+"""As for an import, a task is as old as its answer, which nobody predicted."""
+
+_PUT_STATE = text(
+    f"""
+    INSERT INTO practice_state (user_id, {STATE_COLUMNS})
+    SELECT user_id, {STATE_COLUMNS.replace("decayed", "decode(decayed, 'hex')")}
+    FROM json_to_recordset(CAST(:rows AS json)) AS r
+        (user_id text, topic text, difficulty smallint, attempts integer, correct integer, timed integer,
+         sum_log_seconds double precision, sum_sq_log_seconds double precision, first_index integer,
+         last_index integer, last_correct boolean, last_at timestamptz, decayed text)
+    ON CONFLICT (user_id, topic, difficulty) DO UPDATE SET
+        attempts = excluded.attempts, correct = excluded.correct, timed = excluded.timed,
+        sum_log_seconds = excluded.sum_log_seconds, sum_sq_log_seconds = excluded.sum_sq_log_seconds,
+        last_index = excluded.last_index, last_correct = excluded.last_correct, last_at = excluded.last_at,
+        decayed = excluded.decayed
+    """  # noqa: S608 - parts are constants, values are bound
+)
+
+_COUNT_ANSWERS = text(
+    """
+    UPDATE users SET n_answers = counted.n
+    FROM unnest(CAST(:user_ids AS text[]), CAST(:counts AS integer[])) AS counted (id, n) WHERE users.id = counted.id
+    """
+)
+
+_FORGET_USAGE = text("DELETE FROM student_usage WHERE user_id = ANY(CAST(:user_ids AS text[]))")
+
+_PLACE_ALL = text(
+    """
+    WITH moments AS (
+        SELECT id, user_id, answer_index, id = ANY(CAST(:ids AS uuid[])) AS is_new,
+               CASE WHEN id = ANY(CAST(:ids AS uuid[])) THEN completed_at
+                    ELSE max(completed_at) OVER (PARTITION BY user_id ORDER BY answer_index) END AS moment
+        FROM practice_tasks WHERE user_id = ANY(CAST(:user_ids AS text[])) AND completed
+    ), places AS (
+        SELECT id, row_number() OVER (PARTITION BY user_id ORDER BY moment NULLS FIRST, is_new, answer_index) - 1 AS new
+        FROM moments
+    )
+    UPDATE practice_tasks t SET answer_index = places.new FROM places
+    WHERE t.id = places.id AND t.answer_index <> places.new
+    """
+)
+"""Places new answers, which are behind all others, after all that are not newer. See ``_PLACE`` of completions."""
+
+_COUNT = text(
+    f"""
+    WITH changed AS (SELECT), {counting_sql("CAST(:added AS integer)", "changed")}
+    SELECT tracker.* FROM changed LEFT JOIN tracker ON true
+    """  # noqa: S608 - parts are constants, values are bound
+)
+
+
+def store(
+    connection: Connection, cohort: str, answers: Sequence[CompletedAnswer], policy: TrainingPolicy
+) -> tuple[StoredAnswers, bool]:
+    """Store the answers that are new, in a transaction, and count them.
+
+    The second value is True if they were counted in a shard, so that the first does not say how they were counted.
+    Raises NotFoundError if the account of a student was deleted.
+    """
+    n_answers, moment = _locked(connection, sorted({one.user_id for one in answers}))
+    by_task = {one.task_id: one for one in reversed(answers)}  # of two with one id, the first counts
+    known = set(connection.execute(_KNOWN, {"ids": _ids(by_task)}).scalars())
+    new = [one for id_, one in reversed(by_task.items()) if id_ not in known]
+    if not new:
+        return StoredAnswers(frozenset(), None), False
+    times = {one.task_id: min(one.at or moment, moment) for one in new}
+    new.sort(key=lambda one: times[one.task_id])
+    late = _late(connection, new, times)
+    indices = {}
+    for one in new:
+        indices[one.task_id] = n_answers[one.user_id]
+        n_answers[one.user_id] += 1
+    rows = [_task(one, times[one.task_id], indices[one.task_id]) for one in new]
+    connection.execute(_INSERT_TASKS, {"rows": _json(rows)})
+    user_ids = sorted({one.user_id for one in new})
+    counts = [n_answers[user_id] for user_id in user_ids]
+    connection.execute(_COUNT_ANSWERS, {"user_ids": user_ids, "counts": counts})
+    connection.execute(_FORGET_USAGE, {"user_ids": user_ids})
+    _advance(connection, [one for one in new if one.user_id not in late], times, indices)
+    if late:
+        ids = (one.task_id for one in new if one.user_id in late)
+        connection.execute(_PLACE_ALL, {"ids": _ids(ids), "user_ids": sorted(late)})
+        for user_id in sorted(late):
+            rebuild_state(connection, user_id)
+    return _count(connection, cohort, new, policy)
+
+
+def _locked(connection: Connection, user_ids: Sequence[str]) -> tuple[dict[str, int], datetime]:
+    """Lock the students' rows, and return their numbers of answers and the time. Raises NotFoundError."""
+    connection.execute(_ADD_USERS, {"user_ids": user_ids})
+    rows = connection.execute(_LOCK_USERS, {"user_ids": user_ids}).all()
+    for user_id, _, deleted, _ in rows:
+        if deleted:
+            raise NotFoundError(f"The account of the learner {user_id} was deleted")
+    return {user_id: n for user_id, n, _, _ in rows}, max(moment for *_, moment in rows)
+
+
+def _late(connection: Connection, new: Sequence[CompletedAnswer], times: Mapping[str, datetime]) -> set[str]:
+    """Return the students whose new answers are not all newer than those that they have."""
+    first: dict[str, datetime] = {}
+    for one in new:
+        first.setdefault(one.user_id, times[one.task_id])
+    rows = connection.execute(_LATEST, {"user_ids": list(first)})
+    return {user_id for user_id, latest, has_unknown in rows if has_unknown or latest > first[user_id]}
+
+
+def _task(one: CompletedAnswer, at: datetime, index: int) -> dict[str, Any]:
+    return {
+        "id": one.task_id,
+        "user_id": one.user_id,
+        "subject": one.subject,
+        "subject_key": name_key(one.subject),
+        "topic": one.topic,
+        "topic_key": name_key(one.topic),
+        "difficulty": one.difficulty,
+        "task_content": one.task_content,
+        "study_session_id": one.session_id,
+        "item_id": one.item_id,
+        "item_key": item_key(one.subject, one.topic, one.difficulty, one.task_content, one.item_id),
+        "at": at,
+        "is_correct": one.is_correct,
+        "seconds": one.seconds,
+        "answer_index": index,
+    }
+
+
+def _advance(
+    connection: Connection,
+    new: Sequence[CompletedAnswer],
+    times: Mapping[str, datetime],
+    indices: Mapping[str, int],
+) -> None:
+    """Advance the states of students by answers in the order of their times."""
+    keys = [(one.user_id, topic_key(one.subject, one.topic), one.difficulty.numeric) for one in new]
+    rows: dict[tuple[str, str, int], StateRow] = {}
+    if not keys:
+        return
+    names = ("user_id", "topic", "difficulty")
+    different = [dict(zip(names, key, strict=True)) for key in dict.fromkeys(keys)]
+    for user_id, *columns in connection.execute(_ROWS, {"keys": _json(different)}):
+        row = state_row_from(*columns)
+        rows[user_id, row.topic, row.difficulty] = row
+    for key, one in zip(keys, new, strict=True):
+        answer = Answer(key[1], key[2], one.is_correct, one.seconds, times[one.task_id])
+        rows[key] = advance(rows.get(key), answer, indices[one.task_id])
+    changed = [state_parameters(user_id, row) for (user_id, _, _), row in rows.items()]
+    connection.execute(_PUT_STATE, {"rows": _json([{**one, "decayed": one["decayed"].hex()} for one in changed])})
+
+
+def _count(
+    connection: Connection, cohort: str, new: Sequence[CompletedAnswer], policy: TrainingPolicy
+) -> tuple[StoredAnswers, bool]:
+    request_id = str(uuid.uuid4())
+    connection.execute(ENSURE, {"cohort": cohort})
+    values = {"cohort": cohort, "added": len(new), "shard": shard_of(new[0].user_id), "request_id": request_id}
+    found = connection.execute(_COUNT, {**values, **policy_values(policy)}).one()
+    ids = frozenset(one.task_id for one in new)
+    if found[0] is None:
+        return StoredAnswers(ids, None), True
+    return StoredAnswers(ids, counted_from(cohort, request_id, policy, *found)), False
+
+
+def _ids(ids: Iterable[str]) -> str:
+    """Return ids of tasks as an array of PostgreSQL. The driver's own arrays of texts are slow."""
+    return "{" + ",".join(ids) + "}"
+
+
+def _json(rows: Iterable[Mapping[str, Any]]) -> str:
+    return msgspec.json.encode(rows).decode()
