@@ -24,7 +24,9 @@ class Forgetting:
     def __init__(self, start: float, per_day: float, source: Source = Source.EMBEDDING) -> None:
         self.start, self.per_day, self.source = start, per_day, source
 
-    def predict_at(self, state: UserState, requested: Any, moments: Sequence[datetime]) -> list[list[Prediction]]:
+    def predict_at(
+        self, state: UserState, requested: Any, moments: Sequence[datetime], _items: Any
+    ) -> list[list[Prediction]]:
         [row] = state.rows
         assert row.last_at is not None
         days = [max((moment - row.last_at).total_seconds() / 86_400, 0.0) for moment in moments]
