@@ -12,6 +12,7 @@ one after a typical pause.
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import msgspec
@@ -50,6 +51,11 @@ class Forgetting(msgspec.Struct, frozen=True, dict=True, eq=False):
         on_topic = rate * (typical - lasting) + self.short * (self.typical_short - short)
         since_any = self.pause * (self.typical_pause - pause)
         return _where_known(hours_since_topic, on_topic, f) + _where_known(hours_since_any, since_any, f)
+
+    def retention(self, topic_row: int, hours_since_topic: float, hours_since_any: float) -> float:
+        """Return the share of the odds of a correct answer that is left after known hours, without the short memory."""
+        lost = self.rate[topic_row] * math.log1p(hours_since_topic) + self.pause * math.log1p(hours_since_any)
+        return math.exp(-float(lost))
 
 
 def parts_of(hours: Column, f: Functions) -> tuple[Column, Column]:

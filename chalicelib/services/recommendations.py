@@ -5,11 +5,12 @@ like a task. The score is
 
     1 - |predicted - target| + FORGETTING_BONUS * (share known) * 4 r (1 - r)
 
-where r, the retention, is the probability that the student still remembers the topic. The bonus is greatest for a topic
+where r, the retention, is the share that the student still remembers of the topic. The bonus is greatest for a topic
 that was known well and is half forgotten. It is near 0 for a topic that is fresh, was never known, or is long
-forgotten. r halves with every half-life; each success on the topic doubles the half-life, and each failure halves it.
-This is half-life regression with fixed weights (Settles and Meeder 2016, "A trainable spaced repetition model for
-language learning").
+forgotten. r comes from the forgetting of the version that predicts
+(:meth:`chalicelib.domain.forgetting.Forgetting.retention`). If the version has none, r halves with every half-life;
+each success on the topic doubles the half-life, and each failure halves it. This is half-life regression with fixed
+weights (Settles and Meeder 2016, "A trainable spaced repetition model for language learning").
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ FIRST_HALF_LIFE_DAYS = 2.0
 MAX_HALVINGS, MAX_DOUBLINGS = 2, 6
 """Limits of the halvings and doublings, so that the half-life lies between half a day and 128 days."""
 
+HOURS_A_DAY = 24.0
+
 NOTABLE_BONUS = 0.05
 """Minimum bonus for which the reason mentions forgetting."""
 
@@ -53,7 +56,7 @@ NOTABLE_BONUS = 0.05
 class Candidate(msgspec.Struct, frozen=True):
     """A topic and difficulty with its prediction.
 
-    ``retention`` is the probability that the topic is still remembered, ``known`` the smoothed share of correct answers
+    ``retention`` is the share of the topic that is still remembered, ``known`` the smoothed share of correct answers
     on it, and ``days`` the time since the last answer. All three are None without dated answers on the topic.
     """
 
@@ -119,9 +122,23 @@ def candidates(
     pairs = [(choice, difficulty) for choice in choices for difficulty in Difficulty]
     requested = [(choice.topic_key, difficulty.numeric) for choice, difficulty in pairs]
     predictions = predict_many(predictor, state, requested, now)
-    return [
+    found = [
         Candidate(choice, difficulty, prediction, *remembered(by_topic.get(choice.topic_key, ()), now))
         for (choice, difficulty), prediction in zip(pairs, predictions, strict=True)
+    ]
+    if predictor is None or (forgetting := predictor.lnirt.forgetting) is None:
+        return found
+    _, _, idle = remembered([row for rows in by_topic.values() for row in rows], now)
+    return [
+        one
+        if one.days is None or idle is None
+        else replace(
+            one,
+            retention=forgetting.retention(
+                predictor.lnirt.topic_row(one.choice.topic_key), HOURS_A_DAY * one.days, HOURS_A_DAY * idle
+            ),
+        )
+        for one in found
     ]
 
 

@@ -22,7 +22,7 @@ from chalicelib.services.recommendations import (
     rank,
     remembered,
 )
-from tests.support.archives import attentive_files, overflowing, version_files
+from tests.support.archives import attentive_files, forgetful_files, overflowing, version_files
 from tests.support.histories import simulate, state_before
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -70,6 +70,26 @@ def test_what_was_answered_right_more_often_is_remembered_longer() -> None:
     retention = [remembered(state(4, *outcomes).rows, NOW)[0] for outcomes in ([False] * 4, [True], [True] * 4)]
     assert retention == sorted(retention, key=lambda value: value or 0.0)
     assert len(set(retention)) == 3
+
+
+def test_a_version_with_forgetting_says_how_much_is_remembered() -> None:
+    predictor = Predictor.from_files(forgetful_files(pause=0.5))
+    past = replay(
+        "student 0",
+        [
+            Answer("topic 0", 2, True, 30.0, NOW - timedelta(hours=99)),
+            Answer("b", 2, True, 30.0, NOW - timedelta(hours=3)),
+        ],
+    )
+    choices = [TopicChoice("Maths", key, key, True) for key in ("topic 0", "b", "topic 1")]
+    found = {one.choice.topic_key: one.retention for one in candidates(predictor, past, choices, NOW)}
+    # Three hours since any answer, at half a logit per log(1 + hours).
+    assert found["topic 0"] == found["b"] == pytest.approx(0.5)
+    assert found["topic 1"] is None
+    assert predictor.lnirt.forgetting is not None
+    rates = np.full(len(predictor.lnirt.easiness), 0.25)
+    forgetting = msgspec.structs.replace(predictor.lnirt.forgetting, rate=rates)
+    assert forgetting.retention(0, 99.0, 3.0) == pytest.approx(100**-0.25 * 0.5)
 
 
 def test_topics_without_dated_answers_get_no_bonus() -> None:
