@@ -3,7 +3,7 @@
 Both change little where the answers change little: a choice among candidates would jump from one to another when a few
 accounts answer differently. A network must show on later answers that it helps, otherwise the version serves exactly
 LNIRT. Standard errors are clustered by student, because the answers of one student are alike. The network is then
-compared with LNIRT alone once more, and so is the network of the final pass. So no version is worse than LNIRT on its
+compared with LNIRT alone once more, and so is the network that has gone on. So no version is worse than LNIRT on its
 hold-out, whatever went wrong before.
 """
 

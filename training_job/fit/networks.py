@@ -140,6 +140,13 @@ def combined(members: Sequence[Any], shape: NetworkShape) -> tuple[Any, NetworkS
     return model, shape
 
 
+def copied(model: Any, shape: NetworkShape) -> Any:
+    """Return a network with the same weights, which stay as they are when the other one is trained."""
+    copy = build_network(shape)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def rescaled(model: Any, shape: NetworkShape, scale: float, temperature: float) -> Any:
     """Return a network with the weights as precise as they are published, and another scale and temperature."""
     changed = build_network(shape, scale=scale, temperature=temperature)

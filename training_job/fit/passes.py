@@ -1,4 +1,4 @@
-"""The two passes of a training: networks that the newest answers validate, then networks that learn from them too."""
+"""The two steps of a training: networks that the newest answers validate, and that then learn from them too."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from chalicelib.prediction.vocabulary import Vocabulary
 from training_job.fit.calibrate import PRIOR_ONLY, Calibration, beats_prior, calibrated
 from training_job.fit.lnirt import clipped_times, fit_lnirt
 from training_job.fit.networks import NetworkShape, build_network
-from training_job.fit.optimise import FittedNetwork, Progress, fit_members, fit_network, predict_rows
+from training_job.fit.optimise import FittedNetwork, Progress, fit_network, go_on, outputs_of
 from training_job.fit.practice import NORMAL_80, interval_quantiles
-from training_job.fit.samples import Samples, build_vocabulary, read_history_by_others, samples_of, spread_of
+from training_job.fit.samples import (
+    Samples,
+    build_vocabulary,
+    fit_constants,
+    read_history_by_others,
+    samples_of,
+    spread_of,
+)
 from training_job.history.answers import AnswerTable, Rows
 
-MEMBERS, MANY_ANSWERS = 3, 50_000
-"""Number of members of a published network, and the number of answers from which it has more than one."""
+MEMBERS, MANY_ANSWERS = 2, 50_000
+"""Number of members of a network, and the number of answers from which it has more than one."""
 
 _LOG = logging.getLogger("studysmart.training")
 
@@ -61,7 +68,7 @@ def stage_of(table: AnswerTable, known: Rows, seed: int, on_progress: Progress) 
     on_progress({"phase": "features"})
     vocabulary = build_vocabulary(table, known, lnirt)
     history = read_history_by_others(table, known, lnirt, vocabulary, seed)
-    mean, scale = spread_of(history.dense[known])
+    mean, scale = spread_of(history.dense, known)
     vocabulary = replace(vocabulary, mean=mean, scale=scale)
     targets = clipped_times(table) if table.timed.any() else table
     correctness, time = samples_of(targets, lnirt, vocabulary, history)
@@ -90,7 +97,15 @@ def _validated(stage: Stage, part: Part, newest: Rows, seed: int, on_progress: P
     older = part.known & ~newest
     if not older.any():
         return TrainedNetwork(_untrained(part), PRIOR_ONLY)
-    fitted = fit_network(part.samples, part.shape, older, part.known & newest, seed=seed, on_progress=on_progress)
+    fitted = fit_network(
+        part.samples,
+        part.shape,
+        older,
+        part.known & newest,
+        members=MEMBERS if int(part.known.sum()) >= MANY_ANSWERS else 1,
+        seed=seed,
+        on_progress=on_progress,
+    )
     judged, prior, output, target = _judged(part, fitted, newest)
     binary = part.shape.binary
     calibration = calibrated(prior, output, target, stage.table.user[judged], binary=binary)
@@ -109,13 +124,31 @@ def _judged(part: Part, fitted: FittedNetwork, newest: Rows) -> tuple[Rows, Floa
     """Return the ``newest`` answers for which serving would use the network, with their priors, outputs and targets."""
     samples = part.samples
     rows = newest & part.known & samples.history.topic_known & (samples.history.n_answers > 0)
-    return rows, samples.prior[rows], predict_rows(fitted.model, samples, rows), samples.target[rows]
+    return rows, samples.prior[rows], outputs_of(fitted, samples, rows), samples.target[rows]
+
+
+def with_all_answers(stage: Stage, on_progress: Progress) -> Stage:
+    """Return the stage with LNIRT, traits, sequences and items that come from all answers.
+
+    The vocabulary keeps mean and scale of the columns, because the networks were trained with them.
+    """
+    on_progress({"phase": "final lnirt"})
+    lnirt = rounded(fit_lnirt(stage.table))
+    found = fit_constants(stage.table, lnirt)
+    vocabulary = replace(
+        stage.vocabulary,
+        traits=found.traits,
+        sequences=found.sequences,
+        items=found.items,
+        has_time=lnirt.time is not None,
+    )
+    return replace(stage, lnirt=lnirt, vocabulary=vocabulary)
 
 
 def final_networks(
     stage: Stage, validated: tuple[TrainedNetwork, TrainedNetwork], newest: Rows, seed: int, on_progress: Progress
 ) -> tuple[TrainedNetwork, TrainedNetwork]:
-    """Train on all answers each network that is used, and leave the other ones untrained.
+    """Train each network that is used on the newest answers too, and leave the other ones untrained.
 
     A network that has learnt from the newest answers and is still worse than LNIRT on them went wrong: LNIRT serves.
     """
@@ -127,15 +160,9 @@ def _final(
     stage: Stage, part: Part, network: TrainedNetwork, newest: Rows, seed: int, on_progress: Progress
 ) -> TrainedNetwork:
     if network.calibration.scale > 0.0:
-        fitted = fit_members(
-            part.samples,
-            part.shape,
-            part.known,
-            epochs=max(network.fitted.best_epoch, 1),
-            members=MEMBERS if int(part.known.sum()) >= MANY_ANSWERS else 1,
-            seed=seed,
-            on_progress=on_progress,
-        )
+        # LNIRT predicts an unknown topic by the average one here, and by its own parameters in the version.
+        learnable = part.known & part.samples.history.topic_known
+        fitted = go_on(network.fitted, part.samples, learnable, newest, seed=seed, on_progress=on_progress)
         _, prior, output, target = _judged(part, fitted, newest)
         if beats_prior(prior, output, target, network.calibration, binary=part.shape.binary):
             return replace(network, fitted=fitted)

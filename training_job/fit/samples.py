@@ -1,14 +1,16 @@
 """Training samples of the networks: one row per answer, made from the earlier answers of its student.
 
-Pooled vectors are wide, so they are made for one block of students at a time and not kept.
+Pooled vectors are wide, so they are kept without their zeros.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -24,7 +26,6 @@ from training_job.fit.traits import fit_traits
 from training_job.history.answers import AnswerTable, Rows
 from training_job.history.pooled import PooledSteps
 from training_job.history.replay import History, both_pooled, joined, read_history
-from training_job.history.scan import group_bounds
 
 MAX_TOPICS, MAX_USERS = 1024, 256
 """Maximum number of topics and of students with an embedding of their own: those with the most answers."""
@@ -39,10 +40,11 @@ TIME_PAIRS = tuple((BEYOND_INTENSITY, decay) for decay in (1, 2, 3))
 MIN_SPREAD = 0.05
 """Minimum scale of a dense column: one that did not vary in training stays harmless when it varies later."""
 
-BLOCK_ANSWERS = 60_000
-
 FOLDS = 5
 """Number of parts of the students; the traits and sequences of a part come from the other parts."""
+
+THREADS = 2
+"""Number of threads that compute the features of different parts."""
 
 Inputs = dict[str, npt.NDArray[Any]]
 
@@ -56,33 +58,17 @@ class Samples:
     history: History
     dense: Float32Array
     pooled: PooledSteps
-    user_bounds: IntArray
-    """The first row of each of U users, and the number of rows. Shape (U+1,)."""
 
     def inputs(self, rows: IntArray, vectors: Float32Array) -> Inputs:
         """Return the network's inputs for n rows and their pooled vectors."""
         return self.history.inputs(rows, self.prior[rows], self.dense[rows], vectors)
 
-    def blocks(
-        self, requested: Rows, rng: np.random.Generator | None = None
-    ) -> Iterator[tuple[IntArray, Float32Array]]:
-        """Iterate over the ``requested`` (N,) rows with their pooled vectors, in blocks of whole users.
-
-        ``rng`` shuffles users and rows.
-        """
-        bounds = self.user_bounds
-        users = np.flatnonzero(np.add.reduceat(requested, bounds[:-1])) if len(requested) else bounds[:0]
-        if rng is not None:
-            rng.shuffle(users)
-        block = np.cumsum(bounds[users + 1] - bounds[users]) // BLOCK_ANSWERS
-        for number in np.unique(block):
-            mine = users[block == number]
-            rows = np.concatenate([np.arange(bounds[user], bounds[user + 1]) for user in mine])
-            vectors = self.pooled.vectors(rows)
-            kept = np.flatnonzero(requested[rows])
-            if rng is not None:
-                rng.shuffle(kept)
-            yield rows[kept], vectors[kept]
+    def blocks(self, requested: Rows) -> Iterator[tuple[IntArray, Float32Array]]:
+        """Iterate over the ``requested`` (N,) rows with their pooled vectors, in blocks of whole users."""
+        for block, vectors in self.pooled.blocks():
+            kept = np.flatnonzero(requested[block])
+            if len(kept):
+                yield kept + block.start, vectors[kept]
 
 
 def build_vocabulary(table: AnswerTable, trained: Rows, lnirt: LnirtParameters) -> Vocabulary:
@@ -120,15 +106,18 @@ def read_history_by_others(
     parts, so each student looks like one who is new to the version. The networks learn how far to trust them.
     """
     fold = np.random.default_rng(seed).permutation(len(table.user_ids))[table.user] % FOLDS
-    parts: list[History] = []
-    rows: list[IntArray] = []
-    for number in np.unique(fold):
+
+    def read(number: int) -> History:
         mine = fold == number
         others = fit_constants(table.select(trained & ~mine), lnirt)
         known = replace(vocabulary, traits=others.traits, sequences=others.sequences, items=others.items)
-        parts.append(read_history(table.select(mine), lnirt, known))
-        rows.append(np.flatnonzero(mine))
-    return joined(parts, np.concatenate(rows))
+        return read_history(table.select(mine), lnirt, known)
+
+    numbers = np.unique(fold)
+    # numpy works on two parts at once.
+    with ThreadPoolExecutor(THREADS) as pool:
+        parts = list(pool.map(read, numbers.tolist()))
+    return joined(parts, [np.flatnonzero(fold == number) for number in numbers])
 
 
 def _most_common(codes: npt.NDArray[np.int32], names: tuple[str, ...], limit: int) -> tuple[str, ...]:
@@ -136,9 +125,11 @@ def _most_common(codes: npt.NDArray[np.int32], names: tuple[str, ...], limit: in
     return tuple(names[code] for code in found[np.argsort(-counts, kind="stable")[:limit]])
 
 
-def spread_of(dense: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Return mean and scale of the dense columns (N, D). Shapes (D,)."""
-    return dense.mean(axis=0), np.maximum(dense.std(axis=0), np.float32(MIN_SPREAD))
+def spread_of(dense: Float32Array, rows: Rows) -> tuple[Float32Array, Float32Array]:
+    """Return mean and scale of the dense columns (N, D) over the ``rows`` (N,). Shapes (D,)."""
+    # Column by column, because a copy of all rows is as large as the columns themselves.
+    found = np.array([(column[rows].mean(), column[rows].std()) for column in dense.T], dtype=np.float32)
+    return found[:, 0], np.maximum(found[:, 1], np.float32(MIN_SPREAD))
 
 
 def samples_of(
@@ -148,11 +139,13 @@ def samples_of(
 
     ``vocabulary`` holds mean and scale of the columns; ``history`` is the table as :func:`read_history` returns it.
     """
-    dense, bounds = standardise(history.dense, vocabulary.mean, vocabulary.scale), group_bounds(table.user)
+    dense = standardise(history.dense, vocabulary.mean, vocabulary.scale)
+    # Half a million answers have 200 MB of dense columns. They are not kept twice.
+    history = msgspec.structs.replace(history, dense=dense)
     correctness, time = both_pooled(table, lnirt, vocabulary)
     return (
-        Samples(history.logit, table.is_correct.astype(np.float64), history, dense, correctness, bounds),
-        Samples(history.log_seconds, table.log_seconds, history, dense, time, bounds),
+        Samples(history.logit, table.is_correct.astype(np.float64), history, dense, correctness),
+        Samples(history.log_seconds, table.log_seconds, history, dense, time),
     )
 
 

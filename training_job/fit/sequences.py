@@ -29,12 +29,13 @@ def fit_sequences(table: AnswerTable, lnirt: LnirtParameters) -> SequenceTable:
     topic_row = table.topic_rows(lnirt)
     keys = keys_of_history(table, topic_row)
     beyond = table.is_correct - lnirt.expected_success[topic_row, table.level]
-    by_row = np.zeros((N_SEQUENCES, len(table)))
+    by_row, n_users = np.zeros((N_SEQUENCES, len(table))), len(table.user_ids)
     kept: list[tuple[Keys, FloatArray, FloatArray]] = []
     for column, parent in enumerate(PARENTS):
         found, first, group = np.unique(keys[:, column], return_index=True, return_inverse=True)
         answers = np.bincount(group).astype(np.float64)
-        students = np.bincount(np.unique(np.stack([group, table.user]), axis=1)[0], minlength=len(found))
+        pairs = np.unique(group * n_users + table.user)
+        students = np.bincount(pairs // n_users, minlength=len(found))
         shorter = by_row[parent][first] if parent is not None else np.zeros(len(found))
         value = (np.bincount(group, weights=beyond) + PSEUDO_ANSWERS * shorter) / (answers + PSEUDO_ANSWERS)
         common = (answers >= MIN_ANSWERS) & (students >= MIN_STUDENTS)

@@ -1,9 +1,9 @@
 """Trains one version from a history: LNIRT, the two networks over it, and their calibration.
 
 First LNIRT and the networks learn from the older answers, with early stopping on the newest ones. The newest answers
-also decide on the scale of the networks, the temperature and the interval. Then LNIRT and every network that proved
-useful learn once more, from all answers. This costs up to twice the training time, but the newest answers are both the
-ones that resemble what will be served, and too valuable to leave out.
+also decide on the scale of the networks, the temperature and the interval. They are both the ones that resemble what
+will be served, and too valuable to leave out. So then LNIRT learns once more from all answers, and every network that
+proved useful goes on with the newest ones. The features are computed once (docs/decisions/0046).
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ from chalicelib.prediction.predictor import Predictor
 from training_job.fit.lnirt import coded
 from training_job.fit.networks import archive_bytes, rescaled
 from training_job.fit.optimise import Progress
-from training_job.fit.passes import Stage, TrainedNetwork, final_networks, stage_of, validated_networks
+from training_job.fit.passes import (
+    Stage,
+    TrainedNetwork,
+    final_networks,
+    stage_of,
+    validated_networks,
+    with_all_answers,
+)
 from training_job.fit.split import validation_rows
 from training_job.history.answers import AnswerTable
 from training_job.scores import against_lnirt, holdout_scores, short
@@ -63,8 +70,8 @@ def train_version(
 ) -> TrainedVersion:
     """Train the version called ``version``. Raises TrainingSkipped for too few answers or only one outcome.
 
-    The phases of the progress are features, lnirt, correctness, time, evaluate, final, final correctness and final
-    time. ``threads`` bounds TensorFlow's thread pools.
+    The phases of the progress are lnirt, features, correctness, time, evaluate, final, final lnirt, final correctness
+    and final time. ``threads`` bounds TensorFlow's thread pools.
     """
     begun = time.monotonic()
     check_samples(table)
@@ -76,7 +83,7 @@ def train_version(
     validated = _predictor(version, first, networks)
     scores = holdout_scores(validated, table, newest)
     on_progress({"phase": "final"})
-    final = stage_of(table, np.ones(len(table), dtype=np.bool_), seed, on_progress)
+    final = with_all_answers(first, on_progress)
     finished = final_networks(final, networks, newest, seed, on_progress)
     judged = (replace(finished[0], fitted=networks[0].fitted), replace(finished[1], fitted=networks[1].fitted))
     if judged != networks:
@@ -102,7 +109,8 @@ def _prepare_tensorflow(threads: int) -> None:
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        # Members train next to each other.
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
     except RuntimeError as error:
         # Possible only before TensorFlow's first operation: a second training in a process keeps the thread pools.
         _LOG.debug("the thread pools stay as they are: %s", error)
@@ -145,8 +153,8 @@ def _published(names: Iterable[str], hidden: Container[str]) -> tuple[str, ...]:
 def _of_few(table: AnswerTable, names: Sequence[str]) -> set[str]:
     """Return the names that nobody but their students may see, of names (T,) of the table's topics or subjects."""
     known, codes = coded(names)
-    pairs = np.unique(np.stack([codes[table.topic], table.user]), axis=1)
-    students = np.bincount(pairs[0], minlength=len(known))
+    pairs = np.unique(codes[table.topic] * len(table.user_ids) + table.user)
+    students = np.bincount(pairs // len(table.user_ids), minlength=len(known))
     return {name for name, n in zip(known, students, strict=True) if n < MINIMUM_STUDENTS}
 
 

@@ -107,13 +107,14 @@ def read_history(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabul
     )
 
 
-def joined(parts: Sequence[History], rows: IntArray) -> History:
-    """Join parts to one history. ``rows`` (N,) are the rows of the whole that the parts' rows become, part by part."""
-    columns: dict[str, Any] = {}
+def joined(parts: Sequence[History], rows: Sequence[IntArray]) -> History:
+    """Join parts to one history. ``rows`` are, for each part, the rows of the whole that its rows become."""
+    n, columns = sum(map(len, rows)), dict[str, Any]()
     for name in History.__struct_fields__:
-        values = np.concatenate([getattr(part, name) for part in parts])
-        columns[name] = np.empty_like(values)
-        columns[name][rows] = values
+        first = getattr(parts[0], name)
+        columns[name] = np.empty((n, *first.shape[1:]), dtype=first.dtype)
+        for part, place in zip(parts, rows, strict=True):
+            columns[name][place] = getattr(part, name)
     return History(**columns)
 
 

@@ -24,7 +24,7 @@ from training_job.history.steps import answer_steps
 
 Number = TypeVar("Number", np.float64, np.int64)
 
-CHUNK_ANSWERS = 50_000
+CHUNK_ANSWERS = 25_000
 """Answers summarised at once. It bounds the memory that a long history needs."""
 
 

@@ -33,13 +33,14 @@ from training_job.fit.calibrate import (
     choose_temperature,
 )
 from training_job.fit.lnirt import fit_lnirt
-from training_job.fit.networks import NetworkShape, rescaled, shortened
-from training_job.fit.optimise import FittedNetwork, fit_members, losses_of, predict_rows
-from training_job.fit.passes import TrainedNetwork, final_networks, stage_of
-from training_job.fit.samples import build_vocabulary, read_history_by_others, samples_of, spread_of
+from training_job.fit.networks import rescaled, shortened
+from training_job.fit.optimise import fit_network, go_on, losses_of, outputs_of, predict_rows
+from training_job.fit.passes import Stage, TrainedNetwork, final_networks, stage_of, with_all_answers
+from training_job.fit.samples import build_vocabulary, read_history_by_others
 from training_job.fit.split import validation_rows
 from training_job.fit.train import TrainingSkipped, train_version
 from training_job.history.answers import AnswerTable
+from training_job.history.pooled import NEGLIGIBLE
 from training_job.history.replay import predict_history, read_history
 from training_job.scores import auc, expected_calibration_error, holdout_scores
 
@@ -253,11 +254,16 @@ def test_a_few_other_answers_move_the_scale_by_little(binary: bool) -> None:
 @pytest.mark.slow
 def test_a_final_network_that_went_wrong_is_given_up_for_lnirt(caplog: pytest.LogCaptureFixture) -> None:
     table = simulate(6, 7, 300)
-    stage = stage_of(table, np.ones(len(table), dtype=np.bool_), 0, lambda _: None)
-    shape = NetworkShape("correctness", len(stage.vocabulary.topics) + 1, 1, len(stage.vocabulary.mean), 1)
+    newest, quiet = validation_rows(table), lambda _: None
+    stage = stage_of(table, ~newest, 0, quiet)
     # No network is right behind a temperature like this one.
-    wrong = TrainedNetwork(FittedNetwork(None, shape, 1), Calibration(1.0, 50.0))
-    finished = final_networks(stage, (wrong, wrong), validation_rows(table), 0, lambda _: None)
+    correctness, time = (
+        TrainedNetwork(
+            fit_network(part.samples, part.shape, ~newest, newest, seed=0, on_progress=quiet), Calibration(1.0, 50.0)
+        )
+        for part in (stage.correctness, stage.time)
+    )
+    finished = final_networks(stage, (correctness, time), newest, 0, quiet)
     everyone = np.ones(len(table), dtype=np.bool_)
     for network, samples in zip(finished, (stage.correctness.samples, stage.time.samples), strict=True):
         assert network.calibration == PRIOR_ONLY
@@ -356,21 +362,67 @@ def test_published_weights_are_rounded_to_what_packs_well() -> None:
     np.testing.assert_array_equal(shortened(np.array([0.0, 1.0, -2.0], dtype=np.float32)), [0.0, 1.0, -2.0])
 
 
+@pytest.fixture(scope="module")
+def half() -> Stage:
+    """A stage whose networks have learnt from the older answers only."""
+    table = simulate(6, 4, 400)
+    return stage_of(table, ~validation_rows(table), 0, lambda _: None)
+
+
 @pytest.mark.slow
-def test_several_members_train_for_the_given_epochs_and_differ() -> None:
-    table = simulate(6, 4, 200)
-    everything = np.ones(len(table), dtype=np.bool_)
-    lnirt = fit_lnirt(table)
-    vocabulary = build_vocabulary(table, everything, lnirt)
-    history = read_history_by_others(table, everything, lnirt, vocabulary, 0)
-    mean, scale = spread_of(history.dense)
-    samples, _ = samples_of(table, lnirt, dataclasses.replace(vocabulary, mean=mean, scale=scale), history)
-    width = vocabulary.correctness_pooled.width
-    shape = NetworkShape("correctness", len(vocabulary.topics) + 1, len(vocabulary.users) + 1, len(mean), width)
-    notes: list[Mapping[str, Any]] = []
-    fitted = fit_members(samples, shape, everything, epochs=2, members=2, seed=0, on_progress=notes.append)
-    assert [(note["phase"], note["epoch"]) for note in notes] == [("final correctness", 1), ("final correctness", 2)]
+def test_members_differ_and_the_network_is_their_mean(half: Stage) -> None:
+    part, newest, notes = half.correctness, validation_rows(half.table), list[Mapping[str, Any]]()
+    how: Any = {"members": 2, "seed": 0, "on_progress": notes.append}
+    fitted = fit_network(part.samples, part.shape, part.known & ~newest, newest, **how)
+    assert {note["phase"] for note in notes} == {"correctness"}
+    assert 1 <= fitted.best_epoch <= len(notes)
     assert fitted.shape.members == 2
     heads = [fitted.model.get_layer(f"hidden_1_{number}").get_weights()[0] for number in (1, 2)]
     assert not np.allclose(heads[0], heads[1])
-    assert np.isfinite(predict_rows(fitted.model, samples, everything)).all()
+    outputs = [predict_rows(member.model, part.samples, part.known) for member in fitted.members]
+    np.testing.assert_allclose(outputs_of(fitted, part.samples, part.known), np.mean(outputs, axis=0), atol=2e-3)
+
+
+@pytest.mark.slow
+def test_a_network_goes_on_with_the_newest_answers(half: Stage) -> None:
+    part, newest, notes = half.time, validation_rows(half.table), list[Mapping[str, Any]]()
+    fitted = fit_network(part.samples, part.shape, part.known & ~newest, newest, seed=0, on_progress=lambda _: None)
+    before = fitted.model.get_weights()
+    finished = go_on(fitted, part.samples, part.known, newest, seed=0, on_progress=notes.append)
+    assert [note["phase"] for note in notes] == ["final time"]
+    # The gate judges the network from before, which must stay as it was.
+    for now, then in zip(fitted.model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    mean_loss = [
+        losses_of(outputs_of(network, part.samples, newest), part.samples.target[newest], False).mean()
+        for network in (fitted, finished)
+    ]
+    assert mean_loss[1] < mean_loss[0]
+
+
+@pytest.mark.slow
+def test_answers_that_cannot_be_learnt_change_no_network(half: Stage) -> None:
+    part, none = half.correctness, np.zeros(len(half.table), dtype=np.bool_)
+    newest = validation_rows(half.table)
+    fitted = fit_network(part.samples, part.shape, ~newest, newest, seed=0, on_progress=lambda _: None)
+    assert go_on(fitted, part.samples, none, newest, seed=0, on_progress=lambda _: None) is fitted
+
+
+def test_a_published_version_knows_topics_of_the_newest_answers(half: Stage) -> None:
+    table = half.table
+    late = rebuilt(table, topic=np.where(table.order == table.order.max(), 3, table.topic % 3))
+    first = stage_of(late, ~validation_rows(late), 0, lambda _: None)
+    assert "topic 3" not in first.lnirt.topics
+    final = with_all_answers(first, lambda _: None)
+    assert "topic 3" in final.lnirt.topics
+    assert final.vocabulary.traits.n_traits == 0
+    np.testing.assert_array_equal(final.vocabulary.mean, first.vocabulary.mean)
+
+
+def test_stored_vectors_are_those_of_the_steps(half: Stage) -> None:
+    pooled, rows = half.correctness.samples.pooled, np.random.default_rng(0).permutation(len(half.table))
+    stored = pooled.stored()
+    whole = np.concatenate([vectors for _, vectors in pooled.blocks()])
+    assert np.abs(whole).max() > 1.0
+    np.testing.assert_allclose(stored.vectors(rows), whole[rows], atol=NEGLIGIBLE, rtol=2**-10)
+    assert stored.vectors(rows[:0]).shape == (0, pooled.layout.width)
