@@ -24,8 +24,11 @@ from training_job.history.pooled import StoredVectors
 LEARNING_RATE, LAST_RATE = 2e-3, 0.02
 """Learning rate at first, and the share of it to which a cosine lowers it."""
 
-FINAL_RATE = 0.2
+FINAL_RATE = 0.4
 """Share of the learning rate with which a trained network goes on."""
+
+REPLAYED = 3
+"""Number of older answers for each of the newest ones when a network goes on: about as many as there are in all."""
 
 MIN_BATCH, MAX_BATCH = 64, 1024
 TARGET_STEPS = 1600
@@ -118,12 +121,12 @@ def fit_network(
 def go_on(
     fitted: FittedNetwork, samples: Samples, learnable: Rows, newest: Rows, *, seed: int, on_progress: Progress
 ) -> FittedNetwork:
-    """Train a network once on the ``newest`` answers too, mixed with as many older ones. Both are masks (N,).
+    """Train a network once on the ``newest`` answers too, mixed with older ones. Both are masks (N,).
 
     The network knows the older ones. Without them it would forget them. The rows are those that are ``learnable`` (N,).
     """
     new, old = np.flatnonzero(learnable & newest), np.flatnonzero(learnable & ~newest)
-    rows = np.concatenate([new, np.random.default_rng(seed).permutation(old)[: len(new)]])
+    rows = np.concatenate([new, np.random.default_rng(seed).permutation(old)[: REPLAYED * len(new)]])
     if not len(new) or fitted.vectors is None:
         return fitted
     before = _weights(fitted.members)
