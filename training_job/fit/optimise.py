@@ -31,7 +31,7 @@ REPLAYED = 3
 """Number of older answers for each of the newest ones when a network goes on: about as many as there are in all."""
 
 MIN_BATCH, MAX_BATCH = 64, 1024
-TARGET_STEPS = 1600
+TARGET_STEPS = 500
 MIN_EPOCHS, MAX_EPOCHS = 4, 20
 PATIENCE = 3
 AS_GOOD = 5e-4
