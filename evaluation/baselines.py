@@ -33,9 +33,13 @@ def topic_means(table: AnswerTable, known: Rows) -> FloatArray:
 
     Two imagined answers at the overall share are added to each topic.
     """
-    share = float(np.clip(table.is_correct[known].mean(), 0.01, 0.99))
-    prior = np.full(len(table.topics), share)
-    return shrunken_means(table.topic[known].astype(np.int64), table.is_correct[known].astype(np.float64), prior, 2.0)
+    correct = table.is_correct.astype(np.float64)
+    return _topic_means(table, known, correct, float(np.clip(correct[known].mean(), 0.01, 0.99)))
+
+
+def _topic_means(table: AnswerTable, known: Rows, value: FloatArray, overall: float) -> FloatArray:
+    prior = np.full(len(table.topics), overall)
+    return shrunken_means(table.topic[known].astype(np.int64), value[known], prior, 2.0)
 
 
 def running_means(table: AnswerTable, item: IntArray, known: Rows) -> FloatArray:
@@ -44,16 +48,38 @@ def running_means(table: AnswerTable, item: IntArray, known: Rows) -> FloatArray
     The mean of an item comes from the ``known`` rows and is shrunk towards that of its topic. The student's record is
     the mean of outcome minus item's mean over the earlier answers, and is shrunk towards 0.
     """
-    of_item = np.zeros(int(item.max()) + 1)
-    of_item[item] = topic_means(table, known)[table.topic]
-    correct = table.is_correct.astype(np.float64)
-    expected = shrunken_means(item[known], correct[known], of_item, PSEUDO_ANSWERS)[item]
-    first = group_bounds(table.user)[:-1]
-    sums = np.concatenate([[0.0], np.cumsum(correct - expected)])[:-1]
-    begun = np.repeat(first, np.diff(np.append(first, len(table))))
-    record = (sums - sums[begun]) / (np.arange(len(table)) - begun + PSEUDO_ANSWERS)
-    chances: FloatArray = np.clip(expected + record, 0.01, 0.99)
+    counted = np.ones(len(table), dtype=np.bool_)
+    of_topic = topic_means(table, known)
+    running = _running_means(table, item, known, table.is_correct.astype(np.float64), counted, of_topic)
+    chances: FloatArray = np.clip(running, 0.01, 0.99)
     return chances
+
+
+def running_log_seconds(table: AnswerTable, item: IntArray, known: Rows) -> FloatArray:
+    """Predict the log seconds of all answers (N,) as :func:`running_means` predicts success, from the timed answers.
+
+    Raises ValueError if no ``known`` row has a time.
+    """
+    timed, logs = table.timed, table.log_seconds
+    if not (known & timed).any():
+        raise ValueError("no known answer has a time")
+    of_topic = _topic_means(table, known & timed, logs, float(logs[known & timed].mean()))
+    return _running_means(table, item, known, logs, timed, of_topic)
+
+
+def _running_means(
+    table: AnswerTable, item: IntArray, known: Rows, value: FloatArray, counted: Rows, of_topic: FloatArray
+) -> FloatArray:
+    """Return item's mean plus student's record of a value (N,), from the ``counted`` (N,) answers only."""
+    prior = np.zeros(int(item.max()) + 1)
+    prior[item] = of_topic[table.topic]
+    learnt = known & counted
+    expected = shrunken_means(item[learnt], value[learnt], prior, PSEUDO_ANSWERS)[item]
+    first = group_bounds(table.user)[:-1]
+    begun = np.repeat(first, np.diff(np.append(first, len(table))))
+    sums, answers = (np.cumsum(np.append(0.0, part))[:-1] for part in (counted * (value - expected), counted))
+    running: FloatArray = expected + (sums - sums[begun]) / (answers - answers[begun] + PSEUDO_ANSWERS)
+    return running
 
 
 def fsrs_chances(table: AnswerTable, item: IntArray, otherwise: FloatArray) -> FloatArray:

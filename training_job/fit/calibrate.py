@@ -25,8 +25,8 @@ PRIOR_SCALE, SCALE_SD = 1.0, 0.2
 """Prior of the scale: mean and standard deviation. The network judged here was trained without the newest answers. The
 published one is trained on all answers, so it deserves more than the scale that fits best."""
 
-DOUBT = 1.0
-"""Number of standard errors by which a network must be better than LNIRT at the chosen scale."""
+DOUBT = 1.645
+"""Number of standard errors by which a network must be better than LNIRT at the chosen scale, as in a test at 5 %."""
 
 TEMPERATURE_SD = 0.025
 MAX_LOG_TEMPERATURE = 0.15

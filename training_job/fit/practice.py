@@ -3,7 +3,8 @@
 Students who practise a topic for long are those who find it hard, so a regression on all answers would find practice
 harmful. Here each answer is predicted from the earlier answers of its student, as in serving. A practice effect is a
 shift and a slope on log(1 + attempts). Both are fitted to what the prediction leaves unexplained: first for all topics
-together, then per topic, shrunk towards the common values. The offsets' variance is the best of a few candidates.
+together, then per topic, shrunk towards the common values by the spread that the topics show. With little data they
+show none, and the topics keep the common values. The offsets' variance is the best of a few candidates.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ NORMAL_80 = 1.2816
 PSEUDO_RESIDUALS = 50.0
 """Number of residuals for which the normal quantiles count in those of an interval."""
 
+TOPIC_SD_PSEUDO_TOPICS = 10.0
+"""Number of topics for which the prior of the topics' spread counts."""
+
 COMMON_ROUNDS, TOPIC_ROUNDS = 2, 4
 NUDGE = 1e-3
 
@@ -40,20 +44,30 @@ NUDGE = 1e-3
 class PracticePrior:
     """Priors of shift and slope: common values, their standard deviations, and those of topics around them. (2,) each.
 
-    ``offset_variances`` are the candidates for the offsets' variance.
+    ``topic_sd`` is the prior of a spread that is fitted, from ``largest_topic_sd`` downwards. ``offset_variances`` are
+    the candidates for the offsets' variance.
     """
 
     centre: FloatArray
     common_sd: FloatArray
     topic_sd: FloatArray
+    largest_topic_sd: FloatArray
     offset_variances: tuple[float, ...]
 
 
 SUCCESS_PRACTICE = PracticePrior(
-    np.array([0.0, 0.1]), np.array([0.2, 0.1]), np.array([0.25, 0.15]), (0.05, 0.12, 0.25, 0.5, 0.9)
+    centre=np.array([0.0, 0.0]),
+    common_sd=np.array([0.2, 0.1]),
+    topic_sd=np.array([0.05, 0.03]),
+    largest_topic_sd=np.array([0.25, 0.15]),
+    offset_variances=(0.05, 0.12, 0.25, 0.5, 0.9),
 )
 TIME_PRACTICE = PracticePrior(
-    np.array([0.0, -0.05]), np.array([0.1, 0.05]), np.array([0.1, 0.05]), (0.002, 0.01, 0.03, 0.08, 0.2)
+    centre=np.array([0.0, -0.05]),
+    common_sd=np.array([0.1, 0.05]),
+    topic_sd=np.array([0.02, 0.01]),
+    largest_topic_sd=np.array([0.1, 0.05]),
+    offset_variances=(0.002, 0.01, 0.03, 0.08, 0.2),
 )
 
 Predict = Callable[[FloatArray, float], FloatArray]
@@ -156,10 +170,7 @@ def _solve(problem: _Problem) -> tuple[FloatArray, float]:
         trials.append((loss + 0.5 * (float(np.log(variance / middle)) / OFFSET_LOG_SD) ** 2, variance, common))
     _, variance, common = min(trials, key=lambda trial: trial[0])
     common = _common(problem, variance, common)
-    practice = problem.spread(common)
-    for _ in range(TOPIC_ROUNDS):
-        practice = _topic_step(problem, practice, common, variance)
-    return practice, variance
+    return _topics(problem, common, variance), variance
 
 
 def _slopes(problem: _Problem, practice: FloatArray, variance: float) -> tuple[FloatArray, FloatArray]:
@@ -180,11 +191,29 @@ def _common(problem: _Problem, variance: float, common: FloatArray) -> FloatArra
     return common
 
 
-def _topic_step(problem: _Problem, practice: FloatArray, common: FloatArray, variance: float) -> FloatArray:
-    """Take one Newton step of the shift and slope of every topic, shrunk towards the common ones."""
+def _topics(problem: _Problem, common: FloatArray, variance: float) -> FloatArray:
+    """Return the shift and slope of every topic, shrunk towards the common ones. Shape (T+1+S, 2).
+
+    After each Newton step, the variance of the topics' effects is what their deviations show, divided by the number of
+    topics of which the answers say something (MacKay 1992, "Bayesian interpolation").
+    """
+    practice, prior = problem.spread(common), problem.prior.topic_sd**2
+    variances = problem.prior.largest_topic_sd**2
+    for _ in range(TOPIC_ROUNDS):
+        practice, remaining = _topic_step(problem, practice, common, variances, variance)
+        informed = (1.0 - remaining / variances).sum(axis=0)
+        squares = ((practice - common) ** 2).sum(axis=0)
+        variances = (squares + TOPIC_SD_PSEUDO_TOPICS * prior) / (informed + TOPIC_SD_PSEUDO_TOPICS)
+    return practice
+
+
+def _topic_step(
+    problem: _Problem, practice: FloatArray, common: FloatArray, variances: FloatArray, variance: float
+) -> tuple[FloatArray, FloatArray]:
+    """Take one Newton step of the shift and slope of every topic. Returns them and their variances, (T+1+S, 2) each."""
     predicted, slopes = _slopes(problem, practice, variance)
     _, score, weight = problem.loss(predicted)
-    size, precision = len(practice), np.diag(1.0 / problem.prior.topic_sd**2)
+    size, precision = len(practice), np.diag(1.0 / variances)
     normal, target = np.empty((size, 2, 2)), np.empty((size, 2))
     for i in range(2):
         target[:, i] = np.bincount(problem.topic, weights=score * slopes[:, i], minlength=size)
@@ -192,7 +221,8 @@ def _topic_step(problem: _Problem, practice: FloatArray, common: FloatArray, var
             products = weight * slopes[:, i] * slopes[:, j]
             normal[:, i, j] = np.bincount(problem.topic, weights=products, minlength=size)
     target -= (practice - common) @ precision
-    step = np.linalg.solve(normal + precision, target[..., None])[..., 0]
+    inverse = np.linalg.inv(normal + precision)
+    step = (inverse @ target[..., None])[..., 0]
     stepped: FloatArray = practice + np.clip(step, -1.0, 1.0)
     stepped[problem.n_topics :] = common
-    return stepped
+    return stepped, np.diagonal(inverse, axis1=1, axis2=2)

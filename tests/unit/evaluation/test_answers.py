@@ -14,7 +14,7 @@ from chalicelib.prediction.predictor import Predictor, predict
 from evaluation.adaptation import HORIZON, answers_to_cover, covered_share, jumpers
 from evaluation.answers import folds_of, read_answers
 from evaluation.quality import predictions_around
-from evaluation.small_data import ANSWERS, draw, summary
+from evaluation.small_data import ANSWERS, YARDSTICKS, draw, summary
 from tests.support.archives import attentive_files
 from tests.support.histories import answers_of, simulate, state_after, state_before
 
@@ -122,11 +122,14 @@ def test_a_draw_has_few_users_on_seven_topics_and_is_the_same_again() -> None:
 
 def test_small_data_reports_the_worst_ratio_and_nothing_where_there_are_no_times() -> None:
     job: dict[str, float | None] = {"log_loss": 0.5, "lnirt_log_loss": 0.5, "mean_log_loss": 1.0, "job_s": 3.0}
-    job |= dict.fromkeys(("log_time_rmse", "lnirt_log_time_rmse", "mean_log_time_rmse"))
+    job |= {"log_time_rmse": None, "running_mean_log_loss": 0.4}
+    job |= {f"{base}_log_time_rmse": None for base in YARDSTICKS}
     figures = summary([job, {**job, "log_loss": 0.6}])
     assert figures["worst_log_loss_ratio_to_lnirt"] == pytest.approx(1.2)
     assert figures["mean_log_loss_ratio_to_lnirt"] == pytest.approx(1.1)
+    assert figures["worst_log_loss_ratio_to_running_mean"] == pytest.approx(1.5)
     assert figures["worst_log_time_rmse_ratio_to_lnirt"] is None
+    assert figures["log_time_rmse_ratio_to_running_mean"] is None
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
 
 

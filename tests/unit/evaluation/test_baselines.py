@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from evaluation.answers import AnswerFile
-from evaluation.baselines import fsrs_chances, running_means, topic_means
+from evaluation.baselines import fsrs_chances, running_log_seconds, running_means, topic_means
 from evaluation.dkt import dkt_chances
 from evaluation.quality import Figures, after_pauses, in_windows, summary
 from tests.support.histories import simulate
@@ -51,6 +51,19 @@ def test_a_running_mean_is_the_item_and_the_record_of_the_student() -> None:
     known = table.user == 1
     # The item: one of two, with the topic's 0.5 added five times. The record: half an answer over six.
     assert running_means(table, np.zeros(4, dtype=np.int64), known)[:2].tolist() == pytest.approx([0.5, 0.5 + 0.5 / 6])
+
+
+def test_running_log_seconds_leave_out_answers_without_a_time() -> None:
+    table = AnswerTable.from_columns(
+        user=[0, 0, 0, 1, 1], user_ids=["a", "b"], topic=[0] * 5, topics=["x"], difficulty=[2] * 5,
+        is_correct=[True] * 5, seconds=np.exp([3.0, np.nan, 9.0, 1.0, 3.0]),
+    )  # fmt: skip
+    item = np.zeros(5, dtype=np.int64)
+    # The item takes 2 on average. The record at the third answer: one log second more, over one answer and five.
+    expected = [2.0, 2.0 + 1.0 / 6.0, 2.0 + 1.0 / 6.0]
+    assert running_log_seconds(table, item, table.user == 1)[:3].tolist() == pytest.approx(expected)
+    with pytest.raises(ValueError, match="no known answer has a time"):
+        running_log_seconds(table, item, np.arange(5) == 1)
 
 
 def test_fsrs_forgets_with_time_and_falls_back_for_a_first_answer() -> None:
