@@ -37,9 +37,16 @@ WATCH = """
     if (duration > 500) seen.over += 1;
   });
   const quiet = () => document.readyState === "complete" && document.querySelector("[aria-busy=true]") === null;
-  const look = () => { seen.quiet = quiet(); if (seen.quiet) seen.ready ??= performance.now(); };
+  const changes = new MutationObserver(() => look());
+  const look = () => {
+    seen.quiet = quiet();
+    if (!seen.quiet) return;
+    seen.ready ??= performance.now();
+    changes.disconnect(); // with 1,000 tasks a look at each change would itself take milliseconds
+  };
+  window.look = look;
   document.addEventListener("readystatechange", look);
-  new MutationObserver(look).observe(document, { subtree: true, childList: true, attributeFilter: ["aria-busy"] });
+  changes.observe(document, { subtree: true, childList: true, attributeFilter: ["aria-busy"] });
 })();
 """
 """Runs before a page's own scripts. Chromium reports tasks of the main thread from 50 ms on, and no shorter ones."""
@@ -117,7 +124,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 def seen(page: Page) -> dict[str, Any]:
     """What :data:`WATCH` noted: durations in milliseconds."""
-    found: dict[str, Any] = page.evaluate("window.seen")
+    found: dict[str, Any] = page.evaluate("(window.look(), window.seen)")
     return found
 
 

@@ -6,12 +6,13 @@ import { topicNames } from "./topic_names.js";
 import { counted, DIFFICULTY, el, isOrAre, percent, timeElement } from "./ui.js";
 
 const SHOWN = 5;
+const MINUTE_MS = 60_000;
 
 function line({ subject, topic, name, difficulty, predicted_correct: chance, due_at: at, last_practised_at: last }) {
   const address = pageUrl(`dashboard/practice#${new URLSearchParams({ subject, topic, difficulty })}`);
   return el("li", {},
     el("span", {}, el("a", { href: address, dir: "auto" }, name), " ", el("span", { className: "sub" }, `${DIFFICULTY[difficulty]}, now ${percent(chance)}`)),
-    el("span", { className: "sub" }, "practised ", timeElement(last), ", due ", timeElement(at)));
+    el("span", { className: "sub" }, "practised ", timeElement(last), ", due ", Math.abs(Date.parse(at) - Date.now()) < MINUTE_MS ? "now" : timeElement(at)));
 }
 
 /** Load the due topics and return the content of the section. */

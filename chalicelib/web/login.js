@@ -41,7 +41,7 @@ function validate({ email, code, password }) {
   const errors = [];
   if (email === "") errors.push({ field: "email", message: "Enter your email address." });
   else if (!/^\S+@\S+$/.test(email)) errors.push({ field: "email", message: "This is not a valid email address." });
-  if (mode === "reset" && code === "") errors.push({ field: "code", message: "Enter the code from the e-mail." });
+  if (mode === "reset" && code === "") errors.push({ field: "code", message: "Enter the code from the email." });
   if (mode === "forgot") return errors;
   if (password === "") errors.push({ field: "password", message: "Enter your password." });
   else if (mode !== "sign-in" && password.length < MIN_PASSWORD_LENGTH) errors.push({ field: "password", message: `Use at least ${MIN_PASSWORD_LENGTH} characters.` });

@@ -54,8 +54,8 @@ function plainDecision({ promoted, reason, metrics }) {
   if (!promoted) return `Not promoted: ${reason}`;
   if (reason.startsWith("there is no champion")) return "Promoted: there was no version to compare it with.";
   const worse = metrics !== null && metrics.log_loss > metrics.lnirt_log_loss;
-  const despite = worse ? ` LNIRT alone has the lower log-loss here (${number(metrics.lnirt_log_loss)} against ${number(metrics.log_loss)}), but it is not what served: the gate compares a version with the one before it.` : "";
-  return `Promoted: it was not clearly worse than the version before it.${despite} Compared: ${reason}`;
+  const despite = worse ? ` LNIRT alone has the lower log-loss here (${number(metrics.lnirt_log_loss)} against ${number(metrics.log_loss)}), but it was not serving: the gate compares a version with the one before it.` : "";
+  return `Promoted: it was not clearly worse than the version before it.${despite} Compared: ${reason}.`;
 }
 
 /** Return the line that says why the version was promoted or not, or what is wrong with it. */

@@ -39,8 +39,8 @@ export const adminWords = {
     if (failure !== null) return [["Waiting"], "Finishing another task can start a new training."];
     if (total < minimum) return [["Waiting"], `The first training needs ${counted(minimum, "answer")}; there ${isOrAre(total)} ${count(total)}.`];
     if (counter >= threshold) return [["Waiting"], "The next answer can start a training."];
-    const needed = counted(threshold, "new answer");
-    return version === null ? [["No model yet"], `A training starts after every ${needed}.`] : [["Up to date"], `The next training needs ${needed}.`];
+    if (version === null) return [["No model yet"], `A training starts after every ${counted(threshold, "new answer")}.`];
+    return [["Up to date"], `The next training needs ${counted(threshold - counter, "more answer")}.`];
   },
 
   /** Show what the panel of a student does not have. */

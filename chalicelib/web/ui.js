@@ -18,8 +18,12 @@ export function el(tag, { data = {}, attributes = {}, ...properties } = {}, ...c
 
 export const byId = (id) => document.getElementById(id);
 
-/** Let the browser handle input and paint before the next piece of work. */
-export const yieldToBrowser = () => new Promise((resolve) => { setTimeout(resolve); });
+/** Let the browser handle input, lay out and paint, so that the next piece of work has a frame of its own. */
+export const nextFrame = () => new Promise((resolve) => {
+  const after = () => setTimeout(resolve);
+  if (document.hidden) after(); // a hidden page has no frames
+  else requestAnimationFrame(after);
+});
 
 // ---- formats -------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ def request_code(visit: Visit, email: str) -> None:
     expect(visit.page.locator("#notices span")).to_have_text(
         f"If {email} has an account, a code has been sent to it. It may take a minute to arrive."
     )
-    expect(visit.page.get_by_label("Code from the e-mail")).to_be_focused()
+    expect(visit.page.get_by_label("Code from the email")).to_be_focused()
 
 
 def test_a_forgotten_password_is_replaced(visit: Visit, world: World) -> None:
@@ -33,14 +33,14 @@ def test_a_forgotten_password_is_replaced(visit: Visit, world: World) -> None:
     request_code(visit, "ada@example.org")
     email, code = world.identity.outbox[-1]
     assert email == "ada@example.org"
-    page.get_by_label("Code from the e-mail").fill("no code")
+    page.get_by_label("Code from the email").fill("no code")
     page.get_by_label("New password").fill(NEW_PASSWORD)
     page.get_by_role("button", name="Set the new password").click()
     expect(page.locator("#code-error")).not_to_be_empty()
-    page.get_by_label("Code from the e-mail").fill(f"{code}9")
+    page.get_by_label("Code from the email").fill(f"{code}9")
     page.get_by_role("button", name="Set the new password").click()
     expect(page.get_by_role("alert")).to_have_text("The code is wrong or has expired")
-    page.get_by_label("Code from the e-mail").fill(f" {code} ")
+    page.get_by_label("Code from the email").fill(f" {code} ")
     page.get_by_role("button", name="Set the new password").click()
     expect(page).to_have_url(f"{visit.url}/dashboard/tasks")
     page.get_by_role("button", name="Sign out").click()
@@ -59,7 +59,7 @@ def test_a_code_is_used_in_a_later_visit(visit: Visit, world: World) -> None:
     page.get_by_role("button", name="Forgot your password?").click()
     page.get_by_role("button", name="I have a code").click()
     page.get_by_label("Email address").fill("ada@example.org")
-    page.get_by_label("Code from the e-mail").fill(world.identity.outbox[-1][1])
+    page.get_by_label("Code from the email").fill(world.identity.outbox[-1][1])
     page.get_by_label("New password").fill(NEW_PASSWORD)
     page.get_by_role("button", name="Set the new password").click()
     expect(page).to_have_url(f"{visit.url}/dashboard")
@@ -80,7 +80,7 @@ def test_the_forms_to_recover_a_password_are_accessible(visit: Visit) -> None:
     expect_no_violations(page)
     page.get_by_role("button", name="I have a code").click()
     page.get_by_role("button", name="Set the new password").click()
-    expect(page.locator("#code-error")).to_have_text("Enter the code from the e-mail.")
+    expect(page.locator("#code-error")).to_have_text("Enter the code from the email.")
     expect(page.locator("#password-error")).to_have_text("Enter your password.")
     expect_no_violations(page)
     page.get_by_role("button", name="Send another code").click()

@@ -66,7 +66,7 @@ def verify_address(visit: Visit, newest_code: NewestCode) -> None:
     page = visit.page
     visit.open("dashboard/account")
     expect(page.locator("#address")).to_have_text(f"{EMAIL} Not verified")
-    page.get_by_label("Code from the e-mail").fill(newest_code("verify"))
+    page.get_by_label("Code from the email").fill(newest_code("verify"))
     page.get_by_role("button", name="Verify the address").click()
     expect(page.locator("#address")).to_have_text(f"{EMAIL} Verified")
 
@@ -89,7 +89,7 @@ def reset_password(visit: Visit, newest_code: NewestCode) -> None:
     page.get_by_role("button", name="Forgot your password?").click()
     page.get_by_label("Email address").fill(EMAIL)
     page.get_by_role("button", name="Send the code").click()
-    page.get_by_label("Code from the e-mail").fill(newest_code("password"))
+    page.get_by_label("Code from the email").fill(newest_code("password"))
     page.get_by_label("New password").fill(SECOND)
     page.get_by_role("button", name="Set the new password").click()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()

@@ -78,17 +78,17 @@ def test_the_address_is_verified_with_a_code(at_account: Visit, world: World) ->
     page = at_account.page
     expect(page.locator("#address")).to_have_text(f"{EMAIL} Not verified")
     page.get_by_role("button", name="Verify the address").click()
-    expect(page.locator("#code-error")).to_have_text("Enter the code from the e-mail.")
+    expect(page.locator("#code-error")).to_have_text("Enter the code from the email.")
     page.get_by_role("button", name="Send another code").click()
     expect(form(page, "code").get_by_role("status")).to_contain_text("A code has been sent")
-    expect(page.get_by_label("Code from the e-mail")).to_be_focused()
+    expect(page.get_by_label("Code from the email")).to_be_focused()
     address, code = world.identity.outbox[-1]
     assert address == EMAIL
     assert len(world.identity.outbox) == 2
-    page.get_by_label("Code from the e-mail").fill(f"{code}9")
+    page.get_by_label("Code from the email").fill(f"{code}9")
     page.get_by_role("button", name="Verify the address").click()
     expect(form(page, "code").get_by_role("alert")).to_have_text("The code is wrong or has expired")
-    page.get_by_label("Code from the e-mail").fill(f" {code} ")
+    page.get_by_label("Code from the email").fill(f" {code} ")
     page.get_by_role("button", name="Verify the address").click()
     expect(page.locator("#address")).to_have_text(f"{EMAIL} Verified")
     expect(form(page, "code")).to_be_hidden()

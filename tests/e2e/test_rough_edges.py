@@ -61,6 +61,25 @@ def test_the_header_has_two_rows_on_a_phone(visit: Visit, world: World, width: i
     assert len({top // 30 for top in tops}) <= 2
 
 
+def test_the_header_shows_the_account_of_an_admin_on_a_tablet(visit: Visit, world: World) -> None:
+    visit.page.set_viewport_size({"width": 820, "height": 1180})
+    sign_in_as_admin(visit, world)
+    visit.page.route("**/auth/me", lambda route: route.fulfill(status=500, json={"detail": "?"}))
+    visit.failures_expected = True
+    visit.open("dashboard")
+    expect(visit.page.get_by_role("link", name="Models")).to_be_visible()
+    who = visit.page.get_by_role("link", name="Account", exact=True)
+    assert who.evaluate("element => element.scrollWidth <= element.clientWidth"), "the name of the link is cut"
+
+
+def test_the_footer_of_a_short_page_is_at_its_end(visit: Visit) -> None:
+    visit.sign_in_directly()
+    visit.open("dashboard/practice")
+    visit.expect_loaded()
+    bottom = visit.page.locator("footer").evaluate("element => element.getBoundingClientRect().bottom")
+    assert bottom == visit.page.evaluate("window.innerHeight")
+
+
 def test_the_tasks_page_begins_with_the_tasks_on_a_phone(visit: Visit) -> None:
     page = visit.page
     page.set_viewport_size({"width": 390, "height": 844})
@@ -292,7 +311,7 @@ def test_each_decision_of_the_gate_is_said_in_plain_words(visit: Visit, world: W
     visit.open("dashboard/models")
     for version, sentence in (
         (V1, "Promoted: there was no version to compare it with."),
-        (V2, "LNIRT alone has the lower log-loss here (0.480 against 0.490), but it is not what served"),
+        (V2, "LNIRT alone has the lower log-loss here (0.480 against 0.490), but it was not serving"),
         (V3, f"Not promoted: {V2} is pinned, so trainings do not replace it."),
     ):
         expect(visit.page.locator(f'.version[data-version="{version}"]')).to_contain_text(sentence)

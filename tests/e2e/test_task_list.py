@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from playwright.sync_api import Request, Route, expect
@@ -138,6 +139,22 @@ def test_a_long_list_is_loaded_in_pages(at_tasks: Visit, by: str) -> None:
     assert len(set(ids)) == 61
     page.get_by_role("button", name="Done").click()
     expect(tasks).to_have_count(1)
+
+
+def test_a_page_of_the_list_is_laid_out_over_several_frames(at_tasks: Visit) -> None:
+    """All cards of a page in one frame would keep the browser busy, and it could not handle input."""
+    at_tasks.create_by_api(25)
+    at_tasks.page.add_init_script("""
+        window.listed = [0];
+        (function count() {
+          window.listed.push(document.querySelectorAll(".task").length);
+          requestAnimationFrame(count);
+        })();
+    """)
+    at_tasks.open("dashboard/tasks")
+    expect(at_tasks.page.locator(".task")).to_have_count(25)
+    listed = at_tasks.page.evaluate("window.listed")
+    assert max(after - before for before, after in pairwise(listed)) <= 5
 
 
 def test_a_new_task_ends_a_search(at_tasks: Visit) -> None:
