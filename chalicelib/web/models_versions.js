@@ -51,7 +51,7 @@ function facts(version) {
 function plainDecision({ promoted, reason, metrics }) {
   const pinned = /^champion (\S+) is pinned$/.exec(reason);
   if (pinned !== null) return `Not promoted: ${pinned[1]} is pinned, so trainings do not replace it.`;
-  if (!promoted) return `Not promoted: ${reason}`;
+  if (!promoted) return `Not promoted: ${reason}.`;
   if (reason.startsWith("there is no champion")) return "Promoted: there was no version to compare it with.";
   const worse = metrics !== null && metrics.log_loss > metrics.lnirt_log_loss;
   const despite = worse ? ` LNIRT alone has the lower log-loss here (${number(metrics.lnirt_log_loss)} against ${number(metrics.log_loss)}), but it was not serving: the gate compares a version with the one before it.` : "";

@@ -18,11 +18,12 @@ export function el(tag, { data = {}, attributes = {}, ...properties } = {}, ...c
 
 export const byId = (id) => document.getElementById(id);
 
+const LATE_FRAME_MS = 50;
+
 /** Let the browser handle input, lay out and paint, so that the next piece of work has a frame of its own. */
 export const nextFrame = () => new Promise((resolve) => {
-  const after = () => setTimeout(resolve);
-  if (document.hidden) after(); // a hidden page has no frames
-  else requestAnimationFrame(after);
+  setTimeout(resolve, LATE_FRAME_MS); // a hidden page has no frames, and those of a busy computer come late
+  requestAnimationFrame(() => setTimeout(resolve));
 });
 
 // ---- formats -------------------------------------------------------------------------------------------------
