@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from chalicelib.domain.errors import ConfigurationError
+from chalicelib.domain.issuers import GOOGLE, Issuer, IssuerUrl
 from chalicelib.domain.training import TrainingPolicy
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -67,6 +68,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     sign_ups_per_hour: Bound = 300
     mails_per_hour: Bound = 10
     address_mails_per_hour: Bound = 300
+    oidc_issuer: IssuerUrl | None = None
+    oidc_audience: tuple[Text, ...] = ()
+    oidc_issuers: tuple[Issuer, ...] = ()
+    google_client_id: tuple[Text, ...] = ()
     cors_origins: tuple[str, ...] = ()
     stack_name: Text = "local"
     ecs_agent_uri: Text | None = None
@@ -90,13 +95,19 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         raw: Any = text.strip()
         if field.name == "cors_origins":
             raw = origins_from(text)
-        elif field.name == "model_signing_key":
+        elif field.name in ("model_signing_key", "oidc_audience", "google_client_id"):
             raw = [key.strip() for key in text.split(",") if key.strip()]
+        elif field.name == "oidc_issuer":
+            raw = raw or None
         try:
+            if field.name == "oidc_issuers":
+                raw = msgspec.json.decode(raw or "[]")
             # Field by field, because msgspec stops at the first fault.
             values[field.name] = msgspec.convert(raw, field.type, strict=False)
-        except msgspec.ValidationError as error:
+        except msgspec.MsgspecError as error:
             faults.append(f"{name}={'(hidden)' if name in HIDDEN else repr(text)}: {error}")
+    if bool(values.get("oidc_issuer")) != bool(values.get("oidc_audience")):
+        faults.append("OIDC_ISSUER and OIDC_AUDIENCE belong together")
     faults += _login_faults(environment)
     if faults:
         raise ConfigurationError("The environment is incomplete or wrong: " + "; ".join(faults))
@@ -107,6 +118,16 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
 def policy_of(settings: Settings) -> TrainingPolicy:
     """Return the rules that decide when a training starts."""
     return TrainingPolicy(settings.training_threshold, settings.minimum_samples, settings.training_duty)
+
+
+def issuers_of(settings: Settings) -> list[Issuer]:
+    """Return the issuers, other than the user pool, whose tokens are accepted."""
+    found = list(settings.oidc_issuers)
+    if settings.oidc_issuer:
+        found.append(Issuer(issuer=settings.oidc_issuer, audience=settings.oidc_audience))
+    if settings.google_client_id:
+        found.append(Issuer(issuer=GOOGLE, audience=settings.google_client_id, aliases=("accounts.google.com",)))
+    return found
 
 
 def _limits(text: str) -> tuple[dict[str, str], list[str]]:

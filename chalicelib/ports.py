@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from chalicelib.domain.accounts import Caller, Session, TokenRule
 from chalicelib.domain.answers import CompletedAnswer, StoredAnswers
+from chalicelib.domain.issuers import ForeignUser
 from chalicelib.domain.limits import NO_GROWTH, Limit, Usage
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.results import (
@@ -255,6 +256,12 @@ class UserStore(Protocol):
     def get(self, user_id: str) -> tuple[str | None, str | None]:
         """Return (email, full_name). Raises UnauthenticatedError if the account was deleted or does not exist."""
 
+    def admit(self, user_id: str, user: ForeignUser, issued_at: int) -> TokenRule:
+        """Make the row of another issuer's user at the first token, and return the tokens that are valid.
+
+        A user who was deleted begins anew with a token that was issued later. A new address is stored.
+        """
+
     def set_full_name(self, user_id: str, full_name: str | None) -> None:
         """Change the name. Raises UnauthenticatedError."""
 
@@ -387,6 +394,20 @@ class ModelRegistry(Protocol):
 
     def delete_version(self, cohort: str, version: str) -> None:
         """Delete a version. ``metadata.json`` goes first, so a half-deleted version is not a version."""
+
+
+class ForeignIdentity(Protocol):
+    """The issuers, other than the user pool, whose tokens are accepted."""
+
+    @property
+    def issuers(self) -> Collection[str]:
+        """The values of ``iss``."""
+
+    def verify(self, token: str) -> Caller | None:
+        """Return the caller of a valid token, None for a token of an issuer that the settings do not name.
+
+        Raises UnauthenticatedError, IdentityUnavailableError if the issuer does not answer and no key is known.
+        """
 
 
 class Identity(Protocol):

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from chalicelib import logs
-from chalicelib.config import Settings, policy_of, settings_from
+from chalicelib.config import Settings, issuers_of, policy_of, settings_from
 from chalicelib.domain.limits import StudentLimits
 from chalicelib.ports import (
     AnalyticsStore,
+    ForeignIdentity,
     Identity,
     LimitCounts,
     ModelRegistry,
@@ -33,6 +34,7 @@ from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
 from chalicelib.storage.identity import CognitoIdentity
+from chalicelib.storage.issuers import ForeignTokens
 from chalicelib.storage.limit_store import PostgresLimitCounts
 from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.recommendation_store import PostgresRecommendationStore
@@ -108,6 +110,11 @@ class Container:
             region=self.settings.aws_region,
             jwks_url=self.settings.jwks_url,
         )
+
+    @cached_property
+    def foreign(self) -> ForeignIdentity:
+        """The tokens of other issuers."""
+        return ForeignTokens(issuers_of(self.settings))
 
     @cached_property
     def counts(self) -> LimitCounts:

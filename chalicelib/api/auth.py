@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 from chalice.app import Request
@@ -11,6 +12,7 @@ from chalicelib.api.callers import bearer_token
 from chalicelib.api.routing import Access, Routes
 from chalicelib.domain.accounts import Caller, Session, User
 from chalicelib.domain.fields import about
+from chalicelib.domain.issuers import GOOGLE
 from chalicelib.domain.limits import SIGN_UPS
 from chalicelib.domain.service_accounts import Scope
 from chalicelib.services import accounts
@@ -83,6 +85,22 @@ class RefreshBody(Struct, forbid_unknown_fields=True):
     ]
 
 
+class GoogleBody(Struct, forbid_unknown_fields=True):
+    """A sign-in with Google."""
+
+    token: Annotated[
+        str, about("ID token of Google, the `credential` of its button", "header.claims.signature", max_length=10_000)
+    ]
+
+
+class ForeignTokenAnswer(Struct):
+    """An access token of another issuer, which renews it itself."""
+
+    access_token: AccessToken
+    expires_in: Lifetime
+    token_type: Annotated[str, about("Kind of the token", "bearer")] = "bearer"  # noqa: S105 - no secret
+
+
 Code = Annotated[
     str,
     about("Code from the e-mail", "123456", min_length=1, max_length=100, pattern=r"^[ \t\r\n]*[!-~]+[ \t\r\n]*$"),
@@ -116,7 +134,7 @@ class ProfileBody(Struct, forbid_unknown_fields=True):
 
 
 class DeletionBody(Struct):
-    """The password of the account to delete. A service account deletes a learner without one."""
+    """The password of the account to delete. Service accounts and users of other issuers need none."""
 
     password: PresentPassword | UnsetType = UNSET
 
@@ -182,6 +200,24 @@ def refresh(container: Container, body: RefreshBody) -> TokenAnswer:
 
 @routes.route(
     "POST",
+    "/auth/google",
+    "Sign in with Google",
+    access=Access.PUBLIC,
+    body=GoogleBody,
+    answer=ForeignTokenAnswer,
+    errors=(401,),
+)
+def google(container: Container, body: GoogleBody) -> ForeignTokenAnswer:
+    """Exchange an ID token of Google for an access token. The account is made at the first time.
+
+    The access token is valid as long as the ID token, usually an hour. Then the page asks Google for another one.
+    """
+    user = accounts.sign_in_with(GOOGLE, container.foreign, container.sessions, body.token)
+    return ForeignTokenAnswer(body.token, max(0, user.expires_at - int(time.time())))
+
+
+@routes.route(
+    "POST",
     "/auth/forgot-password",
     "Send a code for a new password",
     access=Access.PUBLIC,
@@ -214,9 +250,10 @@ def reset_password(container: Container, body: ResetBody, address: str) -> Messa
     return MessageAnswer("Password changed")
 
 
-@routes.route("POST", "/auth/send-verification", "Send a code to your address", answer=MessageAnswer)
+@routes.route("POST", "/auth/send-verification", "Send a code to your address", answer=MessageAnswer, errors=(400,))
 def send_verification(container: Container, caller: Caller, request: Request, address: str) -> MessageAnswer:
     """Send a new code to verify the caller's address. The first one is sent by the registration."""
+    accounts.check_own(caller)
     container.limiter.mail(caller.user_id, address)
     container.identity.send_verification_code(bearer_token(request))
     return MessageAnswer("A code was sent")
@@ -225,6 +262,7 @@ def send_verification(container: Container, caller: Caller, request: Request, ad
 @routes.route("POST", "/auth/verify-email", "Verify your address", body=CodeBody, answer=MessageAnswer, errors=(400,))
 def verify_email(container: Container, caller: Caller, request: Request, body: CodeBody, address: str) -> MessageAnswer:
     """Verify the caller's address with the code that was sent to it."""
+    accounts.check_own(caller)
     with container.limiter.attempt(caller.user_id, address):
         container.identity.verify_email(bearer_token(request), body.code.strip())
     return MessageAnswer("Address verified")
@@ -233,7 +271,10 @@ def verify_email(container: Container, caller: Caller, request: Request, body: C
 @routes.route("POST", "/auth/sign-out-everywhere", "Sign out everywhere", answer=MessageAnswer)
 def sign_out_everywhere(container: Container, caller: Caller) -> MessageAnswer:
     """End the sessions of the caller on all devices, this one too. Other devices notice within a minute."""
-    accounts.end_sessions(container.users, container.identity, caller.user_id)
+    if caller.foreign is None:
+        accounts.end_sessions(container.users, container.identity, caller.user_id)
+    else:
+        container.users.end_sessions(caller.user_id, [])
     container.sessions.forget(caller.user_id)
     return MessageAnswer("Signed out everywhere")
 
@@ -271,6 +312,7 @@ def change_password(
 
     All other sessions end within a minute. The refresh token of this one ends too, and the answer has a new one.
     """
+    accounts.check_own(caller)
     token, users, identity = bearer_token(request), container.users, container.identity
     old, new = body.current_password, body.new_password
     with container.limiter.attempt(caller.user_id, address):
@@ -291,7 +333,8 @@ def change_password(
 def delete_account(container: Container, caller: Caller, body: DeletionBody, address: str) -> MessageAnswer:
     """Delete the caller's account with all tasks and the practice state. The password is required.
 
-    A service account deletes its learner, without a password.
+    A service account deletes its learner without a password. Users of other issuers need a token of the last ten
+    minutes.
     """
     password = None if isinstance(body.password, UnsetType) else body.password
     with container.limiter.attempt(caller.user_id, address):

@@ -28,7 +28,7 @@ def bearer_token(request: Request) -> str:
 
 def person(request: Request, token: str, container: Container, *, for_admins: bool) -> Caller:
     """Return the user of an access token. Raises UnauthenticatedError, ForbiddenError."""
-    caller = container.identity.verify(token)
+    caller = container.foreign.verify(token) or container.identity.verify(token)
     logs.set_user(caller.user_id)
     container.sessions.check(caller, token)
     if for_admins and not caller.is_admin:

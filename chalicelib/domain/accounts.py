@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from chalicelib.domain.fields import about
+from chalicelib.domain.issuers import ForeignUser
 from chalicelib.domain.service_accounts import ServiceAccount
 
 ADMIN_GROUP = "admins"
@@ -23,6 +24,8 @@ class Caller(msgspec.Struct, frozen=True):
 
     ``issued_at`` is the second in which the access token was issued, by the clock of the identity provider.
 
+    A ``foreign`` user is identified by another issuer than the product's user pool.
+
     A ``service`` that makes the request acts for the learner ``user_id``. In operations without a learner ``user_id``
     is the id of the service account, which has no row in ``users``.
     """
@@ -31,6 +34,7 @@ class Caller(msgspec.Struct, frozen=True):
     groups: frozenset[str]
     issued_at: int = 0
     service: ServiceAccount | None = None
+    foreign: ForeignUser | None = None
 
     @property
     def is_admin(self) -> bool:

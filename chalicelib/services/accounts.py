@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from chalicelib.domain.accounts import Caller, Session, TokenRule, User, token_digest
-from chalicelib.domain.errors import BadRequestError, EmailTakenError, StudySmartError, UnauthenticatedError
-from chalicelib.ports import Identity, UserStore
+from chalicelib.domain.errors import (
+    BadRequestError,
+    ConfigurationError,
+    EmailTakenError,
+    StudySmartError,
+    UnauthenticatedError,
+)
+from chalicelib.domain.issuers import GOOGLE, ForeignUser
+from chalicelib.ports import ForeignIdentity, Identity, UserStore
+from chalicelib.services.sessions import Sessions
 
 _log = logging.getLogger("studysmart.accounts")
+
+RECENT_SECONDS = 600
+"""Age of a token up to which a user of another issuer may delete the account."""
 
 
 def register(users: UserStore, identity: Identity, email: str, password: str, full_name: str | None) -> User:
@@ -98,7 +110,10 @@ def _has_row(users: UserStore, user_id: str) -> bool:
 def profile(users: UserStore, identity: Identity, caller: Caller) -> User:
     """Return the student's account. Raises UnauthenticatedError if it was deleted."""
     email, full_name = users.get(caller.user_id)
-    verified = caller.service is None and identity.email_verified(caller.user_id)
+    if caller.foreign is not None:
+        verified = email is not None
+    else:
+        verified = caller.service is None and identity.email_verified(caller.user_id)
     return _user(caller.user_id, email, full_name, email_verified=verified)
 
 
@@ -132,21 +147,49 @@ def end_sessions(users: UserStore, identity: Identity, user_id: str, *kept: str)
     identity.sign_out(user_id)
 
 
-def delete_account(users: UserStore, identity: Identity, caller: Caller, password: str | None) -> None:
+def delete_account(
+    users: UserStore, identity: Identity, caller: Caller, password: str | None, now: float | None = None
+) -> None:
     """Delete the account with its tasks and state. Raises BadRequestError for a wrong password.
 
-    A service account deletes a learner without a password. The data is deleted first, so a crash can leave a login, but
-    never data.
+    A service account deletes a learner without a password. A user of another issuer has none here, and needs a token of
+    the last minutes. The data is deleted first, so a crash can leave a login, but never data.
     """
     email, _ = users.get(caller.user_id)
-    if caller.service is not None:
+    if caller.foreign is not None:
+        if caller.issued_at < (time.time() if now is None else now) - RECENT_SECONDS:
+            raise BadRequestError("Please sign in again, and delete the account within ten minutes")
         users.erase(caller.user_id)
-        return
-    if password is None:
-        raise BadRequestError("password: Field required")
-    identity.check_password(email or caller.user_id, password)
-    users.erase(caller.user_id)
-    identity.delete(caller.user_id)
+    elif caller.service is not None:
+        users.erase(caller.user_id)
+    else:
+        if password is None:
+            raise BadRequestError("password: Field required")
+        identity.check_password(email or caller.user_id, password)
+        users.erase(caller.user_id)
+        identity.delete(caller.user_id)
+
+
+def sign_in_with(issuer: str, tokens: ForeignIdentity, sessions: Sessions, token: str) -> ForeignUser:
+    """Return the user of an issuer's token. The account is made at the first time.
+
+    Raises UnauthenticatedError, ConfigurationError if the settings do not name the issuer.
+    """
+    if issuer not in tokens.issuers:
+        raise ConfigurationError(
+            f"Signing in with {issuer} is not set up ({'GOOGLE_CLIENT_ID' if issuer == GOOGLE else 'OIDC_ISSUERS'})"
+        )
+    caller = tokens.verify(token)
+    if caller is None or caller.foreign is None or caller.foreign.issuer != issuer:
+        raise UnauthenticatedError(f"This is no token of {issuer}")
+    sessions.check(caller, token)
+    return caller.foreign
+
+
+def check_own(caller: Caller) -> None:
+    """Raise BadRequestError if another issuer keeps the user's password and address."""
+    if caller.foreign is not None:
+        raise BadRequestError(f"Password and address of this account belong to {caller.foreign.issuer}")
 
 
 def _user(user_id: str, email: str | None, full_name: str | None, *, email_verified: bool) -> User:

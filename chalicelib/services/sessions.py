@@ -45,14 +45,20 @@ class Sessions:
 
     def _read(self, caller: Caller) -> TokenRule:
         now = self._clock()
-        rule = self._users.token_rule(caller.user_id)
-        if rule is None:
+        if caller.foreign is not None:
+            rule = self._users.admit(caller.user_id, caller.foreign, caller.issued_at)
+            return self._keep(caller, now, rule)
+        known = self._users.token_rule(caller.user_id)
+        rule = known or TokenRule()
+        if known is None:
             # An account that was not made by this API gets its row with the first login or task.
             self._identity.email_verified(caller.user_id)
-            rule = TokenRule()
         # The claims of a token are as old as the token. Of the few administrators Cognito can be asked.
         if caller.is_admin and not rule.deleted and not self._identity.is_admin(caller.user_id):
             raise UnauthenticatedError("The account is no administrator any more, please sign in again")
+        return self._keep(caller, now, rule)
+
+    def _keep(self, caller: Caller, now: float, rule: TokenRule) -> TokenRule:
         if len(self._known) >= KEPT_RULES:
             self._known.clear()
         self._known[caller.user_id, caller.is_admin] = now, rule

@@ -30,7 +30,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.storage.aws import error_code
 from chalicelib.storage.token_cache import CachingVerifier
-from chalicelib.storage.tokens import KeyCache, TokenVerifier, fetch_jwks, issuer_of, jwks_url_of
+from chalicelib.storage.tokens import KeyCache, TokenVerifier, fetch_document, issuer_of, jwks_url_of
 
 if TYPE_CHECKING:
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
@@ -68,7 +68,7 @@ class CognitoIdentity:
         self._connect = connect
         self._pool_id = pool_id
         self._client_id = client_id
-        keys = KeyCache(partial(fetch_jwks, jwks_url or jwks_url_of(region, pool_id)))
+        keys = KeyCache(partial(fetch_document, jwks_url or jwks_url_of(region, pool_id)))
         self._verifier = CachingVerifier(TokenVerifier(keys, issuer_of(region, pool_id), client_id).verify)
 
     @cached_property

@@ -7,10 +7,11 @@ unknown key id, so there is at most one such fetch in 30 seconds.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -22,7 +23,10 @@ from chalicelib import logs
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import IdentityUnavailableError, UnauthenticatedError
 
+_log = logging.getLogger("studysmart.identity")
+
 ALGORITHM = "RS256"
+MINIMUM_RSA_BITS = 2_048
 FETCH_SECONDS = 3
 REFETCH_SECONDS = 30.0
 RETRY_SECONDS = 1.0
@@ -34,14 +38,14 @@ LEEWAY_SECONDS = 10
 ISSUED_AHEAD_SECONDS = 900
 """The time of issue may be later than now by this, because a new token would be refused if our clock is behind."""
 
-_COMPACT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+COMPACT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 """A token in three parts. Python's base64 skips other characters, so one token could be written in many ways."""
 
-_REFUSED = "Could not validate credentials"
+REFUSED = "Could not validate credentials"
 
 Fetch = Callable[[], Mapping[str, Any]]
 
-_Second = Annotated[int, Meta(ge=0, le=2**40)]
+Second = Annotated[int, Meta(ge=0, le=2**40)]
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -54,9 +58,9 @@ class Claims(msgspec.Struct, frozen=True):
     iss: str
     client_id: str
     token_use: str
-    exp: _Second
-    iat: _Second
-    nbf: _Second = 0
+    exp: Second
+    iat: Second
+    nbf: Second = 0
     groups: list[str] = msgspec.field(name="cognito:groups", default_factory=list)
 
 
@@ -70,9 +74,10 @@ def jwks_url_of(region: str, pool_id: str) -> str:
     return f"{issuer_of(region, pool_id)}/.well-known/jwks.json"
 
 
-def fetch_jwks(url: str) -> Mapping[str, Any]:
-    """Return the JWKS document at an address. Raises IdentityUnavailableError.
+def fetch_document(url: str, service: str = "cognito") -> Mapping[str, Any]:
+    """Return the JSON document at an address, such as a JWKS. Raises IdentityUnavailableError.
 
+    ``service`` is the name under which the log counts the time.
     botocore's HTTP client honours the same proxies as other AWS requests. ``urllib.request`` would load all certificate
     authorities of the system, even for an address without TLS.
     """
@@ -83,7 +88,7 @@ def fetch_jwks(url: str) -> Mapping[str, Any]:
 
     session = URLLib3Session(timeout=FETCH_SECONDS, proxies=get_environ_proxies(url))
     try:
-        with logs.timed("cognito"):
+        with logs.timed(service):
             answer = session.send(AWSRequest("GET", url).prepare())
         if answer.status_code != HTTPStatus.OK:
             raise IdentityUnavailableError(f"fetching {url} failed: {answer.status_code}")
@@ -93,39 +98,107 @@ def fetch_jwks(url: str) -> Mapping[str, Any]:
     finally:
         session.close()
     if not isinstance(document, dict):
-        raise IdentityUnavailableError(f"{url} holds no JWKS")
+        raise IdentityUnavailableError(f"{url} holds no JSON object")
     return document
 
 
 class KeyCache:
-    """The public keys of a pool by key id, shared by all threads."""
+    """The public keys of an issuer by key id, shared by all threads. Keys of other algorithms are skipped.
 
-    def __init__(self, fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> None:
+    Keys older than ``kept_seconds`` are fetched again, if the issuer answers.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        clock: Callable[[], float] = time.monotonic,
+        algorithms: Collection[str] = (ALGORITHM,),
+        kept_seconds: float = float("inf"),
+    ) -> None:
         self._fetch = fetch
         self._clock = clock
+        self._algorithms = algorithms
+        self._kept_seconds = kept_seconds
         self._lock = threading.Lock()
         self._keys: dict[str, jwt.PyJWK] = {}
+        self._fetched_at = float("-inf")
         self._next_fetch = float("-inf")
+        self._is_away = False
 
     def key(self, kid: str) -> jwt.PyJWK:
         """Return the key with this id. Raises UnauthenticatedError, IdentityUnavailableError if no key is known."""
-        if (known := self._keys.get(kid)) is not None:
-            return known
-        with self._lock:
-            if kid not in self._keys and self._clock() >= self._next_fetch:
-                self._refresh()
-            keys = self._keys
-        if not keys:
-            raise IdentityUnavailableError("the keys of the user pool are not known")
+        if kid in self._keys:
+            # Other threads need not wait for an issuer that may not answer.
+            if self._is_old() and self._lock.acquire(blocking=False):
+                try:
+                    self._renew()
+                finally:
+                    self._lock.release()
+        else:
+            with self._lock:
+                if kid not in self._keys and self._clock() >= self._next_fetch:
+                    self._refresh()
+        keys = self._keys
+        if not keys or (kid not in keys and self._is_away):
+            raise IdentityUnavailableError("the keys of the issuer are not known")
         if kid not in keys:
-            raise UnauthenticatedError(_REFUSED)
+            raise UnauthenticatedError(REFUSED)
         return keys[kid]
 
+    def _renew(self) -> None:
+        """Fetch old keys again. The known ones go on working if the issuer does not answer."""
+        if self._clock() < self._next_fetch:
+            return
+        try:
+            self._refresh()
+        except IdentityUnavailableError as error:
+            self._next_fetch = self._clock() + REFETCH_SECONDS
+            _log.warning("the known keys go on working: %s", error)
+
+    def _is_old(self) -> bool:
+        return self._clock() - self._fetched_at >= self._kept_seconds
+
     def _refresh(self) -> None:
-        self._next_fetch = self._clock() + RETRY_SECONDS
-        keys = (jwt.PyJWK(fields) for fields in self._fetch().get("keys", []) if fields.get("kty") == "RSA")
-        self._keys = {key.key_id: key for key in keys if key.key_id is not None}
+        self._next_fetch, self._is_away = self._clock() + RETRY_SECONDS, True
+        found = self._fetch().get("keys")
+        keys = [self._usable(fields) for fields in (found if isinstance(found, list) else [])]
+        usable = {key.key_id: key for key in keys if key is not None and key.key_id is not None}
+        if not usable:
+            raise IdentityUnavailableError("the issuer has no usable keys")
+        self._keys, self._is_away = usable, False
+        self._fetched_at = self._clock()
         self._next_fetch = self._clock() + REFETCH_SECONDS
+
+    def _usable(self, fields: Any) -> jwt.PyJWK | None:
+        """Return a key that signs with one of the algorithms, None for any other."""
+        if not isinstance(fields, dict) or fields.get("use", "sig") != "sig":
+            return None
+        try:
+            key = jwt.PyJWK(fields)
+        except (jwt.PyJWTError, ValueError, KeyError, TypeError):
+            return None
+        size = getattr(key.key, "key_size", 0)
+        is_weak = fields.get("kty") == "RSA" and size < MINIMUM_RSA_BITS
+        return None if is_weak or key.algorithm_name not in self._algorithms else key
+
+
+def signed_payload(token: str, keys: KeyCache, types: Collection[str] = ()) -> bytes:
+    """Return the payload of a token with a valid signature. Raises UnauthenticatedError, IdentityUnavailableError.
+
+    ``types`` are the admitted values of the header ``typ`` in upper case; the default is any.
+    """
+    if COMPACT.fullmatch(token) is None:
+        raise UnauthenticatedError(REFUSED)
+    try:
+        header = jwt.get_unverified_header(token)
+        kid = header.get("kid")
+        if not isinstance(kid, str) or (types and str(header.get("typ", "")).upper() not in types):
+            raise UnauthenticatedError(REFUSED)
+        key = keys.key(kid)
+        return bytes(jwt.PyJWS().decode(token, key, algorithms=[key.algorithm_name]))
+    # A header can be nested so deeply that json cannot read it.
+    except (jwt.PyJWTError, UnicodeError, RecursionError) as error:
+        raise UnauthenticatedError(REFUSED) from error
 
 
 class TokenVerifier:
@@ -143,20 +216,13 @@ class TokenVerifier:
         if claims.exp + LEEWAY_SECONDS <= now:
             raise UnauthenticatedError("The token has expired")
         if claims.nbf > now + LEEWAY_SECONDS or claims.iat > now + ISSUED_AHEAD_SECONDS:
-            raise UnauthenticatedError(_REFUSED)
+            raise UnauthenticatedError(REFUSED)
         if (claims.iss, claims.client_id, claims.token_use) != (self._issuer, self._client_id, "access"):
-            raise UnauthenticatedError(_REFUSED)
+            raise UnauthenticatedError(REFUSED)
         return Caller(claims.sub, frozenset(claims.groups), claims.iat)
 
     def _signed_claims(self, token: str) -> Claims:
-        if _COMPACT.fullmatch(token) is None:
-            raise UnauthenticatedError(_REFUSED)
         try:
-            kid = jwt.get_unverified_header(token).get("kid")
-            if not isinstance(kid, str):
-                raise UnauthenticatedError(_REFUSED)
-            payload = jwt.PyJWS().decode(token, self._keys.key(kid), algorithms=[ALGORITHM])
-            return msgspec.json.decode(payload, type=Claims)
-        # A header can be nested so deeply that json cannot read it.
-        except (jwt.PyJWTError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            raise UnauthenticatedError(_REFUSED) from error
+            return msgspec.json.decode(signed_payload(token, self._keys), type=Claims)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise UnauthenticatedError(REFUSED) from error

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Engine, text
 
 from chalicelib.domain.accounts import TokenRule
 from chalicelib.domain.errors import UnauthenticatedError
+from chalicelib.domain.issuers import ForeignUser
 from chalicelib.storage import completion
 from chalicelib.storage.database import statement, transaction
 
@@ -28,6 +29,19 @@ _TOKEN_RULE = text(
     SELECT deleted_at IS NOT NULL, coalesce(floor(extract(epoch FROM tokens_valid_from))::bigint, 0),
         coalesce(kept_tokens, '')
     FROM users WHERE id = :id
+    """
+)
+
+# A token of the second of the deletion is older than the deletion, or cannot be distinguished from one that is.
+_ADMIT = text(
+    """
+    INSERT INTO users AS u (id, issuer, subject, email, full_name)
+    VALUES (:id, :issuer, :subject, :email, :full_name)
+    ON CONFLICT (id) DO UPDATE SET subject = excluded.subject, email = coalesce(excluded.email, u.email),
+        full_name = coalesce(u.full_name, excluded.full_name),
+        tokens_valid_from = greatest(u.tokens_valid_from, u.deleted_at), deleted_at = NULL
+    WHERE CASE WHEN u.deleted_at IS NULL THEN u.email IS DISTINCT FROM coalesce(excluded.email, u.email)
+               ELSE extract(epoch FROM u.deleted_at) < CAST(:issued_at AS bigint) END
     """
 )
 
@@ -69,6 +83,22 @@ class PostgresUserStore:
         if row is None or row[2]:
             raise UnauthenticatedError("This account does not exist")
         return row[0], row[1]
+
+    def admit(self, user_id: str, user: ForeignUser, issued_at: int) -> TokenRule:
+        """Make the row of another issuer's user at the first token, and return the tokens that are valid.
+
+        A user who was deleted begins anew with a token that was issued later. A new address is stored.
+        """
+        values = {
+            "id": user_id,
+            "issuer": user.issuer,
+            "subject": user.subject,
+            "email": user.email,
+            "full_name": user.full_name,
+            "issued_at": issued_at,
+        }
+        statement(self._engine, lambda c: c.execute(_ADMIT, values))
+        return self.token_rule(user_id) or TokenRule()
 
     def set_full_name(self, user_id: str, full_name: str | None) -> None:
         """Change the name. Raises UnauthenticatedError if the account was deleted or does not exist."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from chalicelib.domain.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
+from chalicelib.domain.issuers import ForeignUser
 from chalicelib.domain.items import item_of, key_of_id
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction, Source
 from chalicelib.domain.tasks import Difficulty, IdempotentRequest, NewTask, PracticeTask, Result
@@ -528,6 +530,30 @@ def test_an_erased_account_has_no_data_and_can_create_nothing(stores: Stores) ->
         stores.tasks.prediction_context("ada")
     assert stores.tasks.page("ada", TaskFilter(), 9, None, ENOUGH) == []
     assert stores.tracker.read("default").n_samples_total == 1
+
+
+def test_a_user_of_another_issuer_gets_a_row_and_later_addresses(stores: Stores) -> None:
+    now = int(time.time())
+    for email, name in (("a@example.org", "Ada"), (None, "Other"), ("b@example.org", None)):
+        rule = stores.users.admit("x", ForeignUser("https://id.example.org", "7", email, name), now)
+        assert not rule.deleted
+    assert stores.users.get("x") == ("b@example.org", "Ada")
+    stores.users.set_full_name("x", "Grace")
+    stores.users.admit("x", ForeignUser("https://id.example.org", "7", "b@example.org", "Ada"), now)
+    assert stores.users.get("x") == ("b@example.org", "Grace")
+
+
+def test_a_deleted_user_of_another_issuer_begins_anew(stores: Stores) -> None:
+    user, now = ForeignUser("https://id.example.org", "7", "a@example.org", "Ada"), int(time.time())
+    stores.users.admit("x", user, now - 60)
+    complete(stores, create(stores, user="x"))
+    stores.users.erase("x")
+    assert stores.users.admit("x", user, now - 60).deleted
+    rule = stores.users.admit("x", user, now + 60)
+    assert not rule.deleted
+    assert [rule.admits(at, "token") for at in (now - 60, now + 60)] == [False, True]
+    assert stores.users.get("x") == ("a@example.org", "Ada")
+    assert stores.tasks.page("x", TaskFilter(), 9, None, ENOUGH) == []
 
 
 def test_a_student_without_a_row_can_create_tasks(stores: Stores) -> None:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from chalicelib.domain.errors import IdentityUnavailableError, UnauthenticatedError
-from chalicelib.storage.tokens import KeyCache, TokenVerifier, fetch_jwks, issuer_of
+from chalicelib.storage.tokens import KeyCache, TokenVerifier, fetch_document, issuer_of
 
 ISSUER = issuer_of("eu-central-1", "eu-central-1_pool")
 CLIENT = "the-client"
@@ -228,10 +228,10 @@ def test_keys_come_over_http_or_are_an_outage(status: int, body: bytes) -> None:
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}/jwks.json"
         if body == b'{"keys": []}':
-            assert fetch_jwks(url) == {"keys": []}
+            assert fetch_document(url) == {"keys": []}
         else:
             with pytest.raises(IdentityUnavailableError):
-                fetch_jwks(url)
+                fetch_document(url)
         thread.join()
 
 
@@ -239,4 +239,4 @@ def test_no_answer_over_http_is_an_outage() -> None:
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         port = server.server_port
     with pytest.raises(IdentityUnavailableError):
-        fetch_jwks(f"http://127.0.0.1:{port}/jwks.json")
+        fetch_document(f"http://127.0.0.1:{port}/jwks.json")

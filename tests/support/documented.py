@@ -17,13 +17,16 @@ from chalicelib import wiring
 from chalicelib.api import openapi, root
 from chalicelib.api.routing import Access, Operation
 from chalicelib.domain.errors import ConflictError, DatabaseUnavailableError, PointerConflictError, TooManyRequestsError
+from chalicelib.domain.issuers import GOOGLE, Issuer
 from chalicelib.domain.service_accounts import Scope
 from chalicelib.domain.tasks import PracticeTask
+from chalicelib.storage.issuers import ForeignTokens
 from chalicelib.wiring import Container
 from tests.support.api import DONE, PASSWORD, TASK, Answer, Api, World, sign_up
 from tests.support.archives import publish
 from tests.support.fakes.database import MemoryServiceStore, MemoryTaskStore
 from tests.support.fakes.services import MemoryRegistry
+from tests.support.oidc import AUDIENCE, Provider
 
 Key = tuple[str, str]
 """Path and method of an operation, as in the document."""
@@ -45,7 +48,7 @@ class _Failing(Container):
         super().__init__(container.settings)
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("identity", "tracker", "champion", "users", "limiter", "sessions", "tasks"):
+        if name in ("identity", "tracker", "champion", "foreign", "users", "limiter", "sessions", "tasks"):
             raise self.error
         return super().__getattribute__(name)
 
@@ -163,6 +166,17 @@ def _accounts(driver: Driver) -> None:
     assert driver.call("login", ada, {"email": "ada@example.org", "password": "wrong"}).status == 401
     assert driver.call("refresh", ada, {"refresh_token": session["refresh_token"]}).status == 200
     assert driver.call("refresh", ada).status == 401
+    provider = Provider(GOOGLE)
+    container = driver.world.container()
+    container.foreign = ForeignTokens(
+        [Issuer(issuer=GOOGLE, audience=(AUDIENCE,))], lambda url: provider.answer(url) or {}
+    )
+    wiring.install(container)
+    assert driver.call("google", ada, {"token": provider.token()}).status == 200
+    for name in ("send_verification", "verify_email"):
+        assert driver.call(name, Api(provider.token())).status == 400
+    assert driver.call("google", ada, {"token": "x"}).status == 401
+    wiring.install(driver.world.container())
     assert driver.call("forgot_password", ada).status == 200
     assert driver.call("reset_password", ada).status == 400
     reset = {"email": "ada@example.org", "code": outbox[-1][1], "new_password": EXAMPLE_PASSWORD}

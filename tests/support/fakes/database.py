@@ -24,6 +24,7 @@ from chalicelib.domain.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
+from chalicelib.domain.issuers import ForeignUser
 from chalicelib.domain.items import item_of
 from chalicelib.domain.limits import NO_GROWTH, Limit, Usage
 from chalicelib.domain.predictions import DEFAULT_PREDICTION, Prediction
@@ -447,6 +448,17 @@ class MemoryUserStore(MemoryStore):
             if not account.deleted:
                 account.email, account.full_name = email, full_name or account.full_name
 
+    def admit(self, user_id: str, user: ForeignUser, issued_at: int) -> TokenRule:
+        with self._db as db:
+            account = db.users.setdefault(user_id, Account(user.email, user.full_name))
+            if account.deleted and account.valid_from < issued_at:
+                valid_from = account.valid_from
+                account = db.users[user_id] = Account(user.email, user.full_name)
+                account.valid_from = valid_from
+            elif not account.deleted:
+                account.email = user.email or account.email
+            return TokenRule(account.deleted, account.valid_from, account.kept)
+
     def get(self, user_id: str) -> tuple[str | None, str | None]:
         account = self._live(user_id)
         return account.email, account.full_name
@@ -462,7 +474,7 @@ class MemoryUserStore(MemoryStore):
             db.lower_total(self.cohort, sum(task.completed for task in mine))
             db.usage.pop(user_id, None)
             if user_id in db.users:
-                db.users[user_id] = Account(None, None, deleted=True)
+                db.users[user_id] = Account(None, None, deleted=True, valid_from=int(time.time()))
 
     def token_rule(self, user_id: str) -> TokenRule | None:
         with self._db as db:

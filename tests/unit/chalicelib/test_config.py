@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from sqlalchemy import make_url
 
-from chalicelib.config import Bound, Settings, settings_from
+from chalicelib.config import Bound, Settings, issuers_of, settings_from
 from chalicelib.domain.errors import ConfigurationError
 from tests.support.sources import ROOT
 
@@ -85,6 +85,42 @@ def test_several_signing_keys_are_separated_by_commas() -> None:
     keys = "k" * 32, "l" * 40
     assert settings_from({**ENVIRONMENT, "MODEL_SIGNING_KEY": ", ".join(keys)}).model_signing_key == keys
     assert settings_from({**ENVIRONMENT, "MODEL_SIGNING_KEY": ""}).model_signing_key == ()
+
+
+def test_issuers_are_named_in_three_ways() -> None:
+    several = '[{"issuer": "https://a.example.org", "audience": ["x"], "groups_claim": "roles"}]'
+    one = {"OIDC_ISSUER": "https://b.example.org/tenant", "OIDC_AUDIENCE": "y, z"}
+    settings = settings_from({**ENVIRONMENT, **one, "OIDC_ISSUERS": several, "GOOGLE_CLIENT_ID": "g"})
+    assert [(issuer.issuer, issuer.audience) for issuer in issuers_of(settings)] == [
+        ("https://a.example.org", ("x",)),
+        ("https://b.example.org/tenant", ("y", "z")),
+        ("https://accounts.google.com", ("g",)),
+    ]
+    empty = dict.fromkeys(("OIDC_ISSUER", "OIDC_AUDIENCE", "OIDC_ISSUERS", "GOOGLE_CLIENT_ID"), "")
+    assert issuers_of(settings_from({**ENVIRONMENT, **empty})) == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"OIDC_ISSUER": "https://b.example.org"},
+        {"OIDC_AUDIENCE": "y"},
+        {"OIDC_ISSUER": "http://b.example.org", "OIDC_AUDIENCE": "y"},
+        {"OIDC_ISSUER": "https://b.example.org?x=1", "OIDC_AUDIENCE": "y"},
+        {"OIDC_ISSUERS": "https://b.example.org"},
+        {"OIDC_ISSUERS": '[{"issuer": "https://b.example.org"}]'},
+        {"OIDC_ISSUERS": '[{"issuer": "https://b.example.org", "audience": []}]'},
+        {"OIDC_ISSUERS": '[{"issuer": "https://b.example.org", "audience": ["x"], "admin": "x"}]'},
+    ],
+)
+def test_an_issuer_without_audience_or_encryption_is_refused(given: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="OIDC_"):
+        settings_from({**ENVIRONMENT, **given})
+
+
+def test_an_issuer_on_this_machine_needs_no_encryption() -> None:
+    local = {"OIDC_ISSUER": "http://127.0.0.1:9000/realms/x", "OIDC_AUDIENCE": "y"}
+    assert issuers_of(settings_from({**ENVIRONMENT, **local}))[0].issuer == local["OIDC_ISSUER"]
 
 
 def test_every_variable_is_explained_to_operators() -> None:
