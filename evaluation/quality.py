@@ -13,13 +13,21 @@ deviation. Figures of time are null for a file without times.
   bootstrap over students.
 - ``log_loss_after_12h`` and ``bias_after_12h`` (mean predicted chance minus share of correct answers): the answers
   before which the student had paused for more than twelve hours.
+- ``bias_first_answers``, ``worst_bias_by_activity`` and ``topic_bias``: the same for the first answers of students, for
+  the tenth of the students (by number of answers) that is furthest off, and the root mean square over topics beyond
+  what chance explains. ``topic_recalibration_gain`` is the log-loss that a shift of each topic would save
+  (:mod:`evaluation.groups`).
+- ``coverage80_low`` and ``coverage80_high``: the share of times in their interval, in the fifth of the predicted times
+  where it is lowest and highest.
 - ``directional_consistency``: share of answers after which the same task is predicted at least as likely to be correct
   if the answer was correct as if it was incorrect.
 - ``shown_consistency``: share of answers after which the chance shown for the same topic and level does not fall if the
   answer was correct, and does not rise if it was incorrect.
+- ``waiting_consistency``: share of answers, in files with dates, whose task is predicted no more likely to be correct a
+  day later. If it is 1, waiting never raised a chance.
 
-Both are measured on some test answers, drawn at random. ``--protocol pykt`` cuts histories into windows of 200 answers,
-each of which starts anew, and leaves out the first answer of each, as published comparisons do.
+The three are measured on some test answers, drawn at random. ``--protocol pykt`` cuts histories into windows of 200
+answers, each of which starts anew, and leaves out the first answer of each, as published comparisons do.
 """
 
 from __future__ import annotations
@@ -29,7 +37,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +50,7 @@ from chalicelib.prediction.predictor import Predictor
 from evaluation.answers import AnswerFile, folds_of, read_answers
 from evaluation.baselines import fsrs_chances, running_means, topic_means
 from evaluation.dkt import dkt_chances
+from evaluation.groups import bias, coverage_by_fifth, recalibration_gain, topic_bias, worst_bias_by_activity
 from evaluation.program import Practice, note, parser_of, print_figures, trained
 from training_job.history.answers import AnswerTable, Rows
 from training_job.history.replay import predict_history
@@ -66,22 +75,29 @@ def scores(predictor: Predictor, table: AnswerTable, test: Rows, seed: int) -> t
     found = holdout_scores(predictor, table, test)
     known = bool(found["n_timed"]) and predictor.lnirt.time is not None
     drawn = np.random.default_rng(seed).permutation(np.flatnonzero(test))[:CONSISTENCY_ANSWERS]
-    before, if_correct, if_incorrect = predictions_around(predictor, table, np.sort(drawn))
+    before, later, if_correct, if_incorrect = predictions_around(predictor, table, np.sort(drawn))
     correct = table.is_correct[np.sort(drawn)]
     shown = np.where(correct, if_correct >= before, if_incorrect <= before)
+    dated = np.isfinite(table.at[np.sort(drawn)])
     figures = {
         **{name: found[name] for name in SCORES},
         "directional_consistency": float((if_correct >= if_incorrect).mean()),
         "shown_consistency": float(shown.mean()),
+        "waiting_consistency": float((later <= before)[dated].mean()) if dated.any() else None,
         **{name: found[name] if known else None for name in TIME_SCORES},
         "log_time_rmse_ratio_to_lnirt": found["log_time_rmse"] / found["lnirt_log_time_rmse"] if known else None,
         "median_abs_pct_error": median_abs_pct_error(predictor, table, test) if known else None,
     }
+    fifths = coverage_by_fifth(found["inside"], found["log_seconds"]) if known else None
+    figures["coverage80_low"], figures["coverage80_high"] = fifths or (None, None)
     return figures, found["chances"]
 
 
 def predictions_around(predictor: Predictor, table: AnswerTable, rows: IntArray) -> FloatArray:
-    """Predict a task before each of ``rows`` (n,), and again right after a correct and an incorrect answer. (3, n)."""
+    """Predict the tasks of ``rows`` (n,) at four times. Shape (4, n).
+
+    The times are when the student began, a day after that, and right after a correct and an incorrect answer.
+    """
     around: list[list[float]] = []
     for user in np.unique(table.user[rows]):
         practice = Practice(table.user_ids[user])
@@ -90,13 +106,20 @@ def predictions_around(predictor: Predictor, table: AnswerTable, rows: IntArray)
         for row in range(begin, end):
             answer, item = answer_of(table, row), int(table.item[row])
             if row in requested:
+                ended = answer.at or datetime.now(UTC)
+                begun = ended - timedelta(seconds=answer.seconds or 0.0)
+                past = (practice.state(), practice.record(item))
                 outcomes = [msgspec.structs.replace(answer, is_correct=correct) for correct in (True, False)]
-                pasts = [(practice.state(), practice.record(item))]
-                pasts += [(practice.state_after(other), practice.record_after(other, item)) for other in outcomes]
-                task = (answer.topic, answer.difficulty, answer.at or datetime.now(UTC))
-                around.append([predictor.predict(state, *task, record).correct for state, record in pasts])
+                after = [(practice.state_after(other), practice.record_after(other, item)) for other in outcomes]
+                moments = [(*past, begun), (*past, begun + timedelta(days=1)), *((*other, ended) for other in after)]
+                around.append(
+                    [
+                        predictor.predict(state, answer.topic, answer.difficulty, moment, record).correct
+                        for state, record, moment in moments
+                    ]
+                )
             practice.add(answer, item)
-    return np.array(around).reshape(-1, 3).T
+    return np.array(around).reshape(-1, 4).T
 
 
 def answer_of(table: AnswerTable, row: int) -> Answer:
@@ -158,10 +181,15 @@ def fold_figures(answers: AnswerFile, test: Rows, seed: int, **how: Any) -> tupl
             f"{name}_auc": auc(correct, predicted),
             f"{name}_log_loss": float(log_losses(correct, predicted).mean()),
         }
-    late = after_pauses(table)[test]
+    late, topic = after_pauses(table)[test], table.topic[test]
+    first = np.isin(np.flatnonzero(test), group_bounds(table.user)[:-1])
     figures |= {
         "log_loss_after_12h": float(log_losses(correct[late], chances[late]).mean()) if late.any() else None,
-        "bias_after_12h": float((chances[late] - correct[late]).mean()) if late.any() else None,
+        "bias_after_12h": bias(correct, chances, late),
+        "bias_first_answers": bias(correct, chances, first),
+        "worst_bias_by_activity": worst_bias_by_activity(correct, chances, user),
+        "topic_bias": topic_bias(correct, chances, topic),
+        "topic_recalibration_gain": recalibration_gain(correct, chances, topic, user),
         "train_s": train_s,
         "artifact_kb": sum(map(len, files.values())) / 1024,
     }

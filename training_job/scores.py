@@ -14,7 +14,7 @@ from chalicelib.domain.lnirt import FloatArray
 from chalicelib.prediction.chain import bounded_probability
 from chalicelib.prediction.predictor import Predictor
 from training_job.history.answers import AnswerTable, Rows
-from training_job.history.replay import predict_history, read_history
+from training_job.history.replay import predict_history, read_history, served_log_seconds
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -68,7 +68,8 @@ def holdout_scores(predictor: Predictor, table: AnswerTable, holdout: Rows) -> d
     ``log_loss``, ``auc``, ``ece``, ``log_time_rmse`` and ``coverage80`` are scores of the served predictions, those
     with ``lnirt_`` of LNIRT alone. A score is None where the answers do not allow it. ``chances``, ``losses`` and
     ``log_time_squared_errors`` (n,), NaN without a time, are per answer in the table's order, for paired comparisons;
-    ``users`` (n,) are their students.
+    ``users`` (n,) are their students. ``log_seconds`` (n,) are served, and ``inside`` (n,) is 1 where the time lies in
+    its interval, 0 where it does not, NaN where there is none.
     """
     concerned = np.isin(table.user, table.user[holdout])
     table, holdout = table.select(concerned), holdout[concerned]
@@ -77,14 +78,15 @@ def holdout_scores(predictor: Predictor, table: AnswerTable, holdout: Rows) -> d
     rows = table.select(holdout)
     logs, timed = rows.log_seconds, rows.timed
     with_interval = timed & ~np.isnan(served.low)
-    inside = ((logs >= served.low) & (logs <= served.high))[with_interval]
+    inside = np.where(with_interval, (logs >= served.low) & (logs <= served.high), np.nan)
     scores: dict[str, Any] = {"n": len(rows), "n_timed": int(timed.sum()), "users": rows.user}
     scores["ece"] = expected_calibration_error(rows.is_correct, served.correct)
-    scores["coverage80"] = float(inside.mean()) if len(inside) else None
+    scores["coverage80"] = float(np.nanmean(inside)) if with_interval.any() else None
+    scores |= {"inside": inside, "log_seconds": served.log_seconds}
     lnirt_correct = bounded_probability(history.logit[holdout])
     for prefix, probability, log_seconds in (
         ("", served.correct, served.log_seconds),
-        ("lnirt_", lnirt_correct, history.log_seconds[holdout]),
+        ("lnirt_", lnirt_correct, served_log_seconds(history.log_seconds[holdout])),
     ):
         losses, errors = log_losses(rows.is_correct, probability), np.where(timed, logs - log_seconds, np.nan)
         scores |= {

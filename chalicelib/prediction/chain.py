@@ -22,7 +22,8 @@ BoolArray = npt.NDArray[np.bool_]
 MIN_PROBABILITY, MAX_PROBABILITY = 0.01, 0.99
 """No practice task is more certain than that, and a wrong certainty costs trust."""
 
-_MAX_LOG_SECONDS = math.log(MAX_SECONDS)
+MAX_LOG_SECONDS = math.log(MAX_SECONDS)
+"""Bound of predicted log seconds: a day, the longest time that a completion may claim."""
 
 
 def choose(topic_known: bool, n_answers: int) -> Source:
@@ -49,7 +50,7 @@ def bounded_probability(logit: Column) -> Column:
 
 def bounded_seconds(log_seconds: float) -> float:
     """Return the seconds of log seconds, limited to 1..86,400, the range that a completion may claim."""
-    return math.exp(min(max(log_seconds, 0.0), _MAX_LOG_SECONDS))
+    return math.exp(min(max(log_seconds, 0.0), MAX_LOG_SECONDS))
 
 
 def whole_seconds(log_seconds: float) -> int:

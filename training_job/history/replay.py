@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters
 from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS, Source
+from chalicelib.domain.tasks import MAX_SECONDS
 from chalicelib.features.inputs import (
     N_MONOTONE,
     Float32Array,
@@ -20,7 +21,7 @@ from chalicelib.features.inputs import (
     success_priors,
     time_priors,
 )
-from chalicelib.prediction.chain import bounded_probability, choose_each
+from chalicelib.prediction.chain import MAX_LOG_SECONDS, bounded_probability, choose_each
 from chalicelib.prediction.network import network_inputs
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import Vocabulary
@@ -66,7 +67,7 @@ class History(msgspec.Struct, frozen=True):
 class HistoryPredictions(msgspec.Struct, frozen=True):
     """Served predictions, (n,) each: probability, log seconds, and the interval of the log seconds.
 
-    The interval is NaN where a served prediction has none.
+    All are logarithms of whole seconds. The interval is NaN where a served prediction has none.
     """
 
     correct: FloatArray
@@ -153,7 +154,14 @@ def predict_history(predictor: Predictor, table: AnswerTable, requested: Rows) -
     correct = np.where(chosen[Source.DEFAULT], DEFAULT_CORRECT, bounded_probability(logit))[requested]
     seconds = np.where(chosen[Source.DEFAULT], np.log(DEFAULT_SECONDS), log_seconds)[requested]
     low, high = _interval(predictor, history, embedded, chosen[Source.DEFAULT])
-    return HistoryPredictions(correct, seconds, seconds + low[requested], seconds + high[requested])
+    bounds = (served_log_seconds(seconds + distance[requested]) for distance in (low, high))
+    return HistoryPredictions(correct, served_log_seconds(seconds), *bounds)
+
+
+def served_log_seconds(log_seconds: FloatArray) -> FloatArray:
+    """Return the logarithms of the whole seconds that are served, 1..86,400, for log seconds (N,). NaN stays NaN."""
+    shown: FloatArray = np.log(np.clip(np.rint(np.exp(np.minimum(log_seconds, MAX_LOG_SECONDS))), 1.0, MAX_SECONDS))
+    return shown
 
 
 def _interval(predictor: Predictor, history: History, embedded: Rows, default: Rows) -> tuple[FloatArray, FloatArray]:
