@@ -8,6 +8,7 @@ import numpy.typing as npt
 from chalicelib.domain.lnirt import FloatArray
 from chalicelib.prediction.chain import MAX_PROBABILITY, MIN_PROBABILITY
 from training_job.history.answers import Rows
+from training_job.history.scan import group_starts
 from training_job.scores import log_losses
 
 Codes = npt.NDArray[np.integer]
@@ -74,3 +75,21 @@ def coverage_by_fifth(inside: FloatArray, log_seconds: FloatArray) -> tuple[floa
     parts = np.array_split(known[np.argsort(log_seconds[known], kind="stable")], N_FIFTHS)
     shares = [float(inside[part].mean()) for part in parts]
     return min(shares), max(shares)
+
+
+def held_to_outcomes(correct: Rows, chances: FloatArray, *keys: Codes) -> FloatArray:
+    """Return chances that do not fall after a correct answer, and do not rise after an incorrect one. All (N,).
+
+    The rule holds between an answer and the next one with the same ``keys``: student, topic, difficulty and item.
+    """
+    order = np.lexsort((np.arange(len(chances)), *keys))
+    starts = group_starts(*(key[order] for key in keys))
+    place = np.arange(len(order)) - starts
+    held, outcome = chances[order], correct[order]
+    for number in range(1, int(place.max(initial=0)) + 1):
+        rows = np.flatnonzero(place == number)
+        bound = held[rows - 1]
+        held[rows] = np.where(outcome[rows - 1], np.maximum(held[rows], bound), np.minimum(held[rows], bound))
+    result = np.empty_like(held)
+    result[order] = held
+    return result

@@ -23,11 +23,13 @@ deviation. Figures of time are null for a file without times.
   if the answer was correct as if it was incorrect.
 - ``shown_consistency``: share of answers after which the chance shown for the same topic and level does not fall if the
   answer was correct, and does not rise if it was incorrect.
+- ``auc_if_held``: the AUC of predictions that are held to that rule, where a student repeats a task. It is the price of
+  a guarantee.
 - ``waiting_consistency``: share of answers, in files with dates, whose task is predicted no more likely to be correct a
   day later. If it is 1, waiting never raised a chance.
 
-The three are measured on some test answers, drawn at random. ``--protocol pykt`` cuts histories into windows of 200
-answers, each of which starts anew, and leaves out the first answer of each, as published comparisons do.
+The consistencies are measured on some test answers, drawn at random. ``--protocol pykt`` cuts histories into windows of
+200 answers, each of which starts anew, and leaves out the first answer of each, as published comparisons do.
 """
 
 from __future__ import annotations
@@ -50,7 +52,14 @@ from chalicelib.prediction.predictor import Predictor
 from evaluation.answers import AnswerFile, folds_of, read_answers
 from evaluation.baselines import fsrs_chances, running_means, topic_means
 from evaluation.dkt import dkt_chances
-from evaluation.groups import bias, coverage_by_fifth, recalibration_gain, topic_bias, worst_bias_by_activity
+from evaluation.groups import (
+    bias,
+    coverage_by_fifth,
+    held_to_outcomes,
+    recalibration_gain,
+    topic_bias,
+    worst_bias_by_activity,
+)
 from evaluation.program import Practice, note, parser_of, print_figures, trained
 from training_job.history.answers import AnswerTable, Rows
 from training_job.history.replay import predict_history
@@ -189,12 +198,19 @@ def fold_figures(answers: AnswerFile, test: Rows, seed: int, **how: Any) -> tupl
         "bias_first_answers": bias(correct, chances, first),
         "worst_bias_by_activity": worst_bias_by_activity(correct, chances, user),
         "topic_bias": topic_bias(correct, chances, topic),
+        "auc_if_held": auc(correct, held_to_outcomes(correct, chances, *(key[test] for key in _same_task(table)))),
         "topic_recalibration_gain": recalibration_gain(correct, chances, topic, user),
         "train_s": train_s,
         "artifact_kb": sum(map(len, files.values())) / 1024,
     }
     gains = resampled_aucs(correct, chances, user, seed) - resampled_aucs(correct, dkt, user, seed)
     return figures, gains
+
+
+def _same_task(table: AnswerTable) -> tuple[IntArray, ...]:
+    """Return what two answers have in common if the same task was repeated, as codes (N,)."""
+    columns = (table.user, table.topic, table.difficulty, table.item)
+    return tuple(np.unique(column, return_inverse=True)[1].ravel() for column in columns)
 
 
 def summary(parts: Sequence[Figures], gains: Sequence[FloatArray]) -> Figures:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.groups import bias, coverage_by_fifth, recalibration_gain, topic_bias, worst_bias_by_activity
+from evaluation.groups import (
+    bias,
+    coverage_by_fifth,
+    held_to_outcomes,
+    recalibration_gain,
+    topic_bias,
+    worst_bias_by_activity,
+)
 
 
 def test_bias_is_prediction_less_outcome_of_the_rows() -> None:
@@ -52,3 +59,11 @@ def test_coverage_is_that_of_fifths_of_predicted_times() -> None:
     assert found[0] == pytest.approx(8 / 18)
     assert found[1] == 1.0
     assert coverage_by_fifth(np.full(100, np.nan), log_seconds) is None
+
+
+def test_held_chances_follow_the_outcomes_of_the_same_task() -> None:
+    user = np.array([1, 1, 1, 1, 2])
+    task = np.array([7, 8, 7, 7, 7])
+    correct = np.array([True, True, False, True, True])
+    chances = np.array([0.6, 0.1, 0.4, 0.9, 0.2])
+    assert held_to_outcomes(correct, chances, task, user).tolist() == [0.6, 0.1, 0.6, 0.6, 0.2]
