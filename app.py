@@ -36,7 +36,7 @@ from chalicelib.api import (
     tasks,
     unmatched,
 )
-from chalicelib.services import training, versions, watch
+from chalicelib.services import training, versions, watch, webhooks
 
 app = Chalice(app_name="studysmart", configure_logs=False)
 
@@ -50,12 +50,14 @@ if "CHALICE_LOCAL" in os.environ:  # set for `chalice local` by the stage `dev` 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))  # type: ignore[untyped-decorator]  # Chalice has no types
 def sweep_training_requests(_event: Any) -> None:
-    """Send training requests that were not sent, free abandoned ones, forget what is old, and log metrics."""
+    """Send training requests that were not sent, free abandoned ones, forget what is old, deliver webhooks."""
     container = wiring.current()
     training.sweep(container.tracker, container.queue, container.policy)
     container.counts.prune()
     container.service_store.prune()
     watch.watch(container.tracker, container.analytics, container.policy, container.settings.cohort)
+    webhooks.deliver(container.webhooks, container.sender)
+    container.webhooks.prune()
 
 
 @app.schedule(Rate(1, unit=Rate.HOURS))  # type: ignore[untyped-decorator]  # Chalice has no types

@@ -73,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     oidc_issuers: tuple[Issuer, ...] = ()
     google_client_id: tuple[Text, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    webhook_private_addresses: bool = False
     stack_name: Text = "local"
     ecs_agent_uri: Text | None = None
     log_format: Literal["json", "text"] = "json"

@@ -31,6 +31,7 @@ from chalicelib.domain.results import (
 from chalicelib.domain.service_accounts import ServiceAccount, ServiceAction
 from chalicelib.domain.tasks import IdempotentRequest, NewTask, PracticeTask, Result
 from chalicelib.domain.training import Champion, Counted, TrackerRow, TrainingPolicy, TrainingRequest
+from chalicelib.domain.webhooks import Delivery, Receiver
 from chalicelib.features.items import NO_RECORD, ItemRecord
 from chalicelib.features.state import UserState
 
@@ -475,3 +476,37 @@ class Identity(Protocol):
 
     def add_to_admins(self, email: str) -> None:
         """Put an account into the group of administrators. Raises NotFoundError."""
+
+
+class Webhooks(Protocol):
+    """The events that receivers of webhooks wait for."""
+
+    def take(self, seconds: float) -> list[Receiver]:
+        """Lease the receivers that wait for an event and may be tried now, and return them."""
+
+    def waiting(self, receiver: Receiver, limit: int) -> list[Delivery]:
+        """Return the next events of a receiver, oldest first."""
+
+    def delivered(self, receiver: Receiver, delivery: Delivery) -> None:
+        """Note that a receiver has an event."""
+
+    def failed(
+        self, receiver: Receiver, delivery: Delivery, error: str, *, wait: float, dead: bool, gone: bool
+    ) -> None:
+        """Note that an attempt failed. The receiver is left alone for ``wait`` seconds, or if ``gone`` for good."""
+
+    def release(self, receiver: Receiver) -> None:
+        """Give back the lease of a receiver."""
+
+    def prune(self) -> None:
+        """Delete events that were delivered or given up long ago."""
+
+
+class Sender(Protocol):
+    """Sends messages to receivers of webhooks."""
+
+    def check(self, url: str) -> None:
+        """Raise BadRequestError for an address to which nothing may be sent."""
+
+    def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        """Send a message and return the status of the answer. Raises WebhookError."""

@@ -19,11 +19,13 @@ from chalicelib.ports import (
     LimitCounts,
     ModelRegistry,
     RecommendationStore,
+    Sender,
     ServiceStore,
     TaskStore,
     Tracker,
     TrainingQueue,
     UserStore,
+    Webhooks,
 )
 from chalicelib.services.champion import ChampionCache, in_thread
 from chalicelib.services.limits import Limiter
@@ -44,6 +46,8 @@ from chalicelib.storage.timeouts import patient, timeouts_of
 from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.storage.user_store import PostgresUserStore
+from chalicelib.storage.webhook_sender import WebhookSender
+from chalicelib.storage.webhook_store import PostgresWebhooks
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -145,6 +149,16 @@ class Container:
     def service_accounts(self) -> ServiceAccounts:
         """The check of keys of service accounts."""
         return ServiceAccounts(self.service_store)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """The events that receivers wait for."""
+        return PostgresWebhooks(self.engine, self.settings.cohort)
+
+    @cached_property
+    def sender(self) -> Sender:
+        """The way to the receivers."""
+        return WebhookSender(private=self.settings.webhook_private_addresses)
 
     @cached_property
     def champion(self) -> ChampionCache:

@@ -47,6 +47,8 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
         "service_actions": "SELECT, INSERT, DELETE",
         "embedding_model_tracker": "SELECT, INSERT, UPDATE",
         "tracker_shards": "SELECT, INSERT, UPDATE",
+        "webhook_receivers": "SELECT, UPDATE",  # the operator's command adds and removes them
+        "webhook_deliveries": _WRITE,
     },
     TRAINER: {
         # Neither addresses and names, nor the texts of tasks: no training learns from them.
@@ -55,6 +57,8 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
         " is_correct, actual_time_seconds, completed, completed_at)",
         "embedding_model_tracker": "SELECT, INSERT, UPDATE",
         "tracker_shards": "SELECT",
+        "webhook_receivers": "SELECT (id, cohort, events, disabled_at)",  # neither addresses nor secrets
+        "webhook_deliveries": "INSERT (receiver_id, type, user_id, data)",
     },
 }
 """The privileges of the roles that do not own the tables, by table. A table that is not named is closed to them."""

@@ -256,3 +256,48 @@ tracker_shards = Table(
     Column("n", sa.BigInteger, nullable=False),
 )
 """Completions that were counted while another completion was at work on the tracker's row. ``n`` only grows."""
+
+webhook_receivers = Table(
+    "webhook_receivers",
+    metadata,
+    Column("id", sa.Integer, sa.Identity(), primary_key=True),
+    Column("cohort", sa.Text, nullable=False),
+    Column("url", sa.Text, nullable=False),
+    Column("secret", sa.Text, nullable=False),
+    Column("events", sa.ARRAY(sa.Text), nullable=False),
+    Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("disabled_at", sa.DateTime(timezone=True)),
+    Column("lease_expires_at", sa.DateTime(timezone=True)),
+    Column("next_attempt_at", sa.DateTime(timezone=True)),
+    Column("failures", sa.Integer, nullable=False, server_default="0"),
+    Column("last_error", sa.Text),
+    Column("delivered_at", sa.DateTime(timezone=True)),
+)
+"""Servers that are told about events of a cohort. ``failures`` counts the attempts since the last success."""
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    Column("receiver_id", sa.Integer, sa.ForeignKey("webhook_receivers.id", ondelete="CASCADE"), nullable=False),
+    Column("message_id", sa.Uuid(as_uuid=False), nullable=False, server_default=sa.func.gen_random_uuid()),
+    Column("type", sa.Text, nullable=False),
+    Column("user_id", sa.Text),
+    Column("data", JSONB, nullable=False),
+    Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+    Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    Column("delivered_at", sa.DateTime(timezone=True)),
+    Column("dead_at", sa.DateTime(timezone=True)),
+    Index(
+        "ix_webhook_deliveries_waiting",
+        "receiver_id",
+        "id",
+        postgresql_where=sa.text("delivered_at IS NULL AND dead_at IS NULL"),
+    ),
+    Index("ix_webhook_deliveries_of_user", "user_id", postgresql_where=sa.text("user_id IS NOT NULL")),
+    Index("ix_webhook_deliveries_created", "created_at"),
+)
+"""One row for each event and receiver, with the student whom it is about.
+
+A row that is neither delivered nor dead waits, in the order of the ids.
+"""

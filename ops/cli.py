@@ -31,6 +31,7 @@ from ops import (
     sql,
     status,
     tables,
+    webhooks,
 )
 from ops.arguments import number, whole_number
 from ops.backup import command as backup
@@ -117,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
         add_with("anomalies", anomalies.run, "list accounts whose answers look like those of a bot")
     )
     outbox.add_arguments(add("outbox", outbox.run, "show the messages that AWS would have sent by e-mail"))
+    webhooks.add_arguments(
+        add_with("webhooks", webhooks.run, "tell other servers about completions, trainings and versions")
+    )
     database.add_arguments(add_with("database", database.run, "create the database roles of the programs"))
     add_with("migrate", _migrate, "bring the tables of the database up to date")
     return parser

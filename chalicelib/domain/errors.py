@@ -122,3 +122,7 @@ class AbsentObjectError(ObjectError):
 
 class ConfigurationError(StudySmartError):
     """The settings are incomplete or wrong; the message names every fault with its value."""
+
+
+class WebhookError(StudySmartError):
+    """A message did not reach a receiver of webhooks, or was not answered in time."""

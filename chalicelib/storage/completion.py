@@ -26,6 +26,7 @@ from sqlalchemy import Connection, text
 from chalicelib.domain.errors import NotFoundError
 from chalicelib.domain.tasks import PracticeTask, Result
 from chalicelib.domain.training import TrainingPolicy
+from chalicelib.domain.webhooks import EventType
 from chalicelib.features.state import Answer, StateRow, advance, replay
 from chalicelib.ports import Completion
 from chalicelib.storage.rows import (
@@ -40,6 +41,7 @@ from chalicelib.storage.rows import (
     task_from,
 )
 from chalicelib.storage.shards import counted_from, counting_sql, policy_values, shard_of
+from chalicelib.storage.webhook_store import COMPLETION_DATA, event_sql
 
 _READ = text(
     f"""
@@ -65,7 +67,7 @@ _COMPLETE = text(
             study_session_id = coalesce(CAST(:session AS uuid), t.study_session_id),
             answer_index = student.answer_index, completed_at = :at, updated_at = :moment
         FROM student WHERE t.id = CAST(:task_id AS uuid) AND t.user_id = student.id AND NOT t.completed
-        RETURNING t.user_id, t.study_session_id
+        RETURNING t.*
     ), state AS (
         INSERT INTO practice_state (user_id, {STATE_COLUMNS})
         SELECT (SELECT user_id FROM done), {STATE_VALUES} FROM student
@@ -75,6 +77,7 @@ _COMPLETE = text(
             last_index = excluded.last_index, last_correct = excluded.last_correct, last_at = excluded.last_at,
             decayed = excluded.decayed
         RETURNING user_id
+    ), event AS ({event_sql(EventType.COMPLETION, "done", COMPLETION_DATA.format(row="done"), user_id="done.user_id")}
     ), {counting_sql("1", "state")}
     SELECT done.study_session_id, tracker.* FROM done LEFT JOIN tracker ON true
     """  # noqa: S608 - parts are constants, values are bound

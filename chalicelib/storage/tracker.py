@@ -26,8 +26,10 @@ from chalicelib.domain.training import (
     TrainingPolicy,
     TrainingRequest,
 )
+from chalicelib.domain.webhooks import EventType
 from chalicelib.storage.database import statement, transaction
 from chalicelib.storage.shards import SUM_SQL, due_sql, policy_values, settle, uncounted_sql
+from chalicelib.storage.webhook_store import event_sql
 
 
 def failed_sql(wait: str) -> str:
@@ -73,7 +75,25 @@ _SET_COUNTER = text(
     """  # noqa: S608 - parts are constants, values are bound
 )
 
-_SET_VERSION = text("UPDATE embedding_model_tracker SET model_version = :version WHERE cohort = :cohort")
+_PROMOTED_DATA = "jsonb_build_object('model_version', changed.model_version, 'previous_version', changed.previous)"
+
+_PROMOTED = event_sql(
+    EventType.VERSION_PROMOTED,
+    "changed",
+    _PROMOTED_DATA,
+    "changed.model_version IS NOT NULL AND changed.model_version IS DISTINCT FROM changed.previous",
+)
+"""Writes an event if a row of ``changed`` names another version than before."""
+
+_SET_VERSION = text(
+    f"""
+    WITH changed AS (
+        UPDATE embedding_model_tracker k SET model_version = :version
+        FROM (SELECT model_version AS previous FROM embedding_model_tracker WHERE cohort = :cohort FOR UPDATE) AS before
+        WHERE k.cohort = :cohort RETURNING k.model_version, before.previous
+    ) {_PROMOTED}
+    """  # noqa: S608 - parts are constants, values are bound
+)
 
 _FORCE_REQUEST = text(
     """
@@ -159,8 +179,13 @@ _TOTAL = f"n_samples_total + {uncounted_sql('t')}"
 
 _WAIT = "CAST(:wait AS double precision)"
 
+_COMPLETE_DATA = """jsonb_build_object('request_id', CAST(:id AS text), 'model_version', changed.model_version,
+        'n_samples', changed.n_samples_last_training, 'n_samples_total', changed.n_samples_total,
+        'seconds', changed.training_seconds)"""
+
 _FINISH = text(
     f"""
+    WITH changed AS (
     UPDATE embedding_model_tracker k
     SET n_samples_since_training = after.counter, n_samples_total = after.total,
         n_shards_counted = greatest(n_shards_counted, {SUM_SQL}), n_samples_last_training = :n_samples,
@@ -171,20 +196,32 @@ _FINISH = text(
         training_requested_at = CASE WHEN after.due THEN clock_timestamp() END,
         training_reason = CASE WHEN after.due THEN 'threshold' END,
         training_enqueued_at = NULL, lease_expires_at = NULL, progress = NULL
-    FROM (SELECT {_COUNTER_LEFT} AS counter, {_TOTAL} AS total,
+    FROM (SELECT {_COUNTER_LEFT} AS counter, {_TOTAL} AS total, model_version AS previous,
                  {due_sql(_COUNTER_LEFT, _TOTAL)} AND {_WAIT} <= 0 AS due
           FROM embedding_model_tracker t WHERE cohort = :cohort FOR UPDATE) AS after
     WHERE {_HELD}
-    RETURNING CAST(training_request_id AS text), training_requested_at
+    RETURNING CAST(training_request_id AS text) AS next_id, training_requested_at, model_version, after.previous,
+              n_samples_last_training, n_samples_total, training_seconds
+    ), completed AS ({event_sql(EventType.TRAINING_COMPLETE, "changed", _COMPLETE_DATA)}
+    ), promoted AS ({_PROMOTED}
+    )
+    SELECT next_id, training_requested_at FROM changed
     """  # noqa: S608 - parts are constants, values are bound
 )
 
+_FAILED_DATA = """jsonb_build_object('request_id', CAST(:id AS text), 'error', changed.last_error,
+        'failures', changed.training_failures, 'next_training_at', changed.next_training_at)"""
+
 _FAIL_REQUEST = text(
     f"""
-    UPDATE embedding_model_tracker
-    SET {_CLEAR_REQUEST}, progress = NULL, last_error = :error, {failed_sql(_WAIT)}
-    WHERE {_HELD}
-    RETURNING training_failures, next_training_at
+    WITH changed AS (
+        UPDATE embedding_model_tracker
+        SET {_CLEAR_REQUEST}, progress = NULL, last_error = :error, {failed_sql(_WAIT)}
+        WHERE {_HELD}
+        RETURNING training_failures, next_training_at, last_error
+    ), event AS ({event_sql(EventType.TRAINING_FAILED, "changed", _FAILED_DATA)}
+    )
+    SELECT training_failures, next_training_at FROM changed
     """  # noqa: S608 - parts are constants, values are bound
 )
 

@@ -54,6 +54,7 @@ _DELETE_TASKS = text("DELETE FROM practice_tasks WHERE user_id = :id RETURNING c
 _DELETE_STATE = text("DELETE FROM practice_state WHERE user_id = :id")
 
 _DELETE_USAGE = text("DELETE FROM student_usage WHERE user_id = :id")
+_DELETE_EVENTS = text("DELETE FROM webhook_deliveries WHERE user_id = :id")
 
 _BLANK = text(
     "UPDATE users SET email = NULL, full_name = NULL, subject = NULL, n_answers = 0, kept_tokens = NULL,"
@@ -128,6 +129,7 @@ class PostgresUserStore:
             deleted = connection.execute(_DELETE_TASKS, {"id": user_id}).all()
             connection.execute(_DELETE_STATE, {"id": user_id})
             connection.execute(_DELETE_USAGE, {"id": user_id})
+            connection.execute(_DELETE_EVENTS, {"id": user_id})
             connection.execute(_BLANK, {"id": user_id})
             completion.uncount(connection, self._cohort, sum(completed for (completed,) in deleted))
 

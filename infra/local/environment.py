@@ -16,6 +16,8 @@ _DEFAULTS = {
     "CORS_ORIGINS": ",".join(_ORIGINS),
     # Short, because only this stack ends a worker: the training of a killed worker is soon taken up again.
     "LEASE_SECONDS": "20",
+    # Receivers under development listen on this machine, without HTTPS.
+    "WEBHOOK_PRIVATE_ADDRESSES": "true",
 }
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

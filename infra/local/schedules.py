@@ -10,18 +10,20 @@ import threading
 from collections.abc import Callable, Sequence
 
 from chalicelib import logs, wiring
-from chalicelib.services import training, versions, watch
+from chalicelib.services import training, versions, watch, webhooks
 from chalicelib.wiring import Container
 
 log = logging.getLogger("studysmart.local")
 
 Work = Callable[[Container], object]
 SCHEDULES: Sequence[tuple[str, float, Work]] = (
-    # These two are halves of app.sweep_training_requests. The figures of the watch are needed less often.
+    # The next three are parts of app.sweep_training_requests. The figures of the watch are needed less often.
     ("sweep", 5.0, lambda c: training.sweep(c.tracker, c.queue, c.policy)),
+    ("webhooks", 1.0, lambda c: webhooks.deliver(c.webhooks, c.sender)),
     ("watch", 15.0, lambda c: watch.watch(c.tracker, c.analytics, c.policy, c.settings.cohort)),
     # app.prune_models
     ("prune", 60.0, lambda c: versions.prune(c.registry, c.settings.cohort, c.settings.retained_versions)),
+    ("prune webhooks", 3_600.0, lambda c: c.webhooks.prune()),
 )
 """The name, the interval in seconds and the work of each schedule."""
 

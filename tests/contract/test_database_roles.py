@@ -91,7 +91,8 @@ def site(
 def test_every_table_is_granted_or_closed_on_purpose() -> None:
     closed_to_the_api = {"imports"}
     assert set(GRANTS[API]) == set(metadata.tables) - closed_to_the_api
-    assert set(GRANTS[TRAINER]) == {"users", "practice_tasks", "embedding_model_tracker", "tracker_shards"}
+    events = {"webhook_receivers", "webhook_deliveries"}
+    assert set(GRANTS[TRAINER]) == {"users", "practice_tasks", "embedding_model_tracker", "tracker_shards", *events}
 
 
 def privileges(site: Site) -> list[tuple[object, ...]]:

@@ -28,7 +28,7 @@ from tests.support.fakes.database import (
     MemoryUserStore,
 )
 from tests.support.fakes.recommendations import MemoryRecommendationStore
-from tests.support.fakes.services import MemoryIdentity, MemoryQueue, MemoryRegistry
+from tests.support.fakes.services import MemoryIdentity, MemoryQueue, MemoryRegistry, MemoryWebhooks
 
 PASSWORD = "correct horse"
 ORIGINS = ("http://localhost:3000", "http://localhost:4000")
@@ -104,6 +104,7 @@ class World:
             queue=self.queue,
             registry=self.registry,
             identity=self.identity,
+            webhooks=MemoryWebhooks(),
         )
 
 

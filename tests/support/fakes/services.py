@@ -26,6 +26,7 @@ from chalicelib.domain.errors import (
     UnauthenticatedError,
 )
 from chalicelib.domain.training import Champion, TrainingRequest
+from chalicelib.domain.webhooks import Delivery, Receiver
 
 
 @dataclass
@@ -331,3 +332,25 @@ class MemoryRegistry(_Service):
     def damage(self, cohort: str, version: str, name: str, content: bytes) -> None:
         """Replace a stored file's content without telling the metadata."""
         self._versions[cohort, version][name] = content
+
+
+class MemoryWebhooks:
+    """Implements :class:`chalicelib.ports.Webhooks` for a stack without receivers."""
+
+    def take(self, seconds: float) -> list[Receiver]:
+        return []
+
+    def waiting(self, receiver: Receiver, limit: int) -> list[Delivery]:
+        raise NotFoundError(f"there is no receiver {receiver.id}")
+
+    def delivered(self, receiver: Receiver, delivery: Delivery) -> None:
+        raise NotFoundError(f"there is no receiver {receiver.id}")
+
+    def failed(self, receiver: Receiver, delivery: Delivery, error: str, **_: object) -> None:
+        raise NotFoundError(f"there is no receiver {receiver.id}")
+
+    def release(self, receiver: Receiver) -> None:
+        raise NotFoundError(f"there is no receiver {receiver.id}")
+
+    def prune(self) -> None:
+        pass

@@ -1,0 +1,397 @@
+"""Webhooks from the event to the receiver: in order, at least once, nothing lost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from chalicelib.domain.answers import CompletedAnswer
+from chalicelib.domain.errors import BadRequestError, NotFoundError
+from chalicelib.domain.predictions import DEFAULT_PREDICTION
+from chalicelib.domain.tasks import Difficulty, NewTask, Result
+from chalicelib.domain.training import TrainingPolicy
+from chalicelib.domain.webhooks import EventType, new_secret
+from chalicelib.services.webhooks import MAX_AGE, MAX_REFUSALS, deliver
+from chalicelib.storage.database import connect
+from chalicelib.storage.task_store import PostgresTaskStore
+from chalicelib.storage.tracker import Lease, PostgresTracker
+from chalicelib.storage.user_store import PostgresUserStore
+from chalicelib.storage.webhook_sender import WebhookSender
+from chalicelib.storage.webhook_store import PostgresWebhooks
+from migrations.roles import API, TRAINER
+from ops import webhooks
+from tests.support.api import World
+from tests.support.receivers import Receiver, is_genuine, listening
+from tests.support.servers import login_as
+
+pytestmark = pytest.mark.slow
+
+POLICY = TrainingPolicy(threshold=1_000, minimum_samples=10)
+NEW = NewTask("Math", "Algebra", Difficulty.HARD, "?")
+
+
+@dataclass
+class Outbox:
+    """The operator's view of a database, and the programs that write and deliver events."""
+
+    operator: PostgresWebhooks
+    engine: Engine
+    api: Engine
+    trainer: Engine
+
+    def add(self, url: str, *events: EventType, cohort: str = "default") -> str:
+        secret = new_secret()
+        PostgresWebhooks(self.engine, cohort).add(url, secret, events or list(EventType))
+        return secret
+
+    def complete(self, n: int, user: str = "ada") -> list[str]:
+        tasks = PostgresTaskStore(self.api, "default")
+        ids = [tasks.insert(user, NEW, DEFAULT_PREDICTION).id for _ in range(n)]
+        for task_id in ids:
+            tasks.complete(user, task_id, Result(True, 30.0), None, POLICY)
+        return ids
+
+    def deliver(self, **more: Any) -> int:
+        return deliver(PostgresWebhooks(self.api, "default"), WebhookSender(private=True, seconds=2.0), **more)
+
+    def pause_is_over(self) -> None:
+        with self.engine.connect() as connection:
+            connection.execute(text("UPDATE webhook_receivers SET next_attempt_at = now() - interval '1 second'"))
+
+    def lease(self) -> Lease:
+        tracker = PostgresTracker(self.trainer)
+        request = tracker.request_training("default", "forced")
+        assert request is not None
+        lease = tracker.take_lease(request, 60)
+        assert isinstance(lease, Lease)
+        return lease
+
+
+@pytest.fixture
+def outbox(database_url: str) -> Iterator[Outbox]:
+    engines = [connect(url) for url in (database_url, login_as(API, database_url), login_as(TRAINER, database_url))]
+    yield Outbox(PostgresWebhooks(engines[0], "default"), *engines)
+    for engine in engines:
+        engine.dispose()
+
+
+def tasks_of(receiver: Receiver) -> list[str]:
+    return [one["data"]["task_id"] for one in receiver.accepted]
+
+
+def test_a_completion_arrives_signed(outbox: Outbox) -> None:
+    receiver = Receiver()
+    with listening(receiver) as url:
+        secret = outbox.add(url)
+        (task_id,) = outbox.complete(1)
+        assert outbox.deliver() == 1
+        assert outbox.deliver() == 0
+    ((headers, body),) = receiver.seen
+    assert is_genuine(secret, headers, body)
+    assert not is_genuine(new_secret(), headers, body)
+    assert headers["content-type"] == "application/json"
+    assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
+    (event,) = receiver.accepted
+    assert (event["type"], event["data"]["task_id"], event["data"]["user_id"]) == ("completion", task_id, "ada")
+    assert (event["data"]["is_correct"], event["data"]["actual_time_seconds"]) == (True, 30.0)
+    assert (event["data"]["subject"], event["data"]["difficulty"], event["data"]["learner_id"]) == (
+        "Math",
+        "hard",
+        None,
+    )
+    assert datetime.fromisoformat(event["timestamp"]) >= datetime.fromisoformat(event["data"]["completed_at"])
+
+
+def test_repeats_and_corrections_are_no_events(outbox: Outbox) -> None:
+    outbox.add("http://127.0.0.1:1/")
+    (task_id,) = outbox.complete(1)
+    tasks = PostgresTaskStore(outbox.api, "default")
+    for correct in (True, False):
+        tasks.complete("ada", task_id, Result(correct, 30.0), None, POLICY)
+    (found,) = outbox.operator.receivers()
+    assert found.waiting == 1
+
+
+def test_each_answer_of_a_batch_is_one_event_in_order(outbox: Outbox) -> None:
+    receiver, begin = Receiver(), datetime(2026, 1, 5, tzinfo=UTC)
+    answers = [
+        CompletedAnswer(f"student {n % 3}", f"a-{n}", "Math", "Algebra", Difficulty.EASY, True, 5.0, begin + n * MINUTE)
+        for n in range(20)
+    ]
+    with listening(receiver) as url:
+        outbox.add(url)
+        for _ in range(2):
+            PostgresTaskStore(outbox.api, "default").add_answers(answers[::-1], POLICY)
+        assert outbox.deliver() == 20
+    assert tasks_of(receiver) == [one.task_id for one in answers]
+
+
+MINUTE = timedelta(minutes=1)
+
+
+def test_trainings_and_promotions_are_events(outbox: Outbox) -> None:
+    receiver, tracker = Receiver(), PostgresTracker(outbox.trainer)
+    with listening(receiver) as url:
+        outbox.add(url)
+        for version in ("v1", "v1", "v2"):
+            more: dict[str, Any] = {"counted": 0, "n_samples": 7, "policy": POLICY, "seconds": 1.5}
+            tracker.finish(outbox.lease(), version=version, **more)
+        tracker.fail_request(outbox.lease(), "no memory", POLICY)
+        for again in ("v1", "v1"):
+            PostgresTracker(outbox.api).set_model_version("default", again)
+        outbox.deliver()
+    complete, promoted = "training.complete", "version.promoted"
+    assert sorted(receiver.types[:2]) == [complete, promoted]
+    assert sorted(receiver.types) == sorted([complete] * 3 + [promoted] * 3 + ["training.failed"])
+    found = [one["data"] for one in receiver.accepted if one["type"] == promoted]
+    assert [(one["previous_version"], one["model_version"]) for one in found] == [
+        (None, "v1"),
+        ("v1", "v2"),
+        ("v2", "v1"),
+    ]
+    (failed,) = [one["data"] for one in receiver.accepted if one["type"] == "training.failed"]
+    assert (failed["error"], failed["failures"]) == ("no memory", 1)
+    done = next(one["data"] for one in receiver.accepted if one["type"] == complete)
+    assert (done["model_version"], done["n_samples"], done["seconds"]) == ("v1", 7, 1.5)
+
+
+def test_a_receiver_gets_the_events_of_its_cohort_that_it_chose(outbox: Outbox) -> None:
+    receivers = [Receiver() for _ in range(3)]
+    with listening(receivers[0]) as one, listening(receivers[1]) as two, listening(receivers[2]) as three:
+        outbox.add(one)
+        outbox.add(two, EventType.TRAINING_FAILED)
+        outbox.add(three, cohort="other")
+        outbox.complete(2)
+        assert outbox.deliver() == 2
+    assert [len(receiver.accepted) for receiver in receivers] == [2, 0, 0]
+
+
+def test_nothing_is_lost_while_a_receiver_is_down(outbox: Outbox) -> None:
+    receiver = Receiver()
+    with listening(receiver) as url:
+        outbox.add(url)
+        expected = outbox.complete(3)
+        assert outbox.deliver() == 3
+    expected += outbox.complete(3)
+    for _ in range(4):
+        assert outbox.deliver() == 0
+        outbox.pause_is_over()
+    (found,) = outbox.operator.receivers()
+    assert (found.waiting, found.dead, found.failures) == (3, 0, 4)
+    assert "refused" in (found.last_error or "")
+    with listening(receiver, int(url.split(":")[2].split("/")[0])):
+        expected += outbox.complete(1)
+        assert outbox.deliver() == 4
+    assert tasks_of(receiver) == expected
+    assert outbox.operator.receivers()[0].failures == 0
+
+
+def test_a_receiver_that_fails_is_left_alone_for_a_while(outbox: Outbox) -> None:
+    receiver = Receiver()
+    receiver.statuses = [500, 500, 204]
+    with listening(receiver) as url:
+        outbox.add(url)
+        expected = outbox.complete(3)
+        assert outbox.deliver() == outbox.deliver() == 0
+        assert len(receiver.seen) == 1
+        outbox.pause_is_over()
+        assert outbox.deliver() == 0
+        outbox.pause_is_over()
+        assert outbox.deliver() == 3
+    assert tasks_of(receiver) == expected
+    first = {headers["webhook-id"] for headers, _ in receiver.seen[:3]}
+    assert first == {receiver.ids[0]}
+    assert len(set(receiver.ids)) == 3
+
+
+def test_a_slow_receiver_delays_no_other_and_no_completion(outbox: Outbox) -> None:
+    slow, quick = Receiver(), Receiver()
+    slow.held = threading.Event()
+    with listening(slow) as one, listening(quick) as two, ThreadPoolExecutor(1) as pool:
+        for url in (one, two):
+            outbox.add(url)
+        outbox.complete(2)
+        running = pool.submit(outbox.deliver, budget=0.01)
+        running.result(timeout=30)
+        assert slow.accepted == []
+        outbox.complete(1)
+        slow.held.set()
+        outbox.pause_is_over()
+        while outbox.deliver():
+            pass
+    assert len(quick.accepted) == 3
+    assert len(set(slow.ids)) == 3
+
+
+def test_two_programs_do_not_deliver_to_one_receiver_at_once(outbox: Outbox) -> None:
+    receiver = Receiver()
+    with listening(receiver) as url, ThreadPoolExecutor(4) as pool:
+        outbox.add(url)
+        expected = outbox.complete(20)
+        assert sum(pool.map(lambda _: outbox.deliver(), range(4))) == 20
+    assert tasks_of(receiver) == expected
+
+
+def test_an_event_is_sent_again_if_its_program_died(outbox: Outbox) -> None:
+    receiver = Receiver()
+    with listening(receiver) as url:
+        outbox.add(url)
+        expected = outbox.complete(1)
+        (taken,) = outbox.operator.take(60)
+        assert outbox.operator.take(60) == []
+        (delivery,) = outbox.operator.waiting(taken, 5)
+        WebhookSender(private=True).send(url, {"webhook-id": delivery.message_id}, delivery.body)
+        with outbox.engine.connect() as connection:
+            connection.execute(text("UPDATE webhook_receivers SET lease_expires_at = now() - interval '1 second'"))
+        assert outbox.deliver() == 1
+    assert tasks_of(receiver) == expected * 2
+    assert len(set(receiver.ids)) == 1
+
+
+def test_a_refused_event_dies_and_those_behind_it_arrive(outbox: Outbox) -> None:
+    receiver = Receiver()
+    receiver.statuses = [*[422] * MAX_REFUSALS, 204]
+    with listening(receiver) as url:
+        outbox.add(url)
+        expected = outbox.complete(3)
+        for _ in range(MAX_REFUSALS):
+            assert outbox.deliver() == 0
+            outbox.pause_is_over()
+        assert outbox.deliver() == 2
+        assert tasks_of(receiver) == expected[1:]
+        (found,) = outbox.operator.receivers()
+        assert (found.waiting, found.dead) == (0, 1)
+        assert outbox.operator.replay(found.id, None) == 1
+        assert outbox.deliver() == 1
+    assert tasks_of(receiver) == [*expected[1:], expected[0]]
+
+
+def test_an_event_that_is_too_old_dies(outbox: Outbox) -> None:
+    receiver = Receiver()
+    receiver.statuses = [500]
+    with listening(receiver) as url:
+        outbox.add(url)
+        outbox.complete(1)
+        outbox.deliver(now=lambda: datetime.now(UTC) + MAX_AGE + MINUTE)
+    (found,) = outbox.operator.receivers()
+    assert (found.waiting, found.dead) == (0, 1)
+
+
+def test_a_receiver_that_is_gone_is_disabled(outbox: Outbox) -> None:
+    receiver = Receiver()
+    receiver.statuses = [410, 204]
+    with listening(receiver) as url:
+        outbox.add(url)
+        expected = outbox.complete(2)
+        outbox.deliver()
+        outbox.pause_is_over()
+        assert outbox.deliver() == 0
+        outbox.complete(1)  # of a receiver that is disabled, no events are kept
+        (found,) = outbox.operator.receivers()
+        assert found.disabled_at is not None
+        outbox.operator.replay(found.id, None)
+        assert outbox.deliver() == 2
+    assert tasks_of(receiver) == expected
+
+
+def test_an_operator_can_send_all_since_a_time_again(outbox: Outbox) -> None:
+    receiver = Receiver()
+    with listening(receiver) as url:
+        outbox.add(url)
+        expected = outbox.complete(3)
+        outbox.deliver()
+        (found,) = outbox.operator.receivers()
+        assert outbox.operator.replay(found.id, None) == 0
+        assert outbox.operator.replay(found.id, datetime.now(UTC) + MINUTE) == 0
+        assert outbox.operator.replay(found.id, datetime.now(UTC) - MINUTE) == 3
+        assert outbox.deliver() == 3
+    assert tasks_of(receiver) == expected * 2
+    assert receiver.ids[:3] == receiver.ids[3:]
+
+
+def test_an_operator_can_skip_an_event_and_remove_a_receiver(outbox: Outbox) -> None:
+    outbox.add("http://127.0.0.1:1/")
+    outbox.complete(2)
+    (found,) = outbox.operator.receivers()
+    outbox.operator.skip(found.id)
+    assert (outbox.operator.receivers()[0].waiting, outbox.operator.receivers()[0].dead) == (1, 1)
+    outbox.operator.skip(found.id)
+    with pytest.raises(NotFoundError, match="no event"):
+        outbox.operator.skip(found.id)
+    outbox.operator.remove(found.id)
+    assert outbox.operator.receivers() == []
+    for change in (outbox.operator.remove, lambda id_: outbox.operator.replay(id_, None)):
+        with pytest.raises(NotFoundError, match="no receiver"):
+            change(found.id)
+
+
+def test_old_events_are_deleted_and_waiting_ones_are_not(outbox: Outbox) -> None:
+    outbox.add("http://127.0.0.1:1/")
+    outbox.complete(4)
+    ages = {1: "delivered_at = now() - interval '8 days'", 2: "delivered_at = now()"}
+    ages |= {3: "dead_at = now() - interval '31 days'", 4: "attempts = 0"}
+    with outbox.engine.connect() as connection:
+        for n, change in ages.items():
+            old = "created_at = now() - interval '60 days'"
+            connection.execute(text(f"UPDATE webhook_deliveries SET {old}, {change} WHERE id = :n"), {"n": n})
+        PostgresWebhooks(outbox.api, "default").prune()
+        left = connection.execute(text("SELECT id FROM webhook_deliveries ORDER BY id")).scalars().all()
+    assert left == [2, 4]
+
+
+def test_the_deletion_of_an_account_deletes_its_events(outbox: Outbox) -> None:
+    outbox.add("http://127.0.0.1:1/")
+    outbox.complete(2)
+    outbox.complete(1, "eve")
+    PostgresUserStore(outbox.api, "default").erase("ada")
+    assert outbox.operator.receivers()[0].waiting == 1
+
+
+def command(outbox: Outbox, *arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    webhooks.add_arguments(parser)
+    container = World().container()
+    container.engine, container.sender = outbox.engine, WebhookSender(private=False)
+    return webhooks.run(container, parser.parse_args(arguments))
+
+
+def test_an_operator_adds_and_lists_receivers(outbox: Outbox, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(outbox, "add", "https://app.example.org/hooks", "--events", "completion, training.failed") == 0
+    secret = capsys.readouterr().out.splitlines()[1]
+    assert secret.startswith("whsec_")
+    outbox.complete(2)
+    assert command(outbox, "list") == 0
+    listed = capsys.readouterr().out
+    assert all(part in listed for part in ("https://app.example.org/hooks", "completion,training.failed", "never"))
+    assert secret not in listed
+    assert command(outbox, "list", "--json") == 0
+    (shown,) = json.loads(capsys.readouterr().out)
+    assert (shown["waiting"], shown["dead"], shown["failures"]) == (2, 0, 0)
+    assert "secret" not in shown
+    for arguments in (("skip", "1"), ("replay", "1", "--since", "2026-01-01"), ("remove", "1")):
+        assert command(outbox, *arguments) == 0
+    assert "1 event will be sent again to receiver 1." in capsys.readouterr().out
+    assert outbox.operator.receivers() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["add", "http://app.example.org/"], "must begin with https"),
+        (["add", "https://app.example.org/", "--events", "all"], "unknown event all"),
+        (["replay", "1", "--since", "yesterday"], "not a time"),
+    ],
+)
+def test_what_an_operator_mistypes_is_named(outbox: Outbox, arguments: list[str], message: str) -> None:
+    with pytest.raises(BadRequestError, match=message):
+        command(outbox, *arguments)
