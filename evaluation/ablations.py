@@ -9,6 +9,9 @@ is one JSON object.
 To leave a part out, its inputs get one constant value in training and test. LNIRT's prediction, to which the network
 adds, stays the same; only without the items it has no item effects. The answers are those of students drawn at random,
 ``--answers`` at most. Scale and temperature are not fitted here.
+
+``additive_model`` is not a part: it compares a model without interactions with the network
+(:mod:`evaluation.additive`).
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from chalicelib.features.inputs import N_ITEM_COLUMNS
 from chalicelib.features.sequences import ATTEMPTS
 from chalicelib.prediction.chain import bounded_probability
 from chalicelib.prediction.vocabulary import OUT_OF_VOCABULARY
+from evaluation.additive import additive_chances
 from evaluation.answers import folds_of, read_answers
 from evaluation.program import note, parser_of, print_figures
 from training_job.fit.optimise import fit_network, predict_rows
@@ -163,6 +167,8 @@ def main() -> int:
     for name, change in PARTS.items():
         figures[name] = difference(table, full, without(stage, tested, table, change, options.seed), options.seed)
         note(options, f"{time.monotonic() - begun:6.1f} s without {name}: {figures[name]}")
+    additive = additive_chances(stage.correctness, validation_rows(train), tested, options.seed)
+    figures["additive_model"] = difference(table, full, additive, options.seed)
     return print_figures(figures)
 
 

@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 from chalicelib.features.inputs import N_ITEM_COLUMNS
+from chalicelib.prediction.chain import bounded_probability
 from evaluation.ablations import N_OTHERS, PARTS, difference, without
+from evaluation.additive import additive_chances
 from tests.support.histories import simulate
 from training_job.fit.passes import Stage, stage_of
 from training_job.fit.samples import Samples, samples_of
+from training_job.fit.split import validation_rows
 from training_job.history.answers import AnswerTable
 from training_job.history.replay import read_history
+from training_job.scores import log_losses
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,13 @@ def test_a_part_that_is_left_out_changes_the_samples(samples: Samples, stage: St
     )
     assert not same
     assert len(changed.target) == len(samples.target)
+
+
+def test_the_additive_model_learns_what_single_columns_say(table: AnswerTable, stage: Stage, samples: Samples) -> None:
+    """LNIRT alone has a scale of its own; the item's column says everything."""
+    chances = additive_chances(stage.correctness, validation_rows(table), samples, 0)
+    alone = bounded_probability(samples.prior)
+    assert log_losses(table.is_correct, chances).mean() < 0.9 * log_losses(table.is_correct, alone).mean()
 
 
 def test_without_the_items_the_chances_say_little(table: AnswerTable, stage: Stage, samples: Samples) -> None:
