@@ -8,9 +8,13 @@ what is answered with what is documented.
 Another stack gets batches (``--only batches`` leaves out the rest): 1,000 predictions for 30 learners in one request
 and in 1,000 requests, and answers of an app, 1,000 at a time. One batch is sent twice and in two halves, all at once.
 
+A receiver of webhooks is away, slow, failing, and asked to take events again (``--only webhooks``): how many were lost,
+out of order, or without a good signature.
+
 The last line is one JSON object: ``failures`` (generators that failed), ``lint_warnings``, the shares
 ``operations_documented``, ``properties_described`` and ``examples``, and ``batch_speedup``, ``answers_per_s`` and
-``batch_counted``. The exit status is 1 unless the first two are 0, the shares are 1, and the batch was counted once.
+``batch_counted``, and ``webhooks_lost`` and others. The exit status is 1 unless the first two are 0, the shares are 1,
+the batch was counted once, and no webhook was lost or out of order.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _batches
+from benchmarks import _batches, _webhooks
 from benchmarks._percentiles import rounded
 from benchmarks.local_stack import temporary_stack
 from infra import node, openapi
@@ -78,7 +82,7 @@ def main() -> int:
     """Run the experiments and print the figures; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.integration", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--only", choices=["batches"], help="measure only this")
+    parser.add_argument("--only", choices=["batches", "webhooks"], help="measure only this")
     options = parser.parse_args()
     if options.only is None and not node.is_installed():
         install = ["make", "-C", str(Path(__file__).parents[1]), ".venv/.node"]
@@ -87,17 +91,21 @@ def main() -> int:
     if options.only is None and not node.is_installed():
         print(f"error: {node.MISSING}", file=sys.stderr)
         return 2
-    found = _batches.measure()
+    found: dict[str, Any] = {}
     if options.only is None:
-        found = {**try_generators(), **lint(), **shares(), **found}
+        found |= {**try_generators(), **lint(), **shares()}
+    if options.only in (None, "batches"):
+        found |= _batches.measure()
+    if options.only in (None, "webhooks"):
+        found |= _webhooks.measure()
     if options.json:
         print(json.dumps(found))
     else:
         for name, value in found.items():
             print(f"{name:<24}{value}")
-    is_good = found["batch_counted"] == found["batch_answers"]
-    if options.only is None:
-        is_good &= not (found["failures"] or found["lint_warnings"]) and all(found[one] == 1 for one in SHARES)
+    faults = ("failures", "lint_warnings", "webhooks_lost", "webhooks_out_of_order", "webhooks_forged")
+    is_good = not any(found.get(name) for name in faults) and all(found.get(name, 1) == 1 for name in SHARES)
+    is_good &= found.get("batch_counted") == found.get("batch_answers")
     return 0 if is_good else 1
 
 
