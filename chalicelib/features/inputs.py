@@ -62,16 +62,17 @@ def success_priors(past: Summary, lnirt: LnirtParameters) -> SuccessPrior:
     """Return LNIRT's prediction of correctness for each summary.
 
     For a student without any answer it is the success of students who began with the target topic, if that is known,
-    because first answers are worse than LNIRT expects from the same students' ability.
+    because first answers are worse than LNIRT expects from the same students' ability. A topic with few beginners has
+    that of first answers on other topics.
     """
     prior = success_prior(lnirt, past.topic_row, past.level, past.ability, past.ability_sd, past.attempts, past.correct)
     f, beginners = functions_for(past.topic_row), columns_of(past.sequences)[FIRST_TOPIC]
     is_first, logit = (past.n_answers == 0) & (beginners != 0.0), prior.logit
+    if lnirt.forgetting is not None:
+        logit = logit + lnirt.forgetting.effect(past.topic_row, past.hours_since_topic, past.hours_since_any)
     if f.any_true(is_first):
         _, expected, *_ = table_columns(lnirt.by_cell, past.topic_row * N_LEVELS + past.level)
         logit = f.where(is_first, _logit(expected + beginners, f), logit)
-    if lnirt.forgetting is not None:
-        logit = logit + lnirt.forgetting.effect(past.topic_row, past.hours_since_topic, past.hours_since_any)
     return SuccessPrior(f.bounded(logit + past.item_success, -MAX_ABS_LOGIT, MAX_ABS_LOGIT), prior.offset)
 
 

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from chalicelib.domain.lnirt import FloatArray, LnirtParameters
-from chalicelib.features.sequences import N_SEQUENCES, PARENTS, Keys, SequenceTable, no_sequences
+from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters
+from chalicelib.features.sequences import (
+    FIRST_TOPIC,
+    N_FIRST,
+    N_LATEST,
+    N_SEQUENCES,
+    NO_TOPIC,
+    PARENTS,
+    Keys,
+    SequenceTable,
+    no_sequences,
+    sequence_keys,
+)
 from training_job.history.answers import AnswerTable
+from training_job.history.scan import group_bounds
 from training_job.history.sequences import keys_of_history
 
 MIN_ANSWERS, MIN_STUDENTS = 10, 3
@@ -30,19 +42,45 @@ def fit_sequences(table: AnswerTable, lnirt: LnirtParameters) -> SequenceTable:
     keys = keys_of_history(table, topic_row)
     beyond = table.is_correct - lnirt.expected_success[topic_row, table.level]
     by_row, n_users = np.zeros((N_SEQUENCES, len(table))), len(table.user_ids)
+    first_rows = group_bounds(table.user)[:-1]
+    first_mean = _mean_of_topics(topic_row[first_rows], beyond[first_rows])
+    of_beginners = _keys_of_beginners(len(lnirt.topics))
     kept: list[tuple[Keys, FloatArray, FloatArray]] = []
     for column, parent in enumerate(PARENTS):
         found, first, group = np.unique(keys[:, column], return_index=True, return_inverse=True)
         answers = np.bincount(group).astype(np.float64)
         pairs = np.unique(group * n_users + table.user)
         students = np.bincount(pairs // n_users, minlength=len(found))
-        shorter = by_row[parent][first] if parent is not None else np.zeros(len(found))
+        # First answers are worse than others on most topics, so a topic of few beginners takes the mean of all of them.
+        orphans = np.where(np.isin(found, of_beginners), first_mean, 0.0) if column == FIRST_TOPIC else 0.0
+        shorter = by_row[parent][first] if parent is not None else np.broadcast_to(orphans, found.shape)
         value = (np.bincount(group, weights=beyond) + PSEUDO_ANSWERS * shorter) / (answers + PSEUDO_ANSWERS)
         common = (answers >= MIN_ANSWERS) & (students >= MIN_STUDENTS)
         by_row[column] = np.where(common, value, shorter)[group]
         kept.append((found[common], value[common], answers[common]))
+    rare = np.setdiff1d(of_beginners, kept[FIRST_TOPIC][0])
+    kept.append((rare, np.full(len(rare), first_mean), np.zeros(len(rare))))
     all_keys, values, counts = (np.concatenate(part) for part in zip(*kept, strict=True))
     most = np.argsort(-counts, kind="stable")[:MAX_SEQUENCES]
     unique, at = np.unique(all_keys[most], return_index=True)
     # Rounded to the precision in which they are published.
     return SequenceTable(unique, values[most][at].astype(np.float16).astype(np.float64))
+
+
+def _mean_of_topics(topic_row: IntArray, beyond: FloatArray) -> float:
+    """Return the mean over topics of the success beyond expectation in first answers, from (N,) each.
+
+    A topic counts more with more answers, at most once. One imagined topic without a difference is added, since few
+    topics say little about the others.
+    """
+    answers = np.bincount(topic_row).astype(np.float64)
+    means = np.bincount(topic_row, weights=beyond) / np.maximum(answers, 1.0)
+    weights = answers / (answers + PSEUDO_ANSWERS)
+    return float((weights * means).sum() / (weights.sum() + 1.0))
+
+
+def _keys_of_beginners(n_topics: int) -> Keys:
+    """Return the key of the students who began with it, for each topic. Shape (T,)."""
+    nothing = np.zeros(n_topics, dtype=np.int64)
+    first, latest = (np.full((n_topics, length), NO_TOPIC) for length in (N_FIRST, N_LATEST))
+    return sequence_keys(np.arange(n_topics), first, latest, nothing, nothing)[:, FIRST_TOPIC]
