@@ -75,6 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     cors_origins: tuple[str, ...] = ()
     webhook_private_addresses: bool = False
     stack_name: Text = "local"
+    disk_path: Text | None = None
     ecs_agent_uri: Text | None = None
     log_format: Literal["json", "text"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -14,6 +14,7 @@ from chalicelib.config import Settings, issuers_of, policy_of, settings_from
 from chalicelib.domain.limits import StudentLimits
 from chalicelib.ports import (
     AnalyticsStore,
+    Disk,
     ForeignIdentity,
     Identity,
     LimitCounts,
@@ -35,6 +36,7 @@ from chalicelib.services.training import Later, at_once
 from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
+from chalicelib.storage.disk import LocalDisk
 from chalicelib.storage.identity import CognitoIdentity
 from chalicelib.storage.issuers import ForeignTokens
 from chalicelib.storage.limit_store import PostgresLimitCounts
@@ -114,6 +116,11 @@ class Container:
             region=self.settings.aws_region,
             jwks_url=self.settings.jwks_url,
         )
+
+    @cached_property
+    def disk(self) -> Disk | None:
+        """The disk of a stack on one machine. None on AWS, where nothing is stored on one."""
+        return None if self.settings.disk_path is None else LocalDisk(self.settings.disk_path)
 
     @cached_property
     def foreign(self) -> ForeignIdentity:

@@ -21,6 +21,7 @@ from chalicelib.wiring import Container
 from ops import (
     accounts,
     anomalies,
+    completion,
     database,
     env,
     logs,
@@ -30,6 +31,7 @@ from ops import (
     service_accounts,
     sql,
     status,
+    stop,
     tables,
     webhooks,
 )
@@ -46,7 +48,7 @@ ContainerCommand = Callable[[Container, argparse.Namespace], int]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     try:
         command: Command = options.command
@@ -69,7 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _root() -> argparse.ArgumentParser:
+    return parser()
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog="studysmart", description="Operate a StudySmart backend.")
     parser.add_argument("--version", action="version", version=f"StudySmart {chalicelib.VERSION}")
     parser.add_argument(
@@ -106,6 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_arguments(add("logs", logs.run, "answer questions from the log"))
     sql.add_arguments(add("sql", sql.run, "run SQL statements on the database"))
     env.add_arguments(add("env", env.run, "print the environment variables of the running stack for a shell"))
+    stop.add_arguments(add("stop", stop.run, "end the stack that runs on this machine, as Ctrl-C does"))
+    completion.add_arguments(
+        add("completion", completion.run, "print a script that completes commands in bash or zsh"), _root
+    )
     admin = add_with("make-admin", _make_admin, "add an account to the group admins")
     admin.add_argument("email", metavar="EMAIL")
     accounts.add_arguments(

@@ -37,10 +37,18 @@ def welcome() -> WelcomeAnswer:
 
 @routes.route("GET", "/health", "Check the health", access=Access.PUBLIC, answer=Health, error_answers={503: Health})
 def check_health(container: Container) -> Reply:
-    """Check the database, the model registry and the queue. The status is 503 if one of them does not answer."""
+    """Check the database, the model registry and the queue, and on one machine the room on its disk.
+
+    The status is 503 if one of them does not answer, or if the disk is full.
+    """
     container.champion.current()  # a process that has not predicted yet has no model in memory
     found = health.check(
-        container.tracker, container.registry, container.queue, container.settings.cohort, container.champion.version
+        container.tracker,
+        container.registry,
+        container.queue,
+        container.settings.cohort,
+        container.champion.version,
+        container.disk,
     )
     return Reply(found, status=200 if found.healthy else 503)
 

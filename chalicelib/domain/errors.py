@@ -92,6 +92,10 @@ class IdentityUnavailableError(UnavailableError):
     """The identity provider (Cognito) could not be reached."""
 
 
+class DiskFullError(UnavailableError):
+    """The disk of a stack on one machine has too little room."""
+
+
 class LogsUnavailableError(UnavailableError):
     """The log (CloudWatch Logs) could not be queried."""
 

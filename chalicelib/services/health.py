@@ -11,7 +11,7 @@ import msgspec
 
 from chalicelib.domain.errors import ModelError, UnavailableError
 from chalicelib.domain.fields import ServedVersion, about
-from chalicelib.ports import ModelRegistry, Tracker, TrainingQueue
+from chalicelib.ports import Disk, ModelRegistry, Tracker, TrainingQueue
 
 _log = logging.getLogger("studysmart.health")
 
@@ -27,6 +27,9 @@ class Health(msgspec.Struct, frozen=True):
     registry: Annotated[str, about("`ok` or `unavailable`: the store of the models", "ok")]
     queue: Annotated[str, about("`ok` or `unavailable`: the queue of the trainings", "ok")]
     model_version: ServedVersion | None
+    disk: Annotated[str, about("`ok` or `unavailable`: room on the disk; absent on AWS", "ok")] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
 
     @property
     def healthy(self) -> bool:
@@ -35,18 +38,30 @@ class Health(msgspec.Struct, frozen=True):
 
 
 def check(
-    tracker: Tracker, registry: ModelRegistry, queue: TrainingQueue, cohort: str, model_version: str | None
+    tracker: Tracker,
+    registry: ModelRegistry,
+    queue: TrainingQueue,
+    cohort: str,
+    model_version: str | None,
+    disk: Disk | None = None,
 ) -> Health:
-    """Check database, registry and queue in parallel. ``model_version`` is the version that this process serves."""
+    """Check database, registry, queue and disk in parallel.
+
+    ``model_version`` is the version that this process serves.
+    """
     probes: dict[str, Callable[[], object]] = {
         "database": tracker.ping,
         "registry": lambda: registry.champion_etag(cohort),
         "queue": queue.check,
     }
+    if disk is not None:
+        probes["disk"] = disk.check
     with ThreadPoolExecutor(max_workers=len(probes)) as pool:
         found = dict(zip(probes, pool.map(_probe, probes, probes.values()), strict=True))
     status = "healthy" if set(found.values()) == {OK} else "unhealthy"
-    return Health(status, found["database"], found["registry"], found["queue"], model_version)
+    return Health(
+        status, found["database"], found["registry"], found["queue"], model_version, found.get("disk", msgspec.UNSET)
+    )
 
 
 def _probe(name: str, ask: Callable[[], object]) -> str:

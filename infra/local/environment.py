@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -42,13 +43,17 @@ def base_environment(own: Mapping[str, str]) -> dict[str, str]:
     return environment | dict.fromkeys(_ONE_THREAD, "1")
 
 
-def program_settings(own: Mapping[str, str], database_url: str, aws: Mapping[str, str]) -> dict[str, str]:
+def program_settings(
+    own: Mapping[str, str], database_url: str, aws: Mapping[str, str], state: Path | None = None
+) -> dict[str, str]:
     """Return the settings of the product. The commands of an operator reach the same stack with them.
 
     The log is JSON, as on AWS. The user's ``LOG_FORMAT`` decides how it is shown (:mod:`infra.local.output`).
     """
     names = ["LIMITS", *(field.encode_name for field in msgspec.structs.fields(Settings) if not field.required)]
     given = _DEFAULTS | {name: own[name] for name in names if name in own}
+    if state is not None:
+        given["DISK_PATH"] = str(state)
     return {**given, "LOG_FORMAT": "json", **aws, "DATABASE_URL": database_url, "NO_PROXY": "127.0.0.1,localhost"}
 
 

@@ -11,6 +11,9 @@ import logging
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -21,6 +24,7 @@ from chalicelib.services import watch
 
 _MAXIMUM_BYTES = 10 * 1024 * 1024
 _OLD_FILES = 3
+_REPORT_SECONDS = 60.0
 
 
 class Output(logging.Handler):
@@ -100,8 +104,49 @@ def as_text(fields: dict[str, Any]) -> str:
     return f"{text}\n{fields['exception']}" if fields.get("exception") else text
 
 
-def _rotating(path: Path) -> RotatingFileHandler:
-    return RotatingFileHandler(path, maxBytes=_MAXIMUM_BYTES, backupCount=_OLD_FILES, encoding="utf-8")
+class LogFile(RotatingFileHandler):
+    """A file of the log that loses lines when the disk is full, and says so at most once a minute.
+
+    The standard library would print a traceback for every line.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(path, maxBytes=_MAXIMUM_BYTES, backupCount=_OLD_FILES, encoding="utf-8")
+        self._clock = clock
+        self._n_lost = 0
+        self._next_report = float("-inf")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line. The lines that were lost before are counted in front of the first one that fits again."""
+        if lost := self._n_lost:
+            # The last line that was written may have no end.
+            super().emit(logging.makeLogRecord({"msg": f"\n{lost} lines of this file were lost: the disk was full"}))
+            if self._n_lost > lost:  # it is still full: the line of the loss stands for this one
+                return
+            self._n_lost = 0
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name of the base class
+        """Count a line that could not be written."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self._n_lost += 1
+        # The stream would keep what it could not write, and grow. The next line opens the file again.
+        stream, self.stream = self.stream, None  # type: ignore[assignment]
+        with suppress(OSError):
+            stream.close()
+        if self._clock() >= self._next_report:
+            self._next_report = self._clock() + _REPORT_SECONDS
+            text = f"{self.baseFilename} cannot be written ({error.strerror}): {self._n_lost} lines are lost so far"
+            with suppress(OSError):
+                sys.stderr.write(text + "\n")
+                sys.stderr.flush()
+
+
+def _rotating(path: Path) -> LogFile:
+    return LogFile(path)
 
 
 def _write(file: RotatingFileHandler, line: str) -> None:

@@ -32,6 +32,7 @@ log = logging.getLogger("studysmart.local")
 _START_SECONDS = 120.0
 _STOP_SECONDS = 2.0
 _POLL_SECONDS = 0.1
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 # Short, because on one machine only this stack ends a worker: the message of a dead worker is soon received again.
 _VISIBILITY_SECONDS = 20
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -97,7 +98,7 @@ class Supervisor:
         self._wait_for(aws)
         self._report("accounts, registry and queue are ready (moto)")
 
-        settings = program_settings(os.environ, database_url, json.loads(aws.ready.read_text()))
+        settings = program_settings(os.environ, database_url, json.loads(aws.ready.read_text()), self.state)
         environment = {**base, **settings}
         if public_socket is None:
             # On a whole stack these are threads of the API's process.
@@ -168,6 +169,7 @@ class Supervisor:
 
     def _watch(self) -> None:
         """Restart what ends until a signal arrives."""
+        pause = _FIRST_PAUSE
         while not self.stopped.wait(_POLL_SECONDS):
             for child in self.children:
                 child.restart_if_ended()
@@ -178,9 +180,12 @@ class Supervisor:
                 log.error("PostgreSQL ended (%s), starting it again", described(status))
                 try:
                     self._run_postgres(self.database)
+                    pause = _FIRST_PAUSE
                 except postgres.PostgresError as error:
-                    log.error("%s; trying again", error)
-                    self.stopped.wait(1.0)
+                    log.error("%s; trying again in %.0f s", error, pause)
+                    self.stopped.wait(pause)
+                    # On a full disk it cannot start for hours, and each attempt writes lines.
+                    pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _stop(self) -> None:
         self.output.line("Stopping ...")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from chalicelib.domain.errors import DatabaseUnavailableError, ModelError, UnavailableError
+from chalicelib.domain.errors import DatabaseUnavailableError, DiskFullError, ModelError, UnavailableError
 from chalicelib.services.training import RESEND_SECONDS, SEND_GRACE_SECONDS
 from chalicelib.services.versions import CHAMPION, OTHER
 from chalicelib.storage.aws import aws_client
@@ -65,10 +65,15 @@ class Doctor:
         ``now`` decides which files are old.
         """
         done = Examination()
+        if self.container.disk is not None:
+            try:
+                self.container.disk.check()
+            except DiskFullError as error:
+                done.findings.append(kinds.DISK_FULL.found(error=str(error)))
         trackers: list[TrackerFacts] = []
         try:
             done.findings += self._schema() if "schema" in parts else []
-            if not done.findings and "database" in parts:
+            if "database" in parts and all(one.kind is kinds.DISK_FULL for one in done.findings):
                 trackers = self._database(done)
         except DatabaseUnavailableError as error:
             done.findings.append(kinds.UNREACHABLE.found(error=str(error), service="database"))

@@ -46,6 +46,7 @@ class Finding:
 
 
 UNREACHABLE = Kind("unreachable", "{error}", "start the service or correct the environment, then run the doctor again")
+DISK_FULL = Kind("disk-full", "{error}", "delete old backups and files of others, or give the machine a larger disk")
 DATABASE_REVISION = Kind(
     "database-revision",
     "the database is at revision {revision}, this program needs {needed}",

@@ -6,7 +6,11 @@ import json
 
 import pytest
 
+from chalicelib import wiring
+from chalicelib.domain.errors import DiskFullError
+from chalicelib.storage.disk import LocalDisk
 from tests.support.api import Api, World
+from tests.support.small_disks import fill, small_disk
 
 
 def test_the_root_answers_exactly_the_welcome(anyone: Api) -> None:
@@ -34,6 +38,30 @@ def test_health_is_503_when_one_part_does_not_answer(anyone: Api, world: World, 
     assert answer.status == 503
     assert answer.json["status"] != "healthy"
     assert answer.json[part] != "ok"
+
+
+def test_health_is_503_when_the_disk_is_full(anyone: Api, world: World) -> None:
+    with small_disk(2) as place:
+        container = world.container()
+        container.disk = LocalDisk(str(place), minimum=1_000_000)
+        wiring.install(container)
+        assert anyone.get("/health").json["disk"] == "ok"
+        fill(place / "ballast")
+        answer = anyone.get("/health")
+        assert (answer.status, answer.json["status"], answer.json["disk"]) == (503, "unhealthy", "unavailable")
+        with pytest.raises(DiskFullError, match="MB are free"):
+            container.disk.check()
+        (place / "ballast").unlink()
+        assert anyone.get("/health").status == 200
+
+
+def test_only_one_machine_has_a_disk(world: World) -> None:
+    assert world.container().disk is None
+    world.settings["DISK_PATH"] = "/nowhere"
+    disk = world.container().disk
+    assert disk is not None
+    with pytest.raises(DiskFullError, match="cannot be read"):
+        disk.check()
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +17,7 @@ from chalicelib.domain.tasks import Difficulty
 from chalicelib.storage.database import connect
 from infra.local import postgres
 from ops.imports.importer import import_file
+from tests.support import small_disks
 from tests.support.faults.databases import kill, kill_and_restart, start
 from tests.support.faults.world import MARKS, TASK, World
 from tests.support.servers import TEMPLATE_DATABASE
@@ -274,15 +272,8 @@ def test_an_account_is_deleted_while_its_tasks_are_completed(world: World) -> No
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A file system of 24 MB that PostgreSQL may write to; only root can make one."""
-    place = Path(tempfile.mkdtemp(prefix="faults-"))  # the tests' own directories are closed to PostgreSQL's account
-    command = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=777", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        place.rmdir()
-        pytest.skip("a small file system cannot be mounted here")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
-    place.rmdir()
+    with small_disks.small_disk() as place:
+        yield place
 
 
 @pytest.fixture
@@ -308,7 +299,7 @@ def test_postgresqls_disk_has_no_room(
     world.complete(3)
     tasks = [world.create()["id"] for _ in range(60)]
     ballast = small_disk / "ballast"
-    fill(ballast)
+    small_disks.fill(ballast)
     long = {**TASK, "topic": "topic 1", "task_content": "x" * 9_000}
     statuses = [world.student.post("/practice-tasks", long).status for _ in range(40)]
     assert set(statuses[-10:]) == {503}, statuses
@@ -318,9 +309,3 @@ def test_postgresqls_disk_has_no_room(
     assert {world.answer(task).status for task in tasks} == {200}
     assert world.status().n_samples_total == 63
     world.check()
-
-
-def fill(ballast: Path) -> None:
-    """Write until nothing more fits on the disk."""
-    done = subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], capture_output=True, text=True, check=False)
-    assert "No space left" in done.stderr

@@ -373,7 +373,7 @@ def test_what_the_migrator_runs_are_commands_that_exist(cloud: Cloud) -> None:
         "database roles --iam --prefix studysmart",
     ]
     for words in steps.commands(one):
-        assert callable(cli._parser().parse_args(words).command)
+        assert callable(cli.parser().parse_args(words).command)
 
 
 def test_the_command_line_accepts_the_settings_of_the_migrator() -> None:

@@ -123,7 +123,8 @@ def test_the_user_may_choose_the_cors_origins() -> None:
 
 def test_the_commands_of_a_stack_use_its_settings() -> None:
     given = {"TRAINING_THRESHOLD": "20", "LIMITS": "topics=9", "DATABASE_URL": "mine", "HOME": "/root"}
-    settings = program_settings(given, "postgresql+pg8000://", {})
+    settings = program_settings(given, "postgresql+pg8000://", {}, Path("/somewhere"))
+    assert settings["DISK_PATH"] == "/somewhere"
     assert (settings["TRAINING_THRESHOLD"], settings["LIMITS"]) == ("20", "topics=9")
     assert settings["DATABASE_URL"] == "postgresql+pg8000://"
     assert "HOME" not in settings

@@ -12,8 +12,9 @@ import pytest
 
 from chalicelib import logs
 from chalicelib.services import watch
-from infra.local.output import Output, as_text, parsed
+from infra.local.output import LogFile, Output, as_text, parsed
 from tests.support.log_lines import logged
+from tests.support.small_disks import fill, small_disk
 
 
 def json_lines(*messages: str, logger: str = "studysmart.api", error: Exception | None = None) -> str:
@@ -77,3 +78,27 @@ def test_log_format_json_shows_the_lines_unchanged(tmp_path: Path) -> None:
     text, kept = followed(tmp_path, json_lines("one", "two"), as_json=True)
     assert text == kept
     assert [json.loads(line)["message"] for line in text] == ["one", "two"]
+
+
+def test_a_full_disk_is_reported_once_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    with small_disk(1) as place:
+        file = LogFile(place / "backend.log", clock=lambda: now[0])
+        file.handle(logging.makeLogRecord({"msg": "the first line"}))
+        fill(place / "ballast")
+        for second in range(90):
+            now[0] = float(second)
+            for _ in range(100):
+                file.handle(logging.makeLogRecord({"msg": "x" * 100}))
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == 2, said[:5]
+        assert "No space left on device" in said[0]
+        assert said[1].endswith("lines are lost so far")
+        (place / "ballast").unlink()
+        file.handle(logging.makeLogRecord({"msg": "the last line"}))
+        file.close()
+        lines = (place / "backend.log").read_text().splitlines()
+        assert lines[0] == "the first line"
+        assert lines[-2].endswith("lines of this file were lost: the disk was full")
+        assert lines[-1] == "the last line"
+        assert abs(int(lines[-2].split()[0]) + lines.count("x" * 100) - 9_000) <= 1  # one may be written in part
