@@ -134,9 +134,10 @@ class LogFile(RotatingFileHandler):
             return
         self._n_lost += 1
         # The stream would keep what it could not write, and grow. The next line opens the file again.
-        stream, self.stream = self.stream, None  # type: ignore[assignment]
-        with suppress(OSError):
-            stream.close()
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
         if self._clock() >= self._next_report:
             self._next_report = self._clock() + _REPORT_SECONDS
             text = f"{self.baseFilename} cannot be written ({error.strerror}): {self._n_lost} lines are lost so far"
