@@ -397,13 +397,6 @@ class ModelRegistry(Protocol):
         """Delete a version. ``metadata.json`` goes first, so a half-deleted version is not a version."""
 
 
-class Disk(Protocol):
-    """The disk of a stack on one machine."""
-
-    def check(self) -> None:
-        """Raise DiskFullError if there is too little room."""
-
-
 class ForeignIdentity(Protocol):
     """The issuers, other than the user pool, whose tokens are accepted."""
 

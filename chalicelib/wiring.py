@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +15,6 @@ from chalicelib.config import Settings, issuers_of, policy_of, settings_from
 from chalicelib.domain.limits import StudentLimits
 from chalicelib.ports import (
     AnalyticsStore,
-    Disk,
     ForeignIdentity,
     Identity,
     LimitCounts,
@@ -36,7 +36,7 @@ from chalicelib.services.training import Later, at_once
 from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
-from chalicelib.storage.disk import LocalDisk
+from chalicelib.storage.disk import check_disk
 from chalicelib.storage.identity import CognitoIdentity
 from chalicelib.storage.issuers import ForeignTokens
 from chalicelib.storage.limit_store import PostgresLimitCounts
@@ -118,9 +118,9 @@ class Container:
         )
 
     @cached_property
-    def disk(self) -> Disk | None:
-        """The disk of a stack on one machine. None on AWS, where nothing is stored on one."""
-        return None if self.settings.disk_path is None else LocalDisk(self.settings.disk_path)
+    def check_disk(self) -> Callable[[], None] | None:
+        """The check of one machine's disk. None on AWS, where nothing is stored on one."""
+        return None if self.settings.disk_path is None else partial(check_disk, self.settings.disk_path)
 
     @cached_property
     def foreign(self) -> ForeignIdentity:

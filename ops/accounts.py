@@ -6,7 +6,7 @@ import argparse
 import getpass
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from sqlalchemy import Connection, TextClause, text
@@ -16,8 +16,7 @@ from chalicelib.services import accounts
 from chalicelib.storage.database import statement
 from chalicelib.wiring import Container
 from ops import tables
-
-Action = Callable[[Container, argparse.Namespace], int]
+from ops.arguments import actions_of
 
 _LIST = text(
     "SELECT id, email, full_name, n_answers, created_at, excluded_at, issuer, subject FROM users"
@@ -32,12 +31,7 @@ _INCLUDE = text("UPDATE users SET excluded_at = NULL WHERE id = ANY(:ids)")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions of the command, each with its arguments."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-
-    def add(name: str, action: Action, text: str) -> argparse.ArgumentParser:
-        sub = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        sub.set_defaults(action=action)
-        return sub
+    add = actions_of(parser)
 
     add("list", _list, "list the accounts, oldest first").add_argument("--json", action="store_true", help="print JSON")
     password = add("set-password", _set_password, "set the password of an account and end its sessions")
@@ -60,12 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     erase = add("erase", _erase, "delete an account with its tasks and its practice state")
     erase.add_argument("account", metavar="EMAIL", help="or the id of a student, as `account list` shows it")
     erase.add_argument("--yes", action="store_true", help="delete; without this, only say what would be deleted")
-
-
-def run(container: Container, options: argparse.Namespace) -> int:
-    """Run the action that the arguments name."""
-    action: Action = options.action
-    return action(container, options)
 
 
 def _list(container: Container, options: argparse.Namespace) -> int:

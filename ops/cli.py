@@ -21,7 +21,6 @@ from chalicelib.wiring import Container
 from ops import (
     accounts,
     anomalies,
-    completion,
     database,
     env,
     logs,
@@ -31,11 +30,10 @@ from ops import (
     service_accounts,
     sql,
     status,
-    stop,
     tables,
     webhooks,
 )
-from ops.arguments import number, whole_number
+from ops.arguments import number, run_action, whole_number
 from ops.backup import command as backup
 from ops.backup import restore
 from ops.doctor import command as doctor
@@ -71,10 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _root() -> argparse.ArgumentParser:
-    return parser()
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog="studysmart", description="Operate a StudySmart backend.")
@@ -106,24 +100,20 @@ def parser() -> argparse.ArgumentParser:
     reset = add_with("reset-counter", _reset_counter, "set the number of completions since the last training")
     reset.add_argument("value", type=whole_number(0), metavar="N", help="new value, 0 or more")
     import_command.add_arguments(add_with("import", import_command.run, "import a history of answers from CSV"))
-    models.add_arguments(add_with("models", models.run, "list, check, roll back, pin, sign and prune the models"))
+    models.add_arguments(add_with("models", run_action, "list, check, roll back, pin, sign and prune the models"))
     doctor.add_arguments(add_with("doctor", doctor.run, "check the data, and repair what can be repaired"))
     backup.add_arguments(add_with("backup", backup.run, "back up tables and models while the API is running"))
     restore.add_arguments(add_with("restore", restore.run, "restore a backup into an empty stack"))
     logs.add_arguments(add("logs", logs.run, "answer questions from the log"))
     sql.add_arguments(add("sql", sql.run, "run SQL statements on the database"))
     env.add_arguments(add("env", env.run, "print the environment variables of the running stack for a shell"))
-    stop.add_arguments(add("stop", stop.run, "end the stack that runs on this machine, as Ctrl-C does"))
-    completion.add_arguments(
-        add("completion", completion.run, "print a script that completes commands in bash or zsh"), _root
-    )
     admin = add_with("make-admin", _make_admin, "add an account to the group admins")
     admin.add_argument("email", metavar="EMAIL")
     accounts.add_arguments(
-        add_with("account", accounts.run, "list, disable, exclude, export and erase accounts, and set passwords")
+        add_with("account", run_action, "list, disable, exclude, export and erase accounts, and set passwords")
     )
     service_accounts.add_arguments(
-        add_with("service", service_accounts.run, "create, list, rotate and revoke service accounts of other apps")
+        add_with("service", run_action, "create, list, rotate and revoke service accounts of other apps")
     )
     anomalies.add_arguments(
         add_with("anomalies", anomalies.run, "list accounts whose answers look like those of a bot")

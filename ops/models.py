@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -22,10 +22,8 @@ from chalicelib.storage.aws import aws_client
 from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.wiring import Container
 from ops import model_check, tables
-from ops.arguments import whole_number
+from ops.arguments import Action, actions_of, whole_number
 from ops.model_check import VersionFault
-
-Action = Callable[[Container, argparse.Namespace], int]
 
 _UNCOMPARED = ("version", "cohort", "request_id")
 """Metadata that differ between any two versions."""
@@ -33,11 +31,10 @@ _UNCOMPARED = ("version", "cohort", "request_id")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions of the command, each with its arguments."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    add_action = actions_of(parser)
 
     def add(name: str, action: Action, text: str, *versions: str) -> argparse.ArgumentParser:
-        sub = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        sub.set_defaults(action=action)
+        sub = add_action(name, action, text)
         for version in versions:
             sub.add_argument(version.lower(), metavar=version, help="a version, as `models list` shows it")
         sub.add_argument("--json", action="store_true", help="print JSON")
@@ -58,12 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep", type=whole_number(1), metavar="N", help="keep the N newest (default: RETAINED_VERSIONS)"
     )
     prune.add_argument("--dry-run", action="store_true", help="only show what would be deleted")
-
-
-def run(container: Container, options: argparse.Namespace) -> int:
-    """Run the action that the arguments name."""
-    action: Action = options.action
-    return action(container, options)
 
 
 def _list(container: Container, options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,9 +15,7 @@ from chalicelib.domain.service_accounts import ABOUT_SCOPES, DEFAULT_SCOPES, hin
 from chalicelib.storage.database import statement, transaction
 from chalicelib.wiring import Container
 from ops import tables
-from ops.arguments import number, whole_number
-
-Action = Callable[[Container, argparse.Namespace], int]
+from ops.arguments import actions_of, number, whole_number
 
 OVERLAP_HOURS = 24.0
 """Default time for which the old keys go on working after a rotation."""
@@ -55,12 +53,7 @@ _ACTIONS = text(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions of the command, each with its arguments."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-
-    def add(name: str, action: Action, text: str) -> argparse.ArgumentParser:
-        sub = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        sub.set_defaults(action=action)
-        return sub
+    add = actions_of(parser)
 
     create = add("create", _create, "make a service account and print its key, which is not shown again")
     create.add_argument("name", metavar="NAME")
@@ -86,12 +79,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     record.add_argument("name", metavar="NAME")
     record.add_argument("--limit", type=whole_number(1), default=50, metavar="N", help="lines (default: 50)")
     record.add_argument("--json", action="store_true", help="print JSON")
-
-
-def run(container: Container, options: argparse.Namespace) -> int:
-    """Run the action that the arguments name."""
-    action: Action = options.action
-    return action(container, options)
 
 
 def _create(container: Container, options: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from chalicelib.domain.service_accounts import Scope as Needs
 from chalicelib.services import analytics, drift, groups
 from chalicelib.wiring import Container
 
-routes = Routes(__name__, "analytics")
+routes = Routes(__name__, "analytics", Needs.LEARNERS_READ)
 
 
 class Scope(StrEnum):
@@ -91,14 +91,7 @@ class GroupsQuery(Struct):
     limit: Annotated[int, about("Number of newest completions", 2000, ge=1, le=20_000)] = 2000
 
 
-@routes.route(
-    "GET",
-    "/analytics/summary",
-    "Get your totals and trend",
-    query=SummaryQuery,
-    answer=analytics.Summary,
-    scope=Needs.LEARNERS_READ,
-)
+@routes.route("GET", "/analytics/summary", "Get your totals and trend", query=SummaryQuery, answer=analytics.Summary)
 def summary(container: Container, caller: Caller, query: SummaryQuery) -> analytics.Summary:
     """Return the caller's accuracy, times, and the results of each of the last 30 days."""
     return analytics.summary(container.analytics, caller.user_id, datetime.now(UTC), query.zone())
@@ -111,7 +104,6 @@ def summary(container: Container, caller: Caller, query: SummaryQuery) -> analyt
     query=TopicsQuery,
     answer=list[analytics.Topic],
     sends=("Link",),
-    scope=Needs.LEARNERS_READ,
 )
 def topics(container: Container, caller: Caller, query: TopicsQuery, request: Request) -> Reply:
     """Return the caller's results and mastery by topic, the most recently practised topic first.
@@ -131,13 +123,7 @@ def topics(container: Container, caller: Caller, query: TopicsQuery, request: Re
 
 
 @routes.route(
-    "GET",
-    "/analytics/items",
-    "Get your hardest items",
-    query=ItemsQuery,
-    answer=list[ItemResult],
-    sends=("Link",),
-    scope=Needs.LEARNERS_READ,
+    "GET", "/analytics/items", "Get your hardest items", query=ItemsQuery, answer=list[ItemResult], sends=("Link",)
 )
 def items(container: Container, caller: Caller, query: ItemsQuery, request: Request) -> Reply:
     """Return the caller's results by item, the item with the smallest share of correct answers first.
@@ -162,7 +148,6 @@ def _page(found: Sequence[object], query: TopicsQuery | ItemsQuery, request: Req
     query=CalibrationQuery,
     answer=analytics.CalibrationReport,
     errors=(403,),
-    scope=Needs.LEARNERS_READ,
 )
 def calibration(container: Container, caller: Caller, query: CalibrationQuery) -> analytics.CalibrationReport:
     """Return the calibration of the predictions, in total and by model version."""
@@ -177,7 +162,6 @@ def calibration(container: Container, caller: Caller, query: CalibrationQuery) -
     "List your newest predicted answers",
     query=PredictedQuery,
     answer=list[PredictedAnswer],
-    scope=Needs.LEARNERS_READ,
 )
 def latest_predicted(container: Container, caller: Caller, query: PredictedQuery) -> list[PredictedAnswer]:
     """Return the predicted and the actual result of each answer, newest first. Default predictions are skipped."""

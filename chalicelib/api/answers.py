@@ -27,8 +27,7 @@ from chalicelib.wiring import Container
 routes = Routes(__name__, "answers")
 
 AnswerId = Annotated[
-    str,
-    about("The app's own id of the answer, unique for the learner", "attempt-2041", min_length=1, max_length=200),
+    str, about("The app's own id of the answer, unique for the learner", "attempt-2041", min_length=1, max_length=200)
 ]
 
 
@@ -54,8 +53,7 @@ class AnswerBatch(Struct):
     """The answers to store."""
 
     answers: Annotated[
-        list[AnswerRequest],
-        about("Up to 1,000 answers, of up to 1,000 learners", min_length=1, max_length=MAX_BATCH),
+        list[AnswerRequest], about("Up to 1,000 answers, of up to 1,000 learners", min_length=1, max_length=MAX_BATCH)
     ]
 
 

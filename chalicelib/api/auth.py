@@ -102,8 +102,7 @@ class ForeignTokenAnswer(Struct):
 
 
 Code = Annotated[
-    str,
-    about("Code from the e-mail", "123456", min_length=1, max_length=100, pattern=r"^[ \t\r\n]*[!-~]+[ \t\r\n]*$"),
+    str, about("Code from the e-mail", "123456", min_length=1, max_length=100, pattern=r"^[ \t\r\n]*[!-~]+[ \t\r\n]*$")
 ]
 
 

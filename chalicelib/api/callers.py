@@ -77,7 +77,5 @@ def recorded(account: ServiceAccount, container: Container, operation: str) -> I
         record.status = errors.status_of(error)
         raise
     finally:
-        user_id, status, request_id = record.user_id, record.status, logs.request_id()
-        container.service_accounts.record(
-            ServiceAction(account.id, account.hint, operation, user_id, status, request_id)
-        )
+        done = account.id, account.hint, operation, record.user_id, record.status, logs.request_id()
+        container.service_accounts.record(ServiceAction(*done))

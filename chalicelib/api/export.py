@@ -17,7 +17,7 @@ from chalicelib.domain.service_accounts import Scope
 from chalicelib.domain.tasks import PracticeTask
 from chalicelib.wiring import Container
 
-routes = Routes(__name__, "export")
+routes = Routes(__name__, "export", Scope.LEARNERS_READ)
 
 MAX_ROWS = 2_000
 MAX_TEXT_BYTES = 1_800_000
@@ -59,7 +59,6 @@ class ExportQuery(Struct):
     limit=EXPORTS,
     sends=("Link", "Content-Disposition"),
     example=",".join(COLUMNS) + "\r\n",
-    scope=Scope.LEARNERS_READ,
 )
 def export_answers(container: Container, caller: Caller, query: ExportQuery, request: Request) -> Response:
     """Return the caller's completed tasks as CSV, oldest first. The ``Link`` header holds the next page.

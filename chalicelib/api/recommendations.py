@@ -16,7 +16,7 @@ from chalicelib.services.due import DueTopic
 from chalicelib.services.recommendations import Recommendation
 from chalicelib.wiring import Container
 
-routes = Routes(__name__, "recommendations")
+routes = Routes(__name__, "recommendations", Scope.PREDICTIONS)
 
 
 class RecommendationQuery(Struct):
@@ -28,12 +28,7 @@ class RecommendationQuery(Struct):
 
 
 @routes.route(
-    "GET",
-    "/recommendations",
-    "Recommend what to practise next",
-    query=RecommendationQuery,
-    answer=list[Recommendation],
-    scope=Scope.PREDICTIONS,
+    "GET", "/recommendations", "Recommend what to practise next", query=RecommendationQuery, answer=list[Recommendation]
 )
 def recommend(container: Container, caller: Caller, query: RecommendationQuery) -> list[Recommendation]:
     """Return topics and difficulties whose predicted chance of success is nearest the target, best first."""
@@ -55,24 +50,12 @@ class DueQuery(Struct):
     limit: Annotated[int, about("Maximum number of topics", 10, ge=1, le=50)] = 10
 
 
-@routes.route(
-    "GET",
-    "/recommendations/due",
-    "List the topics that are due",
-    query=DueQuery,
-    answer=list[DueTopic],
-    scope=Scope.PREDICTIONS,
-)
+@routes.route("GET", "/recommendations/due", "List the topics that are due", query=DueQuery, answer=list[DueTopic])
 def list_due(container: Container, caller: Caller, query: DueQuery) -> list[DueTopic]:
     """Return the caller's topics whose chance of success falls below the target after the last practice.
 
     The earliest comes first. A ``due_at`` in the past means that the topic is due.
     """
     return due.due_topics(
-        container.recommendations,
-        container.tasks,
-        container.champion,
-        caller.user_id,
-        query.target,
-        query.limit,
+        container.recommendations, container.tasks, container.champion, caller.user_id, query.target, query.limit
     )

@@ -42,14 +42,8 @@ def check_health(container: Container) -> Reply:
     The status is 503 if one of them does not answer, or if the disk is full.
     """
     container.champion.current()  # a process that has not predicted yet has no model in memory
-    found = health.check(
-        container.tracker,
-        container.registry,
-        container.queue,
-        container.settings.cohort,
-        container.champion.version,
-        container.disk,
-    )
+    services = container.tracker, container.registry, container.queue
+    found = health.check(*services, container.settings.cohort, container.champion.version, container.check_disk)
     return Reply(found, status=200 if found.healthy else 503)
 
 

@@ -93,10 +93,10 @@ class Operation(msgspec.Struct, frozen=True):
 class Routes:
     """A Chalice blueprint with the operations that it declares."""
 
-    def __init__(self, module: str, tag: str) -> None:
+    def __init__(self, module: str, tag: str, reads: Scope | None = None, writes: Scope | None = None) -> None:
         self.blueprint = Blueprint(module)
         self.operations: list[Operation] = []
-        self._tag = tag
+        self._tag, self._reads, self._writes = tag, reads, writes
         self._about_tag = inspect.getdoc(sys.modules[module]) or tag
 
     def route(
@@ -131,8 +131,8 @@ class Routes:
         statuses of the view's own errors; those of all routes with a body, a token and so on need not be named.
         ``error_answers`` are types that an error may have instead of the usual one.
 
-        A service account needs ``scope``; without one the operation is for people only. With ``learner`` it acts for
-        the learner that its header names, see :mod:`chalicelib.services.service_accounts`.
+        A service account needs ``scope``, by default that of the area; without one it is refused. With
+        ``learner`` it acts for the learner that its header names, see :mod:`chalicelib.services.service_accounts`.
 
         ``sends`` names the headers of the answer. ``example`` is the answer in the documentation, or those of its
         fields that differ from the examples of the fields.
@@ -163,7 +163,7 @@ class Routes:
                 example,
                 self._about_tag,
                 access is not Access.PUBLIC or "container" in needed,
-                scope,
+                scope or (None if access is not Access.STUDENT else self._reads if method == "GET" else self._writes),
                 learner,
             )
 

@@ -29,7 +29,7 @@ from chalicelib.ports import TaskFilter
 from chalicelib.services import tasks
 from chalicelib.wiring import Container
 
-routes = Routes(__name__, "practice tasks")
+routes = Routes(__name__, "practice tasks", Scope.LEARNERS_READ, Scope.LEARNERS_WRITE)
 
 MAX_KEY_LENGTH = 255
 """Maximum length of an ``Idempotency-Key``."""
@@ -66,7 +66,6 @@ class UpdatedTask(PracticeTask, frozen=True):
     headers={"Idempotency-Key": "A name of the request, so that it can be sent again for 24 hours"},
     limit=limits.CREATIONS,
     sends=("Location",),
-    scope=Scope.LEARNERS_WRITE,
 )
 def create_task(container: Container, caller: Caller, body: NewTask, request: Request) -> Reply:
     """Create a task and predict the chance of a correct answer and the time.
@@ -88,15 +87,7 @@ def _idempotent(request: Request) -> IdempotentRequest | None:
     return IdempotentRequest(key, sha256(request.raw_body or b"").digest())
 
 
-@routes.route(
-    "GET",
-    "/practice-tasks",
-    "List your tasks",
-    query=TaskQuery,
-    answer=list[PracticeTask],
-    sends=("Link",),
-    scope=Scope.LEARNERS_READ,
-)
+@routes.route("GET", "/practice-tasks", "List your tasks", query=TaskQuery, answer=list[PracticeTask], sends=("Link",))
 def list_tasks(container: Container, caller: Caller, query: TaskQuery, request: Request) -> Reply:
     """Return a page of the caller's tasks, newest first. The ``Link`` header holds the next page."""
     requested = TaskFilter(query.subject, query.topic, query.completed, query.q)
@@ -110,18 +101,14 @@ def list_tasks(container: Container, caller: Caller, query: TaskQuery, request: 
 
 
 @routes.route(
-    "GET",
-    "/practice-tasks/subject/{subject}/latest",
-    "Get the newest task of a subject",
-    answer=PracticeTask,
-    scope=Scope.LEARNERS_READ,
+    "GET", "/practice-tasks/subject/{subject}/latest", "Get the newest task of a subject", answer=PracticeTask
 )
 def latest_of_subject(container: Container, caller: Caller, subject: str) -> PracticeTask:
     """Return the caller's newest task of a subject."""
     return _shown(tasks.latest_of_subject(container.tasks, caller.user_id, subject))
 
 
-@routes.route("GET", "/practice-tasks/{task_id}", "Get a task", answer=PracticeTask, scope=Scope.LEARNERS_READ)
+@routes.route("GET", "/practice-tasks/{task_id}", "Get a task", answer=PracticeTask)
 def read_task(container: Container, caller: Caller, task_id: str) -> PracticeTask:
     """Return a task of the caller."""
     return _shown(container.tasks.get(caller.user_id, task_id))
@@ -142,7 +129,6 @@ def read_task(container: Container, caller: Caller, task_id: str) -> PracticeTas
         "is_correct": True,
         "updated_at": "2026-03-02T09:01:00Z",
     },
-    scope=Scope.LEARNERS_WRITE,
 )
 def update_task(container: Container, caller: Caller, task_id: str, body: TaskChange) -> UpdatedTask:
     """Store the result of a task, correct the result of a completed task, or edit it.
@@ -168,9 +154,7 @@ def update_task(container: Container, caller: Caller, task_id: str, body: TaskCh
     return UpdatedTask(**msgspec.structs.asdict(_shown(task)), training=UNSET if note is None else note)
 
 
-@routes.route(
-    "DELETE", "/practice-tasks/{task_id}", "Delete a task", status=204, limit=limits.CHANGES, scope=Scope.LEARNERS_WRITE
-)
+@routes.route("DELETE", "/practice-tasks/{task_id}", "Delete a task", status=204, limit=limits.CHANGES)
 def delete_task(container: Container, caller: Caller, task_id: str) -> None:
     """Delete a task of the caller. A completed task no longer counts for later predictions."""
     container.tasks.delete(caller.user_id, task_id)

@@ -102,16 +102,10 @@ def user_id_of(issuer: str, subject: str) -> str:
     It is a digest, because logs contain it and a subject may be an e-mail address. Nobody can choose a subject so that
     the id is that of another account.
     """
-    digest = sha256(f"{issuer}\n{subject}".encode("utf-8", "surrogatepass")).digest()
-    return str(UUID(bytes=_as_version_8(digest[:16])))
-
-
-def _as_version_8(raw: bytes) -> bytes:
-    """Mark bytes as a UUID whose content the application defines (RFC 9562)."""
-    changed = bytearray(raw)
-    changed[6] = 0x80 | changed[6] & 0x0F
-    changed[8] = 0x80 | changed[8] & 0x3F
-    return bytes(changed)
+    raw = bytearray(sha256(f"{issuer}\n{subject}".encode("utf-8", "surrogatepass")).digest()[:16])
+    # The marks of a UUID whose content the application defines (RFC 9562, version 8).
+    raw[6], raw[8] = 0x80 | raw[6] & 0x0F, 0x80 | raw[8] & 0x3F
+    return str(UUID(bytes=bytes(raw)))
 
 
 def scopes_of(names: list[str]) -> frozenset[Scope]:

@@ -11,7 +11,7 @@ import msgspec
 
 from chalicelib.domain.errors import ModelError, UnavailableError
 from chalicelib.domain.fields import ServedVersion, about
-from chalicelib.ports import Disk, ModelRegistry, Tracker, TrainingQueue
+from chalicelib.ports import ModelRegistry, Tracker, TrainingQueue
 
 _log = logging.getLogger("studysmart.health")
 
@@ -43,7 +43,7 @@ def check(
     queue: TrainingQueue,
     cohort: str,
     model_version: str | None,
-    disk: Disk | None = None,
+    disk: Callable[[], None] | None = None,
 ) -> Health:
     """Check database, registry, queue and disk in parallel.
 
@@ -55,7 +55,7 @@ def check(
         "queue": queue.check,
     }
     if disk is not None:
-        probes["disk"] = disk.check
+        probes["disk"] = disk
     with ThreadPoolExecutor(max_workers=len(probes)) as pool:
         found = dict(zip(probes, pool.map(_probe, probes, probes.values()), strict=True))
     status = "healthy" if set(found.values()) == {OK} else "unhealthy"

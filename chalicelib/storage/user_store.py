@@ -90,15 +90,8 @@ class PostgresUserStore:
 
         A user who was deleted begins anew with a token that was issued later. A new address is stored.
         """
-        values = {
-            "id": user_id,
-            "issuer": user.issuer,
-            "subject": user.subject,
-            "email": user.email,
-            "full_name": user.full_name,
-            "issued_at": issued_at,
-        }
-        statement(self._engine, lambda c: c.execute(_ADMIT, values))
+        told = {"issuer": user.issuer, "subject": user.subject, "email": user.email, "full_name": user.full_name}
+        statement(self._engine, lambda c: c.execute(_ADMIT, {"id": user_id, "issued_at": issued_at, **told}))
         return self.token_rule(user_id) or TokenRule()
 
     def set_full_name(self, user_id: str, full_name: str | None) -> None:

@@ -37,8 +37,8 @@ class Output(logging.Handler):
         super().__init__()
         log_file.parent.mkdir(parents=True, exist_ok=True)
         self.setFormatter(logging.Formatter(TEXT_FORMAT))
-        self._file = _rotating(log_file)
-        self._json_file = _rotating(log_file.with_suffix(".jsonl"))
+        self._file = LogFile(log_file)
+        self._json_file = LogFile(log_file.with_suffix(".jsonl"))
         self._as_json = as_json
         self._terminal_lock = threading.Lock()
         self._terminal_is_gone = False
@@ -142,13 +142,8 @@ class LogFile(RotatingFileHandler):
             self._next_report = self._clock() + _REPORT_SECONDS
             text = f"{self.baseFilename} cannot be written ({error.strerror}): {self._n_lost} lines are lost so far"
             with suppress(OSError):
-                sys.stderr.write(text + "\n")
-                sys.stderr.flush()
+                print(text, file=sys.stderr, flush=True)
 
 
-def _rotating(path: Path) -> LogFile:
-    return LogFile(path)
-
-
-def _write(file: RotatingFileHandler, line: str) -> None:
+def _write(file: LogFile, line: str) -> None:
     file.handle(logging.makeLogRecord({"msg": line}))

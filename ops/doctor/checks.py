@@ -65,9 +65,9 @@ class Doctor:
         ``now`` decides which files are old.
         """
         done = Examination()
-        if self.container.disk is not None:
+        if self.container.check_disk is not None:
             try:
-                self.container.disk.check()
+                self.container.check_disk()
             except DiskFullError as error:
                 done.findings.append(kinds.DISK_FULL.found(error=str(error)))
         trackers: list[TrackerFacts] = []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
 from chalicelib import wiring
 from chalicelib.domain.errors import DiskFullError
-from chalicelib.storage.disk import LocalDisk
+from chalicelib.storage.disk import check_disk
 from tests.support.api import Api, World
 from tests.support.small_disks import fill, small_disk
 
@@ -43,25 +44,25 @@ def test_health_is_503_when_one_part_does_not_answer(anyone: Api, world: World, 
 def test_health_is_503_when_the_disk_is_full(anyone: Api, world: World) -> None:
     with small_disk(2) as place:
         container = world.container()
-        container.disk = LocalDisk(str(place), minimum=1_000_000)
+        container.check_disk = partial(check_disk, str(place), 1_000_000)
         wiring.install(container)
         assert anyone.get("/health").json["disk"] == "ok"
         fill(place / "ballast")
         answer = anyone.get("/health")
         assert (answer.status, answer.json["status"], answer.json["disk"]) == (503, "unhealthy", "unavailable")
         with pytest.raises(DiskFullError, match="MB are free"):
-            container.disk.check()
+            container.check_disk()
         (place / "ballast").unlink()
         assert anyone.get("/health").status == 200
 
 
 def test_only_one_machine_has_a_disk(world: World) -> None:
-    assert world.container().disk is None
+    assert world.container().check_disk is None
     world.settings["DISK_PATH"] = "/nowhere"
-    disk = world.container().disk
-    assert disk is not None
+    check = world.container().check_disk
+    assert check is not None
     with pytest.raises(DiskFullError, match="cannot be read"):
-        disk.check()
+        check()
 
 
 @pytest.mark.parametrize(
