@@ -3,7 +3,7 @@ import { ApiError, request } from "./api.js";
 import { browserZone, chooseZone, chosenZone, formatter, zone } from "./days.js";
 import { startExport } from "./export.js";
 import { preference, signIn, signOut } from "./session.js";
-import { byId, clearErrors, draft, el, MIN_PASSWORD_LENGTH, nextFrame, report, showErrors, showName, startPage, startReveal, whileBusy } from "./ui.js";
+import { byId, clearErrors, draft, el, MIN_PASSWORD_LENGTH, report, showErrors, showName, startPage, startReveal, whileBusy, yieldToBrowser } from "./ui.js";
 
 /**
  * Send a form with `send(values)`, which returns the message to show. `required` maps names of fields to the message
@@ -150,7 +150,7 @@ async function startZone() {
   select.append(option("", `${browserZone()} (as this browser)`));
   select.addEventListener("change", () => { chooseZone(select.value); showTimeInZone(); });
   showTimeInZone();
-  await nextFrame(); // the list is long
+  await yieldToBrowser(); // the list is long
   const names = new Set([...Intl.supportedValuesOf("timeZone"), "UTC", chosenZone()].filter((name) => name !== ""));
   select.append(...[...names].sort().map((name) => option(name, name.replaceAll("_", " "))));
 }

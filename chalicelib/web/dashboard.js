@@ -7,7 +7,7 @@ import { progress } from "./progress.js";
 import { recommended } from "./recommended.js";
 import { pageUrl } from "./session.js";
 import { startTrainingPanel } from "./training.js";
-import { byId, difficultyBadge, duration, el, excerpt, nextFrame, percent, report, startPage, timeElement, wasPredicted } from "./ui.js";
+import { byId, difficultyBadge, duration, el, excerpt, percent, report, startPage, timeElement, wasPredicted, yieldToBrowser } from "./ui.js";
 
 const RECENT_TASKS = 6;
 
@@ -38,7 +38,7 @@ async function fill(section, load) {
   section.ariaBusy = "true";
   try {
     const content = await load();
-    await nextFrame(); // several sections may arrive together
+    await yieldToBrowser(); // several sections may arrive together
     section.replaceChildren(...content);
   } catch (error) {
     report(error, { place: section, retry: () => fill(section, load) });
@@ -55,7 +55,7 @@ function fillRecommendations() {
 if (startPage()) {
   startExport(byId("export"));
   startTrainingPanel({ onTrained: fillRecommendations });
-  await nextFrame(); // so that the page is painted before its sections are loaded
+  await yieldToBrowser(); // so that the page is painted before its sections are loaded
   fillRecommendations();
   fill(byId("work"), progress);
   fill(byId("last-tasks"), recentTasks);

@@ -1,6 +1,6 @@
 // Sections of a page that are filled from responses of the API.
 import { request } from "./api.js";
-import { byId, el, nextFrame, report } from "./ui.js";
+import { byId, el, report, yieldToBrowser } from "./ui.js";
 
 /**
  * Load the paths and fill sections from their data. A function in the place of a path loads by itself. `parts` maps the id of a section to a function that returns its
@@ -16,7 +16,7 @@ export async function fillSections(parts, paths, options = {}) {
   try {
     const responses = await Promise.all(paths.map((path) => (typeof path === "function" ? path() : request("GET", path))));
     for (const [id, content] of Object.entries(parts)) {
-      await nextFrame(); // each section is laid out in a short task of its own
+      await yieldToBrowser(); // each section is a short task of its own
       byId(id).replaceChildren(...content(...responses.map(({ data }) => data)));
     }
   } catch (error) {

@@ -1,5 +1,5 @@
-// The list of tasks: filter, search, and further pages while scrolling. Cards are added in small groups, one a frame: the
-// browser can handle input between two groups, and skips the layout of groups that are out of view.
+// The list of tasks: filter, search, and further pages while scrolling. Cards are added in small groups: the browser can
+// handle input between two groups, and skips the layout of groups that are out of view.
 import { ApiError, request } from "./api.js";
 import { withoutDeleted } from "./deletions.js";
 import { keepUpToDate } from "./freshness.js";
@@ -7,7 +7,7 @@ import { inOrder } from "./next_task.js";
 import { taskCard } from "./task_card.js";
 import { flushDeletions } from "./task_delete.js";
 import { beginRecommended } from "./task_form.js";
-import { byId, el, nextFrame, notice, report, whileBusy } from "./ui.js";
+import { byId, el, notice, report, whileBusy, yieldToBrowser } from "./ui.js";
 
 const PAGE_SIZE = 25;
 const MAX_PAGE_SIZE = 100; // of the API
@@ -64,7 +64,7 @@ async function appendCards(tasks, number) {
     if (number !== latestLoad) return;
     const missing = tasks.slice(start, start + GROUP_SIZE).filter((task) => byId(`task-${task.id}`) === null);
     list.append(el("div", { className: "piece", role: "none" }, ...missing.map(cardOf)));
-    await nextFrame();
+    await yieldToBrowser();
   }
 }
 

@@ -2,7 +2,7 @@
 import { refreshPreview, startForm, suggest } from "./task_form.js";
 import { showCreated, startList } from "./task_list.js";
 import { startTrainingPanel } from "./training.js";
-import { nextFrame, startPage } from "./ui.js";
+import { startPage, yieldToBrowser } from "./ui.js";
 
 function changed(task) {
   refreshPreview();
@@ -12,7 +12,7 @@ function changed(task) {
 if (startPage()) {
   startTrainingPanel({ onTrained: refreshPreview });
   const listed = startList({ tasks: suggest, change: changed });
-  await nextFrame(); // so that the page is painted before the form starts
+  await yieldToBrowser(); // so that the page is painted before the form starts
   startForm(showCreated);
   await listed;
 }

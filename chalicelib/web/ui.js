@@ -18,13 +18,8 @@ export function el(tag, { data = {}, attributes = {}, ...properties } = {}, ...c
 
 export const byId = (id) => document.getElementById(id);
 
-const LATE_FRAME_MS = 50;
-
-/** Let the browser handle input, lay out and paint, so that the next piece of work has a frame of its own. */
-export const nextFrame = () => new Promise((resolve) => {
-  setTimeout(resolve, LATE_FRAME_MS); // a hidden page has no frames, and those of a busy computer come late
-  requestAnimationFrame(() => setTimeout(resolve));
-});
+/** Let the browser handle input and paint before the next piece of work. */
+export const yieldToBrowser = () => new Promise((resolve) => { setTimeout(resolve); });
 
 // ---- formats -------------------------------------------------------------------------------------------------
 

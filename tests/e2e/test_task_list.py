@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 
 import pytest
 from playwright.sync_api import Request, Route, expect
@@ -139,30 +138,6 @@ def test_a_long_list_is_loaded_in_pages(at_tasks: Visit, by: str) -> None:
     assert len(set(ids)) == 61
     page.get_by_role("button", name="Done").click()
     expect(tasks).to_have_count(1)
-
-
-_FRAMES = """
-window.frames = 0;
-window.framesOfPieces = [];
-const request = window.requestAnimationFrame.bind(window);
-window.requestAnimationFrame = (callback) => { window.frames += 1; return request(callback); };
-new MutationObserver((changes) => {
-  for (const node of changes.flatMap(({ addedNodes }) => [...addedNodes])) {
-    if (node.className === "piece") window.framesOfPieces.push(window.frames);
-  }
-}).observe(document, { childList: true, subtree: true });
-"""
-
-
-def test_each_piece_of_the_list_has_its_own_frame(at_tasks: Visit) -> None:
-    """All cards of a page in one frame would keep the browser busy, and it could not handle input."""
-    at_tasks.create_by_api(25)
-    at_tasks.page.add_init_script(_FRAMES)
-    at_tasks.page.reload()
-    expect(at_tasks.page.locator(".task")).to_have_count(25)
-    frames = at_tasks.page.evaluate("window.framesOfPieces")
-    assert len(frames) == 5
-    assert all(before < after for before, after in pairwise(frames))
 
 
 def test_a_new_task_ends_a_search(at_tasks: Visit) -> None:
