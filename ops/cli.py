@@ -21,6 +21,7 @@ from chalicelib.wiring import Container
 from ops import (
     accounts,
     anomalies,
+    completion,
     database,
     env,
     logs,
@@ -30,6 +31,7 @@ from ops import (
     service_accounts,
     sql,
     status,
+    stop,
     tables,
     webhooks,
 )
@@ -67,6 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of the output is gone. The interpreter must not fail when it flushes the output at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _root() -> argparse.ArgumentParser:
+    return parser()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -107,6 +113,10 @@ def parser() -> argparse.ArgumentParser:
     logs.add_arguments(add("logs", logs.run, "answer questions from the log"))
     sql.add_arguments(add("sql", sql.run, "run SQL statements on the database"))
     env.add_arguments(add("env", env.run, "print the environment variables of the running stack for a shell"))
+    stop.add_arguments(add("stop", stop.run, "end the stack that runs on this machine, as Ctrl-C does"))
+    completion.add_arguments(
+        add("completion", completion.run, "print a script that completes commands in bash or zsh"), _root
+    )
     admin = add_with("make-admin", _make_admin, "add an account to the group admins")
     admin.add_argument("email", metavar="EMAIL")
     accounts.add_arguments(

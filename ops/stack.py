@@ -51,7 +51,7 @@ def running_stack(state_dir: Path) -> Stack | None:
         return None
     except (OSError, msgspec.MsgspecError, UnicodeError) as error:
         raise NoStackError(f"{path} cannot be read: {error}") from error
-    if not _is_alive(stack.pid):
+    if not is_alive(stack.pid):
         raise NoStackError(
             f"the stack in {state_dir} is not running (process {stack.pid} is gone); start it with `make run`"
         )
@@ -89,7 +89,8 @@ def connect(state_dir: str | None) -> wiring.Container:
         raise NoStackError(str(error)) from error
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Return whether a process exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
