@@ -1,9 +1,9 @@
-"""An additive model of correctness over LNIRT: the yardstick for what the networks' interactions are worth.
+"""An additive model of correctness over LNIRT: a baseline without interactions between columns.
 
     logit P(correct) = prior + sum over columns f(column) + bias(topic)
 
-Each f is piecewise linear with knots at three quantiles, so an explanation by columns would be exact. The columns are
-those of the networks without their pooled vectors and embeddings.
+Each f is piecewise linear with knots at three quantiles. The contributions of the columns add up to the logit exactly,
+so explanations would be exact. The columns are those of the networks without their pooled vectors and embeddings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ Float32Array = npt.NDArray[np.float32]
 
 
 def additive_chances(part: Part, validated: Rows, test: Samples, seed: int) -> FloatArray:
-    """Train on a part's known answers less the ``validated`` (N,) ones, which stop it. Return the test chances (M,)."""
+    """Train on the part's known answers except the ``validated`` (N,) ones, and return the test chances (M,).
+
+    The validated answers decide on early stopping.
+    """
     import keras
 
     columns, others = _columns(part.samples), _columns(test)

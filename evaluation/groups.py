@@ -1,4 +1,4 @@
-"""How far the predictions of groups of answers are off, when those of all answers are right on average."""
+"""Measures of the bias of predictions within groups of answers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Codes = npt.NDArray[np.integer]
 N_PARTS = 10
 N_FIFTHS = 5
 RECALIBRATION_ANSWERS = 40.0
-"""Answers of a topic at which half of its difference counts. Each adds about a quarter to the information: a prior
-with a standard deviation of .3 logits. It was set before the first run."""
+"""Number of answers at which the shift of a topic is half of its difference. One answer adds about 1/4 to the
+information, so this is a prior with a standard deviation of .3 logits. It was chosen before any result was seen."""
 
 
 def bias(correct: Rows, chances: FloatArray, rows: Rows) -> float | None:
@@ -26,7 +26,7 @@ def bias(correct: Rows, chances: FloatArray, rows: Rows) -> float | None:
 
 
 def worst_bias_by_activity(correct: Rows, chances: FloatArray, user: Codes) -> float:
-    """Return the bias that is furthest from 0, among tenths of the students in the order of their answers."""
+    """Return the bias that is furthest from 0, among tenths of the students, sorted by their number of answers."""
     number, answers = np.unique(user, return_inverse=True, return_counts=True)[1:]
     tenth = np.empty(len(answers), dtype=np.int64)
     tenth[np.argsort(answers, kind="stable")] = np.arange(len(answers)) * N_PARTS // len(answers)

@@ -1,9 +1,10 @@
-"""Calibration of the served predictions by group: where the model is too confident, and where it is not enough.
+"""Calibration of the served predictions by group.
 
-A version can be right on average and wrong for every beginner. The newest completions of all students are divided in
-six ways: by source, by model version, first answers, by the pause before the answer, by the activity of the student,
-and by topic. In each group, the mean predicted chance is compared with the share of correct answers. A small group
-differs by chance alone, so the difference expected by chance is reported next to it.
+A version can be right on average and wrong for every beginner. So the newest completions of all students, without
+imported answers, are divided in six ways: by source, by model version, by place (the first answer of a student or a
+later one), by the pause before the answer, by the activity of the student, and by topic. In each group, the mean
+predicted chance is compared with the share of correct answers. A small group differs by chance alone, so the difference
+expected by chance is reported next to it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from chalicelib.domain.results import ServedAnswer
 from chalicelib.ports import AnalyticsStore
 
 NEWEST = 10_000
-"""Number of newest completions from which the log-loss of a version is computed."""
+"""Number of newest completions, over all versions, from which the log-losses of versions are computed."""
 
 TOPICS_SHOWN = 20
 N_ACTIVITIES = 10
@@ -32,16 +33,18 @@ LONG_PAUSE_HOURS = 12.0
 class CalibrationGroup(Struct, frozen=True):
     """The completions of one group. ``difference`` is the mean predicted chance less the share of correct answers.
 
-    ``difference_by_chance`` is the mean distance of the two for perfectly calibrated predictions.
+    ``difference_by_chance`` is the mean absolute difference of perfectly calibrated predictions in such a group.
     """
 
-    division: Annotated[str, about("`source`, `version`, `place`, `pause`, `activity` or `topic`", "pause")]
+    division: Annotated[
+        str, about("`source`, `version`, `place` (first or later answers), `pause`, `activity` or `topic`", "pause")
+    ]
     name: Annotated[str, about("Name of the group within the division", "after more than 12 hours")]
     n: Annotated[int, about("Number of completions", 200)]
     predicted_accuracy: Annotated[float, about("Mean probability that was predicted", 0.69)]
     accuracy: Annotated[float, about("Share of correct answers", 0.714)]
     difference: Annotated[float, about("Predicted less actual share: positive if too confident", -0.024)]
-    difference_by_chance: Annotated[float, about("Distance that perfect predictions would have on average", 0.025)]
+    difference_by_chance: Annotated[float, about("Mean absolute difference of perfect predictions", 0.025)]
     log_loss: Annotated[float, about("Mean negative log-likelihood of the results, in nats", 0.53)]
 
 
@@ -117,7 +120,7 @@ def _pause(answer: ServedAnswer) -> str:
 
 
 def _by_activity(answers: Sequence[ServedAnswer]) -> list[tuple[str, ServedAnswer]]:
-    """Name each answer by the tenth of the students that its student is in, in the order of their answers."""
+    """Name each answer by the tenth of the students that its student is in, sorted by their number of answers."""
     students = sorted({(answer.n_answers, answer.user_id) for answer in answers})
     tenth = {user: 1 + place * N_ACTIVITIES // len(students) for place, (_, user) in enumerate(students)}
     return [(f"tenth {tenth[answer.user_id]:2}", answer) for answer in answers]

@@ -1,8 +1,8 @@
 """Fits how fast students forget, from what LNIRT leaves unexplained after longer and shorter pauses.
 
 The common rates come from Newton's method under priors around 0, and are kept from being negative. The rate of a topic
-is shrunk towards the common one. A rate that too few pauses speak about is 0, and without any dates there is no
-forgetting at all.
+is shrunk towards the common one. A rate is 0 if there are too few pauses to fit it, and without any
+dates there is no forgetting at all.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ PSEUDO_ANSWERS = 20.0
 
 ROUNDS, SWEEPS, TOPIC_ROUNDS = 8, 30, 3
 LONG = 0.63
-"""Value of a part of the forgetting from which on a pause counts as one: about one hour, or six minutes."""
+"""Minimum of log(1 + hours), and of 1 - exp(-hours / 0.1), for an answer to count as one after a pause: about 53
+minutes, and six minutes."""
 
 
 def fit_forgetting(model: LnirtParameters, table: AnswerTable) -> LnirtParameters:
