@@ -121,6 +121,7 @@ def test_metadata_and_progress_say_what_was_done(small: Small) -> None:
     _, trained = small
     metadata = trained.metadata
     assert (metadata["n_samples"], metadata["n_users"], metadata["n_topics"]) == (679, 6, 7)
+    assert "temperature" in metadata["validation_decided_on"]
     epochs = [item for item in trained.progress if item["phase"] == "correctness"]
     assert [item["epoch"] for item in epochs] == list(range(1, len(epochs) + 1))
     assert {"lnirt", "features", "correctness", "time", "evaluate"} <= {item["phase"] for item in trained.progress}
