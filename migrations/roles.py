@@ -47,7 +47,9 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
         "service_actions": "SELECT, INSERT, DELETE",
         "embedding_model_tracker": "SELECT, INSERT, UPDATE",
         "tracker_shards": "SELECT, INSERT, UPDATE",
-        "webhook_receivers": "SELECT, UPDATE",  # the operator's command adds and removes them
+        # The operator's command adds and removes them, with address and secret.
+        "webhook_receivers": "SELECT, UPDATE (disabled_at, lease_expires_at, next_attempt_at, failures, last_error,"
+        " delivered_at)",
         "webhook_deliveries": _WRITE,
     },
     TRAINER: {
