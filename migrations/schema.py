@@ -262,6 +262,7 @@ webhook_receivers = Table(
     metadata,
     Column("id", sa.Integer, sa.Identity(), primary_key=True),
     Column("cohort", sa.Text, nullable=False),
+    Column("service_id", sa.Text, sa.ForeignKey("service_accounts.id")),
     Column("url", sa.Text, nullable=False),
     Column("secret", sa.Text, nullable=False),
     Column("events", sa.ARRAY(sa.Text), nullable=False),
@@ -273,7 +274,10 @@ webhook_receivers = Table(
     Column("last_error", sa.Text),
     Column("delivered_at", sa.DateTime(timezone=True)),
 )
-"""Servers that are told about events of a cohort. ``failures`` counts the attempts since the last success."""
+"""Servers that are told about events of a cohort. ``failures`` counts the attempts since the last success.
+
+A receiver with ``service_id`` hears of the learners of that service account only, and only it gets their own ids.
+"""
 
 webhook_deliveries = Table(
     "webhook_deliveries",
@@ -286,6 +290,7 @@ webhook_deliveries = Table(
     Column("data", JSONB, nullable=False),
     Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
     Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    Column("refusals", sa.Integer, nullable=False, server_default="0"),
     Column("delivered_at", sa.DateTime(timezone=True)),
     Column("dead_at", sa.DateTime(timezone=True)),
     Index(
@@ -299,5 +304,6 @@ webhook_deliveries = Table(
 )
 """One row for each event and receiver, with the student whom it is about.
 
-A row that is neither delivered nor dead waits, in the order of the ids.
+A row that is neither delivered nor dead waits, in the order of the ids. ``refusals`` are the attempts that the receiver
+answered with a status of 4xx which is about the message.
 """

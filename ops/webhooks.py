@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("url", metavar="URL", help="address that gets the events by POST")
     names = ",".join(EventType)
     add.add_argument("--events", metavar="EVENT,...", default=names, help=f"events to send (default: {names})")
+    add.add_argument(
+        "--service",
+        metavar="NAME",
+        help="tell only of the learners of this service account, with its own ids of them (default: tell of all"
+        " learners, without these ids)",
+    )
     listing = commands.add_parser("list", help="list the receivers")
     listing.add_argument("--json", action="store_true", help="print JSON")
     for action, text in (
@@ -60,7 +66,8 @@ def _add(container: Container, webhooks: PostgresWebhooks, options: argparse.Nam
     if unknown:
         raise BadRequestError(f"unknown event {', '.join(unknown)}; the events are {', '.join(EventType)}")
     secret = new_secret()
-    receiver_id = webhooks.add(options.url, secret, [EventType(name) for name in dict.fromkeys(names)])
+    events = [EventType(name) for name in dict.fromkeys(names)]
+    receiver_id = webhooks.add(options.url, secret, events, options.service)
     print(f"Receiver {receiver_id} gets events from now on. Its secret, which is not shown again:")
     print(secret)
     return 0
@@ -71,6 +78,7 @@ def _list(webhooks: PostgresWebhooks, *, as_json: bool) -> int:
     rows = [
         [
             str(one.id),
+            one.service or "",
             one.url,
             one.events,
             "disabled" if one.disabled_at else "failing" if one.failures else "on",
@@ -81,7 +89,7 @@ def _list(webhooks: PostgresWebhooks, *, as_json: bool) -> int:
         ]
         for one in found
     ]
-    heads = ["id", "url", "events", "state", "waiting", "dead", "last delivery (UTC)", "last error"]
+    heads = ["id", "service", "url", "events", "state", "waiting", "dead", "last delivery (UTC)", "last error"]
     lines = tables.table(heads, rows, ["id", "waiting", "dead"]) if rows else ["There is no receiver yet."]
     tables.show(as_json, [msgspec.structs.asdict(one) for one in found], lines)
     return 0

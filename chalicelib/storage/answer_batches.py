@@ -27,12 +27,11 @@ from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS
 from chalicelib.domain.tasks import name_key
 from chalicelib.domain.topics import topic_key
 from chalicelib.domain.training import TrainingPolicy
-from chalicelib.domain.webhooks import EventType
 from chalicelib.features.state import Answer, StateRow, advance
 from chalicelib.storage.completion import rebuild_state
 from chalicelib.storage.rows import STATE_COLUMNS, state_parameters, state_row_from
 from chalicelib.storage.shards import ENSURE, counted_from, counting_sql, policy_values, shard_of
-from chalicelib.storage.webhook_store import COMPLETION_DATA, event_sql
+from chalicelib.storage.webhook_store import completion_sql
 
 _ADD_USERS = text("INSERT INTO users (id) SELECT unnest(CAST(:user_ids AS text[])) ON CONFLICT (id) DO NOTHING")
 
@@ -128,13 +127,11 @@ _COUNT = text(
 
 
 _WRITE_EVENTS = text(
-    event_sql(
-        EventType.COMPLETION,
-        "practice_tasks t",
-        COMPLETION_DATA.format(row="t"),
+    completion_sql(
+        "t",
         "t.id = ANY(CAST(:ids AS uuid[]))",
         "ORDER BY t.completed_at, t.user_id, t.answer_index",
-        "t.user_id",
+        source="practice_tasks t",
     )
 )
 

@@ -26,7 +26,6 @@ from sqlalchemy import Connection, text
 from chalicelib.domain.errors import NotFoundError
 from chalicelib.domain.tasks import PracticeTask, Result
 from chalicelib.domain.training import TrainingPolicy
-from chalicelib.domain.webhooks import EventType
 from chalicelib.features.state import Answer, StateRow, advance, replay
 from chalicelib.ports import Completion
 from chalicelib.storage.rows import (
@@ -41,7 +40,7 @@ from chalicelib.storage.rows import (
     task_from,
 )
 from chalicelib.storage.shards import counted_from, counting_sql, policy_values, shard_of
-from chalicelib.storage.webhook_store import COMPLETION_DATA, event_sql
+from chalicelib.storage.webhook_store import completion_sql
 
 _READ = text(
     f"""
@@ -77,7 +76,7 @@ _COMPLETE = text(
             last_index = excluded.last_index, last_correct = excluded.last_correct, last_at = excluded.last_at,
             decayed = excluded.decayed
         RETURNING user_id
-    ), event AS ({event_sql(EventType.COMPLETION, "done", COMPLETION_DATA.format(row="done"), user_id="done.user_id")}
+    ), event AS ({completion_sql("done")}
     ), {counting_sql("1", "state")}
     SELECT done.study_session_id, tracker.* FROM done LEFT JOIN tracker ON true
     """  # noqa: S608 - parts are constants, values are bound

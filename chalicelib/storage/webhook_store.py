@@ -25,12 +25,14 @@ KEPT_DAYS = 7
 
 KEPT_DEAD_DAYS = 30
 
-COMPLETION_DATA = """jsonb_build_object('task_id', {row}.id, 'user_id', {row}.user_id,
-        'learner_id', (SELECT u.subject FROM users u WHERE u.id = {row}.user_id), 'subject', {row}.subject,
-        'topic', {row}.topic, 'difficulty', {row}.difficulty, 'item_id', {row}.item_id,
-        'is_correct', {row}.is_correct, 'actual_time_seconds', {row}.actual_time_seconds,
-        'completed_at', {row}.completed_at)"""
-"""The data of a completion as SQL, for a row of ``practice_tasks``. ``learner_id`` is the app's id of its learner."""
+_ITS_LEARNER = "u.id = {row}.user_id AND u.issuer = 'service:' || receiver.service_id"
+
+_COMPLETION_DATA = f"""jsonb_build_object('task_id', {{row}}.id, 'user_id', {{row}}.user_id,
+        'learner_id', (SELECT u.subject FROM users u WHERE {_ITS_LEARNER}), 'subject', {{row}}.subject,
+        'topic', {{row}}.topic, 'difficulty', {{row}}.difficulty, 'item_id', {{row}}.item_id,
+        'is_correct', {{row}}.is_correct, 'actual_time_seconds', {{row}}.actual_time_seconds,
+        'completed_at', {{row}}.completed_at)"""  # noqa: S608 - parts are constants
+"""The data of a completion. ``learner_id`` is the app's id of the learner, for a receiver of that app only."""
 
 _WAITING = "d.delivered_at IS NULL AND d.dead_at IS NULL"
 
@@ -47,6 +49,23 @@ def event_sql(
         SELECT receiver.id, '{event.value}', {user_id}, {data} FROM {source} CROSS JOIN webhook_receivers AS receiver
         WHERE receiver.cohort = :cohort AND receiver.disabled_at IS NULL AND '{event.value}' = ANY(receiver.events)
           AND {condition} {order}"""  # noqa: S608 - parts are constants
+
+
+def completion_sql(row: str, condition: str = "true", order: str = "", source: str | None = None) -> str:
+    """Return a statement that writes the events of completed tasks.
+
+    ``row`` is the name of a row of ``practice_tasks``, and ``source`` the SQL that it comes from. A receiver of a
+    service account gets the completions of that account's learners only.
+    """
+    theirs = f"(receiver.service_id IS NULL OR EXISTS (SELECT FROM users u WHERE {_ITS_LEARNER.format(row=row)}))"
+    return event_sql(
+        EventType.COMPLETION,
+        source or row,
+        _COMPLETION_DATA.format(row=row),
+        f"{condition} AND {theirs}",
+        order,
+        f"{row}.user_id",
+    )
 
 
 _TAKE = text(
@@ -108,17 +127,20 @@ _PRUNE = text(
 
 _ADD = text(
     """
-    INSERT INTO webhook_receivers (cohort, url, secret, events)
-    VALUES (:cohort, :url, :secret, CAST(:events AS text[])) RETURNING id
+    INSERT INTO webhook_receivers (cohort, service_id, url, secret, events)
+    VALUES (:cohort, :service_id, :url, :secret, CAST(:events AS text[])) RETURNING id
     """
 )
 
+_SERVICE = text("SELECT id FROM service_accounts WHERE name = :name AND revoked_at IS NULL")
+
 _LIST = text(
     f"""
-    SELECT r.id, r.url, array_to_string(r.events, ','), r.disabled_at, r.delivered_at, r.failures, r.last_error,
+    SELECT r.id, s.name, r.url, array_to_string(r.events, ','), r.disabled_at, r.delivered_at, r.failures, r.last_error,
            count(d.id) FILTER (WHERE {_WAITING}), count(d.dead_at)
     FROM webhook_receivers r LEFT JOIN webhook_deliveries d ON d.receiver_id = r.id
-    WHERE r.cohort = :cohort GROUP BY r.id ORDER BY r.id
+    LEFT JOIN service_accounts s ON s.id = r.service_id
+    WHERE r.cohort = :cohort GROUP BY r.id, s.name ORDER BY r.id
     """  # noqa: S608 - parts are constants, values are bound
 )
 
@@ -148,9 +170,13 @@ _SKIP = text(
 
 
 class ReceiverStatus(Struct, frozen=True):
-    """A receiver as an operator sees it. ``waiting`` and ``dead`` are numbers of events."""
+    """A receiver as an operator sees it. ``waiting`` and ``dead`` are numbers of events.
+
+    ``service`` is the name of the service account whose learners it hears of, None for a receiver of the operator.
+    """
 
     id: int
+    service: str | None
     url: str
     events: str
     disabled_at: datetime | None
@@ -197,10 +223,20 @@ class PostgresWebhooks:
         """Delete events that were delivered or given up long ago."""
         self._run(_PRUNE)
 
-    def add(self, url: str, secret: str, events: Sequence[EventType]) -> int:
-        """Add a receiver of the cohort, and return its id."""
+    def add(self, url: str, secret: str, events: Sequence[EventType], service: str | None = None) -> int:
+        """Add a receiver of the cohort, and return its id.
+
+        With the name of a service account it hears of that account's learners only. Raises NotFoundError.
+        """
         values = {"cohort": self._cohort, "url": url, "secret": secret, "events": [one.value for one in events]}
-        return int(transaction(self._engine, lambda c: c.execute(_ADD, values).scalar_one()))
+
+        def work(connection: Connection) -> int:
+            service_id = connection.execute(_SERVICE, {"name": service}).scalar_one_or_none()
+            if service is not None and service_id is None:
+                raise NotFoundError(f"no service account {service!r} exists, or it was revoked")
+            return int(connection.execute(_ADD, values | {"service_id": service_id}).scalar_one())
+
+        return transaction(self._engine, work)
 
     def receivers(self) -> list[ReceiverStatus]:
         """Return the receivers of the cohort."""

@@ -8,21 +8,25 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from chalicelib.domain.answers import CompletedAnswer
 from chalicelib.domain.errors import BadRequestError, NotFoundError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
+from chalicelib.domain.service_accounts import ServiceAccount
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.domain.webhooks import EventType, new_secret
 from chalicelib.services.webhooks import MAX_AGE, MAX_REFUSALS, deliver
 from chalicelib.storage.database import connect
+from chalicelib.storage.service_store import PostgresServiceStore
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.tracker import Lease, PostgresTracker
 from chalicelib.storage.user_store import PostgresUserStore
@@ -137,6 +141,45 @@ def test_each_answer_of_a_batch_is_one_event_in_order(outbox: Outbox) -> None:
 
 
 MINUTE = timedelta(minutes=1)
+
+
+def serve(outbox: Outbox, name: str, *learners: str) -> dict[str, str]:
+    account = ServiceAccount(f"id of {name}", name, frozenset(), "")
+    values = {"id": account.id, "name": name}
+    with outbox.engine.connect() as connection:
+        connection.execute(text("INSERT INTO service_accounts (id, name, scopes) VALUES (:id, :name, '{}')"), values)
+    ids = {learner: account.user_id(learner) for learner in learners}
+    PostgresServiceStore(outbox.api).add_learners(account.id, ids)
+    return ids
+
+
+@pytest.mark.parametrize("in_a_batch", [False, True])
+def test_a_service_hears_of_its_own_learners_only(outbox: Outbox, *, in_a_batch: bool) -> None:
+    ids = [*serve(outbox, "school", "pupil").values(), *serve(outbox, "club", "player").values(), "ada"]
+    receivers = {name: Receiver() for name in ("school", "club", None)}
+    with ExitStack() as stack:
+        for name, receiver in receivers.items():
+            url = stack.enter_context(listening(receiver))
+            outbox.operator.add(url, new_secret(), list(EventType), name)
+        if in_a_batch:
+            answers = [CompletedAnswer(one, "a", "Math", "Algebra", Difficulty.EASY, True) for one in ids]
+            PostgresTaskStore(outbox.api, "default").add_answers(answers, POLICY)
+        else:
+            for one in ids:
+                outbox.complete(1, one)
+        assert outbox.deliver() == 5
+    heard = {
+        name: {one["data"]["user_id"]: one["data"]["learner_id"] for one in receiver.accepted}
+        for name, receiver in receivers.items()
+    }
+    assert heard == {"school": {ids[0]: "pupil"}, "club": {ids[1]: "player"}, None: dict.fromkeys(ids)}
+
+
+def test_a_service_hears_of_trainings(outbox: Outbox) -> None:
+    serve(outbox, "school")
+    outbox.operator.add("http://127.0.0.1:1/", new_secret(), list(EventType), "school")
+    PostgresTracker(outbox.trainer).fail_request(outbox.lease(), "no memory", POLICY)
+    assert outbox.operator.receivers()[0].waiting == 1
 
 
 def test_trainings_and_promotions_are_events(outbox: Outbox) -> None:
@@ -357,6 +400,15 @@ def test_the_deletion_of_an_account_deletes_its_events(outbox: Outbox) -> None:
     assert outbox.operator.receivers()[0].waiting == 1
 
 
+@pytest.mark.parametrize(
+    "change", ["url = 'https://example.org/'", "secret = ''", "service_id = NULL", "events = '{}'"]
+)
+def test_the_api_may_not_change_where_events_go(outbox: Outbox, change: str) -> None:
+    outbox.add("http://127.0.0.1:1/")
+    with outbox.api.connect() as connection, pytest.raises(DBAPIError, match="permission denied"):
+        connection.execute(text(f"UPDATE webhook_receivers SET {change}"))
+
+
 def command(outbox: Outbox, *arguments: str) -> int:
     parser = argparse.ArgumentParser()
     webhooks.add_arguments(parser)
@@ -382,6 +434,19 @@ def test_an_operator_adds_and_lists_receivers(outbox: Outbox, capsys: pytest.Cap
         assert command(outbox, *arguments) == 0
     assert "1 event will be sent again to receiver 1." in capsys.readouterr().out
     assert outbox.operator.receivers() == []
+
+
+def test_an_operator_adds_the_receiver_of_a_service(outbox: Outbox, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = serve(outbox, "school", "pupil")
+    assert command(outbox, "add", "https://app.example.org/", "--service", "school") == 0
+    outbox.complete(1, ids["pupil"])
+    outbox.complete(1, "ada")
+    capsys.readouterr()
+    assert command(outbox, "list", "--json") == 0
+    (shown,) = json.loads(capsys.readouterr().out)
+    assert (shown["service"], shown["waiting"]) == ("school", 1)
+    with pytest.raises(NotFoundError, match="no service account 'scool'"):
+        command(outbox, "add", "https://app.example.org/", "--service", "scool")
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,10 @@ def test_a_batch_and_its_training_reach_the_receiver(capsys: pytest.CaptureFixtu
     receiver.statuses = [500, 204]
     with listening(receiver) as url, temporary_stack() as stack:
         command = ["--state-dir", str(stack.state_dir)]
-        assert cli.main([*command, "webhooks", "add", url]) == 0
-        secret = capsys.readouterr().out.splitlines()[1]
         assert cli.main([*command, "service", "create", "school"]) == 0
         key = next(word for word in capsys.readouterr().out.split() if word.startswith("ssk_"))
+        assert cli.main([*command, "webhooks", "add", url, "--service", "school"]) == 0
+        secret = capsys.readouterr().out.splitlines()[1]
         app = Client(stack.url, key)
         given = {"subject": "Maths", "topic": "Fractions", "difficulty": "easy", "actual_time_seconds": 20}
         answers = [
