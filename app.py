@@ -56,8 +56,8 @@ def sweep_training_requests(_event: Any) -> None:
     container.counts.prune()
     container.service_store.prune()
     watch.watch(container.tracker, container.analytics, container.policy, container.settings.cohort)
+    container.webhooks.prune()  # also if a delivery fails
     webhooks.deliver(container.webhooks, container.sender)
-    container.webhooks.prune()
 
 
 @app.schedule(Rate(1, unit=Rate.HOURS))  # type: ignore[untyped-decorator]  # Chalice has no types

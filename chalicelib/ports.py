@@ -484,14 +484,14 @@ class Webhooks(Protocol):
     def take(self, seconds: float) -> list[Receiver]:
         """Lease the receivers that wait for an event and may be tried now, and return them."""
 
-    def waiting(self, receiver: Receiver, limit: int) -> list[Delivery]:
-        """Return the next events of a receiver, oldest first."""
+    def next_event(self, receiver: Receiver) -> Delivery | None:
+        """Return the oldest event that waits for a receiver, None without one or if the lease has ended."""
 
     def delivered(self, receiver: Receiver, delivery: Delivery) -> None:
         """Note that a receiver has an event."""
 
     def failed(
-        self, receiver: Receiver, delivery: Delivery, error: str, *, wait: float, dead: bool, gone: bool
+        self, receiver: Receiver, delivery: Delivery, error: str, *, wait: float, refused: bool, dead: bool, gone: bool
     ) -> None:
         """Note that an attempt failed. The receiver is left alone for ``wait`` seconds, or if ``gone`` for good."""
 

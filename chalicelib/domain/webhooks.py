@@ -7,7 +7,7 @@ import binascii
 import hmac
 import secrets
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
@@ -16,6 +16,9 @@ from msgspec import Struct, json
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - not a secret
 _SECRET_BYTES = 32
+
+MAX_AGE = timedelta(days=3)
+"""Age at which an event is given up if its receiver does not accept it."""
 
 
 class EventType(StrEnum):
@@ -28,23 +31,30 @@ class EventType(StrEnum):
 
 
 class Receiver(Struct, frozen=True):
-    """A server that is told about events of a cohort. ``failures`` counts the attempts since the last success."""
+    """A server that is told about events of a cohort. ``failures`` counts the attempts since the last success.
+
+    ``leased_until`` identifies the lease: a program that took the receiver later has another one.
+    """
 
     id: int
     url: str
     secret: str
     failures: int
+    leased_until: datetime
 
 
 class Delivery(Struct, frozen=True):
-    """An event to deliver to a receiver. ``message_id`` stays the same when it is sent again."""
+    """An event to deliver to a receiver. ``message_id`` stays the same when it is sent again.
+
+    ``refusals`` is the number of attempts in which the receiver refused this very message.
+    """
 
     id: int
     message_id: str
     type: str
     data: Mapping[str, Any]
     created_at: datetime
-    attempts: int
+    refusals: int
 
     @property
     def body(self) -> bytes:

@@ -7,18 +7,20 @@ that changes between check and connection leads nowhere. Redirects are not follo
 from __future__ import annotations
 
 import ipaddress
+import queue
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTP_PORT, HTTPS_PORT, HTTPConnection, HTTPException
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from chalicelib.domain.errors import BadRequestError, WebhookError
 
 SECONDS = 8.0
-"""Time for one message, from the connection to the status of the answer."""
+"""Time for one message, from the resolution of the name to the status of the answer."""
 
 Resolve = Callable[[str, int], list[str]]
 """Gives the addresses of a name. Raises OSError."""
@@ -44,24 +46,22 @@ class WebhookSender:
 
     def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         """Send a message and return the status of the answer. Raises WebhookError."""
+        end = time.monotonic() + self._seconds
         try:
             scheme, host, port, path = self._target(url)
             address = self._address(host, port)
-        except (BadRequestError, OSError) as error:
+        except (BadRequestError, OSError, ValueError) as error:
             raise WebhookError(str(error)) from error
-        connection: HTTPConnection
-        if scheme == "https":
-            connection = _PinnedTls(host, port, address, self._seconds, self._tls)
-        else:
-            connection = _Pinned(host, port, address, self._seconds)
+        seconds = max(0.001, end - time.monotonic())
+        connection = _Pinned(host, port, address, seconds, self._tls if scheme == "https" else None)
         # The time-out of a socket begins anew with each byte. This one does not.
-        watchdog = threading.Timer(self._seconds, _hang_up, [connection])
+        watchdog = threading.Timer(seconds, connection.hang_up)
         watchdog.daemon = True
         watchdog.start()
         try:
             connection.request("POST", path, body, dict(headers))
             return connection.getresponse().status
-        except (OSError, HTTPException, AttributeError) as error:  # http.client meets None when the watchdog hung up
+        except (OSError, HTTPException, ValueError) as error:
             raise WebhookError(f"{type(error).__name__}: {error}") from error
         finally:
             watchdog.cancel()
@@ -72,6 +72,7 @@ class WebhookSender:
         try:
             parts = urlsplit(url)
             port = parts.port
+            (parts.hostname or "").encode("idna")  # as the resolver does
         except ValueError as error:
             raise BadRequestError(f"{url!r} is not an address") from error
         allowed = ("https", "http") if self._private else ("https",)
@@ -84,7 +85,7 @@ class WebhookSender:
 
     def _address(self, host: str, port: int) -> str:
         """Return an address of a host. Raises OSError, and BadRequestError if one of them is private."""
-        addresses = self._resolve(host, port)
+        addresses = _within(self._seconds, lambda: self._resolve(host, port))
         if not self._private:
             for address in addresses:
                 if not is_public(address):
@@ -101,39 +102,66 @@ def is_public(text: str) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             address = inner
+        elif address.is_site_local:  # fec0::/10, which some versions of Python call global
+            return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-def _hang_up(connection: HTTPConnection) -> None:
-    if (sock := connection.sock) is not None:
+def _within(seconds: float, work: Callable[[], list[str]]) -> list[str]:
+    """Return the result of a call that has no time-out of its own. Raises what it raises, and TimeoutError."""
+    results: queue.SimpleQueue[list[str] | OSError | ValueError] = queue.SimpleQueue()
+
+    def run() -> None:
         try:
-            sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # it is closed already
+            results.put(work())
+        except (OSError, ValueError) as error:  # UnicodeError is a ValueError
+            results.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        result = results.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError("the name was not resolved in time") from None
+    if isinstance(result, list):
+        return result
+    raise result
 
 
 class _Pinned(HTTPConnection):
-    """A connection to a checked address of the host."""
+    """A connection to a checked address of the host. With TLS the certificate must be that of the name."""
 
-    def __init__(self, host: str, port: int, address: str, seconds: float) -> None:
+    def __init__(self, host: str, port: int, address: str, seconds: float, tls: ssl.SSLContext | None) -> None:
         super().__init__(host, port, timeout=seconds)
-        self._address = address
-
-    def connect(self) -> None:
-        self.sock = socket.create_connection((self._address, self.port), self.timeout)
-
-
-class _PinnedTls(HTTPSConnection):
-    """A connection to a checked address of the host, whose certificate must be that of the name."""
-
-    def __init__(self, host: str, port: int, address: str, seconds: float, tls: ssl.SSLContext) -> None:
-        super().__init__(host, port, timeout=seconds, context=tls)
+        self.default_port = HTTP_PORT if tls is None else HTTPS_PORT
         self._address = address
         self._pinned_tls = tls
+        self._is_late = threading.Event()
 
     def connect(self) -> None:
+        """Connect. From the first moment the socket is one that :meth:`hang_up` can close."""
         plain = socket.create_connection((self._address, self.port), self.timeout)
-        self.sock = cast("Any", self._pinned_tls.wrap_socket(plain, server_hostname=self.host))
+        if self._pinned_tls is None:
+            self.sock = plain
+            self._refuse_if_late()
+            return
+        secure = self._pinned_tls.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
+        self.sock = cast("Any", secure)
+        self._refuse_if_late()
+        secure.do_handshake()
+
+    def hang_up(self) -> None:
+        """End the connection from another thread, or refuse it when it comes to be."""
+        self._is_late.set()
+        if (sock := self.sock) is not None:
+            try:
+                # Not the method of a TLS socket, which takes its state away under the thread that uses it.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            except OSError:
+                return  # it is closed already
+
+    def _refuse_if_late(self) -> None:
+        if self._is_late.is_set():
+            raise TimeoutError("the connection took too long")

@@ -17,7 +17,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, Engine, TextClause, text
 
 from chalicelib.domain.errors import NotFoundError
-from chalicelib.domain.webhooks import Delivery, EventType, Receiver
+from chalicelib.domain.webhooks import MAX_AGE, Delivery, EventType, Receiver
 from chalicelib.storage.database import statement, transaction
 
 KEPT_DAYS = 7
@@ -79,43 +79,60 @@ _TAKE = text(
           AND EXISTS (SELECT FROM webhook_deliveries d WHERE d.receiver_id = r.id AND {_WAITING})
         FOR UPDATE SKIP LOCKED
     )
-    RETURNING id, url, secret, failures
+    RETURNING id, url, secret, failures, lease_expires_at
     """  # noqa: S608 - parts are constants, values are bound
 )
 
+_HELD = "id = :id AND lease_expires_at = CAST(:leased_until AS timestamptz)"
+"""The row of a receiver, if nobody has leased it since."""
+
 _NEXT = text(
     f"""
-    SELECT id, CAST(message_id AS text), type, data, created_at, attempts FROM webhook_deliveries d
-    WHERE receiver_id = :id AND {_WAITING} ORDER BY id LIMIT :limit
+    SELECT id, CAST(message_id AS text), type, data, created_at, refusals FROM webhook_deliveries d
+    WHERE receiver_id = :id AND {_WAITING} AND EXISTS (
+        SELECT FROM webhook_receivers WHERE {_HELD} AND lease_expires_at > clock_timestamp()
+    )
+    ORDER BY id LIMIT 1
     """  # noqa: S608 - parts are constants, values are bound
 )
 
 _DELIVERED = text(
-    """
-    WITH done AS (
-        UPDATE webhook_deliveries SET delivered_at = clock_timestamp(), attempts = attempts + 1 WHERE id = :delivery
+    f"""
+    WITH receiver AS (
+        UPDATE webhook_receivers SET failures = 0, last_error = NULL, next_attempt_at = NULL,
+            delivered_at = clock_timestamp()
+        WHERE {_HELD} RETURNING id
     )
-    UPDATE webhook_receivers SET failures = 0, last_error = NULL, next_attempt_at = NULL,
-        delivered_at = clock_timestamp()
-    WHERE id = :id
-    """
+    UPDATE webhook_deliveries SET delivered_at = clock_timestamp(), attempts = attempts + 1
+    WHERE id = :delivery AND receiver_id IN (SELECT id FROM receiver)
+    """  # noqa: S608 - parts are constants, values are bound
 )
 
 _FAILED = text(
-    """
-    WITH tried AS (
-        UPDATE webhook_deliveries
-        SET attempts = attempts + 1, dead_at = CASE WHEN CAST(:dead AS boolean) THEN clock_timestamp() ELSE dead_at END
-        WHERE id = :delivery
+    f"""
+    WITH receiver AS (
+        UPDATE webhook_receivers SET failures = failures + 1, last_error = :error,
+            next_attempt_at = clock_timestamp() + make_interval(secs => CAST(:wait AS double precision)),
+            disabled_at = CASE WHEN CAST(:gone AS boolean) THEN clock_timestamp() ELSE disabled_at END
+        WHERE {_HELD} RETURNING id
     )
-    UPDATE webhook_receivers SET failures = failures + 1, last_error = :error,
-        next_attempt_at = clock_timestamp() + make_interval(secs => CAST(:wait AS double precision)),
-        disabled_at = CASE WHEN CAST(:gone AS boolean) THEN clock_timestamp() ELSE disabled_at END
-    WHERE id = :id
-    """
+    UPDATE webhook_deliveries
+    SET attempts = attempts + 1, refusals = refusals + CAST(CAST(:refused AS boolean) AS integer),
+        dead_at = CASE WHEN CAST(:dead AS boolean) THEN clock_timestamp() ELSE dead_at END
+    WHERE id = :delivery AND receiver_id IN (SELECT id FROM receiver)
+    """  # noqa: S608 - parts are constants, values are bound
 )
 
-_RELEASE = text("UPDATE webhook_receivers SET lease_expires_at = NULL WHERE id = :id")
+_RELEASE = text(f"UPDATE webhook_receivers SET lease_expires_at = NULL WHERE {_HELD}")  # noqa: S608 - constants
+
+_GIVE_UP = text(
+    f"""
+    UPDATE webhook_deliveries d SET dead_at = clock_timestamp() FROM webhook_receivers r
+    WHERE r.id = d.receiver_id AND (r.failures > 0 OR r.disabled_at IS NOT NULL) AND {_WAITING}
+      AND d.created_at < now() - interval '{MAX_AGE.days} days'
+    """  # noqa: S608 - parts are constants
+)
+"""Without it, one event at a time would die of its age, and none of a receiver that is disabled."""
 
 _PRUNE = text(
     f"""
@@ -155,7 +172,7 @@ _ENABLE = text(
 
 _REPLAY = text(
     """
-    UPDATE webhook_deliveries SET delivered_at = NULL, dead_at = NULL, attempts = 0
+    UPDATE webhook_deliveries SET delivered_at = NULL, dead_at = NULL, attempts = 0, refusals = 0
     WHERE receiver_id = :id
       AND (dead_at IS NOT NULL OR created_at >= CAST(:since AS timestamptz) AND delivered_at IS NOT NULL)
     """
@@ -199,28 +216,29 @@ class PostgresWebhooks:
         rows = transaction(self._engine, lambda c: c.execute(_TAKE, {"seconds": float(seconds)}).all())
         return [Receiver(*row) for row in rows]
 
-    def waiting(self, receiver: Receiver, limit: int) -> list[Delivery]:
-        """Return the next events of a receiver, oldest first."""
-        values = {"id": receiver.id, "limit": limit}
-        return [Delivery(*row) for row in statement(self._engine, lambda c: c.execute(_NEXT, values).all())]
+    def next_event(self, receiver: Receiver) -> Delivery | None:
+        """Return the oldest event that waits for a receiver, None without one or if the lease has ended."""
+        row = statement(self._engine, lambda c: c.execute(_NEXT, _held(receiver)).one_or_none())
+        return None if row is None else Delivery(*row)
 
     def delivered(self, receiver: Receiver, delivery: Delivery) -> None:
         """Note that a receiver has an event."""
-        self._run(_DELIVERED, id=receiver.id, delivery=delivery.id)
+        self._run(_DELIVERED, delivery=delivery.id, **_held(receiver))
 
     def failed(
-        self, receiver: Receiver, delivery: Delivery, error: str, *, wait: float, dead: bool, gone: bool
+        self, receiver: Receiver, delivery: Delivery, error: str, *, wait: float, refused: bool, dead: bool, gone: bool
     ) -> None:
         """Note that an attempt failed. The receiver is left alone for ``wait`` seconds, or if ``gone`` for good."""
-        values = {"error": error[:500], "wait": float(wait), "dead": dead, "gone": gone}
-        self._run(_FAILED, id=receiver.id, delivery=delivery.id, **values)
+        values = {"error": error[:500], "wait": float(wait), "refused": refused, "dead": dead, "gone": gone}
+        self._run(_FAILED, delivery=delivery.id, **_held(receiver), **values)
 
     def release(self, receiver: Receiver) -> None:
         """Give back the lease of a receiver."""
-        self._run(_RELEASE, id=receiver.id)
+        self._run(_RELEASE, **_held(receiver))
 
     def prune(self) -> None:
-        """Delete events that were delivered or given up long ago."""
+        """Give up old events of receivers that fail or are disabled, and delete those that ended long ago."""
+        self._run(_GIVE_UP)
         self._run(_PRUNE)
 
     def add(self, url: str, secret: str, events: Sequence[EventType], service: str | None = None) -> int:
@@ -272,3 +290,7 @@ class PostgresWebhooks:
             connection.execute(query, values)
 
         transaction(self._engine, work)
+
+
+def _held(receiver: Receiver) -> dict[str, Any]:
+    return {"id": receiver.id, "leased_until": receiver.leased_until}

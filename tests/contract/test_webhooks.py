@@ -6,7 +6,7 @@ import argparse
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from chalicelib.domain.answers import CompletedAnswer
-from chalicelib.domain.errors import BadRequestError, NotFoundError
+from chalicelib.domain.errors import BadRequestError, NotFoundError, WebhookError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.service_accounts import ServiceAccount
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
-from chalicelib.domain.webhooks import EventType, new_secret
-from chalicelib.services.webhooks import MAX_AGE, MAX_REFUSALS, deliver
+from chalicelib.domain.webhooks import MAX_AGE, EventType, new_secret
+from chalicelib.services.webhooks import MAX_REFUSALS, deliver
 from chalicelib.storage.database import connect
 from chalicelib.storage.service_store import PostgresServiceStore
 from chalicelib.storage.task_store import PostgresTaskStore
@@ -292,7 +292,8 @@ def test_an_event_is_sent_again_if_its_program_died(outbox: Outbox) -> None:
         expected = outbox.complete(1)
         (taken,) = outbox.operator.take(60)
         assert outbox.operator.take(60) == []
-        (delivery,) = outbox.operator.waiting(taken, 5)
+        delivery = outbox.operator.next_event(taken)
+        assert delivery is not None
         WebhookSender(private=True).send(url, {"webhook-id": delivery.message_id}, delivery.body)
         with outbox.engine.connect() as connection:
             connection.execute(text("UPDATE webhook_receivers SET lease_expires_at = now() - interval '1 second'"))
@@ -317,6 +318,103 @@ def test_a_refused_event_dies_and_those_behind_it_arrive(outbox: Outbox) -> None
         assert outbox.operator.replay(found.id, None) == 1
         assert outbox.deliver() == 1
     assert tasks_of(receiver) == [*expected[1:], expected[0]]
+
+
+def test_failures_of_other_kinds_are_not_refusals(outbox: Outbox) -> None:
+    receiver = Receiver()
+    receiver.statuses = [*[500] * MAX_REFUSALS, 422, 204]
+    with listening(receiver) as url:
+        outbox.add(url)
+        outbox.complete(1)
+        for _ in range(MAX_REFUSALS + 1):
+            assert outbox.deliver() == 0
+            outbox.pause_is_over()
+        assert outbox.deliver() == 1
+
+
+@pytest.mark.parametrize("error", [WebhookError("alert \0\n ü"), ValueError("label too long")])
+def test_every_failure_is_noted(outbox: Outbox, error: Exception) -> None:
+    class Failing(WebhookSender):
+        def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+            raise error
+
+    outbox.add("http://127.0.0.1:1/")
+    outbox.complete(1)
+    assert deliver(PostgresWebhooks(outbox.api, "default"), Failing(private=True)) == 0
+    (found,) = outbox.operator.receivers()
+    assert (found.waiting, found.failures) == (1, 1)
+    assert found.last_error is not None
+    assert found.last_error.isascii()
+    assert found.last_error.isprintable()
+
+
+def test_old_events_die_together_if_the_receiver_fails(outbox: Outbox) -> None:
+    outbox.add("http://127.0.0.1:1/")
+    receiver = Receiver()
+    receiver.statuses = [410]
+    with listening(receiver) as url:
+        outbox.add(url)
+        outbox.add("http://127.0.0.1:2/")
+        outbox.complete(3)
+        outbox.deliver()
+    with outbox.engine.connect() as connection:
+        connection.execute(text("UPDATE webhook_deliveries SET created_at = now() - interval '4 days' WHERE id <> 9"))
+        connection.execute(text("UPDATE webhook_receivers SET failures = 0 WHERE id <> 1"))
+    PostgresWebhooks(outbox.api, "default").prune()
+    assert [(one.waiting, one.dead) for one in outbox.operator.receivers()] == [(0, 3), (0, 3), (3, 0)]
+
+
+def test_a_program_without_the_lease_changes_nothing(outbox: Outbox) -> None:
+    outbox.add("http://127.0.0.1:1/")
+    outbox.complete(1)
+    (late,) = outbox.operator.take(60)
+    delivery = outbox.operator.next_event(late)
+    assert delivery is not None
+    with outbox.engine.connect() as connection:
+        connection.execute(text("UPDATE webhook_receivers SET lease_expires_at = now() - interval '1 second'"))
+    assert outbox.operator.next_event(late) is None
+    (taken,) = outbox.operator.take(60)
+    outbox.operator.failed(late, delivery, "late", wait=60, refused=True, dead=True, gone=True)
+    outbox.operator.delivered(late, delivery)
+    outbox.operator.release(late)
+    assert outbox.operator.take(60) == []
+    assert outbox.operator.next_event(taken) == delivery
+    (found,) = outbox.operator.receivers()
+    assert (found.waiting, found.failures, found.disabled_at) == (1, 0, None)
+
+
+def test_each_receiver_has_time_of_its_own(outbox: Outbox) -> None:
+    receivers, budget, is_over = [Receiver() for _ in range(12)], 2.0, threading.Event()
+
+    class Slow(WebhookSender):
+        def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+            is_over.wait(10)  # the first ones use up the time that all of them once shared
+            return super().send(url, headers, body)
+
+    with ExitStack() as stack:
+        for receiver in receivers:
+            outbox.add(stack.enter_context(listening(receiver)))
+        outbox.complete(1)
+        timer = threading.Timer(budget + 0.1, is_over.set)
+        timer.start()
+        assert deliver(PostgresWebhooks(outbox.api, "default"), Slow(private=True), budget=budget) == 12
+
+
+def test_nothing_is_sent_of_a_student_who_was_deleted(outbox: Outbox) -> None:
+    receiver = Receiver()
+
+    class Erasing(WebhookSender):
+        def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+            PostgresUserStore(outbox.engine, "default").erase("ada")
+            return super().send(url, headers, body)
+
+    with listening(receiver) as url:
+        outbox.add(url)
+        outbox.complete(1, "eve")
+        outbox.complete(3, "ada")
+        expected = outbox.complete(1, "eve")
+        deliver(PostgresWebhooks(outbox.api, "default"), Erasing(private=True))
+    assert tasks_of(receiver)[1:] == expected
 
 
 def test_an_event_that_is_too_old_dies(outbox: Outbox) -> None:

@@ -340,7 +340,7 @@ class MemoryWebhooks:
     def take(self, seconds: float) -> list[Receiver]:
         return []
 
-    def waiting(self, receiver: Receiver, limit: int) -> list[Delivery]:
+    def next_event(self, receiver: Receiver) -> Delivery | None:
         raise NotFoundError(f"there is no receiver {receiver.id}")
 
     def delivered(self, receiver: Receiver, delivery: Delivery) -> None:

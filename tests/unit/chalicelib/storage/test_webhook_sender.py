@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from chalicelib.domain.errors import BadRequestError, WebhookError
-from chalicelib.storage.webhook_sender import WebhookSender, is_public
+from chalicelib.storage.webhook_sender import WebhookSender, _Pinned, is_public
 from tests.support.receivers import Receiver, listening
 
 PRIVATE = [
     *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.1", "224.0.0.1"),
     *("255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fd00::1", "ff02::1", "::ffff:10.0.0.1"),
-    *("64:ff9b::a00:1", "2002:a00:1::", "2001:db8::1"),
+    *("64:ff9b::a00:1", "2002:a00:1::", "2001:db8::1", "fec0::1"),
 ]
 
 
@@ -44,7 +47,13 @@ def test_nothing_is_sent_to_a_private_address(address: str) -> None:
             "https://example.org/a b",
             "https://example.org:x/",
         ),
-        *("https://example.org/\r\nHost: evil", "https://exämple.org/", "https://[::1"),
+        *(
+            "https://example.org/\r\nHost: evil",
+            "https://exämple.org/",
+            "https://[::1",
+            "https://a..b/",
+            f"https://{'a' * 64}.org/",
+        ),
     ],
 )
 def test_other_addresses_are_refused(url: str) -> None:
@@ -86,6 +95,50 @@ def test_a_receiver_that_does_not_answer_costs_limited_time() -> None:
         with pytest.raises(WebhookError):
             WebhookSender(private=True, seconds=0.2).send(url, {"webhook-id": "1"}, b"{}")
         receiver.held.set()
+
+
+def test_a_handshake_that_does_not_end_can_be_ended() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        port = server.getsockname()[1]
+        connection = _Pinned("127.0.0.1", port, "127.0.0.1", 15.0, ssl.create_default_context())
+        running = pool.submit(connection.request, "POST", "/", b"{}")
+        accepted, _ = server.accept()
+        with accepted:
+            assert accepted.recv(1) == b"\x16"  # the handshake has begun
+            connection.hang_up()
+            assert isinstance(running.exception(timeout=5), OSError)
+        connection.close()
+
+
+def test_a_connection_that_comes_too_late_is_not_used() -> None:
+    receiver = Receiver()
+    with listening(receiver) as url:
+        connection = _Pinned("127.0.0.1", int(url.split(":")[2].split("/")[0]), "127.0.0.1", 5.0, None)
+        connection.hang_up()
+        with pytest.raises(TimeoutError):
+            connection.request("POST", "/", b"{}")
+        connection.close()
+    assert receiver.seen == []
+
+
+def test_a_name_that_is_not_resolved_in_time_is_an_error() -> None:
+    never = threading.Event()
+
+    def resolve(_host: str, _port: int) -> list[str]:
+        never.wait(10)
+        return ["127.0.0.1"]
+
+    with pytest.raises(WebhookError, match="not resolved in time"):
+        WebhookSender(private=True, seconds=0.1, resolve=resolve).send("http://hooks.test/", {}, b"{}")
+    never.set()
+
+
+def test_a_name_that_no_resolver_takes_is_an_error() -> None:
+    def resolve(_host: str, _port: int) -> list[str]:
+        raise UnicodeError("label empty or too long")
+
+    with pytest.raises(WebhookError, match="label"):
+        WebhookSender(private=False, resolve=resolve).send("https://example.org/", {}, b"{}")
 
 
 def test_a_receiver_that_is_away_is_an_error() -> None:
