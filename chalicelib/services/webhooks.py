@@ -2,8 +2,8 @@
 
 A receiver gets its events one after the other. If one is not accepted, those behind it wait, and the receiver is tried
 again after a pause that grows to an hour. An event is given up (it is *dead*) when it is three days old, or when the
-receiver has refused this very message (a status of 4xx) five times. Other failures do not count as refusals. An operator
-can send dead events again.
+receiver has refused this very message (a status of 4xx) five times. Other failures do not count as refusals. An
+operator can send dead events again.
 """
 
 from __future__ import annotations
