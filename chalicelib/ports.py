@@ -153,11 +153,21 @@ class TaskStore(Protocol):
         its own is placed by it among the student's answers.
         """
 
-    def add_answers(self, answers: Sequence[CompletedAnswer], policy: TrainingPolicy) -> StoredAnswers:
+    def known_answers(self, task_ids: Collection[str]) -> set[str]:
+        """Return the ids of tasks that exist."""
+
+    def add_answers(
+        self,
+        answers: Sequence[CompletedAnswer],
+        policy: TrainingPolicy,
+        existing: Collection[str] = (),
+        growth: Mapping[str, Usage] | None = None,
+    ) -> StoredAnswers:
         """Store completed answers that are new, count them once, and request a training if one is due.
 
-        An answer whose task exists is left alone. Each is placed by its time among its student's answers. Raises
-        NotFoundError if the account of a student was deleted. Then nothing is stored.
+        An answer whose task exists is left alone. Each is placed by its time among its student's answers. A student
+        without a row gets one, unless ``existing`` has the id. ``growth`` is added to what students have stored.
+        Raises NotFoundError if the account of a student was deleted, or does not exist. Then nothing is stored.
         """
 
     def edit(
@@ -179,6 +189,9 @@ class TaskStore(Protocol):
 
     def count_usage(self, user_id: str, topic: str | None) -> Usage:
         """Count what a student has stored, keep it, and look if a task has the topic, given by its key."""
+
+    def usages(self, user_ids: Collection[str]) -> dict[str, Usage]:
+        """Return what students with a row have stored, counted now for those who were not counted yet."""
 
 
 class LimitCounts(Protocol):

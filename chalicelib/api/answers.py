@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -11,7 +10,6 @@ from msgspec import Struct
 
 from chalicelib.api.routing import Routes
 from chalicelib.api.validation import MAX_FAULTS
-from chalicelib.domain import limits
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.answers import MAX_BATCH, CompletedAnswer
 from chalicelib.domain.errors import Fault, InvalidInputError
@@ -89,19 +87,26 @@ def store_answers(container: Container, caller: Caller, body: AnswerBatch) -> St
 
     It can be sent again as it is, also in other batches: an answer that is known is not changed and not counted again.
     Answers are placed by their times. They were not predicted, so they do not count for the calibration. Without
-    ``learner_id`` an answer is the caller's. Admins may name any learner, service accounts their own.
+    ``learner_id`` an answer is the caller's. Admins may name the id of any account, service accounts their learners.
     """
     accounts = accounts_of(caller, {one.learner_id for one in body.answers})
     if caller.service is not None:
         _check_learner_ids(body.answers)
-        container.service_accounts.learners(caller.service, filter(None, accounts))
     batch = [_answer(one, accounts[one.learner_id]) for one in body.answers]
-    for user_id, n in Counter(one.user_id for one in batch).items():
-        container.limiter.count((limits.CHANGES, user_id), n=n)
-    if accounts.keys() <= {None, caller.user_id}:
-        answers.check_own_room(container.tasks, container.student_limits, batch)
+    answers.check_times(batch)
+    if caller.service is not None:
+        container.service_accounts.learners(caller.service, filter(None, accounts))
+    names = {user_id: learner_id for learner_id, user_id in accounts.items()}
+    growth = answers.check_limits(container.tasks, container.limiter, container.student_limits, batch, names)
     stored, note = answers.store_answers(
-        container.tasks, container.tracker, container.queue, container.policy, batch, container.later
+        container.tasks,
+        container.tracker,
+        container.queue,
+        container.policy,
+        batch,
+        names.keys() - {caller.user_id},
+        growth,
+        container.later,
     )
     new = set(stored.new)
     shown = []

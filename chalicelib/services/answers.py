@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from chalicelib import logs
 from chalicelib.domain.answers import CompletedAnswer, StoredAnswers
 from chalicelib.domain.errors import Fault, InvalidInputError, LimitError
-from chalicelib.domain.limits import UNLIMITED, StudentLimits, Usage, reached
+from chalicelib.domain.limits import CHANGES, NO_GROWTH, UNLIMITED, StudentLimits, Usage, reached
 from chalicelib.domain.tasks import MIN_SECONDS, text_bytes
 from chalicelib.domain.topics import topic_key
 from chalicelib.domain.training import TrainingNote, TrainingPolicy, TrainingState
 from chalicelib.features.columns import StateColumns
 from chalicelib.ports import TaskStore, Tracker, TrainingQueue
 from chalicelib.services import training
-from chalicelib.services.limits import FULL_SECONDS
+from chalicelib.services.limits import FULL_SECONDS, Limiter
 from chalicelib.services.tasks import CLOCK_SKEW
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
@@ -28,15 +29,16 @@ def store_answers(
     queue: TrainingQueue,
     policy: TrainingPolicy,
     answers: Sequence[CompletedAnswer],
+    existing: Collection[str],
+    growth: Mapping[str, Usage],
     later: training.Later = training.at_once,
 ) -> tuple[StoredAnswers, TrainingNote]:
     """Store the answers that are new and count them. A batch triggers one training at most.
 
-    Raises InvalidInputError for impossible times, and NotFoundError if the account of a learner was deleted; nothing is
-    stored then.
+    ``existing`` are the students who have to have an account, ``growth`` is from :func:`check_limits`. Raises
+    NotFoundError if the account of a student was deleted or does not exist; nothing is stored then.
     """
-    _check_times(answers)
-    stored = tasks.add_answers(answers, policy)
+    stored = tasks.add_answers(answers, policy, existing, growth)
     logs.note(answers=len(answers), new_answers=len(stored.new))
     if (counted := stored.counted) is None:
         row = tracker.read(tasks.cohort)
@@ -48,19 +50,67 @@ def store_answers(
     return stored, TrainingNote(counted.counter, policy.threshold, counted.request is not None)
 
 
-def check_own_room(tasks: TaskStore, limits: StudentLimits, answers: Sequence[CompletedAnswer]) -> None:
-    """Check that a student may store these answers, which are all the student's. Raises LimitError."""
-    if limits == UNLIMITED:
-        return
-    user_id = answers[0].user_id
-    state = tasks.batch_context({user_id: ()}).states[user_id]
-    new_topics = {topic_key(one.subject, one.topic) for one in answers} - set(StateColumns.of_rows(state.rows).topics)
-    more = Usage(0, len(new_topics), sum(text_bytes(one.task_content) for one in answers))
-    if (text := reached(tasks.count_usage(user_id, None), limits, more)) is not None:
-        raise LimitError(text, FULL_SECONDS)
+def check_limits(
+    tasks: TaskStore,
+    limiter: Limiter,
+    limits: StudentLimits,
+    answers: Sequence[CompletedAnswer],
+    names: Mapping[str, str | None],
+) -> dict[str, Usage]:
+    """Check that each student may store the answers that are new, and count these in the limit of an hour.
+
+    ``names`` has the students' names in errors. Returns what the students will have stored in addition. Raises
+    LimitError.
+    """
+    known = tasks.known_answers({one.task_id for one in answers})
+    new: dict[str, dict[str, CompletedAnswer]] = {}
+    for one in answers:
+        if one.task_id not in known:
+            new.setdefault(one.user_id, {}).setdefault(one.task_id, one)
+    growth = {} if limits == UNLIMITED or not new else _check_room(tasks, limits, new, names)
+    # A student who has to wait refuses the batch before any other's answers are counted.
+    for user_id in new:
+        with _naming(names[user_id]):
+            limiter.refuse_blocked(CHANGES, user_id)
+    for user_id, mine in new.items():
+        with _naming(names[user_id]):
+            limiter.count((CHANGES, user_id), n=len(mine))
+    return growth
 
 
-def _check_times(answers: Sequence[CompletedAnswer]) -> None:
+def _check_room(
+    tasks: TaskStore,
+    limits: StudentLimits,
+    new: Mapping[str, Mapping[str, CompletedAnswer]],
+    names: Mapping[str, str | None],
+) -> dict[str, Usage]:
+    states = tasks.batch_context(dict.fromkeys(new, ())).states
+    usages, growth = tasks.usages(new), {}
+    for user_id, mine in new.items():
+        topics = {topic_key(one.subject, one.topic) for one in mine.values()}
+        n_new = len(topics - set(StateColumns.of_rows(states[user_id].rows).topics))
+        more = growth[user_id] = Usage(0, n_new, sum(text_bytes(one.task_content) for one in mine.values()))
+        if reached(usages.get(user_id, NO_GROWTH), limits, more) is None:
+            continue
+        if (text := reached(tasks.count_usage(user_id, None), limits, more)) is not None:
+            with _naming(names[user_id]):
+                raise LimitError(text, FULL_SECONDS)
+    return growth
+
+
+@contextmanager
+def _naming(learner_id: str | None) -> Iterator[None]:
+    """Name the learner in a LimitError of the block."""
+    try:
+        yield
+    except LimitError as error:
+        if learner_id is None:
+            raise
+        raise LimitError(f"Learner {learner_id}: {error}", error.retry_after) from error
+
+
+def check_times(answers: Sequence[CompletedAnswer]) -> None:
+    """Raise InvalidInputError for impossible times."""
     latest = datetime.now(UTC) + CLOCK_SKEW
     faults = []
     for n, one in enumerate(answers):

@@ -63,7 +63,7 @@ class Limiter:
             maximum = self._maxima[limit.setting]
             if maximum == 0:
                 continue
-            self._refuse_blocked(limit, who)
+            self.refuse_blocked(limit, who)
             step = max(1, maximum // _PARTS)
             if self._chance() * step < n:
                 self._add(limit, who, max(step, n))
@@ -104,7 +104,8 @@ class Limiter:
             self._blocked[limit, who] = self._clock() + seconds
             raise LimitError(limit.describe(maximum), seconds)
 
-    def _refuse_blocked(self, limit: Limit, who: str) -> None:
+    def refuse_blocked(self, limit: Limit, who: str) -> None:
+        """Raise LimitError for an account or address that this process has refused and that has to wait still."""
         until = self._blocked.get((limit, who))
         if until is None:
             return

@@ -13,7 +13,7 @@ placed by their times, and the state of these students is computed anew.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from sqlalchemy import Connection, text
 from chalicelib.domain.answers import CompletedAnswer, StoredAnswers
 from chalicelib.domain.errors import NotFoundError
 from chalicelib.domain.items import item_key
+from chalicelib.domain.limits import Usage
 from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS
 from chalicelib.domain.tasks import name_key
 from chalicelib.domain.topics import topic_key
@@ -99,6 +100,14 @@ _COUNT_ANSWERS = text(
     """
 )
 
+_GROW_USAGE = text(
+    """
+    UPDATE student_usage u SET topics = u.topics + r.topics, n_bytes = u.n_bytes + r.n_bytes
+    FROM json_to_recordset(CAST(:rows AS json)) AS r (user_id text, topics integer, n_bytes bigint)
+    WHERE u.user_id = r.user_id
+    """
+)
+
 _FORGET_USAGE = text("DELETE FROM student_usage WHERE user_id = ANY(CAST(:user_ids AS text[]))")
 
 _PLACE_ALL = text(
@@ -136,18 +145,28 @@ _WRITE_EVENTS = text(
 )
 
 
+def known(connection: Connection, task_ids: Iterable[str]) -> set[str]:
+    """Return the ids of tasks that exist."""
+    return set(connection.execute(_KNOWN, {"ids": _ids(task_ids)}).scalars())
+
+
 def store(
-    connection: Connection, cohort: str, answers: Sequence[CompletedAnswer], policy: TrainingPolicy
+    connection: Connection,
+    cohort: str,
+    answers: Sequence[CompletedAnswer],
+    policy: TrainingPolicy,
+    existing: Collection[str],
+    growth: Mapping[str, Usage],
 ) -> tuple[StoredAnswers, bool]:
     """Store the answers that are new, in a transaction, and count them.
 
     The second value is True if they were counted in a shard, so that the first does not say how they were counted.
-    Raises NotFoundError if the account of a student was deleted.
+    Raises NotFoundError if the account of a student was deleted, or is one of ``existing`` and does not exist.
     """
-    n_answers, moment = _locked(connection, sorted({one.user_id for one in answers}))
+    n_answers, moment = _locked(connection, sorted({one.user_id for one in answers}), existing)
     by_task = {one.task_id: one for one in reversed(answers)}  # of two with one id, the first counts
-    known = set(connection.execute(_KNOWN, {"ids": _ids(by_task)}).scalars())
-    new = [one for id_, one in reversed(by_task.items()) if id_ not in known]
+    old = known(connection, by_task)
+    new = [one for id_, one in reversed(by_task.items()) if id_ not in old]
     if not new:
         return StoredAnswers(frozenset(), None), False
     times = {one.task_id: min(one.at or moment, moment) for one in new}
@@ -162,7 +181,9 @@ def store(
     user_ids = sorted({one.user_id for one in new})
     counts = [n_answers[user_id] for user_id in user_ids]
     connection.execute(_COUNT_ANSWERS, {"user_ids": user_ids, "counts": counts})
-    connection.execute(_FORGET_USAGE, {"user_ids": user_ids})
+    more = [{"user_id": user_id, "topics": use.topics, "n_bytes": use.n_bytes} for user_id, use in growth.items()]
+    connection.execute(_GROW_USAGE, {"rows": _json(more)})
+    connection.execute(_FORGET_USAGE, {"user_ids": [user_id for user_id in user_ids if user_id not in growth]})
     _advance(connection, [one for one in new if one.user_id not in late], times, indices)
     if late:
         ids = (one.task_id for one in new if one.user_id in late)
@@ -173,10 +194,14 @@ def store(
     return _count(connection, cohort, new, policy)
 
 
-def _locked(connection: Connection, user_ids: Sequence[str]) -> tuple[dict[str, int], datetime]:
+def _locked(
+    connection: Connection, user_ids: Sequence[str], existing: Collection[str]
+) -> tuple[dict[str, int], datetime]:
     """Lock the students' rows, and return their numbers of answers and the time. Raises NotFoundError."""
-    connection.execute(_ADD_USERS, {"user_ids": user_ids})
+    connection.execute(_ADD_USERS, {"user_ids": [user_id for user_id in user_ids if user_id not in existing]})
     rows = connection.execute(_LOCK_USERS, {"user_ids": user_ids}).all()
+    if missing := set(user_ids) - {row[0] for row in rows}:
+        raise NotFoundError(f"There is no account {min(missing)}")
     for user_id, _, deleted, _ in rows:
         if deleted:
             raise NotFoundError(f"The account of the learner {user_id} was deleted")

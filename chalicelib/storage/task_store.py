@@ -199,6 +199,25 @@ _COUNT_USAGE = text(
     """  # noqa: S608 - parts are constants, values are bound
 )
 
+_USAGES = text(
+    f"""
+    WITH given AS (
+        SELECT unnest(CAST(:user_ids AS text[])) AS user_id
+    ), counted AS (
+        INSERT INTO student_usage AS g (user_id, open_tasks, topics, n_bytes)
+        SELECT given.user_id, count(*) FILTER (WHERE NOT t.completed), count(DISTINCT {TOPIC_KEY}),
+               coalesce(sum({_TEXT_BYTES}), 0)
+        FROM given JOIN users ON id = given.user_id LEFT JOIN practice_tasks t ON t.user_id = given.user_id
+        WHERE NOT EXISTS (SELECT 1 FROM student_usage k WHERE k.user_id = given.user_id)
+        GROUP BY given.user_id ORDER BY given.user_id
+        ON CONFLICT (user_id) DO UPDATE SET n_bytes = excluded.n_bytes
+        RETURNING g.user_id, g.open_tasks, g.topics, g.n_bytes
+    )
+    SELECT * FROM counted
+    UNION ALL SELECT user_id, open_tasks, topics, n_bytes FROM student_usage JOIN given USING (user_id)
+    """  # noqa: S608 - parts are constants, values are bound
+)
+
 _FOUND = (
     "(strpos(subject_key, CAST(:key AS text)) > 0 OR strpos(topic_key, CAST(:key AS text)) > 0 "
     "OR strpos(lower(normalize(task_content, NFKC)), CAST(:content AS text)) > 0)"
@@ -464,6 +483,11 @@ class PostgresTaskStore:
         values = {"user_id": user_id, "topic": topic}
         return Usage(*statement(self._engine, lambda c: c.execute(_COUNT_USAGE, values).one()))
 
+    def usages(self, user_ids: Collection[str]) -> dict[str, Usage]:
+        """Return what students with a row have stored, counted now for those who were not counted yet."""
+        rows = statement(self._engine, lambda c: c.execute(_USAGES, {"user_ids": list(user_ids)}).all())
+        return {user_id: Usage(*counts) for user_id, *counts in rows}
+
     def answers(self, user_id: str, after: int, limit: int, max_bytes: int) -> list[tuple[int, PracticeTask]]:
         """Return completed tasks after the index ``after`` with their indices, in the order of the state.
 
@@ -499,13 +523,24 @@ class PostgresTaskStore:
         )
         return self._settled(done, policy)
 
-    def add_answers(self, answers: Sequence[CompletedAnswer], policy: TrainingPolicy) -> StoredAnswers:
+    def known_answers(self, task_ids: Collection[str]) -> set[str]:
+        """Return the ids of tasks that exist."""
+        return statement(self._engine, lambda c: answer_batches.known(c, task_ids))
+
+    def add_answers(
+        self,
+        answers: Sequence[CompletedAnswer],
+        policy: TrainingPolicy,
+        existing: Collection[str] = (),
+        growth: Mapping[str, Usage] | None = None,
+    ) -> StoredAnswers:
         """Store completed answers that are new, count them once, and request a training if one is due.
 
-        Raises NotFoundError if the account of a student was deleted. Then nothing is stored.
+        A student without a row gets one, unless ``existing`` has the id. ``growth`` is added to what students have
+        stored. Raises NotFoundError if the account of a student was deleted, or does not exist. Then nothing is stored.
         """
         stored, is_in_shard = transaction(
-            self._engine, lambda c: answer_batches.store(c, self._cohort, answers, policy)
+            self._engine, lambda c: answer_batches.store(c, self._cohort, answers, policy, existing, growth or {})
         )
         return stored._replace(counted=settle(self._engine, self._cohort, policy)) if is_in_shard else stored
 

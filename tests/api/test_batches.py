@@ -139,12 +139,20 @@ def test_a_stored_answer_is_a_task_that_can_be_corrected(student: Api) -> None:
 
 
 def test_an_admin_stores_answers_of_many_learners(student: Api, other: Api, admin: Api) -> None:
-    learners = [id_of(student), id_of(other), "new learner"]
+    learners = [id_of(student), id_of(other), id_of(admin)]
     batch = [answered(n, learner_id=learner) for learner in learners for n in range(2)]
     found = admin.post("/answers", {"answers": batch})
     assert (found.status, found.json["stored"]) == (200, 6)
     assert [one["learner_id"] for one in found.json["answers"]] == [one["learner_id"] for one in batch]
-    assert [len(api.get("/practice-tasks").json) for api in (student, other, admin)] == [2, 2, 0]
+    assert [len(api.get("/practice-tasks").json) for api in (student, other, admin)] == [2, 2, 2]
+
+
+def test_an_admin_names_existing_accounts_only(student: Api, admin: Api, world: World) -> None:
+    batch = [answered(1, learner_id=id_of(student)), answered(2, learner_id="no account")]
+    found = admin.post("/answers", {"answers": batch})
+    assert (found.status, found.json["detail"]) == (404, "There is no account no account")
+    assert student.get("/practice-tasks").json == []
+    assert "no account" not in world.database.users
 
 
 def test_a_student_may_not_send_answers_of_others(student: Api, other: Api) -> None:
@@ -209,6 +217,54 @@ def test_a_service_sends_answers_of_its_learners(world: World) -> None:
     assert app.post("/answers", {"answers": batch}).json["stored"] == 0
     listed = app.get("/practice-tasks", headers={"X-Learner-Id": "ada@app"})
     assert {task["id"] for task in listed.json} == {one["task_id"] for one in found.json["answers"][:2]}
+
+
+def test_the_room_of_each_learner_is_checked(world: World) -> None:
+    world.settings |= {"TOPICS": "2", "STORED_BYTES": "100"}
+    wiring.install(world.container())
+    app = service_of(world, Scope.ANSWERS, Scope.LEARNERS_READ)
+
+    def send(*answers: dict[str, Any]) -> tuple[int, str]:
+        found = app.post("/answers", {"answers": [answered(0, learner_id="ada"), *answers]})
+        return found.status, str(found.json.get("detail", ""))
+
+    topics = [answered(n, learner_id="eve", topic=f"topic {n}") for n in range(3)]
+    assert send(*topics[:2]) == (200, "")
+    assert send(*topics) == (429, "Learner eve: At most 2 topics may be practised (TOPICS)")
+    long = [answered(n, learner_id="eve", task_content="x" * 40) for n in range(5, 8)]
+    assert send(long[0]) == (200, "")
+    status, text = send(*long)
+    assert (status, text[:37]) == (429, "Learner eve: At most 100 bytes of tex")
+    assert send(*topics[:2], long[0]) == (200, "")
+    assert len(app.get("/practice-tasks", headers={"X-Learner-Id": "eve"}).json) == 3
+
+
+def test_only_new_answers_of_a_valid_batch_are_counted(world: World) -> None:
+    world.settings |= {"COMPLETIONS_PER_HOUR": "10"}
+    wiring.install(world.container())
+    app = service_of(world, Scope.ANSWERS)
+
+    def send(learner: str, *numbers: int, **more: Any) -> Any:
+        return app.post("/answers", {"answers": [answered(n, learner_id=learner, **more) for n in numbers]})
+
+    assert send("ada", *range(10), completed_at="2999-01-01T00:00:00Z").status == 422
+    for _ in range(3):
+        assert send("ada", *range(6)).status == 200
+    assert send("ada", *range(10)).status == 200
+    refused = send("ada", 11)
+    assert (refused.status, refused.json["detail"].partition(": ")[0]) == (429, "Learner ada")
+
+
+def test_a_learner_who_has_to_wait_costs_others_nothing(world: World) -> None:
+    world.settings |= {"COMPLETIONS_PER_HOUR": "10"}
+    wiring.install(world.container())
+    app = service_of(world, Scope.ANSWERS)
+    eve = [answered(n, learner_id="eve") for n in range(11)]
+    assert app.post("/answers", {"answers": eve}).status == 429
+    for _ in range(3):
+        ada = [answered(n, learner_id="ada") for n in range(10)]
+        assert app.post("/answers", {"answers": [*ada, eve[0]]}).status == 429
+    assert app.post("/answers", {"answers": ada}).status == 200
 
 
 def test_a_service_names_the_learner_of_each_answer(world: World) -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from chalicelib.domain.answers import CompletedAnswer
 from chalicelib.domain.errors import NotFoundError
+from chalicelib.domain.limits import Usage
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.topics import topic_key
@@ -138,6 +139,30 @@ def test_a_deleted_account_refuses_the_whole_batch(stores: Stores) -> None:
         stores.tasks.add_answers([answer(1, "eve"), answer(2)], POLICY)
     assert stores.tasks.prediction_context("eve").state.n_answers == 0
     assert stores.tracker.read("default").n_samples_since_training == 1
+
+
+def test_a_missing_account_refuses_the_whole_batch(stores: Stores) -> None:
+    for _ in range(2):
+        with pytest.raises(NotFoundError, match="There is no account eve"):
+            stores.tasks.add_answers([answer(1), answer(2, "eve")], POLICY, existing={"eve"})
+    assert stores.tasks.known_answers({answer(1).task_id}) == set()
+    stores.tasks.add_answers([answer(2, "eve")], POLICY)
+    assert len(stores.tasks.add_answers([answer(1), answer(2, "eve")], POLICY, existing={"eve"}).new) == 1
+    assert stores.tasks.known_answers({answer(n).task_id for n in (1, 2)}) == {answer(1).task_id}
+
+
+def test_what_students_have_stored_grows_with_batches(stores: Stores) -> None:
+    stores.tasks.add_answers([answer(1, task_content="four"), answer(2, task_content="two")], POLICY)
+    stores.tasks.insert("eve", NewTask("Math", "Algebra", Difficulty.HARD, "?"), DEFAULT_PREDICTION)
+    stores.tasks.insert("new", NewTask("Math", "Algebra", Difficulty.HARD, "?"), DEFAULT_PREDICTION)
+    stores.tasks.count_usage("eve", None)
+    first = {"ada": Usage(0, 1, 7), "eve": Usage(1, 1, 1), "new": Usage(1, 1, 1)}
+    for _ in range(2):
+        assert stores.tasks.usages(["eve", "ada", "new", "nobody"]) == first
+    batch = [answer(3, task_content="five"), answer(3, "new")]
+    stores.tasks.add_answers(batch, POLICY, growth={"ada": Usage(0, 1, 4)})
+    assert stores.tasks.usages(["ada"]) == {"ada": Usage(0, 2, 11)}  # as it was given
+    assert stores.tasks.usages(["new"]) == {"new": Usage(1, 1, 16)}  # counted anew
 
 
 def test_halves_and_copies_at_once_are_counted_once(stores: Stores) -> None:

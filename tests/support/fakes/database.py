@@ -225,6 +225,11 @@ class MemoryTaskStore(MemoryStore):
             db.usage[user_id] = Usage(n_open, len(topics), sum(map(_text_bytes, mine)))
             return replace(db.usage[user_id], knows_topic=topic in topics)
 
+    def usages(self, user_ids: Collection[str]) -> dict[str, Usage]:
+        with self._db as db:
+            known = [one for one in user_ids if one in db.users]
+            return {one: db.usage.get(one) or replace(self.count_usage(one, None), knows_topic=False) for one in known}
+
     def insert(
         self,
         user_id: str,
@@ -372,9 +377,21 @@ class MemoryTaskStore(MemoryStore):
             self._place(task.id)
             return Completion(db.tasks[task.id], self._count(db, policy))
 
-    def add_answers(self, answers: Sequence[CompletedAnswer], policy: TrainingPolicy) -> StoredAnswers:
+    def known_answers(self, task_ids: Collection[str]) -> set[str]:
+        with self._db as db:
+            return {task_id for task_id in task_ids if task_id in db.tasks}
+
+    def add_answers(
+        self,
+        answers: Sequence[CompletedAnswer],
+        policy: TrainingPolicy,
+        existing: Collection[str] = (),
+        growth: Mapping[str, Usage] | None = None,
+    ) -> StoredAnswers:
         with self._db as db:
             for one in answers:
+                if one.user_id in existing and one.user_id not in db.users:
+                    raise NotFoundError(f"There is no account {one.user_id}")
                 if db.users.setdefault(one.user_id, Account(None, None)).deleted:
                     raise NotFoundError(f"The account of the learner {one.user_id} was deleted")
             new = list({one.task_id: one for one in reversed(answers) if one.task_id not in db.tasks}.values())[::-1]
@@ -404,7 +421,10 @@ class MemoryTaskStore(MemoryStore):
                 )
                 db.users[one.user_id].answers.append(one.task_id)
                 self._place(one.task_id)
-                db.usage.pop(one.user_id, None)
+                if one.user_id not in (growth or {}):
+                    db.usage.pop(one.user_id, None)
+            for user_id, more in (growth or {}).items() if new else ():
+                db.use_more(user_id, more)
             counted = self._count(db, policy, len(new)) if new else None
             return StoredAnswers(frozenset(one.task_id for one in new), counted)
 
