@@ -1,7 +1,8 @@
-"""Caches the callers of verified tokens until the tokens expire.
+"""Caches the callers of verified tokens for an hour, or until the tokens expire.
 
-Verifying a token takes a fifth of the time of a request, and a client sends the same token for an hour. The result
-cannot change until the token expires. The cache holds digests, never tokens.
+Verifying a token takes a fifth of the time of a request, and a client sends the same token for an hour. After
+an hour it is verified again, because the key that signed it may have been withdrawn. The cache holds digests, never
+tokens.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from hashlib import sha256
 import jwt
 
 from chalicelib.domain.accounts import Caller
+
+KEPT_SECONDS = 3_600.0
+"""Seconds for which a token is not verified again."""
 
 KEPT_TOKENS = 1_000
 """Maximum number of tokens in the cache of one process. The oldest one is removed first."""
@@ -40,5 +44,5 @@ class CachingVerifier:
             self._known.pop(digest, None)
             if len(self._known) >= KEPT_TOKENS:
                 del self._known[next(iter(self._known))]
-            self._known[digest] = expires_at, caller
+            self._known[digest] = min(expires_at, self._clock() + KEPT_SECONDS), caller
         return caller

@@ -8,7 +8,7 @@ import pytest
 from chalicelib.domain.accounts import Caller
 from chalicelib.domain.errors import UnauthenticatedError
 from chalicelib.storage import token_cache
-from chalicelib.storage.token_cache import CachingVerifier
+from chalicelib.storage.token_cache import KEPT_SECONDS, CachingVerifier
 
 SECRET = "a secret of thirty-two bytes or more"
 
@@ -18,12 +18,13 @@ class Verifier:
 
     def __init__(self) -> None:
         self.now = 1_000.0
+        self.secret = SECRET
         self.asked: list[str] = []
 
     def verify(self, token: str) -> Caller:
         self.asked.append(token)
         try:
-            claims = jwt.decode(token, SECRET, algorithms=["HS256"], options={"verify_exp": False})
+            claims = jwt.decode(token, self.secret, algorithms=["HS256"], options={"verify_exp": False})
         except jwt.PyJWTError as error:
             raise UnauthenticatedError("wrong") from error
         if claims["exp"] <= self.now:
@@ -61,6 +62,17 @@ def test_a_remembered_token_ends_when_it_expires(remembering: CachingVerifier, v
     verifier.now = 1_600.0
     with pytest.raises(UnauthenticatedError, match="expired"):
         remembering.verify(token(expires_at=1_600))
+
+
+def test_a_token_of_a_withdrawn_key_ends(remembering: CachingVerifier, verifier: Verifier) -> None:
+    lasting = token(expires_at=100_000)
+    remembering.verify(lasting)
+    verifier.secret = "the next secret of thirty-two bytes or more"
+    verifier.now += KEPT_SECONDS - 0.1
+    assert remembering.verify(lasting).user_id == "ada"
+    verifier.now += 0.1
+    with pytest.raises(UnauthenticatedError, match="wrong"):
+        remembering.verify(lasting)
 
 
 def test_a_refusal_is_not_remembered_and_taints_no_other_token(
