@@ -22,8 +22,21 @@ _LIST = text(
     "SELECT id, email, full_name, n_answers, created_at, excluded_at, issuer, subject FROM users"
     " WHERE deleted_at IS NULL ORDER BY created_at, id"
 )
+# An id comes before an address, so nobody can take an id from its account. A learner's own id is chosen by the app.
 _FIND = text(
-    "SELECT id FROM users WHERE deleted_at IS NULL AND (lower(email) = lower(:name) OR id = :name OR subject = :name)"
+    """
+    WITH found AS (
+        SELECT id, id = :name AS is_id FROM users
+        WHERE deleted_at IS NULL AND (id = :name OR lower(email) = lower(:name))
+    )
+    SELECT id FROM found WHERE is_id OR NOT EXISTS (SELECT 1 FROM found WHERE is_id)
+    """
+)
+_FIND_LEARNER = text(
+    """
+    SELECT u.id FROM users u JOIN service_accounts a ON u.issuer = 'service:' || a.id
+    WHERE a.name = :service AND u.subject = :name AND u.deleted_at IS NULL
+    """
 )
 _EXCLUDE = text("UPDATE users SET excluded_at = coalesce(excluded_at, clock_timestamp()) WHERE id = ANY(:ids)")
 _INCLUDE = text("UPDATE users SET excluded_at = NULL WHERE id = ANY(:ids)")
@@ -46,14 +59,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("exclude", _exclude, "exclude the answers of accounts from all later trainings"),
         ("include", _include, "undo `exclude`"),
     ):
-        add(name, action, words).add_argument(
-            "accounts", metavar="ACCOUNT", nargs="+", help="an e-mail address, or the id of a student"
-        )
+        mark = add(name, action, words)
+        mark.add_argument("accounts", metavar="ACCOUNT", nargs="+", help="an e-mail address, or the id of a student")
+        _add_service(mark)
     export = add("export", _export, "print everything that the database has about an account, one JSON object per line")
     export.add_argument("account", metavar="EMAIL", help="or the id of a student, as `account list` shows it")
+    _add_service(export)
     erase = add("erase", _erase, "delete an account with its tasks and its practice state")
     erase.add_argument("account", metavar="EMAIL", help="or the id of a student, as `account list` shows it")
     erase.add_argument("--yes", action="store_true", help="delete; without this, only say what would be deleted")
+    _add_service(erase)
+
+
+def _add_service(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--service", metavar="NAME", help="take the ids as those of this service account's learners")
 
 
 def _list(container: Container, options: argparse.Namespace) -> int:
@@ -119,7 +138,7 @@ def _include(container: Container, options: argparse.Namespace) -> int:
 
 def _mark(container: Container, options: argparse.Namespace, change: TextClause, words: str) -> int:
     """Change all the named accounts, or none if one of them does not exist."""
-    found = {name: _id_of(container, name) for name in options.accounts}
+    found = {name: _id_of(container, name, options.service) for name in options.accounts}
     unknown = [name for name, user_id in found.items() if user_id is None]
     if unknown:
         raise NotFoundError(f"no account has the e-mail or the id {', '.join(unknown)}; nothing was changed")
@@ -129,20 +148,22 @@ def _mark(container: Container, options: argparse.Namespace, change: TextClause,
     return 0
 
 
-def _id_of(container: Container, name: str) -> str | None:
-    """Return the id of an account by its e-mail or id, None without one. Raises NotFoundError for several."""
-    ids = statement(container.engine, lambda c: c.execute(_FIND, {"name": name}).scalars().all())
+def _id_of(container: Container, name: str, service: str | None) -> str | None:
+    """Return the id of an account by its e-mail or id, None without one. Raises NotFoundError for several.
+
+    With the name of a service account, ``name`` is the app's own id of a learner.
+    """
+    query = _FIND if service is None else _FIND_LEARNER
+    ids = statement(container.engine, lambda c: c.execute(query, {"name": name, "service": service}).scalars().all())
     if len(ids) > 1:
-        raise NotFoundError(
-            f"{len(ids)} accounts have the e-mail or own id {name}; name one by its id: {', '.join(ids)}"
-        )
+        raise NotFoundError(f"{len(ids)} accounts have the e-mail {name}; name one by its id: {', '.join(ids)}")
     return str(ids[0]) if ids else None
 
 
 def _export(container: Container, options: argparse.Namespace) -> int:
     from migrations.schema import metadata
 
-    user_id = _id_of(container, options.account)
+    user_id = _id_of(container, options.account, options.service)
     if user_id is None:
         raise NotFoundError(f"no account has the e-mail or the id {options.account}")
     # Every table that knows students, so a new one is exported too.
@@ -160,7 +181,10 @@ def _rows(query: TextClause, user_id: str, connection: Connection) -> Sequence[d
 
 def _erase(container: Container, options: argparse.Namespace) -> int:
     # A deletion that was interrupted leaves an account without data.
-    user_id = _id_of(container, options.account) or container.identity.id_of(options.account)
+    user_id = _id_of(container, options.account, options.service)
+    if user_id is None and options.service is not None:
+        raise NotFoundError(f"the service account {options.service} has no learner {options.account}")
+    user_id = user_id or container.identity.id_of(options.account)
     if not options.yes:
         print(f"This would delete account {user_id} ({options.account}) with all its data. Repeat with --yes to do it.")
         return 1
