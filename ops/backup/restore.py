@@ -31,16 +31,23 @@ from ops.registry_files import POINTER, RegistryFiles, registry_files
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("place", metavar="DIR", help="directory of a backup, or s3://BUCKET/PREFIX")
+    parser.add_argument(
+        "--keep-keys",
+        action="store_true",
+        help="let the keys of service accounts work as in the backup, also those that were revoked since",
+    )
 
 
 def run(container: Container, options: argparse.Namespace) -> int:
     """Restore, and examine the result."""
     begun = time.monotonic()
     backup = Backup(place_of(options.place, container.settings.aws_region))
-    restore(container, registry_files(container), backup)
+    restore(container, registry_files(container), backup, options.keep_keys)
     print(f"{backup.manifest.summary()} restored in {time.monotonic() - begun:.1f} s")
     for missing in backup.manifest.left_out:
         print(f"warning: {missing}", file=sys.stderr)
+    if backup.manifest.tables["service_keys"].rows and not options.keep_keys:
+        print("All keys of service accounts were revoked: make new ones with `studysmart service rotate NAME`")
     training.sweep(container.tracker, container.queue, container.policy)
     begun = time.monotonic()
     examined = Doctor(container).examine()
@@ -48,8 +55,8 @@ def run(container: Container, options: argparse.Namespace) -> int:
     return 1 if examined.findings else 0
 
 
-def restore(container: Container, files: RegistryFiles, backup: Backup) -> None:
-    """Fill an empty stack.
+def restore(container: Container, files: RegistryFiles, backup: Backup, keep_keys: bool = False) -> None:
+    """Fill an empty stack. Keys of service accounts are revoked, unless they are to be kept.
 
     Raises BackupError for a backup that is damaged or of another revision, ConflictError for a stack that is not empty,
     UnavailableError. After each of them the tables are still empty.
@@ -58,7 +65,7 @@ def restore(container: Container, files: RegistryFiles, backup: Backup) -> None:
     _check_revision(container, backup)
     objects = {entry.key: entry.file for entry in backup.manifest.registry}
     present = _present_objects(files, backup, objects)
-    with empty_tables(container.engine) as connection:
+    with empty_tables(container.engine, keep_keys) as connection:
         for table in TABLES:
             entry = backup.manifest.tables[table]
             with backup.decompressed(entry.file) as stream:

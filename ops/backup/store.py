@@ -49,6 +49,10 @@ WHERE training_request_id IS NOT NULL"""
 """No worker holds a training of the backup, and no queue has its message. The sweeper sends it."""
 
 
+_REVOKE_KEYS = "UPDATE service_keys SET revoked_at = now() WHERE revoked_at IS NULL"
+"""A key may have been revoked or rotated since the backup, so none is valid."""
+
+
 def columns_of(table: str) -> list[str]:
     """Return the columns that are stored, not computed."""
     return [column.name for column in metadata.tables[table].columns if column.computed is None]
@@ -89,9 +93,10 @@ def snapshot(engine: Engine) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def empty_tables(engine: Engine) -> Iterator[Any]:
+def empty_tables(engine: Engine, keep_keys: bool = False) -> Iterator[Any]:
     """Give a connection to fill the empty tables. The changes of the block take effect together, or not at all.
 
+    The keys of service accounts are revoked, unless they are to be kept.
     Nobody else can write during the block. Raises ConflictError when the tables are in use, DatabaseUnavailableError.
     """
     with _transaction(engine, "BEGIN") as connection:
@@ -102,6 +107,8 @@ def empty_tables(engine: Engine) -> Iterator[Any]:
         _run(connection, "DELETE FROM tracker_shards")
         yield connection
         _run(connection, _UNSENT)
+        if not keep_keys:
+            _run(connection, _REVOKE_KEYS)
         _run(connection, f"ANALYZE {', '.join(TABLES)}")
 
 

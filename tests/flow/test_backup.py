@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from chalicelib.domain.errors import BackupError, ConflictError, RegistryUnavailableError
+from chalicelib.domain.service_accounts import hint_of, key_digest, new_key
 from chalicelib.services import versions
 from chalicelib.storage.aws import aws_client
+from chalicelib.storage.database import statement
 from infra.local import postgres
 from migrations import newest_revision
 from ops import cli
 from ops.backup.command import back_up
 from ops.backup.files import Backup
-from ops.backup.restore import restore
+from ops.backup.restore import restore, run
 from ops.backup.store import TABLES
 from tests.support.sites import V1, V2, V3, Site, another
 
@@ -61,6 +65,21 @@ def test_a_restored_stack_is_identical(source: Site, target: Site, directory: Pa
     assert target.codes() == []
     target.practise("ada", 2)
     assert target.codes() == []
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_restore_revokes_the_keys_of_service_accounts(
+    source: Site, target: Site, directory: Path, kept: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = new_key()
+    values = {"digest": key_digest(key), "hint": hint_of(key)}
+    account = "WITH a AS (INSERT INTO service_accounts (id, name, scopes) VALUES ('a', 'school', '{answers}'))"
+    insert = text(f"{account} INSERT INTO service_keys (digest, service_id, hint) VALUES (:digest, 'a', :hint)")
+    statement(source.container.engine, lambda c: c.execute(insert, values))
+    backed_up(source, directory)
+    run(target.container, Namespace(place=str(directory), keep_keys=kept))
+    assert (target.container.service_store.account(key_digest(key)) is not None) is kept
+    assert ("service rotate" in capsys.readouterr().out) is not kept
 
 
 def test_a_backup_of_an_empty_stack_can_be_restored(source: Site, target: Site, directory: Path) -> None:
