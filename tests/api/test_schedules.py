@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from chalice.test import Client
 
 from app import app
+from chalicelib import wiring
+from chalicelib.domain.service_accounts import ServiceAction
 from chalicelib.services.versions import successor
+from infra.local import schedules
 from tests.support.api import World
 
 
@@ -20,3 +25,12 @@ def test_the_schedule_deletes_versions_beyond_the_retention(world: World) -> Non
     assert len(left) == 11
     assert versions[0] in left
     assert versions[1] not in left
+
+
+def test_one_machine_forgets_what_aws_does(world: World) -> None:
+    world.database.counts["per_hour", "ada"] = (world.database.moment() - timedelta(days=2), 3)
+    world.database.service_actions.append(ServiceAction("a", "ssk_", "GET /export", None, 200, None))
+    (work,) = (work for name, _, work in schedules.SCHEDULES if name == "prune records")
+    work(wiring.current())
+    assert world.database.counts == {}
+    assert world.database.service_actions == []
