@@ -9,6 +9,7 @@ from http import HTTPStatus
 import msgspec
 
 from chalicelib.api.validation import MAX_BODY_BYTES
+from chalicelib.domain.service_accounts import KEY_PREFIX, LEARNER_HEADER
 
 MAX_HEAD = 32 * 1024
 """Bytes that a head may have."""
@@ -18,7 +19,10 @@ _HEAD = re.compile(
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n"
 )
 _PATH_END = re.compile(rb"[?#;]")
-_READ = frozenset((b"content-length", b"transfer-encoding", b"authorization", b"connection", b"expect", b"origin"))
+_LEARNER = LEARNER_HEADER.lower().encode()
+_READ = frozenset(
+    (b"content-length", b"transfer-encoding", b"authorization", b"connection", b"expect", b"origin", _LEARNER)
+)
 _BETWEEN_NEIGHBOURS = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"expect", b"upgrade", b"te"))
 """Headers that concern one connection, and not the way to the API and back."""
 
@@ -43,7 +47,10 @@ class BadHeadError(Exception):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """A request without its body. ``client`` identifies its sender by the access token, or by the path without one."""
+    """A request without its body. ``client`` identifies its sender by the access token, or by the path without one.
+
+    Each learner of a service account is a client.
+    """
 
     kind: Kind
     client: bytes
@@ -80,13 +87,15 @@ def read_head(raw: bytes, small_body: int) -> Head:
     if b"transfer-encoding" in headers:
         raise BadHeadError(HTTPStatus.LENGTH_REQUIRED, origin=origin)
     token = headers.get(b"authorization", b"")
+    is_service = token.partition(b" ")[2].strip().startswith(KEY_PREFIX.encode())
+    learner = b"\n" + headers[_LEARNER] if is_service and _LEARNER in headers else b""
     length = _length(headers.get(b"content-length", b"0"), MAX_BODY_BYTES if token else small_body, origin)
     # Chalice ignores slashes at both ends, and what follows a semicolon or a number sign.
     path = b"/" + _PATH_END.split(target, maxsplit=1)[0].strip(b"/")
     connection = headers.get(b"connection", b"").lower()
     return Head(
         kind_of(method, path),
-        token or path,
+        token + learner or path,
         b"%b %b HTTP/1.1" % (method, target),
         lines,
         length,

@@ -56,6 +56,14 @@ def test_a_request_has_the_kind_of_its_path(target: str, kind: Kind) -> None:
     assert sent(target=target).head.kind is kind
 
 
+@pytest.mark.parametrize(("token", "differ"), [("ssk_x", True), ("eyJ", False)])
+def test_learners_of_a_service_are_clients_of_their_own(token: str, differ: bool) -> None:
+    lines = f"GET /export HTTP/1.1\r\nAuthorization: Bearer {token}\r\n"
+    heads = [read_head(f"{lines}x-Learner-ID: {name}\r\n\r\n".encode(), 100) for name in ("ada", "eve", "ada")]
+    assert (heads[0].client != heads[1].client) is differ
+    assert heads[0].client == heads[2].client
+
+
 def test_urgent_requests_are_served_first() -> None:
     admission = Admission(Limits(requests=16))
     for target in ("GET /export", "POST /auth/login", "POST /practice-tasks", "PATCH /practice-tasks/1", "GET /health"):
