@@ -20,7 +20,7 @@ from ops.arguments import actions_of, number, whole_number
 OVERLAP_HOURS = 24.0
 """Default time for which the old keys go on working after a rotation."""
 
-_NAMES = text("SELECT id FROM service_accounts WHERE name = :name")
+_NAMES = text("SELECT id, revoked_at IS NOT NULL AS is_revoked FROM service_accounts WHERE name = :name")
 _CREATE = text("INSERT INTO service_accounts (id, name, scopes) VALUES (:id, :name, :scopes)")
 _ADD_KEY = text("INSERT INTO service_keys (digest, service_id, hint) VALUES (:digest, :id, :hint)")
 _END_OTHERS = text(
@@ -30,7 +30,7 @@ _END_OTHERS = text(
 _REVOKE = text("UPDATE service_accounts SET revoked_at = now() WHERE id = :id AND revoked_at IS NULL")
 _REVOKE_KEYS = text(
     "UPDATE service_keys SET revoked_at = now() WHERE service_id = :id AND revoked_at IS NULL"
-    " AND starts_with(hint, :hint) RETURNING hint"
+    " AND starts_with(hint, :hint) AND (CAST(:digest AS text) IS NULL OR digest = :digest) RETURNING hint"
 )
 _LIST = text(
     """
@@ -74,7 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     revoke = add("revoke", _revoke, "end a service account, or one of its keys, within a minute")
     revoke.add_argument("name", metavar="NAME")
-    revoke.add_argument("--key", metavar="BEGINNING", help="only the key that begins so, as `service list` shows it")
+    revoke.add_argument(
+        "--key", metavar="BEGINNING", help="only this key: the beginning that `service list` shows, or all of it"
+    )
     record = add("actions", _actions, "show what a service account did, newest first")
     record.add_argument("name", metavar="NAME")
     record.add_argument("--limit", type=whole_number(1), default=50, metavar="N", help="lines (default: 50)")
@@ -102,6 +104,8 @@ def _rotate(container: Container, options: argparse.Namespace) -> int:
     digest = key_digest(key)
 
     def work(connection: Connection) -> None:
+        if connection.execute(_NAMES, {"name": options.name}).one().is_revoked:
+            raise ConflictError(f"the service account {options.name} is revoked; `service create` makes another one")
         connection.execute(_ADD_KEY, {"digest": digest, "id": service_id, "hint": hint_of(key)})
         connection.execute(_END_OTHERS, {"id": service_id, "digest": digest, "seconds": options.overlap * 3_600})
 
@@ -112,16 +116,18 @@ def _rotate(container: Container, options: argparse.Namespace) -> int:
 
 def _revoke(container: Container, options: argparse.Namespace) -> int:
     service_id = _id_of(container, options.name)
+    given = options.key or ""
+    hint = hint_of(given)  # a complete key is not printed
 
     def work(connection: Connection) -> Sequence[str]:
         if options.key is None:
             connection.execute(_REVOKE, {"id": service_id})
-        values = {"id": service_id, "hint": options.key or ""}
+        values = {"id": service_id, "hint": hint, "digest": None if given == hint else key_digest(given)}
         return connection.execute(_REVOKE_KEYS, values).scalars().all()
 
     revoked = transaction(container.engine, work)
     if options.key is not None and not revoked:
-        raise NotFoundError(f"no valid key of {options.name} begins with {options.key}")
+        raise NotFoundError(f"no valid key of {options.name} begins with {hint}")
     what = f"The service account {options.name}" if options.key is None else f"The key {', '.join(revoked)}…"
     print(f"{what} ends within a minute.")
     return 0
