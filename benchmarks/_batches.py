@@ -10,9 +10,12 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlencode
 
+from sqlalchemy import text
+
 from benchmarks._clients import Client
 from benchmarks._percentiles import rounded
 from benchmarks.local_stack import temporary_stack
+from chalicelib.storage.database import statement
 from evaluation import simulator
 from ops.stack import connect
 
@@ -20,6 +23,8 @@ LEARNERS, TOPICS, BATCH = 30, 20, 1_000
 BATCHES = 10
 ROUNDS = 5
 _TRAINING_SECONDS = 600.0
+
+_ADD_LEARNERS = text("INSERT INTO users (id) SELECT unnest(CAST(:ids AS text[]))")
 
 
 def measure() -> dict[str, Any]:
@@ -36,6 +41,8 @@ def measure() -> dict[str, Any]:
         token = client.call("POST", "/auth/login", account)["access_token"]
         admin = Client(stack.url, token)
         answers = _answers(BATCHES + 1)
+        learners = {"ids": [f"learner-{n}" for n in range(LEARNERS)]}
+        statement(connect(str(stack.state_dir)).engine, lambda c: c.execute(_ADD_LEARNERS, learners))
         batches = [{"answers": answers[n * BATCH : (n + 1) * BATCH]} for n in range(BATCHES + 1)]
         stored = [(admin.call("POST", "/answers", batch)["stored"], admin.ms) for batch in batches[:BATCHES]]
         counted = _counted_at_once(stack.url, token, admin, batches[BATCHES]["answers"])

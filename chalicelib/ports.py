@@ -304,6 +304,9 @@ class ServiceStore(Protocol):
     def add_learners(self, service_id: str, ids: Mapping[str, str]) -> set[str]:
         """Make rows for learners, given as ids in ``users`` by the app's own, and return the deleted ones."""
 
+    def is_deleted(self, user_id: str) -> bool:
+        """Return whether a learner was deleted. One without a row was not."""
+
     def record(self, action: ServiceAction) -> None:
         """Store an action."""
 

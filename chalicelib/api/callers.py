@@ -17,7 +17,7 @@ from chalicelib.wiring import Container
 
 def bearer_token(request: Request) -> str:
     """Return the access token or the key of a request. Raises UnauthenticatedError."""
-    # Of two headers a server in front of this one might have checked the other.
+    # If a key could be sent in two headers, a proxy and the API might check different ones.
     if _is_repeated(request, "authorization"):
         raise UnauthenticatedError("Not authenticated")
     scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
@@ -49,7 +49,7 @@ def service(
         learner_id = request.headers.get(LEARNER_HEADER.lower())
         if learner_id is None:
             raise InvalidInputError([Fault(("header", LEARNER_HEADER), "Field required", "missing")])
-    caller = container.service_accounts.caller(account, scope, learner_id)
+    caller = container.service_accounts.caller(account, scope, learner_id, writes=request.method != "GET")
     logs.set_user(caller.user_id)
     return caller
 

@@ -28,7 +28,7 @@ LearnerId = Annotated[str, Meta(pattern=LEARNER_PATTERN)]
 
 
 class Scope(Enum):
-    """What a service account may do."""
+    """A permission of a service account."""
 
     LEARNERS_READ = "learners:read"
     LEARNERS_WRITE = "learners:write"

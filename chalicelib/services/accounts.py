@@ -109,6 +109,8 @@ def _has_row(users: UserStore, user_id: str) -> bool:
 
 def profile(users: UserStore, identity: Identity, caller: Caller) -> User:
     """Return the student's account. Raises UnauthenticatedError if it was deleted."""
+    if caller.service is not None and users.token_rule(caller.user_id) is None:
+        return _user(caller.user_id, None, None, email_verified=False)  # nothing was stored for the learner yet
     email, full_name = users.get(caller.user_id)
     if caller.foreign is not None:
         verified = email is not None
@@ -181,7 +183,7 @@ def sign_in_with(issuer: str, tokens: ForeignIdentity, sessions: Sessions, token
         )
     caller = tokens.verify(token)
     if caller is None or caller.foreign is None or caller.foreign.issuer != issuer:
-        raise UnauthenticatedError(f"This is no token of {issuer}")
+        raise UnauthenticatedError(f"This token was not issued by {issuer}")
     sessions.check(caller, token)
     return caller.foreign
 

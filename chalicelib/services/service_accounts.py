@@ -84,10 +84,10 @@ class ServiceAccounts:
                 self._accounts[digest] = now, account
         return account
 
-    def caller(self, account: ServiceAccount, scope: Scope | None, learner_id: str | None) -> Caller:
+    def caller(self, account: ServiceAccount, scope: Scope | None, learner_id: str | None, writes: bool) -> Caller:
         """Return the caller of a request for a learner, or of one without a learner.
 
-        ``scope`` is that of the operation. The learner gets a row in ``users`` at the first request.
+        ``scope`` is that of the operation. The learner gets a row in ``users`` with the first one that writes.
         Raises ForbiddenError without the scope, NotFoundError if the learner was deleted.
         """
         if scope is None:
@@ -99,7 +99,10 @@ class ServiceAccounts:
         check_learner_id(learner_id)
         user_id = account.user_id(learner_id)
         if self._clock() - self._learners.get(user_id, float("-inf")) >= KEPT_SECONDS:
-            self.learners(account, [learner_id])
+            if writes:
+                self.learners(account, [learner_id])
+            elif self._store.is_deleted(user_id):
+                raise NotFoundError(f"The learner {learner_id} was deleted")
         return Caller(user_id, frozenset(), service=account)
 
     def learners(self, account: ServiceAccount, learner_ids: Iterable[str]) -> dict[str, str]:

@@ -42,6 +42,8 @@ _ADD_LEARNERS = text(
     """
 )
 
+_DELETED = text("SELECT EXISTS (SELECT 1 FROM users WHERE id = :id AND deleted_at IS NOT NULL)")
+
 _RECORD = text(
     """
     INSERT INTO service_actions (service_id, hint, operation, user_id, status, request_id)
@@ -79,6 +81,10 @@ class PostgresServiceStore:
         """Make rows for learners, given as ids in ``users`` by the app's own, and return the deleted ones."""
         values = {"ids": list(ids.values()), "subjects": list(ids), "issuer": issuer_of(service_id)}
         return set(statement(self._engine, lambda c: c.execute(_ADD_LEARNERS, values).scalars().all()))
+
+    def is_deleted(self, user_id: str) -> bool:
+        """Return whether a learner was deleted. One without a row was not."""
+        return statement(self._engine, lambda c: c.execute(_DELETED, {"id": user_id}).scalar_one())
 
     def record(self, action: ServiceAction) -> None:
         """Store an action."""

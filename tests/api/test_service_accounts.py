@@ -117,6 +117,24 @@ def test_a_deleted_learner_stays_deleted(world: World, server: App) -> None:
     assert server.for_learner("pupil-2", "POST", "/practice-tasks", TASK).status == 201
 
 
+def test_reading_makes_no_rows(world: World, server: App) -> None:
+    paths = ["practice-tasks", "auth/me", "export", "recommendations", "analytics/summary", "practice-tasks/x"]
+    paths += ["predictions?topic=Fractions&difficulty=medium", "practice-tasks/subject/Maths/latest"]
+    found = [server.for_learner("pupil-1", "GET", f"/{path}").status for path in paths]
+    assert found == [200] * 5 + [404, 200, 404]
+    assert world.database.users == {}
+    assert server.for_learner("pupil-1", "PUT", "/auth/me", {"full_name": "Ada"}).status == 200
+    assert server.for_learner("pupil-1", "GET", "/auth/me").json["full_name"] == "Ada"
+    assert len(world.database.users) == 1
+
+
+def test_a_deleted_learner_cannot_be_read(server: App) -> None:
+    server.for_learner("pupil-1", "POST", "/practice-tasks", TASK)
+    assert server.for_learner("pupil-1", "POST", "/auth/delete-account", {}).status == 200
+    read = server.for_learner("pupil-1", "GET", "/practice-tasks")
+    assert (read.status, read.json["detail"]) == (404, "The learner pupil-1 was deleted")
+
+
 def test_a_student_still_needs_the_password_to_delete(student: Api) -> None:
     for body in ({}, {"password": None}, {"password": "wrong"}):
         assert student.post("/auth/delete-account", body).status == 400, body

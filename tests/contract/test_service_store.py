@@ -114,6 +114,23 @@ def test_keys_and_accounts_are_revoked(service: Commands, store: PostgresService
     assert "no service account" in service.tried("revoke", "none")[2]
 
 
+def test_a_complete_key_is_revoked_and_not_printed(service: Commands, store: PostgresServiceStore) -> None:
+    first = service("create", "school")
+    second = service("rotate", "school")
+    unknown = first[:10] + "x" * 37
+    status, out, err = service.tried("revoke", "school", "--key", unknown)
+    assert (status, out, unknown in err, first[:10] in err) == (1, "", False, True)
+    assert second not in service("revoke", "school", "--key", second)
+    assert [store.account(key_digest(key)) is not None for key in (first, second)] == [True, False]
+
+
+def test_a_revoked_account_gets_no_key(service: Commands) -> None:
+    service("create", "school")
+    service("revoke", "school")
+    status, out, err = service.tried("rotate", "school")
+    assert (status, out, "is revoked" in err) == (1, "", True)
+
+
 def test_the_last_use_is_written_once_a_minute(
     service: Commands, store: PostgresServiceStore, environment: Mapping[str, str]
 ) -> None:
@@ -157,8 +174,38 @@ def test_a_deleted_learner_is_refused(service: Commands, store: PostgresServiceS
     PostgresUserStore(engine, "default").erase(ids["pupil-1"])
     with pytest.raises(NotFoundError, match="pupil-1"):
         accounts.learners(account, ["pupil-1", "pupil-2"])
+    assert [store.is_deleted(id_) for id_ in (*ids.values(), "unknown")] == [True, False, False]
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM users WHERE subject = 'pupil-1'")).scalar_one() == 0
+
+
+def test_a_learner_cannot_hide_an_account(
+    service: Commands, store: PostgresServiceStore, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accounts = ServiceAccounts(store)
+    account = accounts.account(service("create", "school"))
+    other = accounts.account(service("create", "other"))
+    PostgresUserStore(engine, "default").add("id-of-ada", "ada@example.org", "Ada")
+    PostgresUserStore(engine, "default").add("id-of-eve", "id-of-ada", "Eve")
+    names = ["ada@example.org", "id-of-ada"]
+    ids = accounts.learners(account, names)
+    accounts.learners(other, names)
+
+    def found(*arguments: str) -> str | None:
+        capsys.readouterr()
+        status = cli.main(["account", "export", *arguments])
+        printed = capsys.readouterr().out
+        return str(json.loads(printed.splitlines()[0])["id"]) if status == 0 else None
+
+    assert [found(name) for name in names] == ["id-of-ada"] * 2
+    assert [found(name, "--service", "school") for name in names] == list(ids.values())
+    assert [found("ada@example.org", "--service", "none"), found("pupil", "--service", "school")] == [None, None]
+    accounts.learners(account, ["pupil"])
+    assert found("pupil") is None
+    assert cli.main(["account", "erase", "ada@example.org", "--service", "none", "--yes"]) == 1
+    assert cli.main(["account", "erase", "ada@example.org", "--service", "school", "--yes"]) == 0
+    assert found("ada@example.org") == "id-of-ada"
+    assert found("ada@example.org", "--service", "school") is None
 
 
 def test_actions_are_shown_newest_first(service: Commands, store: PostgresServiceStore) -> None:

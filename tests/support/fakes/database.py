@@ -543,12 +543,17 @@ class MemoryServiceStore(MemoryStore):
                 db.users.setdefault(user_id, Account(None, None))
             return {user_id for user_id in ids.values() if db.users[user_id].deleted}
 
+    def is_deleted(self, user_id: str) -> bool:
+        with self._db as db:
+            return user_id in db.users and db.users[user_id].deleted
+
     def record(self, action: ServiceAction) -> None:
         with self._db as db:
             db.service_actions.append(action)
 
     def prune(self) -> None:
-        pass
+        with self._db as db:
+            db.service_actions.clear()
 
 
 class MemoryLimitCounts(MemoryStore):
