@@ -84,7 +84,7 @@ class PostgresServiceStore:
 
     def is_deleted(self, user_id: str) -> bool:
         """Return whether a learner was deleted. One without a row was not."""
-        return statement(self._engine, lambda c: c.execute(_DELETED, {"id": user_id}).scalar_one())
+        return bool(statement(self._engine, lambda c: c.execute(_DELETED, {"id": user_id}).scalar_one()))
 
     def record(self, action: ServiceAction) -> None:
         """Store an action."""
