@@ -204,7 +204,7 @@ def refresh(container: Container, body: RefreshBody) -> TokenAnswer:
     access=Access.PUBLIC,
     body=GoogleBody,
     answer=ForeignTokenAnswer,
-    errors=(401,),
+    errors=(401, 404),
 )
 def google(container: Container, body: GoogleBody) -> ForeignTokenAnswer:
     """Exchange an ID token of Google for an access token. The account is made at the first time.

@@ -8,8 +8,8 @@ import time
 from chalicelib.domain.accounts import Caller, Session, TokenRule, User, token_digest
 from chalicelib.domain.errors import (
     BadRequestError,
-    ConfigurationError,
     EmailTakenError,
+    NotFoundError,
     StudySmartError,
     UnauthenticatedError,
 )
@@ -175,10 +175,10 @@ def delete_account(
 def sign_in_with(issuer: str, tokens: ForeignIdentity, sessions: Sessions, token: str) -> ForeignUser:
     """Return the user of an issuer's token. The account is made at the first time.
 
-    Raises UnauthenticatedError, ConfigurationError if the settings do not name the issuer.
+    Raises UnauthenticatedError, NotFoundError if the settings do not name the issuer.
     """
     if issuer not in tokens.issuers:
-        raise ConfigurationError(
+        raise NotFoundError(
             f"Signing in with {issuer} is not set up ({'GOOGLE_CLIENT_ID' if issuer == GOOGLE else 'OIDC_ISSUERS'})"
         )
     caller = tokens.verify(token)

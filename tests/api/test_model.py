@@ -106,6 +106,8 @@ def test_the_versions_are_listed_newest_first_with_what_they_are(admin: Api, wor
         "trained_seconds": None,
         "training_reason": None,
         "metrics": None,
+        "served_n": 0,
+        "served_log_loss": None,
         "fault": None,
     }
     assert found["versions"][1]["n_samples"] == 10

@@ -177,6 +177,7 @@ def _accounts(driver: Driver) -> None:
         assert driver.call(name, Api(provider.token())).status == 400
     assert driver.call("google", ada, {"token": "x"}).status == 401
     wiring.install(driver.world.container())
+    assert driver.call("google", ada).status == 404
     assert driver.call("forgot_password", ada).status == 200
     assert driver.call("reset_password", ada).status == 400
     reset = {"email": "ada@example.org", "code": outbox[-1][1], "new_password": EXAMPLE_PASSWORD}
