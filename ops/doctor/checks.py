@@ -108,6 +108,8 @@ class Doctor:
             done.findings.append(kinds.ITEMS_DIFFER.found(n_wrong=n_wrong, n_examined=n_examined))
         for user_id, n_tasks in self.store.left_over():
             done.findings.append(kinds.DELETED_HAS_TASKS.found(user_id=user_id, n_tasks=n_tasks))
+        if n_rows := self.store.remains():
+            done.findings.append(kinds.DELETED_HAS_REMAINS.found(n_rows=n_rows))
         trackers, completed = self.store.trackers()
         total = sum(tracker.total for tracker in trackers)
         if total != completed:

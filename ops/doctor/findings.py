@@ -75,6 +75,11 @@ ITEMS_DIFFER = Kind(
     "{n_wrong} of {n_examined} examined tasks do not have the key of their item",
     f"{_REPAIR} computes the keys of all tasks",
 )
+DELETED_HAS_REMAINS = Kind(
+    "deleted-account-has-remains",
+    "own ids or events of webhooks are left of deleted accounts: {n_rows}",
+    f"{_REPAIR} deletes them",
+)
 DELETED_HAS_TASKS = Kind(
     "deleted-account-has-tasks",
     "account {user_id} was deleted and has {n_tasks} tasks",

@@ -24,6 +24,8 @@ def repair(doctor: Doctor, findings: Iterable[Finding], now: datetime) -> Iterat
         yield f"student {user_id}: state rebuilt from the completed tasks"
     if any(finding.kind == kinds.ITEMS_DIFFER for finding in found):
         yield f"{tables.count(item_keys.compute(doctor.container.engine), 'task')}: key of the item stored"
+    if any(finding.kind == kinds.DELETED_HAS_REMAINS for finding in found):
+        yield f"{tables.count(doctor.store.clear_remains(), 'row')} of deleted accounts cleared"
     if any(finding.kind == kinds.TOTAL_DIFFERS for finding in found):
         cohort = doctor.container.settings.cohort
         yield f"cohort {cohort}: n_samples_total set to {doctor.store.set_total(cohort)}"

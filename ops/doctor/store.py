@@ -74,6 +74,18 @@ _LEFT_OVER = text(
     """
 )
 
+_REMAINS = text(
+    """
+    SELECT (SELECT count(*) FROM users WHERE deleted_at IS NOT NULL AND subject IS NOT NULL) + (
+        SELECT count(*) FROM webhook_deliveries d JOIN users u ON u.id = d.user_id WHERE u.deleted_at IS NOT NULL
+    )
+    """
+)
+_CLEAR_IDS = text("UPDATE users SET subject = NULL WHERE deleted_at IS NOT NULL AND subject IS NOT NULL")
+_CLEAR_EVENTS = text(
+    "DELETE FROM webhook_deliveries d USING users u WHERE u.id = d.user_id AND u.deleted_at IS NOT NULL"
+)
+
 _RENUMBER = text(
     """
     UPDATE practice_tasks t SET answer_index = placed.place
@@ -204,6 +216,14 @@ class PostgresDoctorStore:
     def left_over(self) -> list[tuple[str, int]]:
         """Return the deleted accounts that have tasks, with the number of these."""
         return transaction(self._engine, lambda c: [(row[0], int(row[1])) for row in c.execute(_LEFT_OVER)])
+
+    def remains(self) -> int:
+        """Return the number of own ids and events of deleted accounts. A release that knows neither leaves them."""
+        return transaction(self._engine, lambda c: int(c.execute(_REMAINS).scalar_one()))
+
+    def clear_remains(self) -> int:
+        """Delete own ids and events of deleted accounts; return their number."""
+        return transaction(self._engine, lambda c: c.execute(_CLEAR_IDS).rowcount + c.execute(_CLEAR_EVENTS).rowcount)
 
     def rebuild(self, user_id: str) -> None:
         """Renumber a student's answers in their order, and store the state that they give."""

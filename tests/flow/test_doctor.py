@@ -311,6 +311,23 @@ def test_a_counter_above_the_total_is_only_a_remark(clinic: Clinic) -> None:
     assert [remark.what for remark in examined.remarks] == ["cohort default: the counter is 3, above the total of 2"]
 
 
+def test_remains_of_deleted_accounts_are_deleted(clinic: Clinic) -> None:
+    clinic.sql(
+        "INSERT INTO webhook_receivers (cohort, url, secret, events) VALUES ('default', 'x', 'x', '{completion}')"
+    )
+    for user in ("ada", "eve"):
+        clinic.sql("INSERT INTO users (id, issuer, subject) VALUES (:user, 'service:a', :user)", user=user)
+        event = "SELECT id, 'completion', '{}', :user FROM webhook_receivers"
+        clinic.sql(f"INSERT INTO webhook_deliveries (receiver_id, type, data, user_id) {event}", user=user)
+    assert clinic.codes() == []
+    clinic.sql("UPDATE users SET deleted_at = now() WHERE id = 'ada'")
+    assert clinic.codes() == ["deleted-account-has-remains"]
+    assert clinic.repair() == ["2 rows of deleted accounts cleared"]
+    assert clinic.codes() == []
+    with clinic.container.engine.connect() as connection:
+        assert connection.execute(text("SELECT user_id FROM webhook_deliveries")).scalars().all() == ["eve"]
+
+
 def test_tasks_of_a_deleted_account_are_found_and_left(clinic: Clinic) -> None:
     clinic.practise("ada", 12)
     clinic.sql("UPDATE users SET deleted_at = now() WHERE id = 'ada'")
