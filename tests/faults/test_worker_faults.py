@@ -15,7 +15,7 @@ from tests.support.faults.world import MARKS, World
 pytestmark = MARKS
 
 TAKING_THE_LEASE = "^UPDATE [^-]*training_enqueued_at = coalesce"
-FINISHING = "^UPDATE embedding_model_tracker k SET n_samples"
+FINISHING = r"^WITH changed AS \( UPDATE embedding_model_tracker k SET n_samples"
 
 
 def committing(world: World, **what: object) -> Rule:
