@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -102,13 +102,17 @@ def test_predictions_around_an_answer_are_those_that_would_be_served() -> None:
     table = simulate(3, 4, 90)
     predictor = Predictor.from_files(attentive_files())
     rows = np.arange(0, len(table), 7)
-    three = predictions_around(predictor, table, rows)
+    four = predictions_around(predictor, table, rows)
     for number, row in enumerate(rows.tolist()):
         (answer,) = answers_of(table, [row])
-        states = [state_before(table, row), *(state_after(table, row, correct=outcome) for outcome in (True, False))]
-        for state, batch in zip(states, three, strict=True):
-            served = predict(predictor, state, answer.topic, answer.difficulty, answer.at or datetime.now(UTC))
-            assert batch[number] == served.correct
+        ended = answer.at or datetime.now(UTC)
+        begun = ended - timedelta(seconds=answer.seconds or 0.0)
+        before = state_before(table, row)
+        after = [(state_after(table, row, correct=outcome), ended) for outcome in (True, False)]
+        for (state, moment), batch in zip(
+            [(before, begun), (before, begun + timedelta(days=1)), *after], four, strict=True
+        ):
+            assert batch[number] == predict(predictor, state, answer.topic, answer.difficulty, moment).correct
 
 
 def test_a_draw_has_few_users_on_seven_topics_and_is_the_same_again() -> None:
