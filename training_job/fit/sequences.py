@@ -43,8 +43,9 @@ def fit_sequences(table: AnswerTable, lnirt: LnirtParameters) -> SequenceTable:
     beyond = table.is_correct - lnirt.expected_success[topic_row, table.level]
     by_row, n_users = np.zeros((N_SEQUENCES, len(table))), len(table.user_ids)
     first_rows = group_bounds(table.user)[:-1]
+    enough = len(first_rows) >= MIN_ANSWERS
     first_mean = _mean_of_topics(topic_row[first_rows], beyond[first_rows])
-    of_beginners = _keys_of_beginners(len(lnirt.topics))
+    of_beginners = _keys_of_beginners(len(lnirt.topics) if enough else 0)
     kept: list[tuple[Keys, FloatArray, FloatArray]] = []
     for column, parent in enumerate(PARENTS):
         found, first, group = np.unique(keys[:, column], return_index=True, return_inverse=True)
