@@ -133,7 +133,7 @@ def test_a_challenger_that_is_worse_only_in_time_is_not_promoted(
 
 def test_an_irrelevant_difference_does_not_count_even_when_it_is_certain(table: AnswerTable) -> None:
     slower = version(table.select(~validation_rows(table)), log_seconds=0.3)
-    a_little = version(table.select(~validation_rows(table)), log_seconds=0.31)
+    a_little = version(table.select(~validation_rows(table)), log_seconds=0.303)
     found = verdict(table, slower, reached(table, 0.5), a_little, a_little)
     assert found.figures["log_time_mse_low"] > 0
     assert found.promoted
