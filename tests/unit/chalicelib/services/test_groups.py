@@ -101,6 +101,13 @@ def test_topics_furthest_from_chance_come_first() -> None:
     ]
 
 
+def test_twenty_topics_are_shown() -> None:
+    answers = [
+        served(0.7, True, user=f"student {n}", topic=f"Topic {number}") for number in range(23) for n in range(5)
+    ]
+    assert sum(division == "topic" for division, _ in found(*answers)) == groups.TOPICS_SHOWN
+
+
 def test_chances_from_before_the_bounds_have_a_finite_loss() -> None:
     group = found(served(1.0, False), served(0.0, True))["source", "embedding"]
     assert math.isfinite(group.log_loss)
