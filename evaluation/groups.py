@@ -46,10 +46,11 @@ def topic_bias(correct: Rows, chances: FloatArray, topic: Codes) -> float:
 
 
 def recalibration_gain(correct: Rows, chances: FloatArray, topic: Codes, user: Codes) -> float:
-    """Return the log-loss that shifting each topic's logits would save. All (N,).
+    """Return the mean log-loss that shifting each topic's logits would save. All (N,).
 
-    The shift of a topic is one shrunken Newton step, from the answers of the other half of the students. So it is
-    about what recalibrating topics between two trainings could gain, with that many new answers.
+    It is negative if shifting costs. Students are split in two halves, and the shift for one half is a shrunken Newton
+    step from the answers of the other. So the figure is about the gain of recalibrating topics between trainings, with
+    half as many new answers as are scored here.
     """
     second = np.unique(user, return_inverse=True)[1].ravel() % 2 == 1
     logit = np.log(chances / (1.0 - chances))
@@ -78,9 +79,10 @@ def coverage_by_fifth(inside: FloatArray, log_seconds: FloatArray) -> tuple[floa
 
 
 def held_to_outcomes(correct: Rows, chances: FloatArray, *keys: Codes) -> FloatArray:
-    """Return chances that do not fall after a correct answer, and do not rise after an incorrect one. All (N,).
+    """Return the chances (N,), raised or lowered so that they follow the previous outcome.
 
-    The rule holds between an answer and the next one with the same ``keys``: student, topic, difficulty and item.
+    After a correct answer, the next chance with the same ``keys`` is at least the previous adjusted one; after an
+    incorrect answer, at most. ``keys`` (N,) identify a student's task. Rows are in the order of time.
     """
     order = np.lexsort((np.arange(len(chances)), *keys))
     starts = group_starts(*(key[order] for key in keys))

@@ -121,10 +121,11 @@ class DriftRow(Struct, frozen=True):
 
 
 class ServedAnswer(Struct, frozen=True):
-    """A completion of any student with the prediction that was served when its task was created.
+    """A completed task of any student, with the prediction that was served when it was created.
 
-    ``index`` counts the student's earlier answers, ``n_answers`` all of the student's answers. ``hours_paused`` is the
-    time from the student's previous answer to the creation; None if it is unknown.
+    ``index`` is the number of the student's earlier answers, ``n_answers`` that of all their answers until now.
+    ``hours_paused`` is the time from the completion of the previous answer to the creation of this task. It is None if
+    there is no previous answer.
     """
 
     user_id: str

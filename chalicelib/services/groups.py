@@ -63,10 +63,11 @@ class Served(Struct, frozen=True):
 
 
 def by_group(store: AnalyticsStore, limit: int) -> CalibrationGroups:
-    """Return the calibration of the ``limit`` newest completions by group.
+    """Return the calibration of each group of the ``limit`` newest completions.
 
-    Default predictions are in the groups of their source only. A topic needs five students. Of the topics, those
-    whose difference is largest compared with chance are shown.
+    Default predictions count in the division by source only. A topic is a group only if at least five students
+    answered on it. At most ``TOPICS_SHOWN`` topics are returned: those with the largest difference relative to the
+    one expected by chance.
     """
     served = store.newest_served(limit)
     found = _divided("source", [(answer.source.value, answer) for answer in served])

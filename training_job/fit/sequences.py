@@ -69,10 +69,10 @@ def fit_sequences(table: AnswerTable, lnirt: LnirtParameters) -> SequenceTable:
 
 
 def _mean_of_topics(topic_row: IntArray, beyond: FloatArray) -> float:
-    """Return the mean over topics of the success beyond expectation in first answers, from (N,) each.
+    """Return the weighted mean over topics of first answers' success beyond expectation.
 
-    A topic counts more with more answers, at most once. One imagined topic without a difference is added, since few
-    topics say little about the others.
+    Both arrays (N,) hold first answers only. The weight of a topic rises from 0 towards 1 with its number of answers.
+    One more topic with weight 1 and value 0 is added, because few topics say little about the others.
     """
     answers = np.bincount(topic_row).astype(np.float64)
     means = np.bincount(topic_row, weights=beyond) / np.maximum(answers, 1.0)
@@ -81,7 +81,7 @@ def _mean_of_topics(topic_row: IntArray, beyond: FloatArray) -> float:
 
 
 def _keys_of_beginners(n_topics: int) -> Keys:
-    """Return the key of the students who began with it, for each topic. Shape (T,)."""
+    """Return, for each topic, the key of a student's first answer of all if it is on that topic. Shape (T,)."""
     nothing = np.zeros(n_topics, dtype=np.int64)
     first, latest = (np.full((n_topics, length), NO_TOPIC) for length in (N_FIRST, N_LATEST))
     return sequence_keys(np.arange(n_topics), first, latest, nothing, nothing)[:, FIRST_TOPIC]

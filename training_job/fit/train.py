@@ -182,7 +182,7 @@ def _metadata(
         "n_topics": len(np.unique(table.topic)),
         "n_timed": int(table.timed.sum()),
         "time": "lognormal" if has_time else "none",
-        # So the scores are a little better than those on answers that decided on nothing.
+        # These were chosen on the validation answers, so the scores are slightly better than on unused answers.
         "validation_decided_on": ["early stopping", "scale", "temperature", "time interval"],
         "validation": {name: short(value) if isinstance(value, float) else value for name, value in figures.items()},
         "against_lnirt": against_lnirt(scores),

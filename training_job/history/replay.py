@@ -67,7 +67,7 @@ class History(msgspec.Struct, frozen=True):
 class HistoryPredictions(msgspec.Struct, frozen=True):
     """Served predictions, (n,) each: probability, log seconds, and the interval of the log seconds.
 
-    All are logarithms of whole seconds. The interval is NaN where a served prediction has none.
+    The times are logarithms of whole seconds. The interval is NaN where a served prediction has none.
     """
 
     correct: FloatArray

@@ -74,21 +74,23 @@ def test_answers_are_divided_by_source_version_place_and_pause() -> None:
     }
 
 
-def test_tenths_of_activity_hold_students_in_the_order_of_their_answers() -> None:
-    by_name = found(*(served(0.7, True, user=f"student {n:2}", n_answers=n) for n in range(20)))
-    tenths = [name for division, name in by_name if division == "activity"]
-    assert tenths == [f"tenth {number:2}" for number in range(1, 11)]
-    assert {by_name["activity", name].n for name in tenths} == {2}
+def test_tenths_hold_students_sorted_by_their_number_of_answers() -> None:
+    by_name = found(*(served(0.05 * n, True, user=f"student {n:2}", n_answers=n) for n in range(1, 21)))
+    tenths = [group for (division, _), group in by_name.items() if division == "activity"]
+    assert [group.name for group in tenths] == [f"tenth {number:2}" for number in range(1, 11)]
+    assert {group.n for group in tenths} == {2}
+    means = [group.predicted_accuracy for group in tenths]
+    assert means == sorted(means)
 
 
-def test_a_topic_needs_five_students() -> None:
+def test_topics_of_fewer_than_five_students_are_left_out() -> None:
     shared = [served(0.7, True, user=f"student {n}") for n in range(5)]
     rare = [served(0.7, True, user=f"student {n % 4}", topic="Rare") for n in range(8)]
     topics = [name for division, name in found(*shared, *rare) if division == "topic"]
     assert topics == ["Mathematics: Fractions"]
 
 
-def test_topics_furthest_from_chance_come_first() -> None:
+def test_the_worst_calibrated_topics_come_first() -> None:
     answers = [
         served(chance, True, user=f"student {n}", topic=topic)
         for topic, chance in (("Right", 0.95), ("Wrong", 0.3), ("Near", 0.8))
@@ -101,18 +103,18 @@ def test_topics_furthest_from_chance_come_first() -> None:
     ]
 
 
-def test_twenty_topics_are_shown() -> None:
+def test_at_most_twenty_topics_are_shown() -> None:
     answers = [
         served(0.7, True, user=f"student {n}", topic=f"Topic {number}") for number in range(23) for n in range(5)
     ]
     assert sum(division == "topic" for division, _ in found(*answers)) == groups.TOPICS_SHOWN
 
 
-def test_chances_from_before_the_bounds_have_a_finite_loss() -> None:
+def test_stored_chances_of_0_and_1_have_a_finite_loss() -> None:
     group = found(served(1.0, False), served(0.0, True))["source", "embedding"]
     assert math.isfinite(group.log_loss)
 
 
-def test_versions_are_judged_by_what_they_served() -> None:
+def test_each_version_has_the_log_loss_of_what_it_served() -> None:
     store = Answers(served(0.8, True), served(0.8, False), served(0.5, True, version=None, source=Source.DEFAULT))
     assert groups.served_by_version(store) == {"v1": Served(2, -(math.log(0.8) + math.log(1 - 0.8)) / 2)}
