@@ -22,7 +22,7 @@ TEXTS = [
 NOT_HERE = frozenset({"aws", "chalice", "make"})
 """Programs that need an account or too much time. A block with one of them is checked, not run."""
 
-_ASSIGNMENT = re.compile(r"""^\w+=(\$\(.*\)|('[^']*'|"[^"]*"|\S*)(\s+|$))""")
+_ASSIGNMENT = re.compile(r"""^(\w+=(\$\(.*\)|('[^']*'|"[^"]*"|\S*)(\s+|$)))+""")
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
