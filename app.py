@@ -57,7 +57,7 @@ def sweep_training_requests(_event: Any) -> None:
     container.service_store.prune()
     watch.watch(container.tracker, container.analytics, container.policy, container.settings.cohort)
     container.webhooks.prune()  # also if a delivery fails
-    webhooks.deliver(container.webhooks, container.sender)
+    webhooks.deliver(container.webhooks, container.sender, container.bus)
 
 
 @app.schedule(Rate(1, unit=Rate.HOURS))  # type: ignore[untyped-decorator]  # Chalice has no types

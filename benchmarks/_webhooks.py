@@ -21,7 +21,7 @@ from chalicelib.storage.database import connect
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.webhook_sender import WebhookSender
 from chalicelib.storage.webhook_store import PostgresWebhooks
-from tests.support.receivers import Receiver, is_genuine, listening
+from tests.support.receivers import NoBus, Receiver, is_genuine, listening
 
 _POLICY = TrainingPolicy(threshold=1_000_000)
 _TASK = NewTask("Mathematics", "Fractions", Difficulty.MEDIUM, "1/2 + 1/3 = ?")
@@ -93,7 +93,7 @@ def _deliver(engine: Engine, webhooks: Any, seconds: float = 5.0) -> int:
     """Deliver as if the pause after a failure were over."""
     with engine.connect() as connection:
         connection.execute(text("UPDATE webhook_receivers SET next_attempt_at = NULL"))
-    return deliver(webhooks, WebhookSender(private=True, seconds=seconds))
+    return deliver(webhooks, WebhookSender(private=True, seconds=seconds), NoBus())
 
 
 def _deliver_all(engine: Engine, webhooks: Any) -> None:

@@ -22,6 +22,8 @@ Bound = Annotated[int, Meta(ge=0, le=10**12)]
 SigningKeys = tuple[Annotated[str, Meta(min_length=32)], ...]
 """Keys of versions. The first one signs, and each is accepted, so that a key can be replaced."""
 Share = Annotated[float, Meta(ge=0.001, le=1)]
+BusName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,256}$")]
+"""The name of a bus of Amazon EventBridge. Empty for none."""
 SecondsOrOff = Annotated[float, Meta(ge=0, le=1e6)]
 
 
@@ -74,6 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     google_client_id: tuple[Text, ...] = ()
     cors_origins: tuple[str, ...] = ()
     webhook_private_addresses: bool = False
+    event_bus_name: BusName = ""
     stack_name: Text = "local"
     disk_path: Text | None = None
     ecs_agent_uri: Text | None = None

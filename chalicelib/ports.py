@@ -31,7 +31,7 @@ from chalicelib.domain.results import (
 from chalicelib.domain.service_accounts import ServiceAccount, ServiceAction
 from chalicelib.domain.tasks import IdempotentRequest, NewTask, PracticeTask, Result
 from chalicelib.domain.training import Champion, Counted, TrackerRow, TrainingPolicy, TrainingRequest
-from chalicelib.domain.webhooks import Delivery, Receiver
+from chalicelib.domain.webhooks import Delivery, Outcome, Receiver
 from chalicelib.features.items import NO_RECORD, ItemRecord
 from chalicelib.features.state import UserState
 
@@ -500,11 +500,11 @@ class Webhooks(Protocol):
     def take(self, seconds: float) -> list[Receiver]:
         """Lease the receivers that wait for an event and may be tried now, and return them."""
 
-    def next_event(self, receiver: Receiver) -> Delivery | None:
-        """Return the oldest event that waits for a receiver, None without one or if the lease has ended."""
+    def next_events(self, receiver: Receiver, limit: int = 1) -> list[Delivery]:
+        """Return the oldest events that wait for a receiver, none if the lease has ended."""
 
-    def delivered(self, receiver: Receiver, delivery: Delivery) -> None:
-        """Note that a receiver has an event."""
+    def delivered(self, receiver: Receiver, deliveries: Sequence[Delivery]) -> None:
+        """Note that a receiver has these events."""
 
     def failed(
         self, receiver: Receiver, delivery: Delivery, error: str, *, wait: float, refused: bool, dead: bool, gone: bool
@@ -526,3 +526,13 @@ class Sender(Protocol):
 
     def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         """Send a message and return the status of the answer. Raises WebhookError."""
+
+
+class EventBus(Protocol):
+    """Puts events on a bus, from which rules of its owner send them on."""
+
+    def put(self, bus: str, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        """Put the first events that fit into one request, and return an outcome for each of them.
+
+        Raises WebhookError if none is on the bus.
+        """

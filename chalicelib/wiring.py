@@ -15,6 +15,7 @@ from chalicelib.config import Settings, issuers_of, policy_of, settings_from
 from chalicelib.domain.limits import StudentLimits
 from chalicelib.ports import (
     AnalyticsStore,
+    EventBus,
     ForeignIdentity,
     Identity,
     LimitCounts,
@@ -37,6 +38,7 @@ from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
 from chalicelib.storage.disk import check_disk
+from chalicelib.storage.event_bus import EventBridge
 from chalicelib.storage.identity import CognitoIdentity
 from chalicelib.storage.issuers import ForeignTokens
 from chalicelib.storage.limit_store import PostgresLimitCounts
@@ -166,6 +168,11 @@ class Container:
     def sender(self) -> Sender:
         """The way to the receivers."""
         return WebhookSender(private=self.settings.webhook_private_addresses)
+
+    @cached_property
+    def bus(self) -> EventBus:
+        """The way to a bus of EventBridge."""
+        return EventBridge(lambda: aws_client("events", self.settings.aws_region), self.settings.stack_name)
 
     @cached_property
     def champion(self) -> ChampionCache:

@@ -17,6 +17,7 @@ from contextlib import suppress
 import chalicelib
 from chalicelib.domain.errors import QueueUnavailableError, StudySmartError
 from chalicelib.services import training
+from chalicelib.storage.webhook_store import PostgresWebhooks
 from chalicelib.wiring import Container
 from ops import (
     accounts,
@@ -188,6 +189,10 @@ def _migrate(container: Container, _: argparse.Namespace) -> int:
 
     upgrade(container.settings.database_url)
     print("The tables are up to date.")
+    bus = container.settings.event_bus_name
+    PostgresWebhooks(container.engine, container.settings.cohort).use_bus(bus)
+    if bus:
+        print(f"Events go to the bus {bus}.")
     return 0
 
 

@@ -20,6 +20,9 @@ _SECRET_BYTES = 32
 MAX_AGE = timedelta(days=3)
 """Age at which an event is given up if its receiver does not accept it."""
 
+BUS = "eventbridge:"
+"""Start of the address of a receiver that is a bus of Amazon EventBridge. The name of the bus follows."""
+
 
 class EventType(StrEnum):
     """The kinds of events."""
@@ -42,9 +45,16 @@ class Receiver(Struct, frozen=True):
     failures: int
     leased_until: datetime
 
+    @property
+    def bus(self) -> str | None:
+        """The name of the bus of EventBridge that this receiver is, None for a server."""
+        return self.url.removeprefix(BUS) if self.url.startswith(BUS) else None
+
 
 class Delivery(Struct, frozen=True):
     """An event to deliver to a receiver. ``message_id`` stays the same when it is sent again.
+
+    ``id`` grows with each event of a receiver.
 
     ``refusals`` is the number of attempts in which the receiver refused this very message.
     """
@@ -60,6 +70,17 @@ class Delivery(Struct, frozen=True):
     def body(self) -> bytes:
         """The message as it is sent."""
         return json.encode({"type": self.type, "timestamp": self.created_at, "data": self.data})
+
+
+class Outcome(Struct, frozen=True):
+    """What became of an attempt to deliver an event. ``error`` is None if the receiver has it.
+
+    ``refused`` says that the receiver does not accept this very message, ``gone`` that it wants no more at all.
+    """
+
+    error: str | None = None
+    refused: bool = False
+    gone: bool = False
 
 
 def new_secret() -> str:

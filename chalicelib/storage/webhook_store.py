@@ -17,7 +17,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, Engine, TextClause, text
 
 from chalicelib.domain.errors import NotFoundError
-from chalicelib.domain.webhooks import MAX_AGE, Delivery, EventType, Receiver
+from chalicelib.domain.webhooks import BUS, MAX_AGE, Delivery, EventType, Receiver
 from chalicelib.storage.database import statement, transaction
 
 KEPT_DAYS = 7
@@ -92,7 +92,7 @@ _NEXT = text(
     WHERE receiver_id = :id AND {_WAITING} AND EXISTS (
         SELECT FROM webhook_receivers WHERE {_HELD} AND lease_expires_at > clock_timestamp()
     )
-    ORDER BY id LIMIT 1
+    ORDER BY id LIMIT :limit
     """  # noqa: S608 - parts are constants, values are bound
 )
 
@@ -104,7 +104,7 @@ _DELIVERED = text(
         WHERE {_HELD} RETURNING id
     )
     UPDATE webhook_deliveries SET delivered_at = clock_timestamp(), attempts = attempts + 1
-    WHERE id = :delivery AND receiver_id IN (SELECT id FROM receiver)
+    WHERE id = ANY(:deliveries) AND receiver_id IN (SELECT id FROM receiver)
     """  # noqa: S608 - parts are constants, values are bound
 )
 
@@ -147,6 +147,20 @@ _ADD = text(
     INSERT INTO webhook_receivers (cohort, service_id, url, secret, events)
     VALUES (:cohort, :service_id, :url, :secret, CAST(:events AS text[])) RETURNING id
     """
+)
+
+_BUS = f"cohort = :cohort AND url LIKE '{BUS}%'"
+
+_CHANGE_BUS = text(
+    f"""
+    UPDATE webhook_receivers
+    SET url = :url, disabled_at = NULL, next_attempt_at = NULL, failures = 0, events = CAST(:events AS text[])
+    WHERE {_BUS} RETURNING id
+    """  # noqa: S608 - parts are constants, values are bound
+)
+
+_LEAVE_BUS = text(
+    f"UPDATE webhook_receivers SET disabled_at = now() WHERE {_BUS} AND disabled_at IS NULL"  # noqa: S608 - constants
 )
 
 _SERVICE = text("SELECT id FROM service_accounts WHERE name = :name AND revoked_at IS NULL")
@@ -216,14 +230,14 @@ class PostgresWebhooks:
         rows = transaction(self._engine, lambda c: c.execute(_TAKE, {"seconds": float(seconds)}).all())
         return [Receiver(*row) for row in rows]
 
-    def next_event(self, receiver: Receiver) -> Delivery | None:
-        """Return the oldest event that waits for a receiver, None without one or if the lease has ended."""
-        row = statement(self._engine, lambda c: c.execute(_NEXT, _held(receiver)).one_or_none())
-        return None if row is None else Delivery(*row)
+    def next_events(self, receiver: Receiver, limit: int = 1) -> list[Delivery]:
+        """Return the oldest events that wait for a receiver, none if the lease has ended."""
+        values = {**_held(receiver), "limit": limit}
+        return [Delivery(*row) for row in statement(self._engine, lambda c: c.execute(_NEXT, values).all())]
 
-    def delivered(self, receiver: Receiver, delivery: Delivery) -> None:
-        """Note that a receiver has an event."""
-        self._run(_DELIVERED, delivery=delivery.id, **_held(receiver))
+    def delivered(self, receiver: Receiver, deliveries: Sequence[Delivery]) -> None:
+        """Note that a receiver has these events."""
+        self._run(_DELIVERED, deliveries=[one.id for one in deliveries], **_held(receiver))
 
     def failed(
         self, receiver: Receiver, delivery: Delivery, error: str, *, wait: float, refused: bool, dead: bool, gone: bool
@@ -255,6 +269,18 @@ class PostgresWebhooks:
             return int(connection.execute(_ADD, values | {"service_id": service_id}).scalar_one())
 
         return transaction(self._engine, work)
+
+    def use_bus(self, name: str) -> None:
+        """Let all events of the cohort go to a bus of EventBridge from now on, or to none if the name is empty."""
+        values = {"cohort": self._cohort, "url": BUS + name, "events": [one.value for one in EventType]}
+
+        def work(connection: Connection) -> None:
+            if not name:
+                connection.execute(_LEAVE_BUS, {"cohort": self._cohort})
+            elif connection.execute(_CHANGE_BUS, values).first() is None:
+                connection.execute(_ADD, values | {"secret": "", "service_id": None})
+
+        transaction(self._engine, work)
 
     def receivers(self) -> list[ReceiverStatus]:
         """Return the receivers of the cohort."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from infra.checks.combinations import stacks
+from infra.checks.combinations import Stack, stacks
 from infra.checks.network import calls, ecs_can_start, programs_reach_database
 from infra.checks.rules import RULES, runtime_matches_zip
 from infra.lint import STANDALONE, translate
@@ -48,15 +48,20 @@ def violations(given: Templates) -> tuple[dict[str, list[str]], int]:
         for stack in several:
             for name, rule in RULES.items():
                 _add(found[name], path, rule(stack))
-    needed = {(program.values["TrainingCompute"], calls(program)) for program in made[template.TEMPLATE]}
+    needed = {(_shared(program), calls(program)) for program in made[template.TEMPLATE]}
     for network in made[NETWORK]:
-        for compute, of_programs in needed:
-            if network.values["TrainingCompute"] == compute:
+        for values, of_programs in needed:
+            if _shared(network) == values:
                 _add(found[ecs_can_start.__name__], NETWORK, ecs_can_start(of_programs, network))
     for network in made[NETWORK]:
         for database in made[DATABASE]:
             _add(found[ecs_can_start.__name__], DATABASE, programs_reach_database(network, database))
     return found, sum(map(len, made.values()))
+
+
+def _shared(stack: Stack) -> tuple[str, ...]:
+    """Return the values that a stack and its network have in common."""
+    return tuple(stack.values[name] for name in ("TrainingCompute", "EventBusName"))
 
 
 def _add(found: list[str], path: str, more: Iterable[str]) -> None:

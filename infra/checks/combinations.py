@@ -23,6 +23,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "DatabaseSecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:studysmart-database-AbCdEf",
     "DomainName": "practice.example.org",
     "EndpointURL": "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/api/",
+    "EventBusName": "studysmart-events",
     "FilesBucket": "studysmart-files",
     "HostedZoneId": "Z0123456789ABCDEFGHIJ",
     "Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/studysmart:1a2b3c4",

@@ -20,6 +20,7 @@ ENDPOINTS: Final[Mapping[str, tuple[str, ...]]] = {
     "logs": ("logs",),
     "cognito-idp": ("cognito-idp",),
     "secretsmanager": ("secretsmanager",),
+    "events": ("events",),
 }
 """Endpoints by the prefix of the actions that need them."""
 

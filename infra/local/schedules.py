@@ -19,7 +19,7 @@ Work = Callable[[Container], object]
 SCHEDULES: Sequence[tuple[str, float, Work]] = (
     # The next three are parts of app.sweep_training_requests. The figures of the watch are needed less often.
     ("sweep", 5.0, lambda c: training.sweep(c.tracker, c.queue, c.policy)),
-    ("webhooks", 1.0, lambda c: webhooks.deliver(c.webhooks, c.sender)),
+    ("webhooks", 1.0, lambda c: webhooks.deliver(c.webhooks, c.sender, c.bus)),
     ("watch", 15.0, lambda c: watch.watch(c.tracker, c.analytics, c.policy, c.settings.cohort)),
     # app.prune_models
     ("prune", 60.0, lambda c: versions.prune(c.registry, c.settings.cohort, c.settings.retained_versions)),

@@ -17,10 +17,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from chalicelib.storage.database import connect
+from chalicelib.storage.webhook_store import PostgresWebhooks
 from infra.local import postgres
 from infra.local.children import Child, described, stop_all
 from infra.local.environment import base_environment, program_settings, worker_limits, worker_module
@@ -99,6 +101,7 @@ class Supervisor:
         self._report("accounts, registry and queue are ready (moto)")
 
         settings = program_settings(os.environ, database_url, json.loads(aws.ready.read_text()), self.state)
+        _use_bus(settings)
         environment = {**base, **settings}
         if public_socket is None:
             # On a whole stack these are threads of the API's process.
@@ -222,6 +225,13 @@ def _locked(path: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _use_bus(settings: Mapping[str, str]) -> None:
+    """Do what ``studysmart migrate`` does after the migrations."""
+    engine = connect(settings["DATABASE_URL"])
+    PostgresWebhooks(engine, settings.get("COHORT", "default")).use_bus(settings.get("EVENT_BUS_NAME", "").strip())
+    engine.dispose()
 
 
 def _banner(url: str | None, state: Path) -> list[str]:

@@ -26,6 +26,7 @@ from tests.support.fakes.database import (
     MemoryUserStore,
 )
 from tests.support.fakes.services import MemoryRegistry
+from tests.support.outboxes import Outbox, outbox_of
 from tests.support.servers import login_as
 
 
@@ -51,6 +52,12 @@ def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
     tasks, users = PostgresTaskStore(engine, "default"), PostgresUserStore(engine, "default")
     yield Stores(tasks, users, PostgresTracker(engine), PostgresLimitCounts(engine))
     engine.dispose()
+
+
+@pytest.fixture
+def outbox(database_url: str) -> Iterator[Outbox]:
+    with outbox_of(database_url) as found:
+        yield found
 
 
 @pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.slow)])

@@ -6,87 +6,34 @@ import argparse
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from chalicelib.domain.answers import CompletedAnswer
 from chalicelib.domain.errors import BadRequestError, NotFoundError, WebhookError
-from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.service_accounts import ServiceAccount
-from chalicelib.domain.tasks import Difficulty, NewTask, Result
-from chalicelib.domain.training import TrainingPolicy
+from chalicelib.domain.tasks import Difficulty, Result
 from chalicelib.domain.webhooks import MAX_AGE, EventType, new_secret
 from chalicelib.services.webhooks import MAX_REFUSALS, deliver
-from chalicelib.storage.database import connect
 from chalicelib.storage.service_store import PostgresServiceStore
 from chalicelib.storage.task_store import PostgresTaskStore
-from chalicelib.storage.tracker import Lease, PostgresTracker
+from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.storage.user_store import PostgresUserStore
 from chalicelib.storage.webhook_sender import WebhookSender
 from chalicelib.storage.webhook_store import PostgresWebhooks
-from migrations.roles import API, TRAINER
 from ops import webhooks
 from tests.support.api import World
-from tests.support.receivers import Receiver, is_genuine, listening
-from tests.support.servers import login_as
+from tests.support.outboxes import POLICY, Outbox
+from tests.support.receivers import NoBus, Receiver, is_genuine, listening
 
 pytestmark = pytest.mark.slow
-
-POLICY = TrainingPolicy(threshold=1_000, minimum_samples=10)
-NEW = NewTask("Math", "Algebra", Difficulty.HARD, "?")
-
-
-@dataclass
-class Outbox:
-    """The operator's view of a database, and the programs that write and deliver events."""
-
-    operator: PostgresWebhooks
-    engine: Engine
-    api: Engine
-    trainer: Engine
-
-    def add(self, url: str, *events: EventType, cohort: str = "default") -> str:
-        secret = new_secret()
-        PostgresWebhooks(self.engine, cohort).add(url, secret, events or list(EventType))
-        return secret
-
-    def complete(self, n: int, user: str = "ada") -> list[str]:
-        tasks = PostgresTaskStore(self.api, "default")
-        ids = [tasks.insert(user, NEW, DEFAULT_PREDICTION).id for _ in range(n)]
-        for task_id in ids:
-            tasks.complete(user, task_id, Result(True, 30.0), None, POLICY)
-        return ids
-
-    def deliver(self, **more: Any) -> int:
-        return deliver(PostgresWebhooks(self.api, "default"), WebhookSender(private=True, seconds=2.0), **more)
-
-    def pause_is_over(self) -> None:
-        with self.engine.connect() as connection:
-            connection.execute(text("UPDATE webhook_receivers SET next_attempt_at = now() - interval '1 second'"))
-
-    def lease(self) -> Lease:
-        tracker = PostgresTracker(self.trainer)
-        request = tracker.request_training("default", "forced")
-        assert request is not None
-        lease = tracker.take_lease(request, 60)
-        assert isinstance(lease, Lease)
-        return lease
-
-
-@pytest.fixture
-def outbox(database_url: str) -> Iterator[Outbox]:
-    engines = [connect(url) for url in (database_url, login_as(API, database_url), login_as(TRAINER, database_url))]
-    yield Outbox(PostgresWebhooks(engines[0], "default"), *engines)
-    for engine in engines:
-        engine.dispose()
 
 
 def tasks_of(receiver: Receiver) -> list[str]:
@@ -292,8 +239,7 @@ def test_an_event_is_sent_again_if_its_program_died(outbox: Outbox) -> None:
         expected = outbox.complete(1)
         (taken,) = outbox.operator.take(60)
         assert outbox.operator.take(60) == []
-        delivery = outbox.operator.next_event(taken)
-        assert delivery is not None
+        (delivery,) = outbox.operator.next_events(taken)
         WebhookSender(private=True).send(url, {"webhook-id": delivery.message_id}, delivery.body)
         with outbox.engine.connect() as connection:
             connection.execute(text("UPDATE webhook_receivers SET lease_expires_at = now() - interval '1 second'"))
@@ -340,7 +286,7 @@ def test_every_failure_is_noted(outbox: Outbox, error: Exception) -> None:
 
     outbox.add("http://127.0.0.1:1/")
     outbox.complete(1)
-    assert deliver(PostgresWebhooks(outbox.api, "default"), Failing(private=True)) == 0
+    assert deliver(PostgresWebhooks(outbox.api, "default"), Failing(private=True), NoBus()) == 0
     (found,) = outbox.operator.receivers()
     assert (found.waiting, found.failures) == (1, 1)
     assert found.last_error is not None
@@ -368,17 +314,16 @@ def test_a_program_without_the_lease_changes_nothing(outbox: Outbox) -> None:
     outbox.add("http://127.0.0.1:1/")
     outbox.complete(1)
     (late,) = outbox.operator.take(60)
-    delivery = outbox.operator.next_event(late)
-    assert delivery is not None
+    (delivery,) = outbox.operator.next_events(late)
     with outbox.engine.connect() as connection:
         connection.execute(text("UPDATE webhook_receivers SET lease_expires_at = now() - interval '1 second'"))
-    assert outbox.operator.next_event(late) is None
+    assert outbox.operator.next_events(late) == []
     (taken,) = outbox.operator.take(60)
     outbox.operator.failed(late, delivery, "late", wait=60, refused=True, dead=True, gone=True)
-    outbox.operator.delivered(late, delivery)
+    outbox.operator.delivered(late, [delivery])
     outbox.operator.release(late)
     assert outbox.operator.take(60) == []
-    assert outbox.operator.next_event(taken) == delivery
+    assert outbox.operator.next_events(taken) == [delivery]
     (found,) = outbox.operator.receivers()
     assert (found.waiting, found.failures, found.disabled_at) == (1, 0, None)
 
@@ -397,7 +342,7 @@ def test_each_receiver_has_time_of_its_own(outbox: Outbox) -> None:
         outbox.complete(1)
         timer = threading.Timer(budget + 0.1, is_over.set)
         timer.start()
-        assert deliver(PostgresWebhooks(outbox.api, "default"), Slow(private=True), budget=budget) == 12
+        assert deliver(PostgresWebhooks(outbox.api, "default"), Slow(private=True), NoBus(), budget=budget) == 12
 
 
 def test_nothing_is_sent_of_a_student_who_was_deleted(outbox: Outbox) -> None:
@@ -413,7 +358,7 @@ def test_nothing_is_sent_of_a_student_who_was_deleted(outbox: Outbox) -> None:
         outbox.complete(1, "eve")
         outbox.complete(3, "ada")
         expected = outbox.complete(1, "eve")
-        deliver(PostgresWebhooks(outbox.api, "default"), Erasing(private=True))
+        deliver(PostgresWebhooks(outbox.api, "default"), Erasing(private=True), NoBus())
     assert tasks_of(receiver)[1:] == expected
 
 

@@ -47,6 +47,7 @@ ACCOUNT_ID = "123456789012"
 
 ACCOUNT = {"email": "ada@example.com", "password": "correct horse"}
 TASK = {"subject": "Mathematics", "difficulty": "medium", "task_content": "1/2 + 1/3 = ?"}
+BUS = "school-events"
 FILES_BUCKET = f"files-{uuid.uuid4().hex}"
 OLD_VERSION = "20200101T000000Z-00000000"
 
@@ -127,7 +128,8 @@ def programs(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> It
     recorder = Recorder(REGION, ACCOUNT_ID)
     url = environment["DATABASE_URL"]
     # That of the commands.
-    for name, value in {**environment, "DATABASE_URL": login_as(MIGRATOR, url), "STATE_DIR": "/nonexistent"}.items():
+    own = {"DATABASE_URL": login_as(MIGRATOR, url), "STATE_DIR": "/nonexistent", "EVENT_BUS_NAME": BUS}
+    for name, value in {**environment, **own}.items():
         monkeypatch.setenv(name, value)
     with recorder.listening():
         # The smallest retention, so that there is something to prune.
@@ -143,6 +145,8 @@ def programs(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def test_roles_grant_what_the_programs_do_and_no_more(programs: Programs, environment: dict[str, str]) -> None:
+    aws_client("events", REGION).create_event_bus(Name=BUS)
+    programs.command("migrate")
     students(programs)
     trainings(programs)
     admins(programs)
@@ -168,6 +172,9 @@ def arns(environment: Mapping[str, str]) -> dict[str, str]:
         "TrainingQueue.Arn": queue,
         "TrainingDeadLetterQueue.Arn": queue.replace("-training.fifo", "-training-dead.fifo"),
         "AWS::Partition": "aws",
+        "AWS::Region": REGION,
+        "AWS::AccountId": ACCOUNT_ID,
+        "EventBusName": BUS,
         "FilesBucket": FILES_BUCKET,
         "UserPool.Arn": f"arn:aws:cognito-idp:{REGION}:{ACCOUNT_ID}:userpool/{environment['USER_POOL_ID']}",
     }

@@ -92,6 +92,9 @@ class Recorder:
                 yield f"sqs:{operation}", f"arn:aws:sqs:{self._place}:{name}"
             case "cognito-idp", _:
                 yield f"{service}:{operation}", f"arn:aws:cognito-idp:{self._place}:userpool/{params['UserPoolId']}"
+            case "events", "PutEvents" | "DescribeEventBus":
+                name = params["Name"] if operation == "DescribeEventBus" else params["Entries"][0]["EventBusName"]
+                yield f"events:{operation}", f"arn:aws:events:{self._place}:event-bus/{name}"
             case "s3", "ListObjectsV2" | "HeadBucket":
                 yield "s3:ListBucket", f"arn:aws:s3:::{params['Bucket']}"
             case "s3", "CreateMultipartUpload" | "UploadPart" | "CompleteMultipartUpload":

@@ -7,11 +7,14 @@ import binascii
 import hmac
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from chalicelib.domain.errors import WebhookError
+from chalicelib.domain.webhooks import Delivery, Outcome
 
 
 def is_genuine(secret: str, headers: dict[str, str], body: bytes) -> bool:
@@ -24,6 +27,13 @@ def is_genuine(secret: str, headers: dict[str, str], body: bytes) -> bool:
     except (KeyError, binascii.Error):
         return False
     return any(version == "v1" and hmac.compare_digest(value, expected) for version, _, value in given)
+
+
+class NoBus:
+    """Implements :class:`chalicelib.ports.EventBus` where every receiver is a server."""
+
+    def put(self, bus: str, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        raise WebhookError(f"there is no bus {bus} for {len(deliveries)} events")
 
 
 class Receiver:

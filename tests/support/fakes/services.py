@@ -340,10 +340,10 @@ class MemoryWebhooks:
     def take(self, seconds: float) -> list[Receiver]:
         return []
 
-    def next_event(self, receiver: Receiver) -> Delivery | None:
+    def next_events(self, receiver: Receiver, limit: int = 1) -> list[Delivery]:
         raise NotFoundError(f"there is no receiver {receiver.id}")
 
-    def delivered(self, receiver: Receiver, delivery: Delivery) -> None:
+    def delivered(self, receiver: Receiver, deliveries: Sequence[Delivery]) -> None:
         raise NotFoundError(f"there is no receiver {receiver.id}")
 
     def failed(self, receiver: Receiver, delivery: Delivery, error: str, **_: object) -> None:

@@ -75,6 +75,10 @@ def no_endpoint_of_images(given: Templates) -> None:
     del given[NETWORK]["Resources"]["EcrImagesEndpoint"]
 
 
+def no_endpoint_of_the_bus(given: Templates) -> None:
+    del given[NETWORK]["Resources"]["EventBridgeEndpoint"]
+
+
 def endpoints_of_tasks_without_tasks(given: Templates) -> None:
     given[NETWORK]["Conditions"]["TaskEndpoints"]["Fn::And"][1] = {"Fn::Equals": [{"Ref": "TrainingCompute"}, "lambda"]}
 
@@ -147,6 +151,7 @@ MUTATIONS: dict[str, list[Callable[[Templates], None]]] = {
     "runtime_matches_zip": [older_python],
     "ecs_can_start": [
         no_endpoint_of_images,
+        no_endpoint_of_the_bus,
         endpoints_of_tasks_without_tasks,
         endpoints_admit_nobody,
         programs_may_not_go_out,

@@ -18,6 +18,7 @@ OF_PROGRAMS = {"sqs", "cognito-idp", "secretsmanager"}
 """The services that a program calls itself; migrations read the login of the database."""
 OF_A_TASK = {"ecr.api", "ecr.dkr", "logs"}
 """The services that Fargate calls for a task, through the network of the task."""
+OF_A_BUS = {"events"}
 
 
 @pytest.fixture(autouse=True)
@@ -27,19 +28,20 @@ def empty_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("egress", "compute", "endpoints", "gateways"),
+    ("egress", "compute", "bus", "endpoints", "gateways"),
     [
-        ("nat", "lambda", OF_ALL, 1),
-        ("nat", "ecs", OF_ALL, 1),
-        ("nat-per-zone", "lambda", OF_ALL, 2),
-        ("endpoints", "lambda", OF_ALL | OF_PROGRAMS, 0),
-        ("endpoints", "ecs", OF_ALL | OF_PROGRAMS | OF_A_TASK, 0),
+        ("nat", "lambda", "events", OF_ALL, 1),
+        ("nat", "ecs", "", OF_ALL, 1),
+        ("nat-per-zone", "lambda", "", OF_ALL, 2),
+        ("endpoints", "lambda", "", OF_ALL | OF_PROGRAMS, 0),
+        ("endpoints", "lambda", "events", OF_ALL | OF_PROGRAMS | OF_A_BUS, 0),
+        ("endpoints", "ecs", "", OF_ALL | OF_PROGRAMS | OF_A_TASK, 0),
     ],
 )
 def test_each_way_out_reaches_what_the_programs_call(
-    egress: str, compute: str, endpoints: set[str], gateways: int
+    egress: str, compute: str, bus: str, endpoints: set[str], gateways: int
 ) -> None:
-    outputs = create("network", TEMPLATE, {"Egress": egress, "TrainingCompute": compute})
+    outputs = create("network", TEMPLATE, {"Egress": egress, "TrainingCompute": compute, "EventBusName": bus})
     ec2 = boto3.client("ec2")
     of_vpc = [{"Name": "vpc-id", "Values": [outputs["VpcId"]]}]
     found = ec2.describe_vpc_endpoints(Filters=of_vpc)["VpcEndpoints"]
