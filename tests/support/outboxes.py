@@ -70,7 +70,7 @@ class Outbox:
 @contextmanager
 def outbox_of(database_url: str) -> Iterator[Outbox]:
     """The outbox of a database, each program with its own login."""
-    engines = [connect(url) for url in (database_url, login_as(API, database_url), login_as(TRAINER, database_url))]
-    yield Outbox(PostgresWebhooks(engines[0], "default"), *engines)
-    for engine in engines:
+    own, api, trainer = map(connect, (database_url, login_as(API, database_url), login_as(TRAINER, database_url)))
+    yield Outbox(PostgresWebhooks(own, "default"), own, api, trainer)
+    for engine in (own, api, trainer):
         engine.dispose()
