@@ -32,6 +32,8 @@ DIFFICULTY_EMBEDDING = 4
 POOLED_UNITS = 32
 HIDDEN_UNITS = (96, 48)
 POOLED_DROPOUT = 0.2
+"""Of the pooled vectors, before the layer reads them (:class:`~training_job.history.pooled.StoredVectors`), and of what
+it makes of them."""
 HIDDEN_DROPOUT = 0.3
 
 SLOPE_START, CLOCK_SLOPE_START = -1.0, -6.0
@@ -89,8 +91,7 @@ def _residual(inputs: Mapping[str, Any], shape: NetworkShape, number: int) -> An
         table = layers.Embedding(rows, width, embeddings_initializer=start, name=f"{name}_{number}")
         return layers.Flatten(name=f"{name}_row_{number}")(table(inputs[source]))
 
-    history = layers.Dropout(POOLED_DROPOUT, name=f"pooled_dropout_{number}")(inputs["pooled"])
-    history = layers.Dense(POOLED_UNITS, activation="silu", name=f"history_{number}")(history)
+    history = layers.Dense(POOLED_UNITS, activation="silu", name=f"history_{number}")(inputs["pooled"])
     history = layers.Dropout(POOLED_DROPOUT, name=f"history_dropout_{number}")(history)
     query = embedded("topic", shape.n_topics, POOLED_UNITS, "topic_query", "ones")
     parts = [

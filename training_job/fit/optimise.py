@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from chalicelib.domain.lnirt import FloatArray, IntArray
-from training_job.fit.networks import NetworkShape, build_network, combined, copied
+from training_job.fit.networks import POOLED_DROPOUT, NetworkShape, build_network, combined, copied
 from training_job.fit.samples import Samples, with_dropped_users
 from training_job.history.answers import Rows
 from training_job.history.pooled import StoredVectors
@@ -214,7 +214,8 @@ def _run_epoch(
     def run(member: Member) -> float:
         total = 0.0
         for number, batch in enumerate(np.array_split(member.rng.permutation(rows), n_batches)):
-            inputs = with_dropped_users(samples.inputs(batch, vectors.vectors(batch)), USER_DROPPED, member.rng)
+            pooled = vectors.vectors(batch, POOLED_DROPOUT, member.rng)
+            inputs = with_dropped_users(samples.inputs(batch, pooled), USER_DROPPED, member.rng)
             target = samples.target[batch, None].astype(np.float32)
             done = part[0] + (part[1] - part[0]) * number / n_batches
             rate = LAST_RATE + (1.0 - LAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * done))

@@ -26,7 +26,7 @@ from training_job.fit.samples import (
 )
 from training_job.history.answers import AnswerTable, Rows
 
-MEMBERS, MANY_ANSWERS = 3, 50_000
+MEMBERS, MANY_ANSWERS = 2, 50_000
 """Number of members of a network, and the number of answers from which it has more than one."""
 
 _LOG = logging.getLogger("studysmart.training")

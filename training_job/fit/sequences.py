@@ -50,8 +50,9 @@ def fit_sequences(table: AnswerTable, lnirt: LnirtParameters) -> SequenceTable:
     for column, parent in enumerate(PARENTS):
         found, first, group = np.unique(keys[:, column], return_index=True, return_inverse=True)
         answers = np.bincount(group).astype(np.float64)
-        pairs = np.unique(group * n_users + table.user)
-        students = np.bincount(pairs // n_users, minlength=len(found))
+        # Sorting is faster than np.unique, which hashes.
+        pairs = np.sort(group * n_users + table.user)
+        students = np.bincount(pairs[np.append(True, np.diff(pairs) != 0)] // n_users, minlength=len(found))
         # First answers are worse than others on most topics, so a topic of few beginners takes the mean of all of them.
         orphans = np.where(np.isin(found, of_beginners), first_mean, 0.0) if column == FIRST_TOPIC else 0.0
         shorter = by_row[parent][first] if parent is not None else np.broadcast_to(orphans, found.shape)

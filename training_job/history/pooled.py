@@ -38,13 +38,23 @@ class StoredVectors:
     values: npt.NDArray[np.float16]
     width: int
 
-    def vectors(self, rows: IntArray) -> Float32Array:
-        """Return the pooled vectors of ``rows`` (n,). Shape (n, width)."""
+    def vectors(self, rows: IntArray, dropout: float = 0.0, rng: np.random.Generator | None = None) -> Float32Array:
+        """Return the pooled vectors of ``rows`` (n,). Shape (n, width).
+
+        With ``rng``, the ``dropout`` share of the numbers is left out at random, and the others are as much larger.
+        A layer of Keras would draw a random number for each zero, too.
+        """
         begins, sizes = self.bounds[rows], self.bounds[rows + 1] - self.bounds[rows]
         ends = np.cumsum(sizes)
         taken = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begins - ends + sizes, sizes)
+        row = np.repeat(np.arange(len(rows)), sizes)
         out = np.zeros((len(rows), self.width), dtype=np.float32)
-        out[np.repeat(np.arange(len(rows)), sizes), self.places[taken]] = self.values[taken]
+        if rng is None:
+            out[row, self.places[taken]] = self.values[taken]
+            return out
+        kept = rng.random(len(taken), dtype=np.float32) >= dropout
+        row, taken = row[kept], taken[kept]
+        out[row, self.places[taken]] = self.values[taken].astype(np.float32) / np.float32(1.0 - dropout)
         return out
 
 

@@ -30,8 +30,8 @@ from training_job.history.pooled import PooledSteps
 from training_job.history.steps import answer_steps
 from training_job.history.summaries import summarise_history, user_chunks
 
-POOLED_CHUNK = 20_000
-"""Answers whose pooled vectors are in memory at once."""
+PREDICTED_CHUNK = 20_000
+"""Answers that are predicted at once."""
 
 
 class History(msgspec.Struct, frozen=True):
@@ -92,7 +92,9 @@ def read_history(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabul
         logit[rows], n_answers[rows] = success.logit, past.n_answers
         if time is not None:
             log_seconds[rows], variance[rows] = time.log_seconds, time.variance
-    users = np.array([vocabulary.user_embedding(name) for name in table.user_ids], dtype=np.int64)
+    users = np.zeros(len(table.user_ids), dtype=np.int64)
+    present = np.unique(table.user)
+    users[present] = [vocabulary.user_embedding(table.user_ids[user]) for user in present]
     topics = np.array([vocabulary.topic_embedding(name) for name in table.topics], dtype=np.int64)
     return History(
         dense=np.concatenate(dense) if dense else np.zeros((0, len(vocabulary.mean)), dtype=np.float32),
@@ -131,8 +133,19 @@ def both_pooled(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabula
 def predict_history(predictor: Predictor, table: AnswerTable, requested: Rows) -> HistoryPredictions:
     """Return what would have been served for the ``requested`` (N,) answers, in the table's order.
 
-    The other answers are history only.
+    The other answers are history only. Students are read in chunks, so memory does not grow with the table.
     """
+    parts = [
+        _predict_chunk(predictor, table.select(np.arange(rows.start, rows.stop)), requested[rows])
+        for rows in user_chunks(table, PREDICTED_CHUNK)
+        if requested[rows].any()
+    ]
+    names = HistoryPredictions.__struct_fields__
+    none = [np.zeros(0)]
+    return HistoryPredictions(*(np.concatenate([getattr(part, name) for part in parts] or none) for name in names))
+
+
+def _predict_chunk(predictor: Predictor, table: AnswerTable, requested: Rows) -> HistoryPredictions:
     lnirt, vocabulary, networks = predictor.lnirt, predictor.vocabulary, predictor.networks
     history = read_history(table, lnirt, vocabulary)
     chosen = choose_each(history.topic_known, history.n_answers)
@@ -142,15 +155,12 @@ def predict_history(predictor: Predictor, table: AnswerTable, requested: Rows) -
     outputs = [(correctness, networks.correctness, logit)]
     if lnirt.time is not None:
         outputs.append((time, networks.time, log_seconds))
-    for pooled, network, output in outputs:
-        for chunk in user_chunks(table, POOLED_CHUNK):
-            rows = np.flatnonzero(embedded[chunk])
-            if len(rows):
-                vectors = pooled.vectors(np.arange(chunk.start, chunk.stop))[rows]
-                rows += chunk.start
-                dense = standardise(history.dense[rows], vocabulary.mean, vocabulary.scale)
-                # Until here the output is LNIRT's prediction, which the network corrects.
-                output[rows] = network(history.inputs(rows, output[rows], dense, vectors))
+    rows = np.flatnonzero(embedded)
+    dense = standardise(history.dense[rows], vocabulary.mean, vocabulary.scale)
+    for pooled, network, output in outputs if len(rows) else []:
+        vectors = pooled.vectors(np.arange(len(table)))[rows]
+        # Until here the output is LNIRT's prediction, which the network corrects.
+        output[rows] = network(history.inputs(rows, output[rows], dense, vectors))
     correct = np.where(chosen[Source.DEFAULT], DEFAULT_CORRECT, bounded_probability(logit))[requested]
     seconds = np.where(chosen[Source.DEFAULT], np.log(DEFAULT_SECONDS), log_seconds)[requested]
     low, high = _interval(predictor, history, embedded, chosen[Source.DEFAULT])

@@ -427,3 +427,12 @@ def test_stored_vectors_are_those_of_the_steps(half: Stage) -> None:
     assert np.abs(whole).max() > 1.0
     np.testing.assert_allclose(stored.vectors(rows), whole[rows], atol=NEGLIGIBLE, rtol=2**-10)
     assert stored.vectors(rows[:0]).shape == (0, pooled.layout.width)
+
+
+def test_dropout_leaves_out_numbers_and_keeps_the_mean(half: Stage) -> None:
+    rows, stored = np.arange(len(half.table)), half.correctness.samples.pooled.stored()
+    whole, dropped = stored.vectors(rows), stored.vectors(rows, 0.2, np.random.default_rng(0))
+    kept = dropped != 0.0
+    assert kept.sum() / (whole != 0.0).sum() == pytest.approx(0.8, abs=0.02)
+    np.testing.assert_allclose(dropped[kept], whole[kept] / 0.8, rtol=1e-6)
+    assert dropped.sum() == pytest.approx(whole.sum(), rel=0.02)
