@@ -35,12 +35,13 @@ from chalicelib.api import (
     root,
     tasks,
     unmatched,
+    xapi,
 )
 from chalicelib.services import training, versions, watch, webhooks
 
 app = Chalice(app_name="studysmart", configure_logs=False)
 
-for area in (root, auth, tasks, answers, predictions, recommendations, analytics, export, model, pages):
+for area in (root, auth, tasks, answers, xapi, predictions, recommendations, analytics, export, model, pages):
     app.register_blueprint(area.routes.blueprint)
     root.documented.extend(area.routes.operations)
 unmatched.complete(app)

@@ -14,7 +14,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from chalicelib.domain.accounts import Caller, Session, TokenRule
-from chalicelib.domain.answers import CompletedAnswer, StoredAnswers
+from chalicelib.domain.answers import CompletedAnswer, GivenAnswer, StoredAnswers
 from chalicelib.domain.issuers import ForeignUser
 from chalicelib.domain.limits import NO_GROWTH, Limit, Usage
 from chalicelib.domain.predictions import Prediction
@@ -155,6 +155,21 @@ class TaskStore(Protocol):
 
     def known_answers(self, task_ids: Collection[str]) -> set[str]:
         """Return the ids of tasks that exist."""
+
+    def given_answers(
+        self,
+        user_id: str,
+        since: datetime | None,
+        until: datetime | None,
+        place: int | None,
+        limit: int,
+        *,
+        ascending: bool,
+    ) -> list[GivenAnswer]:
+        """Return completed answers after ``since`` and not after ``until``, in the order of the state or reversed.
+
+        They begin behind ``place``, or with None at the beginning.
+        """
 
     def add_answers(
         self,

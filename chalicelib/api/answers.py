@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from msgspec import Struct
 from chalicelib.api.routing import Routes
 from chalicelib.api.validation import MAX_FAULTS
 from chalicelib.domain.accounts import Caller
-from chalicelib.domain.answers import MAX_BATCH, CompletedAnswer
+from chalicelib.domain.answers import MAX_BATCH, CompletedAnswer, StoredAnswers
 from chalicelib.domain.errors import Fault, InvalidInputError
 from chalicelib.domain.fields import LearnerId, about
 from chalicelib.domain.items import IMPORTED_CONTENT
@@ -97,8 +98,21 @@ def store_answers(container: Container, caller: Caller, body: AnswerBatch) -> St
     if caller.service is not None:
         container.service_accounts.learners(caller.service, filter(None, accounts))
     names = {user_id: learner_id for learner_id, user_id in accounts.items()}
+    stored, note = store(container, caller, batch, names)
+    new = set(stored.new)
+    shown = []
+    for sent, one in zip(body.answers, batch, strict=True):
+        shown.append(StoredAnswer(sent.id, sent.learner_id, one.task_id, one.task_id in new))
+        new.discard(one.task_id)  # of two with one id, the first was stored
+    return StoredBatch(shown, len(stored.new), note)
+
+
+def store(
+    container: Container, caller: Caller, batch: list[CompletedAnswer], names: Mapping[str, str | None]
+) -> tuple[StoredAnswers, TrainingNote]:
+    """Store the answers of a batch that are new. ``names`` are the learners' names in errors."""
     growth = answers.check_limits(container.tasks, container.limiter, container.student_limits, batch, names)
-    stored, note = answers.store_answers(
+    return answers.store_answers(
         container.tasks,
         container.tracker,
         container.queue,
@@ -108,12 +122,6 @@ def store_answers(container: Container, caller: Caller, body: AnswerBatch) -> St
         growth,
         container.later,
     )
-    new = set(stored.new)
-    shown = []
-    for sent, one in zip(body.answers, batch, strict=True):
-        shown.append(StoredAnswer(sent.id, sent.learner_id, one.task_id, one.task_id in new))
-        new.discard(one.task_id)  # of two with one id, the first was stored
-    return StoredBatch(shown, len(stored.new), note)
 
 
 def _check_learner_ids(sent: list[AnswerRequest]) -> None:

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import msgspec
 
 from chalicelib import VERSION
-from chalicelib.api import schemas
+from chalicelib.api import schemas, statements
 from chalicelib.api.routing import Access, Operation
 from chalicelib.api.schemas import REF, Schema
+from chalicelib.api.statements import XAPI_THROUGH, XAPI_VERSION
 from chalicelib.domain.fields import about
 from chalicelib.domain.service_accounts import LEARNER_HEADER
 
@@ -29,6 +30,11 @@ _INFO = {
     "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
 }
 _KEY = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
+_REQUIRED_HEADERS: dict[str, Schema] = {
+    XAPI_VERSION: {"type": "string", "pattern": r"^1\.0(\.[0-9]+)?$", "examples": [statements.VERSION]}
+}
+"""Headers that a request must have, by name. Others are optional keys."""
+
 _LEARNER = {
     "name": LEARNER_HEADER,
     "in": "header",
@@ -62,13 +68,19 @@ _HEADERS: dict[str, tuple[str, Schema, Any]] = {
         {"type": "string", "format": "uri-reference"},
         "practice-tasks/3f333df6-90a4-4fda-8dd3-9485d27cee36",
     ),
+    XAPI_VERSION: ("Version of xAPI", {"type": "string"}, statements.VERSION),
+    XAPI_THROUGH: (
+        "Time up to which statements that were stored are in the answer",
+        {"type": "string", "format": "date-time"},
+        "2026-03-02T09:01:00+00:00",
+    ),
     "Content-Disposition": ("Name of the file", {"type": "string"}, 'attachment; filename="answers.csv"'),
     "Retry-After": ("Seconds after which the request can be sent again", {"type": "integer", "minimum": 1}, 2),
     "WWW-Authenticate": ("Scheme of the token", {"type": "string"}, "Bearer"),
 }
 
 _ERRORS: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
-    400: ("BadRequest", "The address, code or password is refused", "Current password is incorrect", ()),
+    400: ("BadRequest", "The address, code, password or statement is refused", "Current password is incorrect", ()),
     401: (
         "Unauthorized",
         "The token, e-mail address or password is missing or invalid",
@@ -236,7 +248,13 @@ def _parameters(operation: Operation, known: _Schemas) -> list[dict[str, Any]]:
     if operation.query is not None:
         parameters += known.parameters[operation.query]
     parameters += [
-        {"name": name, "in": "header", "required": False, "description": description, "schema": _KEY}
+        {
+            "name": name,
+            "in": "header",
+            "required": name in _REQUIRED_HEADERS,
+            "description": description,
+            "schema": _REQUIRED_HEADERS.get(name, _KEY),
+        }
         for name, description in operation.headers.items()
     ]
     if operation.scope is not None and operation.learner:

@@ -61,6 +61,10 @@ class Reply(msgspec.Struct, frozen=True):
     status: int | None = None
 
 
+BodyReader = Callable[[Any, bytes, str, str], Any]
+"""Reads a body from its declared type, its bytes, its content type and its content encoding."""
+
+
 class Operation(msgspec.Struct, frozen=True):
     """The declaration of a route, from which it is served and described in OpenAPI."""
 
@@ -72,11 +76,12 @@ class Operation(msgspec.Struct, frozen=True):
     name: str
     access: Access
     status: int
-    body: type[msgspec.Struct] | None
+    body: Any
     query: type[msgspec.Struct] | None
     answer: Any
     documented: bool
     faults_as_text: bool
+    read_body: BodyReader
     media_type: str
     headers: dict[str, str]
     limit: Limit | None
@@ -107,11 +112,12 @@ class Routes:
         *,
         access: Access = Access.STUDENT,
         status: int = 200,
-        body: type[msgspec.Struct] | None = None,
+        body: Any = None,
         query: type[msgspec.Struct] | None = None,
         answer: Any = None,
         documented: bool = True,
         faults_as_text: bool = False,
+        read_body: BodyReader = validation.read_body,
         media_type: str = validation.JSON_TYPE,
         headers: dict[str, str] | None = None,
         limit: Limit | None = None,
@@ -124,8 +130,10 @@ class Routes:
     ) -> Callable[[View], View]:
         """Register a view. ``answer`` is the type of its JSON, for OpenAPI, and ``headers`` describes those it reads.
 
-        With ``faults_as_text`` an invalid body is a 400 whose ``detail`` is a text, instead of a 422 with a list.
-        Existing clients show the ``detail`` of these operations as it is.
+        With ``faults_as_text`` an invalid body or query is a 400 whose ``detail`` is a text, instead of a 422 with a
+        list. Existing clients show the ``detail`` of these operations as it is.
+
+        ``read_body`` reads a body that is not a Struct with plain fields.
 
         ``limit`` bounds the valid requests of one student, or of one address if the route is public. ``errors`` are the
         statuses of the view's own errors; those of all routes with a body, a token and so on need not be named.
@@ -154,6 +162,7 @@ class Routes:
                 answer,
                 documented,
                 faults_as_text,
+                read_body,
                 media_type,
                 headers or {},
                 limit,
@@ -214,10 +223,17 @@ def _answered(
 ) -> Response:
     """Read body and query, count the request, call the view, and return its answer."""
     request: Request = given["request"]
-    if operation.query is not None:
-        given["query"] = validation.read_query(operation.query, request.query_params or {})
-    if operation.body is not None:
-        given["body"] = _read_body(operation.body, request, operation.faults_as_text)
+    try:
+        if operation.query is not None:
+            given["query"] = validation.read_query(operation.query, request.query_params or {})
+        if operation.body is not None:
+            given["body"] = _read_body(operation, request)
+    except InvalidInputError as error:
+        if not operation.faults_as_text:
+            raise
+        # A location begins with "body". The text names only the field: "email: Field required".
+        texts = (": ".join([*map(str, fault.loc[1:]), fault.msg]) for fault in error.faults)
+        raise BadRequestError("; ".join(texts)) from error
     given["address"] = address_of(request)
     if operation.limit is not None:
         who = given["address"] if operation.access is Access.PUBLIC else given["caller"].user_id
@@ -306,18 +322,8 @@ def address_of(request: Request) -> str:
         return address
 
 
-def _read_body(model: type[msgspec.Struct], request: Request, faults_as_text: bool) -> msgspec.Struct:
-    """Return the request's JSON body as ``model``.
-
-    Raises InvalidInputError for an invalid body, or with ``faults_as_text`` BadRequestError with all faults as a text.
-    """
-    content_type = request.headers.get("content-type", "")
-    try:
-        encoding = request.headers.get("content-encoding", "")
-        return validation.read_body(model, request.raw_body or b"", content_type, encoding)
-    except InvalidInputError as error:
-        if not faults_as_text:
-            raise
-        # A location begins with "body". The text names only the field: "email: Field required".
-        texts = (": ".join([*map(str, fault.loc[1:]), fault.msg]) for fault in error.faults)
-        raise BadRequestError("; ".join(texts)) from error
+def _read_body(operation: Operation, request: Request) -> Any:
+    """Return the request's JSON body. Raises InvalidInputError."""
+    headers = request.headers
+    content_type, encoding = headers.get("content-type", ""), headers.get("content-encoding", "")
+    return operation.read_body(operation.body, request.raw_body or b"", content_type, encoding)

@@ -36,6 +36,17 @@ def read_body(model: type[Model], raw: bytes, content_type: str, encoding: str =
 
     Raises InvalidInputError with all faults, UnsupportedMediaTypeError and PayloadTooLargeError.
     """
+    value = read_json(raw, content_type, encoding)
+    if not isinstance(value, dict):
+        raise InvalidInputError([Fault(("body",), "Input should be an object", "model_attributes_type")])
+    return _read(model, value, ("body",), strict=True)
+
+
+def read_json(raw: bytes, content_type: str, encoding: str = "") -> Any:
+    """Return a request's JSON body.
+
+    Raises InvalidInputError, UnsupportedMediaTypeError and PayloadTooLargeError.
+    """
     _check_content_type(content_type)
     if encoding.strip().lower() not in ("", "identity"):
         raise UnsupportedMediaTypeError(f"Content-Encoding {encoding.strip()[:40]} is not supported: send plain JSON")
@@ -44,13 +55,11 @@ def read_body(model: type[Model], raw: bytes, content_type: str, encoding: str =
     if not raw.strip():
         raise InvalidInputError([Fault(("body",), _MISSING[1], _MISSING[0])])
     try:
-        value = msgspec.json.decode(raw.removeprefix(_BOM))
+        value: Any = msgspec.json.decode(raw.removeprefix(_BOM))
     except (ValueError, RecursionError) as error:  # msgspec's errors and broken UTF-8 are ValueErrors
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidInputError([Fault(("body",), f"JSON decode error: {reason}", "json_invalid")]) from error
-    if not isinstance(value, dict):
-        raise InvalidInputError([Fault(("body",), "Input should be an object", "model_attributes_type")])
-    return _read(model, value, ("body",), strict=True)
+    return value
 
 
 def read_query(model: type[Model], parameters: Mapping[str, str]) -> Model:

@@ -25,6 +25,7 @@ class CompletedAnswer(Struct, frozen=True, dict=True):
     """An answer that was given in an app. ``answer_id`` is the app's own id, unique for the student.
 
     ``seconds`` is None if the time is unknown, and 0 if it was not measured. ``at`` is None for now.
+    ``own_task_id`` is the id of the task if the app's id is one.
     """
 
     user_id: str
@@ -38,11 +39,27 @@ class CompletedAnswer(Struct, frozen=True, dict=True):
     item_id: str | None = None
     task_content: str = IMPORTED_CONTENT
     session_id: UUID | None = None
+    own_task_id: str | None = None
 
     @cached_property
     def task_id(self) -> str:
         """The id of the task that holds the answer. The same answer has it whenever it is sent."""
-        return str(uuid.uuid5(_TASKS, f"{self.user_id}\n{self.answer_id}"))
+        return self.own_task_id or str(uuid.uuid5(_TASKS, f"{self.user_id}\n{self.answer_id}"))
+
+
+class GivenAnswer(Struct, frozen=True):
+    """A completed answer as it is stored. ``place`` is its index in the order of the learner's answers."""
+
+    id: str
+    subject: str
+    topic: str
+    difficulty: Difficulty
+    item_id: str | None
+    is_correct: bool
+    seconds: float | None
+    at: datetime | None
+    session_id: UUID | None
+    place: int
 
 
 class StoredAnswers(NamedTuple):

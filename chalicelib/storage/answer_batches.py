@@ -21,7 +21,7 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from chalicelib.domain.answers import CompletedAnswer, StoredAnswers
-from chalicelib.domain.errors import NotFoundError
+from chalicelib.domain.errors import ConflictError, NotFoundError
 from chalicelib.domain.items import item_key
 from chalicelib.domain.limits import Usage
 from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS
@@ -43,7 +43,7 @@ _LOCK_USERS = text(
     """
 )
 
-_KNOWN = text("SELECT CAST(id AS text) FROM practice_tasks WHERE id = ANY(CAST(:ids AS uuid[]))")
+_KNOWN = text("SELECT CAST(id AS text), user_id FROM practice_tasks WHERE id = ANY(CAST(:ids AS uuid[]))")
 
 _LATEST = text(
     """
@@ -145,9 +145,9 @@ _WRITE_EVENTS = text(
 )
 
 
-def known(connection: Connection, task_ids: Iterable[str]) -> set[str]:
-    """Return the ids of tasks that exist."""
-    return set(connection.execute(_KNOWN, {"ids": _ids(task_ids)}).scalars())
+def known(connection: Connection, task_ids: Iterable[str]) -> dict[str, str]:
+    """Return the ids of tasks that exist, each with the id of its student."""
+    return {row.id: row.user_id for row in connection.execute(_KNOWN, {"ids": _ids(task_ids)})}
 
 
 def store(
@@ -161,11 +161,14 @@ def store(
     """Store the answers that are new, in a transaction, and count them.
 
     The second value is True if they were counted in a shard, so that the first does not say how they were counted.
-    Raises NotFoundError if the account of a student was deleted, or is one of ``existing`` and does not exist.
+    Raises NotFoundError if the account of a student was deleted, or is one of ``existing`` and does not exist, and
+    ConflictError if a task of another student has the id of one.
     """
     n_answers, moment = _locked(connection, sorted({one.user_id for one in answers}), existing)
     by_task = {one.task_id: one for one in reversed(answers)}  # of two with one id, the first counts
     old = known(connection, by_task)
+    if foreign := sorted(id_ for id_, owner in old.items() if owner != by_task[id_].user_id):
+        raise ConflictError(f"{foreign[0]} is the id of an answer of another learner")
     new = [one for id_, one in reversed(by_task.items()) if id_ not in old]
     if not new:
         return StoredAnswers(frozenset(), None), False

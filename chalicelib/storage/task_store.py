@@ -18,13 +18,14 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Connection, Engine, TextClause, text
 
-from chalicelib.domain.answers import CompletedAnswer, StoredAnswers
+from chalicelib.domain.answers import CompletedAnswer, GivenAnswer, StoredAnswers
 from chalicelib.domain.errors import ConflictError, Fault, InvalidInputError, NotFoundError, UnauthenticatedError
 from chalicelib.domain.items import NAMING, item_of
 from chalicelib.domain.limits import NO_GROWTH, Usage
 from chalicelib.domain.predictions import Prediction
 from chalicelib.domain.tasks import (
     COMPLETED_KEEPS_ITS_NAMES,
+    Difficulty,
     IdempotentRequest,
     NewTask,
     PracticeTask,
@@ -185,6 +186,27 @@ _ANSWERS = text(
     WHERE n = 1 OR size <= :max_bytes ORDER BY answer_index
     """  # noqa: S608 - parts are constants, values are bound
 )
+
+
+def _given(behind: str, order: str) -> TextClause:
+    return text(
+        f"""
+        SELECT CAST(id AS text), subject, topic, difficulty, item_id, is_correct, actual_time_seconds, completed_at,
+               study_session_id, answer_index
+        FROM practice_tasks
+        WHERE user_id = :user_id AND completed AND answer_index {behind}
+          AND (CAST(:since AS timestamptz) IS NULL OR completed_at > CAST(:since AS timestamptz))
+          AND (CAST(:until AS timestamptz) IS NULL OR completed_at <= CAST(:until AS timestamptz))
+        ORDER BY answer_index {order} LIMIT :limit
+        """  # noqa: S608 - parts are constants, values are bound
+    )
+
+
+_GIVEN = {
+    True: _given("> coalesce(CAST(:place AS integer), -1)", "ASC"),
+    False: _given(f"< coalesce(CAST(:place AS integer), {2**31 - 1})", "DESC"),
+}
+"""The statements of completed answers, by the order: ascending or not."""
 
 _COUNT_USAGE = text(
     f"""
@@ -525,7 +547,25 @@ class PostgresTaskStore:
 
     def known_answers(self, task_ids: Collection[str]) -> set[str]:
         """Return the ids of tasks that exist."""
-        return statement(self._engine, lambda c: answer_batches.known(c, task_ids))
+        return set(statement(self._engine, lambda c: answer_batches.known(c, task_ids)))
+
+    def given_answers(
+        self,
+        user_id: str,
+        since: datetime | None,
+        until: datetime | None,
+        place: int | None,
+        limit: int,
+        *,
+        ascending: bool,
+    ) -> list[GivenAnswer]:
+        """Return completed answers after ``since`` and not after ``until``, in the order of the state or reversed."""
+        values = {"user_id": user_id, "since": since, "until": until, "place": place, "limit": limit}
+        rows = statement(self._engine, lambda c: c.execute(_GIVEN[ascending], values).all())
+        return [
+            GivenAnswer(id_, subject, topic, Difficulty(difficulty), *rest)
+            for id_, subject, topic, difficulty, *rest in rows
+        ]
 
     def add_answers(
         self,

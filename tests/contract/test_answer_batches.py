@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from chalicelib.domain.answers import CompletedAnswer
-from chalicelib.domain.errors import NotFoundError
+from chalicelib.domain.errors import ConflictError, NotFoundError
 from chalicelib.domain.limits import Usage
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, NewTask, Result
@@ -195,3 +195,33 @@ def test_batches_and_completions_at_once_are_all_counted(stores: Stores) -> None
     row = stores.tracker.read("default")
     assert (row.n_samples_since_training, row.n_samples_total) == (30, 30)
     assert len(assert_state_is_that_of_the_history(stores, "ada")) == 20
+
+
+def test_an_id_of_another_students_task_is_refused(stores: Stores) -> None:
+    one = answer(1, own_task_id="3f333df6-90a4-4fda-8dd3-9485d27cee36")
+    assert stores.tasks.add_answers([one], POLICY).new == {"3f333df6-90a4-4fda-8dd3-9485d27cee36"}
+    assert stores.tasks.add_answers([one], POLICY).new == frozenset()
+    with pytest.raises(ConflictError, match="3f333df6-90a4-4fda-8dd3-9485d27cee36 is the id"):
+        stores.tasks.add_answers([replace(one, user_id="eve"), answer(2, "eve")], POLICY)
+    assert stores.tasks.answers("eve", -1, 10, 10**6) == []
+
+
+def test_given_answers_are_read_from_both_ends(stores: Stores) -> None:
+    stores.tasks.add_answers([answer(n, item_id=f"q-{n}") for n in range(6)] + [answer(1, "eve")], POLICY)
+
+    def read(*, since: int | None = None, until: int | None = None, place: int | None = None, up: bool) -> list[str]:
+        span = [None if n is None else FIRST + timedelta(minutes=n) for n in (since, until)]
+        found = stores.tasks.given_answers("ada", span[0], span[1], place, 3, ascending=up)
+        return [one.item_id or "" for one in found]
+
+    assert read(up=True) == ["q-0", "q-1", "q-2"]
+    assert read(up=True, place=2) == ["q-3", "q-4", "q-5"]
+    assert read(up=False) == ["q-5", "q-4", "q-3"]
+    assert read(up=False, place=3) == ["q-2", "q-1", "q-0"]
+    assert read(up=True, since=1, until=3) == ["q-2", "q-3"]
+    assert read(up=False, until=1) == ["q-1", "q-0"]
+    first, *_ = stores.tasks.given_answers("ada", None, None, None, 1, ascending=True)
+    shown = (first.id, first.subject, first.topic, first.difficulty, first.is_correct, first.seconds, first.at)
+    assert shown == (answer(0).task_id, "Math", "Algebra", Difficulty.HARD, False, 10.0, FIRST)
+    assert (first.session_id, first.place) == (None, 0)
+    assert stores.tasks.given_answers("nobody", None, None, None, 3, ascending=True) == []

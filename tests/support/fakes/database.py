@@ -15,7 +15,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from chalicelib.domain.accounts import TokenRule
-from chalicelib.domain.answers import CompletedAnswer, StoredAnswers
+from chalicelib.domain.answers import CompletedAnswer, GivenAnswer, StoredAnswers
 from chalicelib.domain.errors import (
     ConflictError,
     DatabaseUnavailableError,
@@ -381,6 +381,39 @@ class MemoryTaskStore(MemoryStore):
         with self._db as db:
             return {task_id for task_id in task_ids if task_id in db.tasks}
 
+    def given_answers(
+        self,
+        user_id: str,
+        since: datetime | None,
+        until: datetime | None,
+        place: int | None,
+        limit: int,
+        *,
+        ascending: bool,
+    ) -> list[GivenAnswer]:
+        with self._db as db:
+            tasks = [db.tasks[id_] for id_ in db.users.get(user_id, Account(None, None)).answers]
+        found = [
+            GivenAnswer(
+                one.id,
+                one.subject,
+                one.topic,
+                one.difficulty,
+                one.item_id,
+                bool(one.is_correct),
+                one.actual_time_seconds,
+                one.completed_at,
+                one.study_session_id,
+                n,
+            )
+            for n, one in enumerate(tasks)
+            if (since is None or (one.completed_at is not None and one.completed_at > since))
+            and (until is None or (one.completed_at is not None and one.completed_at <= until))
+        ]
+        if ascending:
+            return [one for one in found if place is None or one.place > place][:limit]
+        return [one for one in reversed(found) if place is None or one.place < place][:limit]
+
     def add_answers(
         self,
         answers: Sequence[CompletedAnswer],
@@ -394,6 +427,8 @@ class MemoryTaskStore(MemoryStore):
                     raise NotFoundError(f"There is no account {one.user_id}")
                 if db.users.setdefault(one.user_id, Account(None, None)).deleted:
                     raise NotFoundError(f"The account of the learner {one.user_id} was deleted")
+                if one.task_id in db.tasks and db.tasks[one.task_id].user_id != one.user_id:
+                    raise ConflictError(f"{one.task_id} is the id of an answer of another learner")
             new = list({one.task_id: one for one in reversed(answers) if one.task_id not in db.tasks}.values())[::-1]
             moment = db.moment()
             for one in sorted(new, key=lambda one: min(one.at or moment, moment)):
