@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
 
 from chalicelib.domain.answers import CompletedAnswer, StoredAnswers
 from chalicelib.domain.errors import ConflictError, NotFoundError
@@ -180,7 +181,10 @@ def store(
         indices[one.task_id] = n_answers[one.user_id]
         n_answers[one.user_id] += 1
     rows = [_task(one, times[one.task_id], indices[one.task_id]) for one in new]
-    connection.execute(_INSERT_TASKS, {"rows": _json(rows)})
+    try:
+        connection.execute(_INSERT_TASKS, {"rows": _json(rows)})
+    except IntegrityError as error:  # not of these students, whose rows are locked
+        raise ConflictError("An answer of another learner has taken the id of one of these meanwhile") from error
     user_ids = sorted({one.user_id for one in new})
     counts = [n_answers[user_id] for user_id in user_ids]
     connection.execute(_COUNT_ANSWERS, {"user_ids": user_ids, "counts": counts})

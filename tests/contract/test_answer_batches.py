@@ -6,6 +6,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from msgspec.structs import replace
@@ -204,6 +205,20 @@ def test_an_id_of_another_students_task_is_refused(stores: Stores) -> None:
     with pytest.raises(ConflictError, match="3f333df6-90a4-4fda-8dd3-9485d27cee36 is the id"):
         stores.tasks.add_answers([replace(one, user_id="eve"), answer(2, "eve")], POLICY)
     assert stores.tasks.answers("eve", -1, 10, 10**6) == []
+
+
+def test_of_two_students_with_one_id_at_once_one_is_refused(stores: Stores) -> None:
+    def send(one: CompletedAnswer) -> bool:
+        try:
+            return bool(stores.tasks.add_answers([one], POLICY).new)
+        except ConflictError:
+            return False
+
+    with ThreadPoolExecutor(2) as pool:
+        for n in range(10):
+            both = [answer(n, user, own_task_id=str(UUID(int=n, version=4))) for user in ("ada", "eve")]
+            assert sum(pool.map(send, both)) == 1
+    assert sum(len(stores.tasks.answers(user, -1, 100, 10**6)) for user in ("ada", "eve")) == 10
 
 
 def test_given_answers_are_read_from_both_ends(stores: Stores) -> None:
