@@ -5,7 +5,8 @@ encode its result, turn errors into statuses, add the CORS headers and write the
 decorator and not Chalice middleware, because middleware does not see the exceptions of a view.
 
 A view takes by name what it needs: ``container`` (the adapters), ``caller``, ``body``, ``query``, ``request``, the
-``address`` of the client, and the parameters of its path. Its docstring is the operation's description in OpenAPI.
+``address`` of the client, the ``record`` of a service account's request, and the parameters of its path. Its docstring
+is the operation's description in OpenAPI.
 """
 
 from __future__ import annotations
@@ -207,10 +208,12 @@ class Routes:
             return _answered(operation, view, needed, given)
         token, container = callers.bearer_token(request), given["container"]
         if not token.startswith(KEY_PREFIX):
+            given["record"] = callers.Record()
             given["caller"] = callers.person(request, token, container, for_admins=operation.access is Access.ADMIN)
             return _answered(operation, view, needed, given)
         account = container.service_accounts.account(token)
         with callers.recorded(account, container, f"{operation.method} {operation.path}") as record:
+            given["record"] = record
             given["caller"] = callers.service(request, account, container, operation.scope, operation.learner)
             record.user_id = given["caller"].user_id if operation.learner else None
             response = _answered(operation, view, needed, given)

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from chalicelib.api import statements, validation
 from chalicelib.api.answers import store
+from chalicelib.api.callers import Record
 from chalicelib.api.routing import Reply, Routes
 from chalicelib.api.statements import XAPI_THROUGH, XAPI_VERSION, ShownStatement, Statement
 from chalicelib.domain.accounts import Caller
@@ -119,7 +120,9 @@ def store_statements(container: Container, caller: Caller, body: list[Statement]
     errors=(404,),
     learner=False,
 )
-def read_statements_of(container: Container, caller: Caller, query: StatementQuery, request: Request) -> Reply:
+def read_statements_of(
+    container: Container, caller: Caller, query: StatementQuery, request: Request, record: Record
+) -> Reply:
     """Return the completed answers of one learner as statements, newest first. For service accounts.
 
     These are all answers of the learner, however they came. `since` and `until` compare the time of the answer, because
@@ -128,6 +131,7 @@ def read_statements_of(container: Container, caller: Caller, query: StatementQue
     account = _account(caller, request)
     learner_id = statements.learner_of(query.agent)
     learner = container.service_accounts.caller(account, Scope.LEARNERS_READ, learner_id, writes=False)
+    record.user_id = learner.user_id
     limit = query.limit or PAGE
     since, until = _utc(query.since), _utc(query.until)
     found = container.tasks.given_answers(

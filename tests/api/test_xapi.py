@@ -157,6 +157,15 @@ def test_learners_and_services_are_isolated(server: Api, store: MemoryServiceSto
     assert get(other).json["statements"] == []
 
 
+def test_the_record_names_the_learner_whose_statements_were_read(server: Api, world: World) -> None:
+    post(server, STATEMENT)
+    get(server)
+    sent, read = world.database.service_actions
+    task = world.database.tasks[STATEMENT["id"]]
+    assert (sent.operation, sent.user_id, sent.status) == (f"POST {PATH}", None, 200)
+    assert (read.operation, read.user_id, read.status) == (f"GET {PATH}", task.user_id, 200)
+
+
 def test_only_service_accounts_with_the_scope_may(student: Api, admin: Api, store: MemoryServiceStore) -> None:
     reader, writer = (Api(store.create(scope.value, scope)) for scope in (Scope.LEARNERS_READ, Scope.ANSWERS))
     for api in (student, admin, reader):
