@@ -241,7 +241,7 @@ class Predictor:
         if log_seconds is None or variance is None or self.lnirt.time is None:
             return Prediction(correct, DEFAULT_SECONDS, None, None, source, self.version)
         low, high = (
-            (self.vocabulary.time_low, self.vocabulary.time_high)
+            map(float, self.vocabulary.time_interval.bounds(np.asarray(log_seconds)))
             if source is Source.EMBEDDING
             else (self.lnirt.time.low, self.lnirt.time.high)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,13 @@ from chalicelib.features.pooled import TIMED, PooledLayout
 from chalicelib.features.sequences import SequenceTable
 from chalicelib.features.state import DECAY_ANSWERS, STATE_SCHEMA
 from chalicelib.features.traits import TraitModel
+from chalicelib.prediction.interval import TimeInterval
 
 OUT_OF_VOCABULARY = 0
 """The embedding row shared by all users (or topics) without a row of their own."""
+
+MAX_BOUNDS = 100
+"""Maximum number of predicted times at which a version has bounds of its interval."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,8 @@ class Vocabulary:
     sequences: SequenceTable
     has_time: bool
     """False if the version was trained without times."""
-    time_low: float
-    """10 % quantile of the time network's residuals, in standard deviations of LNIRT's prediction."""
-    time_high: float
-    """90 % quantile of the same residuals."""
+    time_interval: TimeInterval
+    """Of the time network."""
     items: ItemTable = field(default_factory=no_items)
     feature_schema: int = FEATURE_SCHEMA
     """The schema of the networks' inputs."""
@@ -106,8 +108,10 @@ class Vocabulary:
                 **{name: _packed(getattr(self.items, name), "<f2") for name in ("success", "time")},
             },
             "has_time": self.has_time,
-            "time_low": self.time_low,
-            "time_high": self.time_high,
+            "time_interval": asdict(self.time_interval),
+            # Earlier programs read one interval for all times.
+            "time_low": float(np.mean(self.time_interval.low)),
+            "time_high": float(np.mean(self.time_interval.high)),
         }
         return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
@@ -120,11 +124,11 @@ def read_vocabulary(raw: bytes) -> Vocabulary:
         columns = int(document["pooled_columns"])
         mean = np.array(document["mean"], dtype=np.float32)
         scale = np.array(document["scale"], dtype=np.float32)
-        low, high = float(document["time_low"]), float(document["time_high"])
+        interval = _interval(document)
         if mean.ndim != 1 or mean.shape != scale.shape or not (_is_sane(mean) and _is_sane(1.0 / scale)):
             raise ModelError("vocabulary.json has no valid mean and scale")
-        if not 1 <= columns <= MAX_TOPICS or not -MAX_MAGNITUDE < low < 0 < high < MAX_MAGNITUDE:
-            raise ModelError(f"vocabulary.json has {columns} pooled columns and an interval from {low} to {high}")
+        if not 1 <= columns <= MAX_TOPICS:
+            raise ModelError(f"vocabulary.json has {columns} pooled columns")
         return Vocabulary(
             topics=tuple(str(name) for name in document["topics"]),
             users=tuple(str(name) for name in document["users"]),
@@ -136,12 +140,24 @@ def read_vocabulary(raw: bytes) -> Vocabulary:
             sequences=_sequences(document["paths"]),
             items=_items(document["items"]) if "items" in document else no_items(),
             has_time=bool(document["has_time"]),
-            time_low=low,
-            time_high=high,
+            time_interval=interval,
             feature_schema=document["feature_schema"],
         )
     except MALFORMED as error:
         raise ModelError(f"vocabulary.json is damaged: {error!r}") from error
+
+
+def _interval(document: Mapping[str, Any]) -> TimeInterval:
+    """Return the interval of the times. Files of earlier programs have one low and one high bound."""
+    stored = document.get("time_interval")
+    if stored is None:
+        stored = {"log_seconds": [0.0], "low": [document["time_low"]], "high": [document["time_high"]]}
+    at, low, high = (tuple(map(float, stored[name])) for name in ("log_seconds", "low", "high"))
+    if not 1 <= len(at) == len(low) == len(high) <= MAX_BOUNDS or not _is_sane(np.array(at)) or any(np.diff(at) <= 0):
+        raise ModelError(f"vocabulary.json has no valid times of an interval: {at}, {low}, {high}")
+    if not all(-MAX_MAGNITUDE < bound < 0 for bound in low) or not all(0 < bound < MAX_MAGNITUDE for bound in high):
+        raise ModelError(f"vocabulary.json has an interval from {low} to {high}")
+    return TimeInterval(at, low, high)
 
 
 def _check_schema(document: Mapping[str, Any]) -> None:

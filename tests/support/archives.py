@@ -20,6 +20,7 @@ from chalicelib.features.pooled import PooledLayout
 from chalicelib.features.state import UserState
 from chalicelib.features.summary import StateView
 from chalicelib.prediction.archive import read_keras
+from chalicelib.prediction.interval import TimeInterval
 from chalicelib.prediction.network import Networks
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.prediction.vocabulary import Vocabulary, read_vocabulary
@@ -193,8 +194,7 @@ def version_files(*, weight: float = 0.1, times: bool = True, version: str = "v1
         traits=constants.traits,
         sequences=constants.sequences,
         has_time=times,
-        time_low=-1.3,
-        time_high=1.3,
+        time_interval=TimeInterval.constant(-1.3, 1.3),
     )
     return {
         "correctness_model.keras": network(weight, 4),

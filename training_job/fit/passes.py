@@ -10,12 +10,13 @@ import numpy as np
 
 from chalicelib.domain.lnirt import FloatArray, LnirtParameters
 from chalicelib.domain.lnirt_json import rounded
+from chalicelib.prediction.interval import TimeInterval
 from chalicelib.prediction.vocabulary import Vocabulary
 from training_job.fit.calibrate import PRIOR_ONLY, Calibration, beats_prior, calibrated
 from training_job.fit.lnirt import clipped_times, fit_lnirt
 from training_job.fit.networks import NetworkShape, build_network
 from training_job.fit.optimise import FittedNetwork, Progress, fit_network, go_on, outputs_of
-from training_job.fit.practice import NORMAL_80, interval_quantiles
+from training_job.fit.practice import NORMAL_INTERVAL, interval_of
 from training_job.fit.samples import (
     Samples,
     build_vocabulary,
@@ -53,12 +54,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class TrainedNetwork:
-    """A trained network with its calibration, and the quantiles of the time's interval."""
+    """A trained network with its calibration, and the interval of the times."""
 
     fitted: FittedNetwork
     calibration: Calibration
-    low: float = -NORMAL_80
-    high: float = NORMAL_80
+    interval: TimeInterval = NORMAL_INTERVAL
 
 
 def stage_of(table: AnswerTable, known: Rows, seed: int, on_progress: Progress) -> Stage:
@@ -112,8 +112,9 @@ def _validated(stage: Stage, part: Part, newest: Rows, seed: int, on_progress: P
     if binary:
         return TrainedNetwork(fitted, calibration)
     spread = np.sqrt(part.samples.history.log_seconds_variance[judged])
-    errors = stage.table.log_seconds[judged] - (prior + calibration.scale * (output - prior))
-    return TrainedNetwork(fitted, calibration, *interval_quantiles(errors / spread))
+    predicted = prior + calibration.scale * (output - prior)
+    errors = stage.table.log_seconds[judged] - predicted
+    return TrainedNetwork(fitted, calibration, interval_of(errors / spread, predicted))
 
 
 def _untrained(part: Part) -> FittedNetwork:
@@ -169,5 +170,5 @@ def _final(
         _LOG.warning("the final %s network is worse than LNIRT on the newest answers: LNIRT serves", part.shape.name)
         network = replace(network, calibration=PRIOR_ONLY)
         if stage.lnirt.time is not None:
-            network = replace(network, low=stage.lnirt.time.low, high=stage.lnirt.time.high)
+            network = replace(network, interval=TimeInterval.constant(stage.lnirt.time.low, stage.lnirt.time.high))
     return replace(network, fitted=_untrained(part))

@@ -18,6 +18,7 @@ from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters, TimeP
 from chalicelib.features.constants import VersionConstants
 from chalicelib.features.inputs import success_priors, time_priors
 from chalicelib.features.summary import Summary
+from chalicelib.prediction.interval import TimeInterval
 from training_job.history.answers import AnswerTable
 from training_job.history.summaries import summarise_history, user_chunks
 
@@ -32,6 +33,12 @@ NORMAL_80 = 1.2816
 
 PSEUDO_RESIDUALS = 50.0
 """Number of residuals for which the normal quantiles count in those of an interval."""
+
+NORMAL_INTERVAL = TimeInterval.constant(-NORMAL_80, NORMAL_80)
+
+FIFTHS, PSEUDO_OF_FIFTH = 5, 300.0
+"""Number of parts of the predicted times with an interval of their own, and the number of residuals for which the
+quantiles of all times count in those of a part."""
 
 TOPIC_SD_PSEUDO_TOPICS = 10.0
 """Number of topics for which the prior of the topics' spread counts."""
@@ -141,13 +148,35 @@ def fit_time_practice(model: LnirtParameters, time: TimeParameters | None, table
     return replace(model, time=fitted)
 
 
-def interval_quantiles(standardised: FloatArray) -> tuple[float, float]:
-    """Return the 10 % and 90 % quantiles of standardised residuals (n,), shrunk towards those of the normal."""
+def interval_quantiles(
+    standardised: FloatArray,
+    prior: tuple[float, float] = (-NORMAL_80, NORMAL_80),
+    pseudo_residuals: float = PSEUDO_RESIDUALS,
+) -> tuple[float, float]:
+    """Return the 10 % and 90 % quantiles of standardised residuals (n,), shrunk towards ``prior`` ones.
+
+    These count as ``pseudo_residuals`` residuals.
+    """
     if not len(standardised):
-        return -NORMAL_80, NORMAL_80
-    trust = len(standardised) / (len(standardised) + PSEUDO_RESIDUALS)
-    low, high = trust * np.quantile(standardised, [0.1, 0.9]) + (1 - trust) * np.array([-NORMAL_80, NORMAL_80])
+        return prior
+    trust = len(standardised) / (len(standardised) + pseudo_residuals)
+    low, high = trust * np.quantile(standardised, [0.1, 0.9]) + (1 - trust) * np.array(prior)
     return float(min(low, -0.1)), float(max(high, 0.1))
+
+
+def interval_of(standardised: FloatArray, predicted: FloatArray) -> TimeInterval:
+    """Return the interval of times from standardised residuals (n,) and predicted log seconds (n,).
+
+    Each fifth of the predicted times has quantiles of its own, shrunk towards those of all residuals.
+    """
+    overall = interval_quantiles(standardised)
+    fifths = np.array_split(np.argsort(predicted, kind="stable"), FIFTHS) if len(predicted) >= FIFTHS else []
+    knots = [
+        (float(np.median(predicted[rows])), *interval_quantiles(standardised[rows], overall, PSEUDO_OF_FIFTH))
+        for rows in fifths
+    ]
+    knots = [knot for number, knot in enumerate(knots) if number == 0 or knot[0] > knots[number - 1][0]]
+    return TimeInterval(*map(tuple, zip(*knots, strict=True))) if knots else TimeInterval.constant(*overall)
 
 
 def _time_priors(past: Sequence[Summary], model: LnirtParameters) -> list[TimePrior]:

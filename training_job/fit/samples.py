@@ -20,7 +20,7 @@ from chalicelib.features.inputs import Float32Array, standardise
 from chalicelib.features.pooled import BEYOND_INTENSITY, FAILURE, SUCCESS, PooledLayout
 from chalicelib.prediction.vocabulary import OUT_OF_VOCABULARY, Vocabulary
 from training_job.fit.items import fit_items
-from training_job.fit.practice import NORMAL_80
+from training_job.fit.practice import NORMAL_INTERVAL
 from training_job.fit.sequences import fit_sequences
 from training_job.fit.traits import fit_traits
 from training_job.history.answers import AnswerTable, Rows
@@ -87,8 +87,7 @@ def build_vocabulary(table: AnswerTable, trained: Rows, lnirt: LnirtParameters) 
         sequences=constants.sequences,
         items=constants.items,
         has_time=lnirt.time is not None,
-        time_low=-NORMAL_80,
-        time_high=NORMAL_80,
+        time_interval=NORMAL_INTERVAL,
     )
 
 

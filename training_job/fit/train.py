@@ -130,8 +130,7 @@ def _files(stage: Stage, networks: tuple[TrainedNetwork, TrainedNetwork]) -> dic
         names,
         topics=_published(names.topics, hidden),
         users=tuple(map(digest, names.users)),
-        time_low=networks[1].low,
-        time_high=networks[1].high,
+        time_interval=networks[1].interval,
     )
     return {
         "correctness_model.keras": correctness,

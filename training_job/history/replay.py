@@ -163,7 +163,7 @@ def _predict_chunk(predictor: Predictor, table: AnswerTable, requested: Rows) ->
         output[rows] = network(history.inputs(rows, output[rows], dense, vectors))
     correct = np.where(chosen[Source.DEFAULT], DEFAULT_CORRECT, bounded_probability(logit))[requested]
     seconds = np.where(chosen[Source.DEFAULT], np.log(DEFAULT_SECONDS), log_seconds)[requested]
-    low, high = _interval(predictor, history, embedded, chosen[Source.DEFAULT])
+    low, high = _interval(predictor, history, log_seconds, embedded, chosen[Source.DEFAULT])
     bounds = (served_log_seconds(seconds + distance[requested]) for distance in (low, high))
     return HistoryPredictions(correct, served_log_seconds(seconds), *bounds)
 
@@ -174,11 +174,13 @@ def served_log_seconds(log_seconds: FloatArray) -> FloatArray:
     return shown
 
 
-def _interval(predictor: Predictor, history: History, embedded: Rows, default: Rows) -> tuple[FloatArray, FloatArray]:
+def _interval(
+    predictor: Predictor, history: History, log_seconds: FloatArray, embedded: Rows, default: Rows
+) -> tuple[FloatArray, FloatArray]:
     """Return the distances of the interval's bounds from the log seconds, (N,) each, NaN where there is no interval."""
     vocabulary, time = predictor.vocabulary, predictor.lnirt.time
     if time is None:
         return np.full(len(default), np.nan), np.full(len(default), np.nan)
     spread = np.where(default, np.nan, np.sqrt(history.log_seconds_variance))
-    low, high = (vocabulary.time_low, time.low), (vocabulary.time_high, time.high)
-    return np.where(embedded, *low) * spread, np.where(embedded, *high) * spread
+    low, high = vocabulary.time_interval.bounds(log_seconds)
+    return np.where(embedded, low, time.low) * spread, np.where(embedded, high, time.high) * spread
