@@ -21,6 +21,7 @@ from chalicelib.domain.predictions import Source
 from chalicelib.domain.topics import topic_key
 from chalicelib.features.inputs import N_ITEM_COLUMNS
 from chalicelib.features.state import replay
+from chalicelib.prediction.interval import TimeInterval
 from chalicelib.prediction.predictor import Predictor, predict
 from tests.support.histories import answers_of, rebuilt, simulate, state_before
 from tests.support.trainings import Published, published
@@ -271,7 +272,7 @@ def test_a_final_network_that_went_wrong_is_given_up_for_lnirt(caplog: pytest.Lo
         published = rescaled(network.fitted.model, network.fitted.shape, scale=0.0, temperature=1.0)
         np.testing.assert_allclose(predict_rows(published, samples, everyone), samples.prior, atol=1e-5)
     assert stage.lnirt.time is not None
-    assert (finished[1].low, finished[1].high) == (stage.lnirt.time.low, stage.lnirt.time.high)
+    assert finished[1].interval == TimeInterval.constant(stage.lnirt.time.low, stage.lnirt.time.high)
     assert caplog.text.count("LNIRT serves") == 2
 
 
