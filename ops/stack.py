@@ -18,6 +18,13 @@ class NoStackError(StudySmartError):
     """There is nothing to work on; the text is for the operator."""
 
 
+class Accounts(msgspec.Struct, frozen=True):
+    """Where a stack on one machine keeps its accounts: the file with them, and the address that takes others."""
+
+    file: str
+    url: str
+
+
 class Stack(msgspec.Struct):
     """A one-machine stack that is running, as ``stack.json`` in its state directory describes it."""
 
@@ -25,6 +32,7 @@ class Stack(msgspec.Struct):
     address: str | None = msgspec.field(name="url")
     environment: dict[str, str]
     state_dir: Path = Path(DEFAULT_STATE_DIR)
+    accounts: Accounts | None = None
 
     @property
     def url(self) -> str:

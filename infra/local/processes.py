@@ -24,6 +24,9 @@ def child_command(
     return [sys.executable, "-I", "-S", str(_CHILD), *options, "--", *command]
 
 
+ACCOUNTS_PATH = "/studysmart/accounts"
+"""The path at which the moto server takes accounts of a backup."""
+
 LOOPBACK = "127.0.0.1"
 """The address of this machine that no other machine reaches."""
 

@@ -27,7 +27,7 @@ from infra.local import postgres
 from infra.local.children import Child, described, stop_all
 from infra.local.environment import base_environment, program_settings, worker_limits, worker_module
 from infra.local.output import Output
-from infra.local.processes import LOOPBACK, bound_socket, url_of, write_json
+from infra.local.processes import ACCOUNTS_PATH, LOOPBACK, bound_socket, url_of, write_json
 
 log = logging.getLogger("studysmart.local")
 
@@ -37,6 +37,7 @@ _POLL_SECONDS = 0.1
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 # Short, because on one machine only this stack ends a worker: the message of a dead worker is soon received again.
 _VISIBILITY_SECONDS = 20
+_AWS_STATE = "aws/state.sqlite3"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -91,7 +92,7 @@ class Supervisor:
         (self.state / "run").mkdir(exist_ok=True)
         base = base_environment(os.environ)
         aws = self._child("moto server", "infra.local.aws", base, aws_socket)
-        aws.command += ["--state", str(self.state / "aws" / "state.sqlite3")]
+        aws.command += ["--state", str(self.state / _AWS_STATE)]
         aws.command += ["--outbox", str(self.state / "outbox.jsonl")]
         aws.command += ["--parameter", f"TrainingVisibilitySeconds={_VISIBILITY_SECONDS}"]
         aws.start()
@@ -124,7 +125,9 @@ class Supervisor:
             url = url_of(public_socket)
             if not self.host.startswith("127."):
                 self._report(f"other machines reach the API on {self.host}, without encryption")
-        write_json(self.state / "stack.json", {"url": url, "pid": os.getpid(), "environment": settings})
+        accounts = {"file": str(self.state / _AWS_STATE), "url": f"{settings['AWS_ENDPOINT_URL']}{ACCOUNTS_PATH}"}
+        note = {"url": url, "pid": os.getpid(), "environment": settings, "accounts": accounts}
+        write_json(self.state / "stack.json", note)
         for line in _banner(url, self.state):
             self.output.line(line)
 

@@ -4,8 +4,8 @@ DIR is a directory, or a prefix in a bucket (``s3://BUCKET/PREFIX``).
 
 All tables are read in one snapshot. The pointers are in S3 and no part of the snapshot, so trackers and pointers are
 read again until they name the same versions. After that every version is copied. A version that a pointer has named is
-kept for 30 days, so nothing is lost when a pointer moves during the backup. Cognito keeps the passwords of the accounts
-and does not show them: only the rows are backed up.
+kept for 30 days, so nothing is lost when a pointer moves during the backup. On one machine, the accounts are saved with
+the hashes of their passwords. Cognito on AWS does not show them: there only the rows are backed up.
 
 Exit status 0 done, 1 no backup, or a backup without a version that was damaged already (printed, and in the manifest).
 """
@@ -24,9 +24,11 @@ from chalicelib.domain.errors import ModelError, NotFoundError
 from chalicelib.storage.model_registry import METADATA, champion_from_json
 from chalicelib.wiring import Container
 from ops.backup import store
+from ops.backup.accounts import FILE, copy_accounts, local_accounts
 from ops.backup.files import BackupWriter, Manifest, ObjectEntry, TableEntry, file_name
 from ops.places import Place, place_of
 from ops.registry_files import POINTER, ROOT, RegistryFiles, registry_files
+from ops.stack import Accounts
 
 AGREEMENT_SECONDS = 10.0
 """The time to wait for tracker and pointer to agree. A training takes some milliseconds from one to the other."""
@@ -47,7 +49,10 @@ def run(container: Container, options: argparse.Namespace) -> int:
     """Back up, and print what was saved."""
     begun = time.monotonic()
     manifest, warnings = back_up(
-        container, registry_files(container), place_of(options.place, container.settings.aws_region)
+        container,
+        registry_files(container),
+        place_of(options.place, container.settings.aws_region),
+        accounts=local_accounts(options.state_dir),
     )
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -56,7 +61,11 @@ def run(container: Container, options: argparse.Namespace) -> int:
 
 
 def back_up(
-    container: Container, files: RegistryFiles, place: Place, agreement_seconds: float = AGREEMENT_SECONDS
+    container: Container,
+    files: RegistryFiles,
+    place: Place,
+    agreement_seconds: float = AGREEMENT_SECONDS,
+    accounts: Accounts | None = None,
 ) -> tuple[Manifest, list[str]]:
     """Write a backup; return its manifest and warnings for the operator. Raises BackupError, UnavailableError."""
     import migrations
@@ -78,7 +87,10 @@ def back_up(
         writer.add(file_name(key), content)
         keys.append(key)
     registry = [ObjectEntry(key, file_name(key)) for key in keys]
-    manifest = Manifest(datetime.now(UTC).isoformat(), revision, tables, registry, left_out, writer.files)
+    # After the tables, so that each of their users has an account: an account is made before its row.
+    kept = None if accounts is None else _copy_accounts(accounts, writer)
+    now = datetime.now(UTC).isoformat()
+    manifest = Manifest(now, revision, tables, registry, left_out, writer.files, accounts=kept)
     writer.finish(manifest)
     return manifest, [*disagreements, *left_out]
 
@@ -87,6 +99,11 @@ def _copy_table(connection: Any, writer: BackupWriter, table: str) -> TableEntry
     name = f"{table}.tsv.gz"
     with writer.compressed(name) as stream:
         return TableEntry(name, store.copy(connection, table, stream))
+
+
+def _copy_accounts(accounts: Accounts, writer: BackupWriter) -> TableEntry:
+    with writer.compressed(FILE) as stream:
+        return TableEntry(FILE, copy_accounts(accounts, stream))
 
 
 def _read_pointers(connection: Any, files: RegistryFiles) -> tuple[dict[str, bytes], set[tuple[str, str]], list[str]]:

@@ -49,7 +49,10 @@ class ObjectEntry(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The contents of a backup. ``left_out`` names versions that were damaged already."""
+    """The contents of a backup. ``left_out`` names versions that were damaged already.
+
+    ``accounts`` are those of a stack on one machine, with the hashes of their passwords.
+    """
 
     created_at: str
     revision: str | None
@@ -58,11 +61,13 @@ class Manifest(msgspec.Struct, frozen=True):
     left_out: list[str]
     files: dict[str, FileEntry]
     format: int = FORMAT
+    accounts: TableEntry | None = None
 
     def summary(self) -> str:
         """Return the numbers of rows and of registry files in words."""
         rows = ", ".join(f"{entry.rows:,} {table}" for table, entry in self.tables.items())
-        return f"{rows}, {len(self.registry):,} registry files"
+        accounts = "" if self.accounts is None else f"{self.accounts.rows:,} passwords, "
+        return f"{rows}, {accounts}{len(self.registry):,} registry files"
 
 
 class Storage(Protocol):
@@ -82,7 +87,7 @@ class Storage(Protocol):
 
 
 class Folder:
-    """A new or empty directory that only this user may read."""
+    """A new or empty directory. Only this user may read the files, also if the directory was made by somebody else."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -105,7 +110,7 @@ class Folder:
         path = self._directory / name
         with _disk(path):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with path.open("xb") as file:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 # An OSError in the block comes from the disk: if a copy loses its connection, pg8000 raises another.
                 yield file
                 file.flush()

@@ -1,9 +1,9 @@
 """``studysmart restore DIR``: restores a backup into an empty stack, then runs the doctor.
 
 Before anything is written, every file of the backup is read and compared with its digest. The tables are filled in one
-transaction. It ends after the registry is written: first the files of the versions, then their metadata, then the
-pointers. So an interrupted restore leaves empty tables and perhaps some files of the same backup, and the same command
-continues from there.
+transaction. It ends after the registry is written (first the files of the versions, then their metadata, then the
+pointers) and the accounts are added. So an interrupted restore leaves empty tables and perhaps some files of the same
+backup, and the same command continues from there.
 
 Exit status 0 done, 1 refused or interrupted, or the doctor has findings.
 """
@@ -20,12 +20,14 @@ from chalicelib.services import training
 from chalicelib.storage.model_registry import METADATA
 from chalicelib.wiring import Container
 from ops import tables
+from ops.backup.accounts import add_accounts, local_accounts
 from ops.backup.files import Backup
 from ops.backup.store import TABLES, empty_tables, fill
 from ops.doctor import command as doctor
 from ops.doctor.checks import Doctor
 from ops.places import place_of
 from ops.registry_files import POINTER, RegistryFiles, registry_files
+from ops.stack import Accounts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,10 +44,13 @@ def run(container: Container, options: argparse.Namespace) -> int:
     """Restore, and examine the result."""
     begun = time.monotonic()
     backup = Backup(place_of(options.place, container.settings.aws_region))
-    restore(container, registry_files(container), backup, options.keep_keys)
+    accounts = local_accounts(options.state_dir)
+    restore(container, registry_files(container), backup, options.keep_keys, accounts)
     print(f"{backup.manifest.summary()} restored in {time.monotonic() - begun:.1f} s")
     for missing in backup.manifest.left_out:
         print(f"warning: {missing}", file=sys.stderr)
+    if backup.manifest.accounts is not None and accounts is None:
+        print("warning: the passwords were not restored: only a stack on one machine takes them", file=sys.stderr)
     if backup.manifest.tables["service_keys"].rows and not options.keep_keys:
         print("All keys of service accounts were revoked: make new ones with `studysmart service rotate NAME`")
     training.sweep(container.tracker, container.queue, container.policy)
@@ -55,7 +60,13 @@ def run(container: Container, options: argparse.Namespace) -> int:
     return 1 if examined.findings else 0
 
 
-def restore(container: Container, files: RegistryFiles, backup: Backup, keep_keys: bool = False) -> None:
+def restore(
+    container: Container,
+    files: RegistryFiles,
+    backup: Backup,
+    keep_keys: bool = False,
+    accounts: Accounts | None = None,
+) -> None:
     """Fill an empty stack. Keys of service accounts are revoked, unless they are to be kept.
 
     Raises BackupError for a backup that is damaged or of another revision, ConflictError for a stack that is not empty,
@@ -75,6 +86,9 @@ def restore(container: Container, files: RegistryFiles, backup: Backup, keep_key
         for key in sorted(objects, key=_order):
             if key not in present:
                 files.add(key, backup.read(objects[key]))
+        if accounts is not None and backup.manifest.accounts is not None:
+            with backup.decompressed(backup.manifest.accounts.file) as stream:
+                add_accounts(accounts, stream.read())
 
 
 def _order(key: str) -> tuple[int, str]:

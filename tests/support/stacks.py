@@ -46,6 +46,14 @@ class RunningStack:
         found = [process for process in alive(self.family()) if module in command_line(process)]
         return found[0] if found else None
 
+    def command(self, *arguments: str) -> str:
+        """Run ``studysmart`` on the stack in a process of its own, and return what it prints. It must succeed."""
+        run = "import sys; from ops.cli import main; sys.exit(main())"
+        command = [sys.executable, "-c", run, "--state-dir", str(self.state), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def log(self) -> str:
         return (self.state / "logs" / "backend.log").read_text()
 

@@ -130,6 +130,29 @@ def _restore_accounts(items: Iterable[Item]) -> None:
         pool.users[user.username] = user
 
 
+class AccountExistsError(Exception):
+    """Another account has the name or the address of one that is to be added."""
+
+
+def add_accounts(items: Iterable[Item]) -> None:
+    """Add accounts of another stack to the pool of this one; those that it has already stay as they are.
+
+    Raises AccountExistsError, and adds none, if another account has the name or the address of one of them.
+    """
+    (pool,) = _pools()
+    added = []
+    for item in items:
+        user_id = item.key.rpartition("/")[2]
+        addresses = [each["Value"] for each in item.facts["attributes"] if each["Name"] == "email"]
+        for name in (item.facts["username"], *addresses):
+            present = pool._get_user(name)
+            if present is not None and present.id != user_id:
+                raise AccountExistsError(f"the stack has another account {name} already")
+        if not any(user.id == user_id for user in pool.users.values()):
+            added.append(Item(f"{pool.id}/{user_id}", {**item.facts, "pool": pool.id}))
+    _restore_accounts(added)
+
+
 def _queues() -> list[Queue]:
     return list(sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues.values())
 

@@ -8,6 +8,7 @@ is answered, so it survives a kill -9. Requests that change nothing, such as pol
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable
@@ -17,6 +18,9 @@ from typing import Any
 
 from infra.local.aws import contents
 from infra.local.aws.contents import Item
+from infra.local.processes import ACCOUNTS_PATH
+
+log = logging.getLogger("studysmart.aws")
 
 _FORMAT = 1
 _READY_SECONDS = 60.0
@@ -97,12 +101,30 @@ class WriteThrough:
         if not creating_resources and not self._restored.wait(_READY_SECONDS):
             start_response("503 Service Unavailable", [("Content-Length", "0")])
             return []
+        if environ["PATH_INFO"] == ACCOUNTS_PATH:
+            return self._take_accounts(environ, start_response)
         answer = self.app(environ, start_response)
         kind = changed_kind(environ)
         if self.state is not None and kind is not None and not creating_resources:
             with self._lock:
                 self.state.save(kind, contents.CURRENT[kind]())
         return answer
+
+    def _take_accounts(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Add the accounts of a backup: one JSON object per line, with the key and the facts of an item."""
+        try:
+            lines = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)).splitlines()
+            items = [Item(fields["key"], fields["facts"]) for fields in map(json.loads, lines)]
+            with self._lock:
+                contents.add_accounts(items)
+                if self.state is not None:
+                    self.state.save("account", contents.CURRENT["account"]())
+        except contents.AccountExistsError as error:
+            return _answer(start_response, "409 Conflict", str(error))
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("accounts of a backup were refused: %r", error)
+            return _answer(start_response, "400 Bad Request", f"the accounts of the backup are malformed: {error!r}")
+        return _answer(start_response, "204 No Content", "")
 
     def restore_and_keep(self) -> dict[str, int]:
         """Restore the contents of the resources, then let requests in; return the number of items of each kind."""
@@ -126,6 +148,12 @@ def changed_kind(environ: dict[str, Any]) -> str | None:
     if service:
         return None
     return "object" if environ["REQUEST_METHOD"] in ("PUT", "POST", "DELETE") else None
+
+
+def _answer(start_response: Any, status: str, text: str) -> Iterable[bytes]:
+    body = text.encode()
+    start_response(status, [("Content-Length", str(len(body)))] if body else [])
+    return [body]
 
 
 def _text(facts: dict[str, Any]) -> str:
