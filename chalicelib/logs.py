@@ -8,7 +8,9 @@ adds them to every record, together with the fields of the whole process, such a
 from __future__ import annotations
 
 import logging
+import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +23,11 @@ from chalicelib import metrics
 
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 ROOT = "studysmart"
+
+REPEAT_SECONDS = 60.0
+"""The time in which a line that an outage repeats is written once."""
+
+_REPEATS = "repeats"
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _user_id: ContextVar[str | None] = ContextVar("user_id", default=None)
@@ -58,8 +65,47 @@ class _RequestContext(logging.Filter):
         return True
 
 
+def repeats(key: str) -> dict[str, str]:
+    """Return the ``extra`` of a line that an outage repeats with each request: it is written once a minute."""
+    return {_REPEATS: key}
+
+
+class _Repeats(logging.Filter):
+    """A filter that passes lines of :func:`repeats` once a minute, with the number of those before that it left out.
+
+    A full disk or a database that is away would otherwise write a line for each request, for hours.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seen: dict[str, tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        key = vars(record).pop(_REPEATS, None)
+        if key is None:
+            return True
+        now = self._clock()
+        with self._lock:
+            written_at, left_out = self._seen.get(key, (-math.inf, 0))
+            if now - written_at < REPEAT_SECONDS:
+                self._seen[key] = written_at, left_out + 1
+                return False
+            self._seen[key] = now, 0
+        if left_out:
+            record.left_out = left_out
+            record.msg, record.args = f"{record.getMessage()} ({left_out} such lines before were left out)", None
+        return True
+
+
 def configure(
-    log_format: str, level: str, stream: TextIO | None = None, fields: Fields = dict, stack: str = "local"
+    log_format: str,
+    level: str,
+    stream: TextIO | None = None,
+    fields: Fields = dict,
+    stack: str = "local",
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Send all logging to ``stream`` (standard error by default) as ``text`` or ``json``. May be called repeatedly.
 
@@ -69,6 +115,7 @@ def configure(
     """
     handler = ProductHandler(stream or sys.stderr)
     handler.setFormatter(_formatter(log_format))
+    handler.addFilter(_Repeats(clock))
     handler.addFilter(_RequestContext(fields, stack))
     root = logging.getLogger()
     for old in list(root.handlers):

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from chalicelib import logs
 from chalicelib.domain.errors import (
     BadRequestError,
     ConfigurationError,
@@ -84,7 +85,9 @@ def describe(error: Exception) -> tuple[Any, int, dict[str, str]]:
     if isinstance(error, InvalidInputError):
         return {"detail": msgspec.to_builtins(error.faults)}, status, {}
     if isinstance(error, UnavailableError):
-        log.warning("%s: %s", type(error).__name__, error)
+        name = type(error).__name__
+        logs.note(error=name)
+        log.warning("%s: %s", name, error, extra=logs.repeats(name))
         detail = _OUTAGES.get(type(error), "The service is unavailable, please try again")
         return {"detail": detail}, status, {"Retry-After": RETRY_SECONDS}
     if isinstance(error, ConfigurationError):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any
 
-from chalice.app import Response
+from chalice.app import Request, Response
 from msgspec import Struct
 
 from chalicelib import VERSION
+from chalicelib.api.probes import note_probe
 from chalicelib.api.routing import Access, Operation, Reply, Routes
 from chalicelib.domain.fields import about
 from chalicelib.services import health
@@ -36,11 +37,12 @@ def welcome() -> WelcomeAnswer:
 
 
 @routes.route("GET", "/health", "Check the health", access=Access.PUBLIC, answer=Health, error_answers={503: Health})
-def check_health(container: Container) -> Reply:
+def check_health(container: Container, request: Request) -> Reply:
     """Check the database, the model registry and the queue, and on one machine the room on its disk.
 
     The status is 503 if one of them does not answer, or if the disk is full.
     """
+    note_probe(request)
     container.champion.current()  # a process that has not predicted yet has no model in memory
     services = container.tracker, container.registry, container.queue
     found = health.check(*services, container.settings.cohort, container.champion.version, container.check_disk)

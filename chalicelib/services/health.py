@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from chalicelib import logs
 from chalicelib.domain.errors import ModelError, UnavailableError
 from chalicelib.domain.fields import ServedVersion, about
 from chalicelib.ports import ModelRegistry, Tracker, TrainingQueue
@@ -68,6 +69,6 @@ def _probe(name: str, ask: Callable[[], object]) -> str:
     try:
         ask()
     except (UnavailableError, ModelError) as error:
-        _log.error("health: %s does not answer: %s", name, error)
+        _log.error("health: %s does not answer: %s", name, error, extra=logs.repeats(f"health {name}"))
         return UNAVAILABLE
     return OK

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 
+from chalicelib import logs
 from chalicelib.domain.errors import BadRequestError, LimitError, UnauthenticatedError, UnavailableError
 from chalicelib.domain.limits import (
     GUESSES,
@@ -120,7 +121,7 @@ class Limiter:
         try:
             return count()
         except UnavailableError as error:
-            _log.warning("a limit was not counted: %s", error)
+            _log.warning("a limit was not counted: %s", error, extra=logs.repeats("limits"))
             return None
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from chalicelib import logs
 from chalicelib.domain.errors import DatabaseUnavailableError, TooSlowError
 from chalicelib.storage.database_url import new_engine, wait_for_answers
 from chalicelib.storage.prepared import PreparingConnection
@@ -128,7 +129,8 @@ def _attempt(engine: Engine, work: Callable[[Connection], T], *, transaction: bo
         try:
             return _run(engine, work, transaction)
         except _BrokenBeforeCommitError as broken:
-            _log.warning("The connection to PostgreSQL was broken; trying once more: %s", broken.cause)
+            text = "The connection to PostgreSQL was broken; trying once more: %s"
+            _log.warning(text, broken.cause, extra=logs.repeats("connection"))
             return _run(engine, work, transaction)
     except _BrokenBeforeCommitError as broken:
         raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_message(broken.cause)}") from broken.cause

@@ -14,6 +14,9 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
+from chalicelib import logs
+from chalicelib.domain.errors import UnavailableError
+
 log = logging.getLogger("studysmart.local")
 
 
@@ -52,6 +55,9 @@ class AfterAnswer:
         while (work := self._queue.get()) is not None:
             try:
                 work()
+            except UnavailableError as error:
+                name = type(error).__name__
+                log.error("the deferred work of a request failed: %s: %s", name, error, extra=logs.repeats(name))
             except Exception:
                 # The thread must survive for the work of the next request.
                 log.exception("the deferred work of a request failed")

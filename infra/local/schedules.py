@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from chalicelib import logs, wiring
+from chalicelib.domain.errors import UnavailableError
 from chalicelib.services import training, versions, watch, webhooks
 from chalicelib.wiring import Container
 
@@ -41,6 +42,8 @@ def repeat(name: str, interval_seconds: float, work: Work, stopped: threading.Ev
     while not stopped.wait(interval_seconds):
         try:
             work(wiring.current())
+        except UnavailableError as error:
+            log.error("%s: %s", name, error, extra=logs.repeats(f"{name} {type(error).__name__}"))
         except Exception:
             # The next interval is another chance; on AWS, too, one failed invocation does not prevent the next.
             log.exception("%s failed", name)

@@ -10,7 +10,8 @@ import pytest
 from chalicelib import wiring
 from chalicelib.domain.errors import DiskFullError
 from chalicelib.storage.disk import check_disk
-from tests.support.api import Api, World
+from tests.support.api import TASK, Api, World
+from tests.support.log_lines import logged
 from tests.support.small_disks import fill, small_disk
 
 
@@ -54,6 +55,54 @@ def test_health_is_503_when_the_disk_is_full(anyone: Api, world: World) -> None:
             container.check_disk()
         (place / "ballast").unlink()
         assert anyone.get("/health").status == 200
+
+
+def test_a_full_disk_is_one_line_a_minute(anyone: Api, world: World) -> None:
+    now = [0.0]
+    container = world.container()
+    with small_disk(2) as place, logged(clock=lambda: now[0]) as said:
+        container.check_disk = partial(check_disk, str(place), 1_000_000)
+        wiring.install(container)
+        fill(place / "ballast")
+        for _ in range(50):
+            anyone.get("/health")
+        now[0] = 61.0
+        anyone.get("/health")
+    errors = [line for line in map(json.loads, said.getvalue().splitlines()) if line["level"] == "ERROR"]
+    assert [line.get("left_out") for line in errors] == [None, 49]
+    assert errors[1]["message"].endswith("(49 such lines before were left out)")
+
+
+def test_an_outage_is_one_line_a_minute_and_named_by_each(student: Api, world: World) -> None:
+    world.database.available = False
+    with logged() as said:
+        answers = [student.post("/practice-tasks", TASK) for _ in range(20)]
+    assert {answer.status for answer in answers} == {503}
+    lines = [json.loads(line) for line in said.getvalue().splitlines()]
+    warnings = [line["message"] for line in lines if line["level"] in ("WARNING", "ERROR")]
+    assert len(warnings) == len({warning.partition(":")[0] for warning in warnings}) <= 2
+    assert [line["error"] for line in lines if "duration_ms" in line] == ["DatabaseUnavailableError"] * 20
+
+
+@pytest.mark.parametrize(
+    ("headers", "marked"),
+    [
+        ({"User-Agent": "ELB-HealthChecker/2.0"}, True),
+        ({"User-Agent": "Amazon-Route53-Health-Check-Service (ref 1; report http://amzn.to/1vsZADi)"}, True),
+        ({"User-Agent": "kube-probe/1.33"}, True),
+        ({"User-Agent": "Mozilla/5.0+(compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)"}, True),
+        ({"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}, None),
+        ({"X-Probe": "1"}, True),
+        ({}, None),
+    ],
+)
+def test_probes_are_marked_in_the_log(anyone: Api, headers: dict[str, str], marked: bool | None) -> None:
+    with logged() as said:
+        anyone.get("/health", headers=headers)
+        anyone.get("/", headers=headers)
+    lines = [json.loads(line) for line in said.getvalue().splitlines()]
+    assert [line.get("probe") for line in lines if line.get("route") == "GET /health"] == [marked]
+    assert [line.get("probe") for line in lines if line.get("route") == "GET /"] == [None], "real requests are counted"
 
 
 def test_only_one_machine_has_a_disk(world: World) -> None:

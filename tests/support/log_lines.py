@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from chalicelib import logs
 
 
 @contextmanager
-def logged(log_format: str = "json") -> Iterator[io.StringIO]:
+def logged(log_format: str = "json", clock: Callable[[], float] = time.monotonic) -> Iterator[io.StringIO]:
     """Log in this format to the text that is given, and as before at the end."""
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     stream = io.StringIO()
-    logs.configure(log_format, "INFO", stream)
+    logs.configure(log_format, "INFO", stream, clock=clock)
     try:
         yield stream
     finally:

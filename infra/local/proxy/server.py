@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import cast
 
+from chalicelib import logs
 from infra.local.proxy import answers
 from infra.local.proxy.admission import Admission
 from infra.local.proxy.client import Client, Request
@@ -141,7 +142,7 @@ class ReverseProxy:
         try:
             _, link = await self._loop.create_connection(lambda: Link(self._answered, self._failed), *self._address)
         except OSError as error:
-            log.warning("the API cannot be reached: %s", error)
+            log.warning("the API cannot be reached: %s", error, extra=logs.repeats("API"))
             self._refuse(request)
             self._admission.finished(request.head, 0.0)
             self._dispatch()

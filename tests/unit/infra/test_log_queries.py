@@ -20,7 +20,7 @@ from ops import cli, logs
 ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = {"filter", "fields", "stats", "sort", "limit", "display"}
 FUNCTIONS = {"ispresent", "count", "pct", "avg", "sum", "max", "bin", "coalesce", "strcontains", "floor"}
-WORDS = {"as", "by", "desc", "asc", "in", "or", "and", "like"}
+WORDS = {"as", "by", "desc", "asc", "in", "or", "and", "not", "like"}
 
 
 def stages(query: LogQuery) -> list[tuple[str, str]]:
@@ -143,6 +143,15 @@ def test_unfinished_lines_are_skipped_and_rotated_files_read(log: Path, capsys: 
     log.write_text(whole + whole[:60])
     log.with_name("backend.jsonl.1").write_text(line(2, route="GET /old", duration_ms=9.0))
     assert [row["route"] for row in answer(log.parents[1], capsys, "slowest")] == ["GET /old", "GET /new"]
+
+
+def test_probes_are_not_counted(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    probe = {"route": "GET /health", "status": 503, "duration_ms": 9.0, "probe": True}
+    log.write_text(line(2, **probe) + line(1, route="GET /health", status=503, duration_ms=5.0))
+    for query in ("requests", "slowest", "errors"):
+        assert len(answer(log.parents[1], capsys, query)) == 1
+    (row,) = answer(log.parents[1], capsys, "requests")
+    assert (row["requests"], row["failed"], row["p99_ms"]) == (1, 1, 5.0)
 
 
 def test_a_trace_follows_a_request_to_its_training(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
