@@ -49,7 +49,8 @@ def lacks_reason(line: str) -> bool:
 def pins() -> Outcome:
     """Find actions without a commit and base images without a digest."""
     workflows = [path.read_text(encoding="utf-8") for path in sorted(ROOT.glob(".github/workflows/*.yml"))]
-    dockerfiles = [path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("*/Dockerfile"))]
+    paths = sorted([*ROOT.glob("*/Dockerfile"), *ROOT.glob("infra/*/Dockerfile")])
+    dockerfiles = [path.read_text(encoding="utf-8") for path in paths]
     n = sum(len(_USE.findall(text)) for text in workflows) + sum(len(_BASE.findall(text)) for text in dockerfiles)
     return Outcome([*unpinned(workflows, dockerfiles)], f"{n} actions and base images, by commit or digest")
 

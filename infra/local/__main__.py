@@ -11,8 +11,8 @@ from infra.local.processes import LOOPBACK
 from infra.local.supervisor import StackError, Supervisor
 
 
-def main() -> int:
-    """Run the stack until Ctrl-C or SIGTERM."""
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m infra.local", description=__doc__)
     parser.add_argument("--port", default="4008", help="port of the API (0: any free port)")
     parser.add_argument(
@@ -20,7 +20,12 @@ def main() -> int:
     )
     parser.add_argument("--state-dir", type=Path, default=Path(".local"), help="folder for all data (default: .local)")
     parser.add_argument("--services", action="store_true", help="start all except the API, for `chalice local`")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """Run the stack until Ctrl-C or SIGTERM."""
+    options = parser().parse_args()
     if not options.port.isdecimal() or int(options.port) > 65_535:
         print(f"error: the port must be a number from 0 to 65535, not {options.port}", file=sys.stderr)
         return 2
