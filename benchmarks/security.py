@@ -3,7 +3,8 @@
 ``python -m benchmarks.security --json`` makes three experiments:
 
 1. forged and broken tokens, odd headers and cookies at every operation that needs a token; tasks of another student;
-   operations of admins as a student (:mod:`tests.support.forgeries`);
+   operations of admins as a student (:mod:`tests.support.forgeries`); the same with keys of service accounts, their
+   scopes and learners, and with tokens of other issuers (:mod:`tests.support.new_callers`);
 2. generated requests and sequences of them over the OpenAPI document, by schemathesis, as a student and as an admin
    (:mod:`tests.support.openapi_cases`);
 3. hostile and damaged model files (:mod:`benchmarks.model_fuzz`).
@@ -25,8 +26,10 @@ from typing import Any
 from benchmarks import model_fuzz
 from benchmarks._percentiles import rounded
 from benchmarks.predict import trained_files
-from tests.support import forgeries, openapi_cases
+from tests.support import forgeries, new_callers, openapi_cases
 from tests.support.api import serving, sign_up
+from tests.support.fakes.database import MemoryServiceStore
+from tests.support.foreign import Foreign
 
 MUST_BE_ZERO = ("auth_wrong", "responses_5xx", "schema_violations", "escapes")
 
@@ -39,10 +42,21 @@ def attack_tokens() -> dict[str, Any]:
         forged, operations = forgeries.forgeries(user_id), forgeries.protected_operations()
         by_token = forgeries.attack(url, forged, operations, forgeries.task_of(student))
         by_other = forgeries.attack_as(other, forgeries.task_of(student))
-    wrong = by_token.wrong + by_other.wrong
+        foreign = Foreign()
+        foreign.install(world)
+        valid = forgeries.signed(forgeries.claims(user_id))
+        keys = new_callers.bad_keys(MemoryServiceStore(world.database), valid)
+        tokens = new_callers.foreign_forgeries(foreign)
+        task_id = forgeries.task_of(student)
+        services = [forgeries.attack(url, keys, operations, task_id), new_callers.attack_as_services(world, other)]
+        issuers = [forgeries.attack(url, tokens, operations, task_id), new_callers.attack_as_foreigners(foreign)]
+    attacks = [by_token, by_other, *services, *issuers]
+    wrong = [one for attack in attacks for one in attack.wrong]
     return {
-        "auth_cases": by_token.n + by_other.n,
-        "auth_forgeries": len(forged),
+        "auth_cases": sum(attack.n for attack in attacks),
+        "auth_service_cases": sum(attack.n for attack in services),
+        "auth_issuer_cases": sum(attack.n for attack in issuers),
+        "auth_forgeries": len(forged) + len(keys) + len(tokens),
         "auth_wrong": len(wrong),
         "auth_wrong_cases": wrong[:20],
     }

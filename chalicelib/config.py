@@ -65,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     open_tasks: Bound = 20_000
     topics: Bound = 2_000
     stored_bytes: Bound = 50_000_000
+    service_learners: Bound = 100_000
     failed_sign_ins: Bound = 10
     address_failed_sign_ins: Bound = 300
     sign_ups_per_hour: Bound = 300

@@ -52,12 +52,14 @@ class PredictionContext(Struct, frozen=True):
 class BatchContext(Struct, frozen=True):
     """The stored inputs of predictions for several students, by their ids.
 
-    ``records`` holds the records on items that have answers, by student and key of the item.
+    ``records`` holds the records on items that have answers, by student and key of the item. ``unknown`` are the
+    students without an account, who have no answers either.
     """
 
     states: Mapping[str, UserState]
     records: Mapping[tuple[str, int], ItemRecord]
     model_version: str | None
+    unknown: Collection[str] = frozenset()
 
 
 class TaskFilter(Struct, frozen=True):
@@ -316,8 +318,12 @@ class ServiceStore(Protocol):
         None means that the key is unknown, has expired or was revoked. The use is written once a minute.
         """
 
-    def add_learners(self, service_id: str, ids: Mapping[str, str]) -> set[str]:
-        """Make rows for learners, given as ids in ``users`` by the app's own, and return the deleted ones."""
+    def add_learners(self, service_id: str, ids: Mapping[str, str], maximum: int) -> set[str] | None:
+        """Make rows for learners, given as ids in ``users`` by the app's own, and return the deleted ones.
+
+        None means that nothing was made, because the account would have more than ``maximum`` learners then. 0 is no
+        bound. Simultaneous requests may exceed it by their own learners.
+        """
 
     def is_deleted(self, user_id: str) -> bool:
         """Return whether a learner was deleted. One without a row was not."""

@@ -157,7 +157,7 @@ class Container:
     @cached_property
     def service_accounts(self) -> ServiceAccounts:
         """The check of keys of service accounts."""
-        return ServiceAccounts(self.service_store)
+        return ServiceAccounts(self.service_store, self.settings.service_learners)
 
     @cached_property
     def webhooks(self) -> Webhooks:

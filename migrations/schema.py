@@ -23,6 +23,7 @@ users = Table(
     Column("excluded_at", sa.DateTime(timezone=True)),
     Column("issuer", sa.Text),
     Column("subject", sa.Text),
+    Index("ix_users_of_issuer", "issuer", postgresql_where=sa.text("issuer IS NOT NULL AND deleted_at IS NULL")),
 )
 """Access tokens issued until ``tokens_valid_from`` are refused, but not those whose digests are in ``kept_tokens``.
 

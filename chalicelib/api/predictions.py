@@ -143,22 +143,24 @@ class PredictedBatch(Struct):
     "Predict for many learners at once",
     body=PredictionBatch,
     answer=PredictedBatch,
-    errors=(403,),
+    errors=(403, 404),
     scope=Scope.PREDICTIONS,
     learner=False,
 )
 def predict_batch(container: Container, caller: Caller, body: PredictionBatch) -> PredictedBatch:
     """Predict up to 1,000 topics, for one learner or many. It is much faster than single requests.
 
-    Without ``learner_id`` a prediction is for the caller. Admins may name any learner, service accounts their own. A
-    learner who is not known has no answers. Nothing is stored, and there are no explanations.
+    Without ``learner_id`` a prediction is for the caller. Admins name existing accounts by their ids. Service accounts
+    name their own learners, and one who is not known yet has no answers. Nothing is stored, and there are no
+    explanations.
     """
     accounts = accounts_of(caller, {one.learner_id for one in body.predictions})
     batch = [
         predictions.Asked(accounts[one.learner_id], one.subject, one.topic, one.difficulty, one.item_id)
         for one in body.predictions
     ]
-    found = predictions.predict_batch(container.tasks, container.champion, batch)
+    others = set() if caller.service is not None else set(accounts.values()) - {caller.user_id}
+    found = predictions.predict_batch(container.tasks, container.champion, batch, others)
     return PredictedBatch(
         [
             BatchPrediction(

@@ -32,6 +32,9 @@ GUESSES_OF_ADDRESS = Limit(
     "address_failed_sign_ins", _QUARTER, "After {} wrong passwords or codes an address has to wait"
 )
 
+SERVICE_LEARNERS = "At most {} learners may be made by one service account (SERVICE_LEARNERS)"
+"""A sentence for the app whose service account has reached the bound."""
+
 Use = tuple[Limit, str]
 """A limit, and the account or address that it bounds."""
 

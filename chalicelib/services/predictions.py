@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from chalicelib import logs
+from chalicelib.domain.errors import NotFoundError
 from chalicelib.domain.items import key_of_id
 from chalicelib.domain.predictions import Prediction, Source
 from chalicelib.domain.tasks import Difficulty, name_key
@@ -20,6 +21,9 @@ from chalicelib.prediction.chain import choose
 from chalicelib.prediction.explain import Influence, explain
 from chalicelib.prediction.predictor import Predictor, predict, predict_many
 from chalicelib.services.champion import ChampionCache
+
+MAX_NAMES = 20
+"""Number of unknown students that an error names."""
 
 
 def predict_for(
@@ -69,8 +73,13 @@ class Asked(NamedTuple):
     item_id: str | None
 
 
-def predict_batch(tasks: TaskStore, champion: ChampionCache, batch: Sequence[Asked]) -> list[Prediction]:
-    """Predict for several students, in the order of the batch. The database is asked about all students at once."""
+def predict_batch(
+    tasks: TaskStore, champion: ChampionCache, batch: Sequence[Asked], existing: Collection[str] = ()
+) -> list[Prediction]:
+    """Predict for several students, in the order of the batch. The database is asked about all students at once.
+
+    Raises NotFoundError if one of the students in ``existing`` has no account.
+    """
     now = datetime.now(UTC)
     by_student: dict[str, list[tuple[int, Asked, int | None]]] = {}
     for n, one in enumerate(batch):
@@ -79,6 +88,8 @@ def predict_batch(tasks: TaskStore, champion: ChampionCache, batch: Sequence[Ask
     context = tasks.batch_context(
         {user_id: {item for _, _, item in of if item is not None} for user_id, of in by_student.items()}
     )
+    if missing := sorted(set(existing) & set(context.unknown)):
+        raise NotFoundError(f"There is no account {', '.join(missing[:MAX_NAMES])}")
     predictor = champion.current(context.model_version)
     found: dict[int, Prediction] = {}
     for user_id, of in by_student.items():

@@ -25,10 +25,12 @@ from chalicelib.domain.errors import (
     Fault,
     ForbiddenError,
     InvalidInputError,
+    LimitError,
     NotFoundError,
     UnauthenticatedError,
     UnavailableError,
 )
+from chalicelib.domain.limits import SERVICE_LEARNERS
 from chalicelib.domain.service_accounts import (
     LEARNER_HEADER,
     LEARNER_PATTERN,
@@ -38,6 +40,7 @@ from chalicelib.domain.service_accounts import (
     key_digest,
 )
 from chalicelib.ports import ServiceStore
+from chalicelib.services.limits import FULL_SECONDS
 
 _log = logging.getLogger("studysmart.service_accounts")
 
@@ -54,10 +57,12 @@ class ServiceAccounts:
     def __init__(
         self,
         store: ServiceStore,
+        max_learners: int = 0,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
+        self._max_learners = max_learners
         self._clock = clock
         self._now = now
         self._lock = threading.Lock()
@@ -88,7 +93,8 @@ class ServiceAccounts:
         """Return the caller of a request for a learner, or of one without a learner.
 
         ``scope`` is that of the operation. The learner gets a row in ``users`` with the first one that writes.
-        Raises ForbiddenError without the scope, NotFoundError if the learner was deleted.
+        Raises ForbiddenError without the scope, NotFoundError if the learner was deleted, LimitError if the account has
+        too many learners.
         """
         if scope is None:
             raise ForbiddenError("Service accounts may not do this")
@@ -108,10 +114,13 @@ class ServiceAccounts:
     def learners(self, account: ServiceAccount, learner_ids: Iterable[str]) -> dict[str, str]:
         """Return ids in ``users`` by the app's own ids. Missing learners are made, with one statement for all.
 
-        Raises NotFoundError if one of them was deleted. The ids must have the form of ``LearnerId``.
+        Raises NotFoundError if one of them was deleted, LimitError if there would be too many. The ids must have the
+        form of ``LearnerId``.
         """
         ids = {learner_id: account.user_id(learner_id) for learner_id in learner_ids}
-        deleted = self._store.add_learners(account.id, ids)
+        deleted = self._store.add_learners(account.id, ids, self._max_learners)
+        if deleted is None:
+            raise LimitError(SERVICE_LEARNERS.format(self._max_learners), FULL_SECONDS)
         if deleted:
             names = [learner_id for learner_id, user_id in ids.items() if user_id in deleted]
             raise NotFoundError(f"The learner {names[0]} was deleted")

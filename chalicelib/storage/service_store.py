@@ -29,16 +29,26 @@ _USED = text(
     " AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')"
 )
 
-# An unchanged row is not written again. The second part sees the rows as they were before.
+# An unchanged row is not written again. The last part sees the rows as they were before. PostgreSQL counts the learners
+# only if there is a new one.
 _ADD_LEARNERS = text(
     """
     WITH given AS (
         SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:subjects AS text[])) AS g (id, subject)
+    ), fresh AS MATERIALIZED (
+        SELECT * FROM given WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = given.id)
+    ), room AS MATERIALIZED (
+        SELECT CASE WHEN :maximum = 0 OR NOT EXISTS (SELECT 1 FROM fresh) THEN true ELSE
+            (SELECT count(*) FROM fresh) <= :maximum
+                - (SELECT count(*) FROM users WHERE issuer = :issuer AND deleted_at IS NULL)
+        END AS is_enough
     ), added AS (
-        INSERT INTO users (id, issuer, subject) SELECT id, :issuer, subject FROM given ORDER BY id
+        INSERT INTO users (id, issuer, subject)
+        SELECT id, :issuer, subject FROM fresh WHERE (SELECT is_enough FROM room) ORDER BY id
         ON CONFLICT (id) DO NOTHING
     )
-    SELECT u.id FROM users u JOIN given USING (id) WHERE u.deleted_at IS NOT NULL
+    SELECT is_enough, ARRAY(SELECT u.id FROM users u JOIN given USING (id) WHERE u.deleted_at IS NOT NULL) AS deleted
+    FROM room
     """
 )
 
@@ -77,10 +87,14 @@ class PostgresServiceStore:
         scopes = frozenset(known[name] for name in row.scopes if name in known)
         return ServiceAccount(row.id, row.name, scopes, row.hint, row.expires_at)
 
-    def add_learners(self, service_id: str, ids: Mapping[str, str]) -> set[str]:
-        """Make rows for learners, given as ids in ``users`` by the app's own, and return the deleted ones."""
-        values = {"ids": list(ids.values()), "subjects": list(ids), "issuer": issuer_of(service_id)}
-        return set(statement(self._engine, lambda c: c.execute(_ADD_LEARNERS, values).scalars().all()))
+    def add_learners(self, service_id: str, ids: Mapping[str, str], maximum: int) -> set[str] | None:
+        """Make rows for learners, given as ids in ``users`` by the app's own, and return the deleted ones.
+
+        None means that nothing was made, because the account would have more than ``maximum`` learners then.
+        """
+        values = {"ids": list(ids.values()), "subjects": list(ids), "issuer": issuer_of(service_id), "maximum": maximum}
+        row = statement(self._engine, lambda c: c.execute(_ADD_LEARNERS, values).one())
+        return set(row.deleted) if row.is_enough else None
 
     def is_deleted(self, user_id: str) -> bool:
         """Return whether a learner was deleted. One without a row was not."""

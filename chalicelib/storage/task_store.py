@@ -90,7 +90,8 @@ STUDENTS_AT_ONCE = 100
 _STATES = text(
     f"""
     SELECT requested.id, coalesce(u.n_answers, 0), s.topics, s.packed,
-           (SELECT model_version FROM embedding_model_tracker WHERE cohort = :cohort)
+           (SELECT model_version FROM embedding_model_tracker WHERE cohort = :cohort),
+           u.id IS NOT NULL AND u.deleted_at IS NULL
     FROM unnest(CAST(:user_ids AS text[])) AS requested (id)
     LEFT JOIN users u ON u.id = requested.id
     CROSS JOIN LATERAL (SELECT {STATE_AGGREGATES} FROM practice_state WHERE user_id = requested.id) AS s
@@ -349,17 +350,20 @@ class PostgresTaskStore:
         """
         states: dict[str, UserState] = {}
         records: dict[tuple[str, int], ItemRecord] = {}
-        user_ids, version = list(items), None
+        user_ids, version, unknown = list(items), None, set[str]()
         for at in range(0, len(user_ids), STUDENTS_AT_ONCE):
             some = user_ids[at : at + STUDENTS_AT_ONCE]
-            for user_id, n_answers, topics, packed, serves in self._all(_STATES, user_ids=some, cohort=self._cohort):
+            rows = self._all(_STATES, user_ids=some, cohort=self._cohort)
+            for user_id, n_answers, topics, packed, serves, exists in rows:
                 version = serves
+                if not exists:
+                    unknown.add(user_id)
                 states[user_id] = UserState(user_id, n_answers, rows_from_bytes(topics or (), packed or b""))
             owners = [user_id for user_id in some for _ in items[user_id]]
             keys = [key for user_id in some for key in items[user_id]]
             for user_id, *record in self._all(_RECORDS, user_ids=owners, items=keys) if keys else ():
                 records[user_id, record[0]] = ItemRecord(*record)
-        return BatchContext(states, records, version)
+        return BatchContext(states, records, version, unknown)
 
     def insert(
         self,

@@ -45,7 +45,7 @@ def test_a_batch_predicts_what_single_requests_do(student: Api, other: Api, admi
     practise(student, True, False, True, item="q-1")
     practise(student, False, topic="topic 2", item="q-2")
     practise(other, False, False, topic="topic 2")
-    learners = [id_of(student), id_of(other), "unknown"]
+    learners = [id_of(student), id_of(other), id_of(admin)]
     batch = [
         asked(topic, learner_id=learner, **({"item_id": item} if item else {}))
         for item in (None, "q-1", "q-2", "q-3")
@@ -63,6 +63,15 @@ def test_a_batch_predicts_what_single_requests_do(student: Api, other: Api, admi
         assert one["predicted_correct"] == pytest.approx(single["predicted_correct"], abs=1e-5)
         assert one["predicted_time_seconds"] == pytest.approx(single["predicted_time_seconds"], abs=1)
         assert [one[name] for name in SHOWN[2:]] == [single[name] for name in SHOWN[2:]]
+
+
+def test_an_admin_predicts_for_existing_accounts_only(student: Api, other: Api, admin: Api) -> None:
+    deleted = id_of(other)
+    assert other.post("/auth/delete-account", {"password": "correct horse"}).status == 200
+    batch = [asked(learner_id=learner) for learner in (id_of(student), "nobody", deleted, "no one")]
+    found = admin.post("/predictions:batch", {"predictions": batch})
+    names = ", ".join(sorted(["nobody", deleted, "no one"]))
+    assert (found.status, found.json["detail"]) == (404, f"There is no account {names}")
 
 
 def test_without_a_learner_a_batch_is_for_the_caller(student: Api, world: World) -> None:

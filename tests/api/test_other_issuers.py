@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytest
 
-from chalicelib import wiring
-from chalicelib.domain.errors import IdentityUnavailableError
-from chalicelib.domain.issuers import GOOGLE, Issuer
 from chalicelib.domain.service_accounts import user_id_of
-from chalicelib.storage.issuers import ForeignTokens
 from tests.support.api import DONE, TASK, Api, World
-from tests.support.oidc import AUDIENCE, Provider
-
-
-class Foreign:
-    """The application with two issuers more."""
-
-    def __init__(self) -> None:
-        self.school, self.google = Provider(), Provider(GOOGLE)
-        self.tokens = ForeignTokens(
-            [
-                Issuer(issuer=self.school.issuer, audience=(AUDIENCE,), groups_claim="groups"),
-                Issuer(issuer=GOOGLE, audience=(AUDIENCE,)),
-            ],
-            self._fetch,
-        )
-
-    def _fetch(self, address: str) -> dict[str, Any]:
-        document = (self.google if address.startswith(GOOGLE) else self.school).answer(address)
-        if document is None:
-            raise IdentityUnavailableError("away")
-        return document
+from tests.support.foreign import Foreign
 
 
 @pytest.fixture
 def foreign(world: World) -> Foreign:
     foreign = Foreign()
-    container = world.container()
-    container.foreign = foreign.tokens
-    wiring.install(container)
+    foreign.install(world)
     return foreign
 
 

@@ -226,6 +226,22 @@ def test_many_learners_are_made_at_once(world: World, store: MemoryServiceStore)
     assert ids["pupil-7"] == account.user_id("pupil-7")
 
 
+def test_an_account_makes_a_limited_number_of_learners(world: World, store: MemoryServiceStore) -> None:
+    world.settings |= {"SERVICE_LEARNERS": "2"}
+    container = world.container()
+    wiring.install(container)
+    key, other = store.create("school", *ALL), store.create("another", *ALL)
+    api = App(key)
+    for learner in ("pupil-1", "pupil-2", "pupil-1"):
+        assert api.for_learner(learner, "POST", "/practice-tasks", TASK).status == 201
+    refused = api.for_learner("pupil-3", "POST", "/practice-tasks", TASK)
+    assert (refused.status, refused.headers["retry-after"]) == (429, "60")
+    assert refused.json["detail"] == "At most 2 learners may be made by one service account (SERVICE_LEARNERS)"
+    assert api.for_learner("pupil-3", "GET", "/practice-tasks").json == [], "reading makes nobody"
+    assert App(other).for_learner("pupil-3", "POST", "/practice-tasks", TASK).status == 201
+    assert len(world.database.users) == 3
+
+
 def test_an_id_of_a_learner_belongs_to_its_account() -> None:
     first, second = (ServiceAccount(name, name, DEFAULT_SCOPES, "ssk_") for name in ("a", "b"))
     caller = Caller(first.id, frozenset(), service=first)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from chalicelib.domain.errors import NotFoundError
+from chalicelib.domain.errors import LimitError, NotFoundError
 from chalicelib.domain.service_accounts import DEFAULT_SCOPES, Scope, ServiceAction, key_digest
 from chalicelib.services.service_accounts import ServiceAccounts
 from chalicelib.storage.database import connect
@@ -165,6 +165,21 @@ def test_learners_get_rows_once(service: Commands, store: PostgresServiceStore, 
         rows = connection.execute(text("SELECT subject, id, issuer FROM users")).all()
     assert {(row[0], row[1]) for row in rows} == set(ids.items())
     assert {row[2] for row in rows} == {f"service:{account.id}"}
+
+
+def test_learners_are_bounded_for_each_account(service: Commands, store: PostgresServiceStore, engine: Engine) -> None:
+    accounts = ServiceAccounts(store, max_learners=3)
+    school, other = (accounts.account(service("create", name)) for name in ("school", "other"))
+    ids = accounts.learners(school, ["pupil-1", "pupil-2"])
+    with pytest.raises(LimitError, match="SERVICE_LEARNERS"):
+        accounts.learners(school, ["pupil-1", "pupil-3", "pupil-4"])
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM users")).scalar_one() == 2, "none of them was made"
+    accounts.learners(school, ["pupil-1", "pupil-3"])
+    assert accounts.learners(school, ["pupil-1", "pupil-2"]) == ids, "those that exist go on working"
+    accounts.learners(other, ["pupil-1"])
+    PostgresUserStore(engine, "default").erase(ids["pupil-1"])
+    accounts.learners(school, ["pupil-4"])
 
 
 def test_a_deleted_learner_is_refused(service: Commands, store: PostgresServiceStore, engine: Engine) -> None:

@@ -96,7 +96,7 @@ def serve(outbox: Outbox, name: str, *learners: str) -> dict[str, str]:
     with outbox.engine.connect() as connection:
         connection.execute(text("INSERT INTO service_accounts (id, name, scopes) VALUES (:id, :name, '{}')"), values)
     ids = {learner: account.user_id(learner) for learner in learners}
-    PostgresServiceStore(outbox.api).add_learners(account.id, ids)
+    PostgresServiceStore(outbox.api).add_learners(account.id, ids, 0)
     return ids
 
 

@@ -223,7 +223,8 @@ def _figures(driver: Driver, student: Api, other: Api, admin: Api) -> None:
     asked = "?topic=Fractions&difficulty=medium"
     assert driver.call("predict", student, query=asked).status == 200
     assert driver.call("predict", student, query=f"{asked}&user_id={user}").status == 403
-    assert driver.call("predict_batch", admin).status == 200
+    assert driver.call("predict_batch", admin, {"predictions": [{"topic": "t", "difficulty": "easy"}]}).status == 200
+    assert driver.call("predict_batch", admin).status == 404
     assert driver.call("predict_batch", student).status == 403
     own = {"answers": [{"id": "1", **TASK, "is_correct": True}]}
     assert driver.call("store_answers", admin, own).status == 200

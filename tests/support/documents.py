@@ -19,8 +19,8 @@ TEXTS = [
 ]
 """Everything that is published on the site, but the changelog, which also speaks of the past."""
 
-NOT_HERE = frozenset({"aws", "chalice", "make"})
-"""Programs that need an account or too much time. A block with one of them is checked, not run."""
+NOT_HERE = frozenset({"aws", "chalice", "docker", "make", "sudo"})
+"""Programs that need an account, other rights or too much time. A block with one of them is checked, not run."""
 
 _ASSIGNMENT = re.compile(r"""^(\w+=(\$\(.*\)|('[^']*'|"[^"]*"|\S*)(\s+|$)))+""")
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)

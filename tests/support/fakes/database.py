@@ -108,6 +108,7 @@ class MemoryDatabase:
         self.counts: dict[tuple[str, str], tuple[datetime, int]] = {}
         self.usage: dict[str, Usage] = {}
         self.service_keys: dict[str, ServiceAccount] = {}
+        self.learners: dict[str, set[str]] = {}
         self.service_actions: list[ServiceAction] = []
         self.available = True
         self._now = now
@@ -215,7 +216,8 @@ class MemoryTaskStore(MemoryStore):
                 done = [db.tasks[task_id] for task_id in account.answers]
                 records |= {(user_id, key): record for key in keys if (record := _record(key, done)).attempts}
             states = {user_id: db.state_of(user_id) for user_id in items}
-            return BatchContext(states, records, db.tracker(self.cohort).model_version)
+            unknown = {user_id for user_id in items if user_id not in db.users or db.users[user_id].deleted}
+            return BatchContext(states, records, db.tracker(self.cohort).model_version, unknown)
 
     def count_usage(self, user_id: str, topic: str | None) -> Usage:
         with self._db as db:
@@ -572,10 +574,16 @@ class MemoryServiceStore(MemoryStore):
         with self._db as db:
             return db.service_keys.get(digest)
 
-    def add_learners(self, service_id: str, ids: Mapping[str, str]) -> set[str]:
+    def add_learners(self, service_id: str, ids: Mapping[str, str], maximum: int) -> set[str] | None:
         with self._db as db:
-            for user_id in ids.values():
-                db.users.setdefault(user_id, Account(None, None))
+            mine = db.learners.setdefault(service_id, set())
+            fresh = {user_id for user_id in ids.values() if user_id not in db.users}
+            n_present = sum(not db.users[user_id].deleted for user_id in mine)
+            if maximum and fresh and n_present + len(fresh) > maximum:
+                return None
+            mine |= fresh
+            for user_id in fresh:
+                db.users[user_id] = Account(None, None)
             return {user_id for user_id in ids.values() if db.users[user_id].deleted}
 
     def is_deleted(self, user_id: str) -> bool:
