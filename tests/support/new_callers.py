@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -63,7 +64,8 @@ def foreign_forgeries(foreign: Foreign) -> list[Forgery]:
 
 
 def _foreign_tokens(school: Provider, google: Provider) -> Iterator[tuple[str, str]]:
-    now, admins = int(time.time()), {"groups": ["admins"]}
+    now = int(time.time())
+    admins: dict[str, Any] = {"groups": ["admins"]}
     for audience in ("another", "", None, [], ["another"], "the-app ", "THE-APP", {"the-app": 1}, ...):
         yield f"audience {audience}", school.token(aud=audience, **admins)
     for expiry in (now - 300, 0, None, "soon", ...):
@@ -80,7 +82,7 @@ def _foreign_tokens(school: Provider, google: Provider) -> Iterator[tuple[str, s
     yield "a stranger's key in the header", school.token("one", stranger, {"jku": "http://127.0.0.1:9/"}, **admins)
     yield "another issuer's claims", school.token("one", stranger, iss=google.issuer)
     yield "no signature", f"{school.token(**admins).rpartition('.')[0]}."
-    yield "algorithm none", jwt.encode(school.claims(**admins), None, "none", {"kid": "one"})
+    yield "algorithm none", jwt.encode(school.claims(**admins), "", "none", {"kid": "one"})
     der = (
         school.keys["one"]
         .public_key()
@@ -150,10 +152,11 @@ def _name_a_student(tally: _Tally, own: Api, student: Api) -> None:
 def attack_as_foreigners(foreign: Foreign) -> Attack:
     """Ask with valid tokens of other issuers for what only admins may."""
     tally = _Tally()
+    cognito: dict[str, Any] = {"cognito:groups": ["admins"]}
     callers = {
         "no group": foreign.school.token(),
         "another group": foreign.school.token(groups=["staff", "ADMINS", "admins "]),
-        "groups of Cognito": foreign.school.token(**{"cognito:groups": ["admins"]}),
+        "groups of Cognito": foreign.school.token(**cognito),
         "a group of an issuer without groups": foreign.google.token(groups=["admins"]),
     }
     for name, token in callers.items():

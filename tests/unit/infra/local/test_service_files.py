@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from chalicelib.config import Settings
 from infra.local import __main__ as stack
