@@ -55,7 +55,7 @@ def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
 
 
 @pytest.fixture
-def outbox(database_url: str) -> Iterator[Outbox]:
+def deliveries(database_url: str) -> Iterator[Outbox]:
     with outbox_of(database_url) as found:
         yield found
 

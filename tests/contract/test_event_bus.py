@@ -91,10 +91,10 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def with_bus(outbox: Outbox, cloud: Cloud) -> Outbox:
-    outbox.operator.use_bus(NAME)
-    outbox.bus = cloud.adapter()
-    return outbox
+def with_bus(deliveries: Outbox, cloud: Cloud) -> Outbox:
+    deliveries.operator.use_bus(NAME)
+    deliveries.bus = cloud.adapter()
+    return deliveries
 
 
 def test_events_arrive_in_order_and_ten_at_a_time(with_bus: Outbox, cloud: Cloud) -> None:
@@ -209,18 +209,18 @@ def test_a_request_is_not_larger_than_eventbridge_takes(cloud: Cloud) -> None:
     assert len(cloud.adapter().put(NAME, huge)) == 1
 
 
-def test_the_setting_adds_changes_and_leaves_the_bus(outbox: Outbox) -> None:
-    outbox.operator.use_bus("")
-    assert outbox.operator.receivers() == []
-    outbox.add("http://127.0.0.1:1/")
+def test_the_setting_adds_changes_and_leaves_the_bus(deliveries: Outbox) -> None:
+    deliveries.operator.use_bus("")
+    assert deliveries.operator.receivers() == []
+    deliveries.add("http://127.0.0.1:1/")
     for name in (NAME, NAME, "other"):
-        outbox.operator.use_bus(name)
-        outbox.complete(1)
-    PostgresWebhooks(outbox.engine, "elsewhere").use_bus(NAME)
-    outbox.operator.use_bus("")
-    outbox.complete(1)
-    server, bus = outbox.operator.receivers()
+        deliveries.operator.use_bus(name)
+        deliveries.complete(1)
+    PostgresWebhooks(deliveries.engine, "elsewhere").use_bus(NAME)
+    deliveries.operator.use_bus("")
+    deliveries.complete(1)
+    server, bus = deliveries.operator.receivers()
     assert (bus.url, bus.waiting, bus.disabled_at is not None) == (f"{BUS}other", 3, True)
     assert (server.waiting, server.disabled_at) == (4, None)
-    outbox.operator.use_bus("other")
-    assert outbox.operator.receivers()[1].disabled_at is None
+    deliveries.operator.use_bus("other")
+    assert deliveries.operator.receivers()[1].disabled_at is None

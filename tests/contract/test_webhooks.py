@@ -40,13 +40,13 @@ def tasks_of(receiver: Receiver) -> list[str]:
     return [one["data"]["task_id"] for one in receiver.accepted]
 
 
-def test_a_completion_arrives_signed(outbox: Outbox) -> None:
+def test_a_completion_arrives_signed(deliveries: Outbox) -> None:
     receiver = Receiver()
     with listening(receiver) as url:
-        secret = outbox.add(url)
-        (task_id,) = outbox.complete(1)
-        assert outbox.deliver() == 1
-        assert outbox.deliver() == 0
+        secret = deliveries.add(url)
+        (task_id,) = deliveries.complete(1)
+        assert deliveries.deliver() == 1
+        assert deliveries.deliver() == 0
     ((headers, body),) = receiver.seen
     assert is_genuine(secret, headers, body)
     assert not is_genuine(new_secret(), headers, body)
@@ -63,58 +63,58 @@ def test_a_completion_arrives_signed(outbox: Outbox) -> None:
     assert datetime.fromisoformat(event["timestamp"]) >= datetime.fromisoformat(event["data"]["completed_at"])
 
 
-def test_repeats_and_corrections_are_no_events(outbox: Outbox) -> None:
-    outbox.add("http://127.0.0.1:1/")
-    (task_id,) = outbox.complete(1)
-    tasks = PostgresTaskStore(outbox.api, "default")
+def test_repeats_and_corrections_are_no_events(deliveries: Outbox) -> None:
+    deliveries.add("http://127.0.0.1:1/")
+    (task_id,) = deliveries.complete(1)
+    tasks = PostgresTaskStore(deliveries.api, "default")
     for correct in (True, False):
         tasks.complete("ada", task_id, Result(correct, 30.0), None, POLICY)
-    (found,) = outbox.operator.receivers()
+    (found,) = deliveries.operator.receivers()
     assert found.waiting == 1
 
 
-def test_each_answer_of_a_batch_is_one_event_in_order(outbox: Outbox) -> None:
+def test_each_answer_of_a_batch_is_one_event_in_order(deliveries: Outbox) -> None:
     receiver, begin = Receiver(), datetime(2026, 1, 5, tzinfo=UTC)
     answers = [
         CompletedAnswer(f"student {n % 3}", f"a-{n}", "Math", "Algebra", Difficulty.EASY, True, 5.0, begin + n * MINUTE)
         for n in range(20)
     ]
     with listening(receiver) as url:
-        outbox.add(url)
+        deliveries.add(url)
         for _ in range(2):
-            PostgresTaskStore(outbox.api, "default").add_answers(answers[::-1], POLICY)
-        assert outbox.deliver() == 20
+            PostgresTaskStore(deliveries.api, "default").add_answers(answers[::-1], POLICY)
+        assert deliveries.deliver() == 20
     assert tasks_of(receiver) == [one.task_id for one in answers]
 
 
 MINUTE = timedelta(minutes=1)
 
 
-def serve(outbox: Outbox, name: str, *learners: str) -> dict[str, str]:
+def serve(deliveries: Outbox, name: str, *learners: str) -> dict[str, str]:
     account = ServiceAccount(f"id of {name}", name, frozenset(), "")
     values = {"id": account.id, "name": name}
-    with outbox.engine.connect() as connection:
+    with deliveries.engine.connect() as connection:
         connection.execute(text("INSERT INTO service_accounts (id, name, scopes) VALUES (:id, :name, '{}')"), values)
     ids = {learner: account.user_id(learner) for learner in learners}
-    PostgresServiceStore(outbox.api).add_learners(account.id, ids, 0)
+    PostgresServiceStore(deliveries.api).add_learners(account.id, ids, 0)
     return ids
 
 
 @pytest.mark.parametrize("in_a_batch", [False, True])
-def test_a_service_hears_of_its_own_learners_only(outbox: Outbox, *, in_a_batch: bool) -> None:
-    ids = [*serve(outbox, "school", "pupil").values(), *serve(outbox, "club", "player").values(), "ada"]
+def test_a_service_hears_of_its_own_learners_only(deliveries: Outbox, *, in_a_batch: bool) -> None:
+    ids = [*serve(deliveries, "school", "pupil").values(), *serve(deliveries, "club", "player").values(), "ada"]
     receivers = {name: Receiver() for name in ("school", "club", None)}
     with ExitStack() as stack:
         for name, receiver in receivers.items():
             url = stack.enter_context(listening(receiver))
-            outbox.operator.add(url, new_secret(), list(EventType), name)
+            deliveries.operator.add(url, new_secret(), list(EventType), name)
         if in_a_batch:
             answers = [CompletedAnswer(one, "a", "Math", "Algebra", Difficulty.EASY, True) for one in ids]
-            PostgresTaskStore(outbox.api, "default").add_answers(answers, POLICY)
+            PostgresTaskStore(deliveries.api, "default").add_answers(answers, POLICY)
         else:
             for one in ids:
-                outbox.complete(1, one)
-        assert outbox.deliver() == 5
+                deliveries.complete(1, one)
+        assert deliveries.deliver() == 5
     heard = {
         name: {one["data"]["user_id"]: one["data"]["learner_id"] for one in receiver.accepted}
         for name, receiver in receivers.items()
@@ -122,24 +122,24 @@ def test_a_service_hears_of_its_own_learners_only(outbox: Outbox, *, in_a_batch:
     assert heard == {"school": {ids[0]: "pupil"}, "club": {ids[1]: "player"}, None: dict.fromkeys(ids)}
 
 
-def test_a_service_hears_of_trainings(outbox: Outbox) -> None:
-    serve(outbox, "school")
-    outbox.operator.add("http://127.0.0.1:1/", new_secret(), list(EventType), "school")
-    PostgresTracker(outbox.trainer).fail_request(outbox.lease(), "no memory", POLICY)
-    assert outbox.operator.receivers()[0].waiting == 1
+def test_a_service_hears_of_trainings(deliveries: Outbox) -> None:
+    serve(deliveries, "school")
+    deliveries.operator.add("http://127.0.0.1:1/", new_secret(), list(EventType), "school")
+    PostgresTracker(deliveries.trainer).fail_request(deliveries.lease(), "no memory", POLICY)
+    assert deliveries.operator.receivers()[0].waiting == 1
 
 
-def test_trainings_and_promotions_are_events(outbox: Outbox) -> None:
-    receiver, tracker = Receiver(), PostgresTracker(outbox.trainer)
+def test_trainings_and_promotions_are_events(deliveries: Outbox) -> None:
+    receiver, tracker = Receiver(), PostgresTracker(deliveries.trainer)
     with listening(receiver) as url:
-        outbox.add(url)
+        deliveries.add(url)
         for version in ("v1", "v1", "v2"):
             more: dict[str, Any] = {"counted": 0, "n_samples": 7, "policy": POLICY, "seconds": 1.5}
-            tracker.finish(outbox.lease(), version=version, **more)
-        tracker.fail_request(outbox.lease(), "no memory", POLICY)
+            tracker.finish(deliveries.lease(), version=version, **more)
+        tracker.fail_request(deliveries.lease(), "no memory", POLICY)
         for again in ("v1", "v1"):
-            PostgresTracker(outbox.api).set_model_version("default", again)
-        outbox.deliver()
+            PostgresTracker(deliveries.api).set_model_version("default", again)
+        deliveries.deliver()
     complete, promoted = "training.complete", "version.promoted"
     assert sorted(receiver.types[:2]) == [complete, promoted]
     assert sorted(receiver.types) == sorted([complete] * 3 + [promoted] * 3 + ["training.failed"])
@@ -155,180 +155,180 @@ def test_trainings_and_promotions_are_events(outbox: Outbox) -> None:
     assert (done["model_version"], done["n_samples"], done["seconds"]) == ("v1", 7, 1.5)
 
 
-def test_a_receiver_gets_the_events_of_its_cohort_that_it_chose(outbox: Outbox) -> None:
+def test_a_receiver_gets_the_events_of_its_cohort_that_it_chose(deliveries: Outbox) -> None:
     receivers = [Receiver() for _ in range(3)]
     with listening(receivers[0]) as one, listening(receivers[1]) as two, listening(receivers[2]) as three:
-        outbox.add(one)
-        outbox.add(two, EventType.TRAINING_FAILED)
-        outbox.add(three, cohort="other")
-        outbox.complete(2)
-        assert outbox.deliver() == 2
+        deliveries.add(one)
+        deliveries.add(two, EventType.TRAINING_FAILED)
+        deliveries.add(three, cohort="other")
+        deliveries.complete(2)
+        assert deliveries.deliver() == 2
     assert [len(receiver.accepted) for receiver in receivers] == [2, 0, 0]
 
 
-def test_nothing_is_lost_while_a_receiver_is_down(outbox: Outbox) -> None:
+def test_nothing_is_lost_while_a_receiver_is_down(deliveries: Outbox) -> None:
     receiver = Receiver()
     with listening(receiver) as url:
-        outbox.add(url)
-        expected = outbox.complete(3)
-        assert outbox.deliver() == 3
-    expected += outbox.complete(3)
+        deliveries.add(url)
+        expected = deliveries.complete(3)
+        assert deliveries.deliver() == 3
+    expected += deliveries.complete(3)
     for _ in range(4):
-        assert outbox.deliver() == 0
-        outbox.pause_is_over()
-    (found,) = outbox.operator.receivers()
+        assert deliveries.deliver() == 0
+        deliveries.pause_is_over()
+    (found,) = deliveries.operator.receivers()
     assert (found.waiting, found.dead, found.failures) == (3, 0, 4)
     assert "refused" in (found.last_error or "")
     with listening(receiver, int(url.split(":")[2].split("/")[0])):
-        expected += outbox.complete(1)
-        assert outbox.deliver() == 4
+        expected += deliveries.complete(1)
+        assert deliveries.deliver() == 4
     assert tasks_of(receiver) == expected
-    assert outbox.operator.receivers()[0].failures == 0
+    assert deliveries.operator.receivers()[0].failures == 0
 
 
-def test_a_receiver_that_fails_is_left_alone_for_a_while(outbox: Outbox) -> None:
+def test_a_receiver_that_fails_is_left_alone_for_a_while(deliveries: Outbox) -> None:
     receiver = Receiver()
     receiver.statuses = [500, 500, 204]
     with listening(receiver) as url:
-        outbox.add(url)
-        expected = outbox.complete(3)
-        assert outbox.deliver() == outbox.deliver() == 0
+        deliveries.add(url)
+        expected = deliveries.complete(3)
+        assert deliveries.deliver() == deliveries.deliver() == 0
         assert len(receiver.seen) == 1
-        outbox.pause_is_over()
-        assert outbox.deliver() == 0
-        outbox.pause_is_over()
-        assert outbox.deliver() == 3
+        deliveries.pause_is_over()
+        assert deliveries.deliver() == 0
+        deliveries.pause_is_over()
+        assert deliveries.deliver() == 3
     assert tasks_of(receiver) == expected
     first = {headers["webhook-id"] for headers, _ in receiver.seen[:3]}
     assert first == {receiver.ids[0]}
     assert len(set(receiver.ids)) == 3
 
 
-def test_a_slow_receiver_delays_no_other_and_no_completion(outbox: Outbox) -> None:
+def test_a_slow_receiver_delays_no_other_and_no_completion(deliveries: Outbox) -> None:
     slow, quick = Receiver(), Receiver()
     slow.held = threading.Event()
     with listening(slow) as one, listening(quick) as two, ThreadPoolExecutor(1) as pool:
         for url in (one, two):
-            outbox.add(url)
-        outbox.complete(2)
-        running = pool.submit(outbox.deliver, budget=0.01)
+            deliveries.add(url)
+        deliveries.complete(2)
+        running = pool.submit(deliveries.deliver, budget=0.01)
         running.result(timeout=30)
         assert slow.accepted == []
-        outbox.complete(1)
+        deliveries.complete(1)
         slow.held.set()
-        outbox.pause_is_over()
-        while outbox.deliver():
+        deliveries.pause_is_over()
+        while deliveries.deliver():
             pass
     assert len(quick.accepted) == 3
     assert len(set(slow.ids)) == 3
 
 
-def test_two_programs_do_not_deliver_to_one_receiver_at_once(outbox: Outbox) -> None:
+def test_two_programs_do_not_deliver_to_one_receiver_at_once(deliveries: Outbox) -> None:
     receiver = Receiver()
     with listening(receiver) as url, ThreadPoolExecutor(4) as pool:
-        outbox.add(url)
-        expected = outbox.complete(20)
-        assert sum(pool.map(lambda _: outbox.deliver(), range(4))) == 20
+        deliveries.add(url)
+        expected = deliveries.complete(20)
+        assert sum(pool.map(lambda _: deliveries.deliver(), range(4))) == 20
     assert tasks_of(receiver) == expected
 
 
-def test_an_event_is_sent_again_if_its_program_died(outbox: Outbox) -> None:
+def test_an_event_is_sent_again_if_its_program_died(deliveries: Outbox) -> None:
     receiver = Receiver()
     with listening(receiver) as url:
-        outbox.add(url)
-        expected = outbox.complete(1)
-        (taken,) = outbox.operator.take(60)
-        assert outbox.operator.take(60) == []
-        (delivery,) = outbox.operator.next_events(taken)
+        deliveries.add(url)
+        expected = deliveries.complete(1)
+        (taken,) = deliveries.operator.take(60)
+        assert deliveries.operator.take(60) == []
+        (delivery,) = deliveries.operator.next_events(taken)
         WebhookSender(private=True).send(url, {"webhook-id": delivery.message_id}, delivery.body)
-        with outbox.engine.connect() as connection:
+        with deliveries.engine.connect() as connection:
             connection.execute(text("UPDATE webhook_receivers SET lease_expires_at = now() - interval '1 second'"))
-        assert outbox.deliver() == 1
+        assert deliveries.deliver() == 1
     assert tasks_of(receiver) == expected * 2
     assert len(set(receiver.ids)) == 1
 
 
-def test_a_refused_event_dies_and_those_behind_it_arrive(outbox: Outbox) -> None:
+def test_a_refused_event_dies_and_those_behind_it_arrive(deliveries: Outbox) -> None:
     receiver = Receiver()
     receiver.statuses = [*[422] * MAX_REFUSALS, 204]
     with listening(receiver) as url:
-        outbox.add(url)
-        expected = outbox.complete(3)
+        deliveries.add(url)
+        expected = deliveries.complete(3)
         for _ in range(MAX_REFUSALS):
-            assert outbox.deliver() == 0
-            outbox.pause_is_over()
-        assert outbox.deliver() == 2
+            assert deliveries.deliver() == 0
+            deliveries.pause_is_over()
+        assert deliveries.deliver() == 2
         assert tasks_of(receiver) == expected[1:]
-        (found,) = outbox.operator.receivers()
+        (found,) = deliveries.operator.receivers()
         assert (found.waiting, found.dead) == (0, 1)
-        assert outbox.operator.replay(found.id, None) == 1
-        assert outbox.deliver() == 1
+        assert deliveries.operator.replay(found.id, None) == 1
+        assert deliveries.deliver() == 1
     assert tasks_of(receiver) == [*expected[1:], expected[0]]
 
 
-def test_failures_of_other_kinds_are_not_refusals(outbox: Outbox) -> None:
+def test_failures_of_other_kinds_are_not_refusals(deliveries: Outbox) -> None:
     receiver = Receiver()
     receiver.statuses = [*[500] * MAX_REFUSALS, 422, 204]
     with listening(receiver) as url:
-        outbox.add(url)
-        outbox.complete(1)
+        deliveries.add(url)
+        deliveries.complete(1)
         for _ in range(MAX_REFUSALS + 1):
-            assert outbox.deliver() == 0
-            outbox.pause_is_over()
-        assert outbox.deliver() == 1
+            assert deliveries.deliver() == 0
+            deliveries.pause_is_over()
+        assert deliveries.deliver() == 1
 
 
 @pytest.mark.parametrize("error", [WebhookError("alert \0\n ü"), ValueError("label too long")])
-def test_every_failure_is_noted(outbox: Outbox, error: Exception) -> None:
+def test_every_failure_is_noted(deliveries: Outbox, error: Exception) -> None:
     class Failing(WebhookSender):
         def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
             raise error
 
-    outbox.add("http://127.0.0.1:1/")
-    outbox.complete(1)
-    assert deliver(PostgresWebhooks(outbox.api, "default"), Failing(private=True), NoBus()) == 0
-    (found,) = outbox.operator.receivers()
+    deliveries.add("http://127.0.0.1:1/")
+    deliveries.complete(1)
+    assert deliver(PostgresWebhooks(deliveries.api, "default"), Failing(private=True), NoBus()) == 0
+    (found,) = deliveries.operator.receivers()
     assert (found.waiting, found.failures) == (1, 1)
     assert found.last_error is not None
     assert found.last_error.isascii()
     assert found.last_error.isprintable()
 
 
-def test_old_events_die_together_if_the_receiver_fails(outbox: Outbox) -> None:
-    outbox.add("http://127.0.0.1:1/")
+def test_old_events_die_together_if_the_receiver_fails(deliveries: Outbox) -> None:
+    deliveries.add("http://127.0.0.1:1/")
     receiver = Receiver()
     receiver.statuses = [410]
     with listening(receiver) as url:
-        outbox.add(url)
-        outbox.add("http://127.0.0.1:2/")
-        outbox.complete(3)
-        outbox.deliver()
-    with outbox.engine.connect() as connection:
+        deliveries.add(url)
+        deliveries.add("http://127.0.0.1:2/")
+        deliveries.complete(3)
+        deliveries.deliver()
+    with deliveries.engine.connect() as connection:
         connection.execute(text("UPDATE webhook_deliveries SET created_at = now() - interval '4 days' WHERE id <> 9"))
         connection.execute(text("UPDATE webhook_receivers SET failures = 0 WHERE id <> 1"))
-    PostgresWebhooks(outbox.api, "default").prune()
-    assert [(one.waiting, one.dead) for one in outbox.operator.receivers()] == [(0, 3), (0, 3), (3, 0)]
+    PostgresWebhooks(deliveries.api, "default").prune()
+    assert [(one.waiting, one.dead) for one in deliveries.operator.receivers()] == [(0, 3), (0, 3), (3, 0)]
 
 
-def test_a_program_without_the_lease_changes_nothing(outbox: Outbox) -> None:
-    outbox.add("http://127.0.0.1:1/")
-    outbox.complete(1)
-    (late,) = outbox.operator.take(60)
-    (delivery,) = outbox.operator.next_events(late)
-    with outbox.engine.connect() as connection:
+def test_a_program_without_the_lease_changes_nothing(deliveries: Outbox) -> None:
+    deliveries.add("http://127.0.0.1:1/")
+    deliveries.complete(1)
+    (late,) = deliveries.operator.take(60)
+    (delivery,) = deliveries.operator.next_events(late)
+    with deliveries.engine.connect() as connection:
         connection.execute(text("UPDATE webhook_receivers SET lease_expires_at = now() - interval '1 second'"))
-    assert outbox.operator.next_events(late) == []
-    (taken,) = outbox.operator.take(60)
-    outbox.operator.failed(late, delivery, "late", wait=60, refused=True, dead=True, gone=True)
-    outbox.operator.delivered(late, [delivery])
-    outbox.operator.release(late)
-    assert outbox.operator.take(60) == []
-    assert outbox.operator.next_events(taken) == [delivery]
-    (found,) = outbox.operator.receivers()
+    assert deliveries.operator.next_events(late) == []
+    (taken,) = deliveries.operator.take(60)
+    deliveries.operator.failed(late, delivery, "late", wait=60, refused=True, dead=True, gone=True)
+    deliveries.operator.delivered(late, [delivery])
+    deliveries.operator.release(late)
+    assert deliveries.operator.take(60) == []
+    assert deliveries.operator.next_events(taken) == [delivery]
+    (found,) = deliveries.operator.receivers()
     assert (found.waiting, found.failures, found.disabled_at) == (1, 0, None)
 
 
-def test_each_receiver_has_time_of_its_own(outbox: Outbox) -> None:
+def test_each_receiver_has_time_of_its_own(deliveries: Outbox) -> None:
     receivers, budget, is_over = [Receiver() for _ in range(12)], 2.0, threading.Event()
 
     class Slow(WebhookSender):
@@ -338,158 +338,158 @@ def test_each_receiver_has_time_of_its_own(outbox: Outbox) -> None:
 
     with ExitStack() as stack:
         for receiver in receivers:
-            outbox.add(stack.enter_context(listening(receiver)))
-        outbox.complete(1)
+            deliveries.add(stack.enter_context(listening(receiver)))
+        deliveries.complete(1)
         timer = threading.Timer(budget + 0.1, is_over.set)
         timer.start()
-        assert deliver(PostgresWebhooks(outbox.api, "default"), Slow(private=True), NoBus(), budget=budget) == 12
+        assert deliver(PostgresWebhooks(deliveries.api, "default"), Slow(private=True), NoBus(), budget=budget) == 12
 
 
-def test_nothing_is_sent_of_a_student_who_was_deleted(outbox: Outbox) -> None:
+def test_nothing_is_sent_of_a_student_who_was_deleted(deliveries: Outbox) -> None:
     receiver = Receiver()
 
     class Erasing(WebhookSender):
         def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
-            PostgresUserStore(outbox.engine, "default").erase("ada")
+            PostgresUserStore(deliveries.engine, "default").erase("ada")
             return super().send(url, headers, body)
 
     with listening(receiver) as url:
-        outbox.add(url)
-        outbox.complete(1, "eve")
-        outbox.complete(3, "ada")
-        expected = outbox.complete(1, "eve")
-        deliver(PostgresWebhooks(outbox.api, "default"), Erasing(private=True), NoBus())
+        deliveries.add(url)
+        deliveries.complete(1, "eve")
+        deliveries.complete(3, "ada")
+        expected = deliveries.complete(1, "eve")
+        deliver(PostgresWebhooks(deliveries.api, "default"), Erasing(private=True), NoBus())
     assert tasks_of(receiver)[1:] == expected
 
 
-def test_an_event_that_is_too_old_dies(outbox: Outbox) -> None:
+def test_an_event_that_is_too_old_dies(deliveries: Outbox) -> None:
     receiver = Receiver()
     receiver.statuses = [500]
     with listening(receiver) as url:
-        outbox.add(url)
-        outbox.complete(1)
-        outbox.deliver(now=lambda: datetime.now(UTC) + MAX_AGE + MINUTE)
-    (found,) = outbox.operator.receivers()
+        deliveries.add(url)
+        deliveries.complete(1)
+        deliveries.deliver(now=lambda: datetime.now(UTC) + MAX_AGE + MINUTE)
+    (found,) = deliveries.operator.receivers()
     assert (found.waiting, found.dead) == (0, 1)
 
 
-def test_a_receiver_that_is_gone_is_disabled(outbox: Outbox) -> None:
+def test_a_receiver_that_is_gone_is_disabled(deliveries: Outbox) -> None:
     receiver = Receiver()
     receiver.statuses = [410, 204]
     with listening(receiver) as url:
-        outbox.add(url)
-        expected = outbox.complete(2)
-        outbox.deliver()
-        outbox.pause_is_over()
-        assert outbox.deliver() == 0
-        outbox.complete(1)  # of a receiver that is disabled, no events are kept
-        (found,) = outbox.operator.receivers()
+        deliveries.add(url)
+        expected = deliveries.complete(2)
+        deliveries.deliver()
+        deliveries.pause_is_over()
+        assert deliveries.deliver() == 0
+        deliveries.complete(1)  # of a receiver that is disabled, no events are kept
+        (found,) = deliveries.operator.receivers()
         assert found.disabled_at is not None
-        outbox.operator.replay(found.id, None)
-        assert outbox.deliver() == 2
+        deliveries.operator.replay(found.id, None)
+        assert deliveries.deliver() == 2
     assert tasks_of(receiver) == expected
 
 
-def test_an_operator_can_send_all_since_a_time_again(outbox: Outbox) -> None:
+def test_an_operator_can_send_all_since_a_time_again(deliveries: Outbox) -> None:
     receiver = Receiver()
     with listening(receiver) as url:
-        outbox.add(url)
-        expected = outbox.complete(3)
-        outbox.deliver()
-        (found,) = outbox.operator.receivers()
-        assert outbox.operator.replay(found.id, None) == 0
-        assert outbox.operator.replay(found.id, datetime.now(UTC) + MINUTE) == 0
-        assert outbox.operator.replay(found.id, datetime.now(UTC) - MINUTE) == 3
-        assert outbox.deliver() == 3
+        deliveries.add(url)
+        expected = deliveries.complete(3)
+        deliveries.deliver()
+        (found,) = deliveries.operator.receivers()
+        assert deliveries.operator.replay(found.id, None) == 0
+        assert deliveries.operator.replay(found.id, datetime.now(UTC) + MINUTE) == 0
+        assert deliveries.operator.replay(found.id, datetime.now(UTC) - MINUTE) == 3
+        assert deliveries.deliver() == 3
     assert tasks_of(receiver) == expected * 2
     assert receiver.ids[:3] == receiver.ids[3:]
 
 
-def test_an_operator_can_skip_an_event_and_remove_a_receiver(outbox: Outbox) -> None:
-    outbox.add("http://127.0.0.1:1/")
-    outbox.complete(2)
-    (found,) = outbox.operator.receivers()
-    outbox.operator.skip(found.id)
-    assert (outbox.operator.receivers()[0].waiting, outbox.operator.receivers()[0].dead) == (1, 1)
-    outbox.operator.skip(found.id)
+def test_an_operator_can_skip_an_event_and_remove_a_receiver(deliveries: Outbox) -> None:
+    deliveries.add("http://127.0.0.1:1/")
+    deliveries.complete(2)
+    (found,) = deliveries.operator.receivers()
+    deliveries.operator.skip(found.id)
+    assert (deliveries.operator.receivers()[0].waiting, deliveries.operator.receivers()[0].dead) == (1, 1)
+    deliveries.operator.skip(found.id)
     with pytest.raises(NotFoundError, match="no event"):
-        outbox.operator.skip(found.id)
-    outbox.operator.remove(found.id)
-    assert outbox.operator.receivers() == []
-    for change in (outbox.operator.remove, lambda id_: outbox.operator.replay(id_, None)):
+        deliveries.operator.skip(found.id)
+    deliveries.operator.remove(found.id)
+    assert deliveries.operator.receivers() == []
+    for change in (deliveries.operator.remove, lambda id_: deliveries.operator.replay(id_, None)):
         with pytest.raises(NotFoundError, match="no receiver"):
             change(found.id)
 
 
-def test_old_events_are_deleted_and_waiting_ones_are_not(outbox: Outbox) -> None:
-    outbox.add("http://127.0.0.1:1/")
-    outbox.complete(4)
+def test_old_events_are_deleted_and_waiting_ones_are_not(deliveries: Outbox) -> None:
+    deliveries.add("http://127.0.0.1:1/")
+    deliveries.complete(4)
     ages = {1: "delivered_at = now() - interval '8 days'", 2: "delivered_at = now()"}
     ages |= {3: "dead_at = now() - interval '31 days'", 4: "attempts = 0"}
-    with outbox.engine.connect() as connection:
+    with deliveries.engine.connect() as connection:
         for n, change in ages.items():
             old = "created_at = now() - interval '60 days'"
             connection.execute(text(f"UPDATE webhook_deliveries SET {old}, {change} WHERE id = :n"), {"n": n})
-        PostgresWebhooks(outbox.api, "default").prune()
+        PostgresWebhooks(deliveries.api, "default").prune()
         left = connection.execute(text("SELECT id FROM webhook_deliveries ORDER BY id")).scalars().all()
     assert left == [2, 4]
 
 
-def test_the_deletion_of_an_account_deletes_its_events(outbox: Outbox) -> None:
-    outbox.add("http://127.0.0.1:1/")
-    outbox.complete(2)
-    outbox.complete(1, "eve")
-    PostgresUserStore(outbox.api, "default").erase("ada")
-    assert outbox.operator.receivers()[0].waiting == 1
+def test_the_deletion_of_an_account_deletes_its_events(deliveries: Outbox) -> None:
+    deliveries.add("http://127.0.0.1:1/")
+    deliveries.complete(2)
+    deliveries.complete(1, "eve")
+    PostgresUserStore(deliveries.api, "default").erase("ada")
+    assert deliveries.operator.receivers()[0].waiting == 1
 
 
 @pytest.mark.parametrize(
     "change", ["url = 'https://example.org/'", "secret = ''", "service_id = NULL", "events = '{}'"]
 )
-def test_the_api_may_not_change_where_events_go(outbox: Outbox, change: str) -> None:
-    outbox.add("http://127.0.0.1:1/")
-    with outbox.api.connect() as connection, pytest.raises(DBAPIError, match="permission denied"):
+def test_the_api_may_not_change_where_events_go(deliveries: Outbox, change: str) -> None:
+    deliveries.add("http://127.0.0.1:1/")
+    with deliveries.api.connect() as connection, pytest.raises(DBAPIError, match="permission denied"):
         connection.execute(text(f"UPDATE webhook_receivers SET {change}"))
 
 
-def command(outbox: Outbox, *arguments: str) -> int:
+def command(deliveries: Outbox, *arguments: str) -> int:
     parser = argparse.ArgumentParser()
     webhooks.add_arguments(parser)
     container = World().container()
-    container.engine, container.sender = outbox.engine, WebhookSender(private=False)
+    container.engine, container.sender = deliveries.engine, WebhookSender(private=False)
     return webhooks.run(container, parser.parse_args(arguments))
 
 
-def test_an_operator_adds_and_lists_receivers(outbox: Outbox, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(outbox, "add", "https://app.example.org/hooks", "--events", "completion, training.failed") == 0
+def test_an_operator_adds_and_lists_receivers(deliveries: Outbox, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(deliveries, "add", "https://app.example.org/hooks", "--events", "completion, training.failed") == 0
     secret = capsys.readouterr().out.splitlines()[1]
     assert secret.startswith("whsec_")
-    outbox.complete(2)
-    assert command(outbox, "list") == 0
+    deliveries.complete(2)
+    assert command(deliveries, "list") == 0
     listed = capsys.readouterr().out
     assert all(part in listed for part in ("https://app.example.org/hooks", "completion,training.failed", "never"))
     assert secret not in listed
-    assert command(outbox, "list", "--json") == 0
+    assert command(deliveries, "list", "--json") == 0
     (shown,) = json.loads(capsys.readouterr().out)
     assert (shown["waiting"], shown["dead"], shown["failures"]) == (2, 0, 0)
     assert "secret" not in shown
     for arguments in (("skip", "1"), ("replay", "1", "--since", "2026-01-01"), ("remove", "1")):
-        assert command(outbox, *arguments) == 0
+        assert command(deliveries, *arguments) == 0
     assert "1 event will be sent again to receiver 1." in capsys.readouterr().out
-    assert outbox.operator.receivers() == []
+    assert deliveries.operator.receivers() == []
 
 
-def test_an_operator_adds_the_receiver_of_a_service(outbox: Outbox, capsys: pytest.CaptureFixture[str]) -> None:
-    ids = serve(outbox, "school", "pupil")
-    assert command(outbox, "add", "https://app.example.org/", "--service", "school") == 0
-    outbox.complete(1, ids["pupil"])
-    outbox.complete(1, "ada")
+def test_an_operator_adds_the_receiver_of_a_service(deliveries: Outbox, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = serve(deliveries, "school", "pupil")
+    assert command(deliveries, "add", "https://app.example.org/", "--service", "school") == 0
+    deliveries.complete(1, ids["pupil"])
+    deliveries.complete(1, "ada")
     capsys.readouterr()
-    assert command(outbox, "list", "--json") == 0
+    assert command(deliveries, "list", "--json") == 0
     (shown,) = json.loads(capsys.readouterr().out)
     assert (shown["service"], shown["waiting"]) == ("school", 1)
     with pytest.raises(NotFoundError, match="no service account 'scool'"):
-        command(outbox, "add", "https://app.example.org/", "--service", "scool")
+        command(deliveries, "add", "https://app.example.org/", "--service", "scool")
 
 
 @pytest.mark.parametrize(
@@ -500,6 +500,6 @@ def test_an_operator_adds_the_receiver_of_a_service(outbox: Outbox, capsys: pyte
         (["replay", "1", "--since", "yesterday"], "not a time"),
     ],
 )
-def test_what_an_operator_mistypes_is_named(outbox: Outbox, arguments: list[str], message: str) -> None:
+def test_what_an_operator_mistypes_is_named(deliveries: Outbox, arguments: list[str], message: str) -> None:
     with pytest.raises(BadRequestError, match=message):
-        command(outbox, *arguments)
+        command(deliveries, *arguments)
