@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from chalicelib.domain.answers import CompletedAnswer, StoredAnswers
 from chalicelib.domain.errors import ConflictError, NotFoundError
@@ -31,6 +31,7 @@ from chalicelib.domain.topics import topic_key
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.features.state import Answer, StateRow, advance
 from chalicelib.storage.completion import rebuild_state
+from chalicelib.storage.database import UNIQUE_VIOLATION, sql_state
 from chalicelib.storage.rows import STATE_COLUMNS, state_parameters, state_row_from
 from chalicelib.storage.shards import ENSURE, counted_from, counting_sql, policy_values, shard_of
 from chalicelib.storage.webhook_store import completion_sql
@@ -183,7 +184,10 @@ def store(
     rows = [_task(one, times[one.task_id], indices[one.task_id]) for one in new]
     try:
         connection.execute(_INSERT_TASKS, {"rows": _json(rows)})
-    except IntegrityError as error:  # not of these students, whose rows are locked
+    except DBAPIError as error:
+        # Not of these students, whose rows are locked.
+        if sql_state(error) != UNIQUE_VIOLATION:
+            raise
         raise ConflictError("An answer of another learner has taken the id of one of these meanwhile") from error
     user_ids = sorted({one.user_id for one in new})
     counts = [n_answers[user_id] for user_id in user_ids]

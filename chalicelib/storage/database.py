@@ -49,6 +49,9 @@ _STOPPED = "57014"
 LOCKED = "55P03"
 """SQLSTATE of a statement that waited too long for a lock."""
 
+UNIQUE_VIOLATION = "23505"
+"""SQLSTATE of a row whose key another row has."""
+
 LOGIN_REFUSED = ("28", "3D")
 """First two characters of the SQLSTATEs of a wrong password, an invalid token, an unknown user or database."""
 
