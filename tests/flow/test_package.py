@@ -68,6 +68,10 @@ CALLS = {
         ("send_message", {"QueueUrl": "https://example.com/1/q.fifo", "MessageBody": "{}", "MessageGroupId": "g"}),
         ("get_queue_attributes", {"QueueUrl": "https://example.com/1/q.fifo", "AttributeNames": ["QueueArn"]}),
     ],
+    "events": [
+        ("put_events", {"Entries": [{"Source": "studysmart", "DetailType": "completion", "Detail": "{}"}]}),
+        ("describe_event_bus", {"Name": "learning"}),
+    ],
     "cognito-idp": [
         ("sign_up", {"ClientId": "c", "Username": "u", "Password": "p"}),
         ("admin_get_user", {"UserPoolId": "eu-central-1_x", "Username": "u"}),
@@ -172,7 +176,7 @@ def test_the_zip_is_small_enough_for_a_quick_cold_start(zip_file: Path, archive:
 
 def test_only_used_service_models_are_shipped(archive: zipfile.ZipFile) -> None:
     services = {name.split("/")[2] for name in archive.namelist() if re.match(r"botocore/data/[^/]+/", name)}
-    assert services == {"s3", "sqs", "cognito-idp"}
+    assert services == {"s3", "sqs", "cognito-idp", "events"}
 
 
 def test_equal_sources_give_equal_bytes(checkout: Path, zip_file: Path, tmp_path: Path) -> None:
@@ -208,7 +212,7 @@ def test_clients_send_the_same_as_with_the_whole_botocore(unpacked: Path) -> Non
             ([sys.executable, "-c", CLIENTS], str(ROOT)),
         )
     )
-    assert len(json.loads(packaged)) == 12 + 4 * 7
+    assert len(json.loads(packaged)) == 16 + 4 * 9
     assert packaged == whole
 
 

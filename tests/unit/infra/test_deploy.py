@@ -381,7 +381,11 @@ def test_the_command_line_accepts_the_settings_of_the_migrator() -> None:
         one for one in read_part(ROOT / "infra/migrator.yaml")["Resources"].values() if "Function" in one["Type"]
     ]
     variables = {name: str(value) for name, value in function["Properties"]["Environment"]["Variables"].items()}
-    variables |= {"DATABASE_URL": "postgresql://db.example.com/studysmart", "AWS_REGION": "us-east-1"}
+    variables |= {
+        "DATABASE_URL": "postgresql://db.example.com/studysmart",
+        "AWS_REGION": "us-east-1",
+        "EVENT_BUS_NAME": "",
+    }
     assert settings_from({**variables, "DATABASE_USER": "owner", "DATABASE_PASSWORD": "x"}).registry_bucket
 
 

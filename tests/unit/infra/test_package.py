@@ -68,7 +68,7 @@ def test_services_are_those_for_which_clients_are_made(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text('x = aws_client("s3", region)\ny = lambda: aws.aws_client(\n    "cognito-idp", z)')
     (tmp_path / "b.py").write_text("def aws_client(service): ...")
     assert trim.services_used(tmp_path) == {"s3", "cognito-idp"}
-    assert trim.services_used(ROOT / "chalicelib") == {"s3", "sqs", "cognito-idp"}
+    assert trim.services_used(ROOT / "chalicelib") == {"s3", "sqs", "cognito-idp", "events"}
 
 
 def test_a_client_without_a_literal_service_is_refused(tmp_path: Path) -> None:
