@@ -63,9 +63,13 @@ def sweep_training_requests(_event: Any) -> None:
 
 @app.schedule(Rate(1, unit=Rate.HOURS))  # type: ignore[untyped-decorator]  # Chalice has no types
 def prune_models(_event: Any) -> None:
-    """Delete old versions. The handler has a role of its own, because API and training may not delete."""
+    """Delete old versions, and copies of answers that no training renews.
+
+    The handler has a role of its own, because the API may not delete, and trainings may not delete versions.
+    """
     container = wiring.current()
     versions.prune(container.registry, container.settings.cohort, container.settings.retained_versions)
+    container.datasets.prune(container.settings.cohort)
 
 
 gc.freeze()

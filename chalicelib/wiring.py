@@ -37,6 +37,7 @@ from chalicelib.services.training import Later, at_once
 from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
+from chalicelib.storage.dataset_store import S3DatasetStore
 from chalicelib.storage.disk import check_disk
 from chalicelib.storage.event_bus import EventBridge
 from chalicelib.storage.identity import CognitoIdentity
@@ -102,6 +103,11 @@ class Container:
         """The published models."""
         client = aws_client("s3", self.settings.aws_region)
         return S3ModelRegistry(client, self.settings.registry_bucket, self.settings.model_signing_key)
+
+    @cached_property
+    def datasets(self) -> S3DatasetStore:
+        """The copies of answers for trainings."""
+        return S3DatasetStore(aws_client("s3", self.settings.aws_region), self.settings.registry_bucket)
 
     @cached_property
     def queue(self) -> TrainingQueue:

@@ -54,7 +54,7 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
     },
     TRAINER: {
         # Neither addresses and names, nor the texts of tasks: no training learns from them.
-        "users": "SELECT (id, excluded_at)",
+        "users": "SELECT (id, excluded_at, n_answers, changed_at)",
         "practice_tasks": "SELECT (user_id, subject_key, topic_key, item_key, answer_index, difficulty_numeric,"
         " is_correct, actual_time_seconds, completed, completed_at)",
         "embedding_model_tracker": "SELECT, INSERT, UPDATE",
@@ -72,6 +72,10 @@ _PREFIX = text(
 _OWNERS = text(
     "SELECT relname, relowner::regrole::text AS owner FROM pg_class"
     " WHERE relnamespace = 'public'::regnamespace AND relname = ANY(:names) AND relkind = 'r' ORDER BY relname"
+)
+_FUNCTIONS = text(
+    "SELECT CAST(oid AS regprocedure)::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+    " AND proname = 'note_changed_student' AND proowner::regrole::text <> :owner"
 )
 
 _KNOWN = text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:names)")
@@ -142,11 +146,14 @@ def _verifier(password: str) -> str:
 
 
 def own_and_grant(connection: Connection, prefix: str) -> None:
-    """Give the tables to the owner, and API and trainer exactly the privileges of :data:`GRANTS`."""
+    """Give tables and trigger to the owner, and API and trainer exactly the privileges of :data:`GRANTS`."""
     names = [*metadata.tables, "alembic_version"]
     owners = {str(row.relname): str(row.owner) for row in connection.execute(_OWNERS, {"names": names})}
     for statement in _statements(prefix, owners):
         connection.exec_driver_sql(statement)
+    owner = f"{prefix}_{OWNER}"
+    for function in connection.execute(_FUNCTIONS, {"owner": owner}).scalars().all():
+        connection.exec_driver_sql(f"ALTER FUNCTION {function} OWNER TO {owner}")
 
 
 def _statements(prefix: str, owners: Mapping[str, str]) -> Iterator[str]:

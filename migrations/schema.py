@@ -23,11 +23,15 @@ users = Table(
     Column("excluded_at", sa.DateTime(timezone=True)),
     Column("issuer", sa.Text),
     Column("subject", sa.Text),
+    Column("changed_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
     Index("ix_users_of_issuer", "issuer", postgresql_where=sa.text("issuer IS NOT NULL AND deleted_at IS NULL")),
 )
 """Access tokens issued until ``tokens_valid_from`` are refused, but not those whose digests are in ``kept_tokens``.
 
 Trainings do not learn from the answers of an account with ``excluded_at``. Everything else is as for other accounts.
+
+``changed_at`` is set by a trigger when an account's answers change, or whether they are excluded. Whatever changes
+answers updates ``n_answers``, be it to the same number.
 
 ``issuer`` and ``subject`` name a user whom somebody else identifies; ``id`` is then
 :func:`chalicelib.domain.service_accounts.user_id_of`.

@@ -29,6 +29,7 @@ from chalicelib.config import Settings
 from chalicelib.domain.training import TrainingRequest
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect
+from chalicelib.storage.dataset_store import S3DatasetStore
 from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.timeouts import patient
 from training_job import pipeline
@@ -53,6 +54,11 @@ def registry_of(settings: Settings) -> S3ModelRegistry:
     """Return the model registry, with the patience of a worker rather than of a student."""
     client = aws_client("s3", settings.aws_region, read_timeout=30.0)
     return S3ModelRegistry(client, settings.registry_bucket, settings.model_signing_key)
+
+
+def datasets_of(settings: Settings) -> S3DatasetStore:
+    """Return the copies of answers in S3."""
+    return S3DatasetStore(aws_client("s3", settings.aws_region, read_timeout=30.0), settings.registry_bucket)
 
 
 class _Worker:
@@ -149,6 +155,7 @@ def _train(connection: Connection, job: Job, train: pipeline.Train) -> None:
             still_ours=lambda: worker.ask("still_ours"),
             report=lambda progress: worker.ask("report", progress),
             train=train,
+            datasets=datasets_of(job.settings),
         )
     except Exception as error:  # noqa: BLE001 - the worker records whatever it is
         worker.tell("failed", (_portable(error), traceback.format_exc()))

@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from chalicelib.domain.errors import ModelError, NotFoundError
 from chalicelib.domain.training import TrainingRequest
 from chalicelib.services.versions import read_pointer, roles
+from chalicelib.storage.dataset_store import S3DatasetStore
 from chalicelib.storage.model_registry import S3ModelRegistry
 from training_job import gate
 from training_job.fit.optimise import Progress
@@ -76,17 +77,18 @@ def run(
     still_ours: Callable[[], object],
     report: Callable[[Mapping[str, Any]], object],
     train: Train = train_and_compare,
+    datasets: S3DatasetStore | None = None,
 ) -> Trained:
     """Train and publish for a request. Raises TrainingSkipped when there is too little to learn from.
 
     ``received_at`` is when its message was received. ``still_ours`` raises LeaseLostError when another worker took
-    over, ``report`` stores progress.
+    over, ``report`` stores progress. With ``datasets``, the answers of a large cohort are kept there.
     """
     done = _published_before(request, registry)
     if done is not None:
         return done
     report({"phase": "dataset"})
-    snapshot = read_snapshot(engine, request.cohort)
+    snapshot = read_snapshot(engine, request.cohort, datasets)
     table = trusted_answers(snapshot.table)
     _announce(snapshot)
     trained = train(table, version=request.version, on_progress=_progress_to(report))
@@ -99,6 +101,7 @@ def run(
         "trained_at": datetime.now(UTC).isoformat(),
         "counted": snapshot.counter,
         "n_samples": len(snapshot.table),
+        "n_samples_read": snapshot.rows_read,
         "n_untrusted_samples": len(snapshot.table) - len(table),
         gate.NEWEST_ANSWER: gate.reach(snapshot.table),
     }

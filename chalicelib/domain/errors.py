@@ -104,6 +104,10 @@ class ModelError(StudySmartError):
     """A file of a model is damaged or missing, or this program cannot run it."""
 
 
+class DatasetError(StudySmartError):
+    """A file of a dataset is lost or damaged."""
+
+
 class PointerConflictError(ConflictError):
     """The champion pointer changed between reading and writing it."""
 

@@ -294,6 +294,8 @@ def _edit(
         if name in changes:
             values[f"{name}_key"] = name_key(changes[name])
     if not NAMING.isdisjoint(changes):
+        # Trainings read the keys of completed tasks again when the student's row has changed.
+        completion.take_user(connection, user_id)
         # The key depends on fields that another request may be changing.
         values["item_key"] = item_of(msgspec.structs.replace(_one(connection, _LOCK, **owner), **changes))
     assignments = [f"{name} = {_SET.get(name, f':{name}')}" for name in values]

@@ -24,6 +24,7 @@ SCHEDULES: Sequence[tuple[str, float, Work]] = (
     ("watch", 15.0, lambda c: watch.watch(c.tracker, c.analytics, c.policy, c.settings.cohort)),
     # app.prune_models
     ("prune", 60.0, lambda c: versions.prune(c.registry, c.settings.cohort, c.settings.retained_versions)),
+    ("prune datasets", 3_600.0, lambda c: c.datasets.prune(c.settings.cohort)),
     ("prune limits", 3_600.0, lambda c: c.counts.prune()),
     ("prune records", 3_600.0, lambda c: c.service_store.prune()),
     ("prune webhooks", 3_600.0, lambda c: c.webhooks.prune()),

@@ -18,8 +18,8 @@ from chalicelib.storage.aws import aws_client
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.wiring import Container
 from ops import model_check
+from ops.doctor import dataset_check, item_keys
 from ops.doctor import findings as kinds
-from ops.doctor import item_keys
 from ops.doctor.findings import Finding
 from ops.doctor.store import PostgresDoctorStore, TrackerFacts
 from ops.doctor.students import examine
@@ -33,8 +33,9 @@ REMAINS_AGE = timedelta(hours=1)
 
 SECOND_LOOK_SECONDS = 1.0
 
-PARTS = frozenset({"schema", "database", "files", "pointer", "queue"})
-"""The parts of an examination: tables, their contents, the registry's objects, tracker against pointer, messages."""
+PARTS = frozenset({"schema", "database", "files", "pointer", "datasets", "queue"})
+"""The parts of an examination: tables, their contents, the registry's objects, tracker against pointer, copies of
+answers, messages."""
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class Doctor:
         self.container = container
         self.store = PostgresDoctorStore(container.engine)
         self.files = registry_files(container)
+        self.datasets = self.container.datasets
         self.queue = SqsTrainingQueue(aws_client("sqs", settings.aws_region), settings.training_queue_url)
         self._second_look_seconds = second_look_seconds
 
@@ -80,6 +82,7 @@ class Doctor:
         others: tuple[tuple[str, str, Callable[[], list[Finding]]], ...] = (
             ("files", "registry", lambda: self._files(done, trackers, now or datetime.now(UTC))),
             ("pointer", "registry", lambda: self._twice(self._pointers) if trackers else []),
+            ("datasets", "registry", lambda: self._datasets(trackers)),
             ("queue", "queue", lambda: self._queue(trackers)),
         )
         down: set[str] = set()
@@ -179,6 +182,16 @@ class Doctor:
                 about = {"cohort": tracker.cohort, "tracker": tracker.model_version, "pointer": version}
                 found.append(kinds.VERSION_DIFFERS.found(**about))
         return found
+
+    def _datasets(self, trackers: list[TrackerFacts]) -> list[Finding]:
+        """Check the copies of answers against the tables. A copy that is out of date is no fault."""
+        return [
+            kinds.DATASET_DAMAGED.found(cohort=tracker.cohort, fault=fault)
+            if number is None
+            else kinds.DATASET_DIFFERS.found(cohort=tracker.cohort, partition=number)
+            for tracker in trackers
+            for number, fault in dataset_check.faults(self.container.engine, self.datasets, tracker.cohort)
+        ]
 
     def old_remains(self, trackers: list[TrackerFacts], now: datetime) -> list[Remains]:
         """Return the old files of publications that died, except those of the live requests."""

@@ -146,6 +146,16 @@ VERSION_INCOMPLETE = Kind(
     "version {version} of cohort {cohort}: {n_files} files and no metadata.json",
     f"{_REPAIR} deletes the files; their training died and was repeated",
 )
+DATASET_DAMAGED = Kind(
+    "dataset-damaged",
+    "the copy of the answers of cohort {cohort}: {fault}",
+    f"nothing is lost: the next training makes it again, or {_REPAIR} deletes the copy",
+)
+DATASET_DIFFERS = Kind(
+    "dataset-differs",
+    "the copy of the answers of cohort {cohort}: partition {partition} does not have the answers of the tables",
+    f"{_REPAIR} deletes the copy, and the next training makes it again; answers were changed by hand",
+)
 QUEUE_BACKLOG = Kind(
     "queue-backlog",
     "{waiting} messages wait and {in_flight} are being processed, for {live} live requests",

@@ -13,6 +13,7 @@ from ops.doctor.checks import Doctor
 from ops.doctor.findings import Finding
 
 _OF_STUDENTS = (kinds.STATE_DIFFERS, kinds.ANSWERS_MISCOUNTED, kinds.ANSWERS_MISNUMBERED)
+_OF_DATASETS = (kinds.DATASET_DAMAGED, kinds.DATASET_DIFFERS)
 _OF_REQUESTS = (kinds.REQUEST_UNSENT, kinds.REQUEST_IDLE, kinds.LEASE_EXPIRED)
 
 
@@ -37,6 +38,8 @@ def repair(doctor: Doctor, findings: Iterable[Finding], now: datetime) -> Iterat
         yield f"{tables.count(len(sent), 'training request')} sent again"
     if any(finding.kind == kinds.VERSION_INCOMPLETE for finding in found):
         yield from _delete_remains(doctor, now)
+    for cohort in dict.fromkeys(str(finding.about["cohort"]) for finding in found if finding.kind in _OF_DATASETS):
+        yield f"cohort {cohort}: {tables.count(doctor.datasets.delete(cohort), 'file')} of the copy of answers deleted"
     if any(finding.kind == kinds.DEAD_LETTERS for finding in found):
         yield from _delete_dead_letters(doctor)
 

@@ -35,6 +35,7 @@ from ops.doctor.store import PostgresDoctorStore
 from ops.doctor.students import examine
 from tests.support.archives import version_files
 from tests.support.waiting import wait_for
+from training_job.history.snapshot import read_snapshot
 
 pytestmark = pytest.mark.slow
 
@@ -76,10 +77,10 @@ class Clinic:
             registry.write_champion("default", versions.successor(before, version, None), etag)
             self.container.tracker.set_model_version("default", version)
 
-    def put(self, name: str, content: bytes) -> None:
-        """Overwrite an object below ``models/default/``."""
+    def put(self, name: str, content: bytes, folder: str = "models/default") -> None:
+        """Overwrite an object."""
         s3 = aws_client("s3", self.environment["AWS_REGION"])
-        s3.put_object(Bucket=self.environment["REGISTRY_BUCKET"], Key=f"models/default/{name}", Body=content)
+        s3.put_object(Bucket=self.environment["REGISTRY_BUCKET"], Key=f"{folder}/{name}", Body=content)
 
     def waiting(self) -> int:
         """Transactions that wait for a lock."""
@@ -132,13 +133,47 @@ def test_an_edit_during_the_repair_keeps_its_key(clinic: Clinic) -> None:
     with engine.connect() as connection:
         connection.exec_driver_sql("BEGIN")
         connection.exec_driver_sql("UPDATE users SET n_answers = n_answers WHERE id = 'ada'")
-        with ThreadPoolExecutor(1) as pool:
-            repair = pool.submit(item_keys.compute, engine)
+        with ThreadPoolExecutor(2) as pool:
+            # The edit comes first, and the repair has read the task before it.
+            edit = pool.submit(clinic.container.tasks.edit, "ada", task_id, {"task_content": "!"}, None)
             wait_for(lambda: clinic.waiting() == 1)
-            edited = clinic.container.tasks.edit("ada", task_id, {"task_content": "!"}, None)
+            repair = pool.submit(item_keys.compute, engine)
+            wait_for(lambda: clinic.waiting() == 2)
             connection.exec_driver_sql("COMMIT")
             repair.result()
-    assert clinic.container.tasks.prediction_context("ada", item_of(edited)).item.attempts == 1
+    assert clinic.container.tasks.prediction_context("ada", item_of(edit.result())).item.attempts == 1
+
+
+def test_a_copy_of_answers_is_compared_with_the_tables(clinic: Clinic) -> None:
+    clinic.practise("ada", 20)
+    engine, store = clinic.container.engine, clinic.container.datasets
+    read_snapshot(engine, "default", store, min_answers=1)
+    clinic.practise("bob", 1)
+    # It is out of date, which the next training changes.
+    assert clinic.codes() == []
+    read_snapshot(engine, "default", store, min_answers=1)
+    clinic.sql("UPDATE practice_tasks SET item_key = item_key")
+    assert clinic.codes() == []
+    clinic.sql("UPDATE practice_tasks SET completed_at = completed_at - interval '1 second' WHERE answer_index = 19")
+    assert "dataset-differs" in clinic.codes()
+    assert "cohort default: 2 files of the copy of answers deleted" in clinic.repair()
+    read_snapshot(engine, "default", store, min_answers=1)
+    assert "dataset-differs" not in clinic.codes()
+
+
+def test_a_lost_file_of_a_copy_is_found(clinic: Clinic) -> None:
+    clinic.practise("ada", 20)
+    read_snapshot(clinic.container.engine, "default", clinic.container.datasets, min_answers=1)
+    manifest, _ = clinic.container.datasets.read_manifest("default")
+    assert manifest is not None
+    (name,) = manifest.objects
+    clinic.put(name, b"nonsense", "datasets/default")
+    (finding,) = clinic.findings()
+    assert finding.what == f"the copy of the answers of cohort default: {name} of dataset default is damaged"
+    clinic.put("manifest.json", b"nonsense", "datasets/default")
+    assert clinic.codes() == ["dataset-damaged"]
+    assert clinic.repair()
+    assert clinic.codes() == []
 
 
 def test_nothing_is_wrong_after_ordinary_use(clinic: Clinic, tmp_path: Path) -> None:

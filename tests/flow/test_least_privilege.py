@@ -11,7 +11,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from app import app
 from chalicelib import wiring
 from chalicelib.config import settings_from
 from chalicelib.domain.training import TrainingRequest
+from chalicelib.storage import dataset_store
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.tracker import Lease, PostgresTracker
 from infra.local.aws.resources import REGION
@@ -35,6 +36,8 @@ from tests.support.servers import login_as
 from training_job import pipeline
 from training_job import wiring as training_wiring
 from training_job.__main__ import poll
+from training_job.child import datasets_of
+from training_job.history import snapshot
 from training_job.lambda_handler import RESERVE_SECONDS, handle_event
 from training_job.process import TrainingProcess, start_child
 from training_job.worker import Worker
@@ -69,7 +72,10 @@ class Programs:
         """Train in this process, whose calls are recorded, without a limit of ``seconds``."""
         del seconds
         worker = self.worker
-        return pipeline.run(request, worker.engine, worker.registry, received_at=datetime.now(UTC), **how)
+        datasets = datasets_of(self.settings)
+        return pipeline.run(
+            request, worker.engine, worker.registry, received_at=datetime.now(UTC), datasets=datasets, **how
+        )
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         headers = {"Content-Type": "application/json"} | (
@@ -86,6 +92,11 @@ class Programs:
             answer = handler({"arguments": list(arguments)}, None)
         # The doctor exits with 1 for what it cannot repair, such as the unreadable dead letter.
         assert answer["status"] in ((0, 1) if arguments[0] == "doctor" else (0,)), f"{arguments}: {answer}"
+
+    def leave_in_dataset(self, name: str) -> None:
+        """Put a file into the dataset that is of no use there."""
+        key = f"datasets/{self.settings.cohort}/{name}"
+        aws_client("s3", REGION).put_object(Bucket=self.settings.registry_bucket, Key=key, Body=b"nonsense")
 
     def login(self) -> None:
         """Sign in. A new token names the groups of the account."""
@@ -126,6 +137,8 @@ class Context:
 @pytest.fixture
 def programs(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Programs]:
     recorder = Recorder(REGION, ACCOUNT_ID)
+    monkeypatch.setattr(snapshot, "MIN_ANSWERS", 1)
+    monkeypatch.setattr(dataset_store, "ABANDONED_AFTER", timedelta(0))
     url = environment["DATABASE_URL"]
     # That of the commands.
     own = {"DATABASE_URL": login_as(MIGRATOR, url), "STATE_DIR": "/nonexistent", "EVENT_BUS_NAME": BUS}
@@ -241,6 +254,7 @@ def schedules(programs: Programs) -> None:
         programs.client.lambda_.invoke("sweep_training_requests", event)
     registry, cohort = programs.worker.registry, programs.settings.cohort
     registry.write_version(cohort, OLD_VERSION, {"lnirt.json": b"{}"}, {})
+    programs.leave_in_dataset("left-by-a-training.parquet")
     with programs.recorder.acting("PrunerRole"):
         programs.client.lambda_.invoke("prune_models", event)
     assert OLD_VERSION not in registry.list_versions(cohort)
@@ -265,6 +279,7 @@ def commands(programs: Programs) -> None:
     programs.request("POST", "/auth/forgot-password", {"email": "other@example.org"})
     programs.token = token
     programs.command("account", "erase", "other@example.org", "--yes")
+    programs.leave_in_dataset("manifest.json")
     programs.command("doctor", "--repair")
     files(programs)
 

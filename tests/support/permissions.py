@@ -99,6 +99,10 @@ class Recorder:
                 yield "s3:ListBucket", f"arn:aws:s3:::{params['Bucket']}"
             case "s3", "CreateMultipartUpload" | "UploadPart" | "CompleteMultipartUpload":
                 yield "s3:PutObject", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}"
+            case "s3", "ListObjectVersions":
+                yield "s3:ListBucketVersions", f"arn:aws:s3:::{params['Bucket']}"
+            case "s3", "DeleteObject" if "VersionId" in params:
+                yield "s3:DeleteObjectVersion", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}"
             case "s3", "GetObject" | "HeadObject" | "PutObject" | "DeleteObject":
                 bucket = f"arn:aws:s3:::{params['Bucket']}"
                 yield f"s3:{operation.replace('Head', 'Get')}", f"{bucket}/{params['Key']}"

@@ -141,7 +141,14 @@ def test_every_alarm_for_people_tells_the_topic_and_says_what_it_is(rendered: di
 
 def test_the_training_may_not_delete_and_only_the_pruner_and_the_operator_may(rendered: dict[str, Any]) -> None:
     roles = {name: json.dumps(role) for name, role in of_type(rendered, "IAM::Role").items()}
-    assert {name for name, text in roles.items() if "s3:Delete" in text} == {"PrunerRole", "OperatorRole"}
+    assert {name for name, text in roles.items() if '"s3:DeleteObject"' in text} == {"PrunerRole", "OperatorRole"}
+
+
+def test_the_training_deletes_copies_of_answers_only(rendered: dict[str, Any]) -> None:
+    policies = [policy for role in of_type(rendered, "IAM::Role").values() for policy in role["Policies"]]
+    statements = [one for policy in policies for one in policy.get("PolicyDocument", {}).get("Statement", [])]
+    deletions = [one["Resource"] for one in statements if "s3:DeleteObjectVersion" in one.get("Action", "")]
+    assert deletions == [{"Fn::Sub": "${RegistryBucket.Arn}/datasets/*"}] * 3
 
 
 def test_every_skipped_check_says_why(rendered: dict[str, Any]) -> None:
