@@ -103,7 +103,9 @@ def parser() -> argparse.ArgumentParser:
         "--interval", type=number(0.05, 3600), default=0.5, metavar="SECONDS", help="polling interval (default: 0.5)"
     )
     follow.add_argument("--until", choices=["idle"], help="end when no training is queued or running")
-    add_with("train", _train, "request a training now, without waiting for more answers")
+    add_with("train", _train, "request a training now, without waiting for more answers").add_argument(
+        "--json", action="store_true", help="print JSON"
+    )
     reset = add_with("reset-counter", _reset_counter, "set the number of completions since the last training")
     reset.add_argument("value", type=whole_number(0), metavar="N", help="new value, 0 or more")
     import_command.add_arguments(add_with("import", import_command.run, "import a history of answers from CSV"))
@@ -156,7 +158,7 @@ def _monitor(container: Container, options: argparse.Namespace) -> int:
     return 0
 
 
-def _train(container: Container, _: argparse.Namespace) -> int:
+def _train(container: Container, options: argparse.Namespace) -> int:
     try:
         request = training.force_training(container.tracker, container.queue, container.settings.cohort)
     except QueueUnavailableError as error:
@@ -165,8 +167,9 @@ def _train(container: Container, _: argparse.Namespace) -> int:
     if request is None:
         print("error: a training is already queued or running", file=sys.stderr)
         return 1
-    print(f"Training requested: {request.request_id}")
     found, needed = container.tracker.read(container.settings.cohort).n_samples_total, container.policy.minimum_samples
+    as_json = {"request_id": str(request.request_id), "n_samples": found, "minimum_samples": needed}
+    tables.show(options.json, as_json, [f"Training requested: {request.request_id}"])
     if found < needed:
         print(f"warning: it will be skipped: a training needs {needed} answers, and there are {found}", file=sys.stderr)
     return 0

@@ -23,6 +23,7 @@ from typing import Any
 from chalicelib.domain.errors import ModelError, NotFoundError
 from chalicelib.storage.model_registry import METADATA, champion_from_json
 from chalicelib.wiring import Container
+from ops import tables
 from ops.backup import store
 from ops.backup.accounts import FILE, copy_accounts, local_accounts
 from ops.backup.files import BackupWriter, Manifest, ObjectEntry, TableEntry, file_name
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "place", metavar="DIR", help="directory or s3://BUCKET/PREFIX, new or empty; it will contain personal data"
     )
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(container: Container, options: argparse.Namespace) -> int:
@@ -56,7 +58,9 @@ def run(container: Container, options: argparse.Namespace) -> int:
     )
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    print(f"{manifest.summary()} backed up in {time.monotonic() - begun:.1f} s")
+    seconds = time.monotonic() - begun
+    as_json = {**manifest.as_json(), "warnings": warnings, "seconds": round(seconds, 3)}
+    tables.show(options.json, as_json, [f"{manifest.summary()} backed up in {seconds:.1f} s"])
     return 1 if warnings else 0
 
 

@@ -69,6 +69,16 @@ class Manifest(msgspec.Struct, frozen=True):
         accounts = "" if self.accounts is None else f"{self.accounts.rows:,} passwords, "
         return f"{rows}, {accounts}{len(self.registry):,} registry files"
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what the backup contains, without its files."""
+        return {
+            "created_at": self.created_at,
+            "revision": self.revision,
+            "tables": {table: entry.rows for table, entry in self.tables.items()},
+            "passwords": None if self.accounts is None else self.accounts.rows,
+            "registry_files": len(self.registry),
+        }
+
 
 class Storage(Protocol):
     """The place of a backup. Every method raises BackupError or ObjectError, which name the file."""

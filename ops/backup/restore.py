@@ -33,6 +33,7 @@ from ops.stack import Accounts
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("place", metavar="DIR", help="directory of a backup, or s3://BUCKET/PREFIX")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--keep-keys",
         action="store_true",
@@ -46,17 +47,29 @@ def run(container: Container, options: argparse.Namespace) -> int:
     backup = Backup(place_of(options.place, container.settings.aws_region))
     accounts = local_accounts(options.state_dir)
     restore(container, registry_files(container), backup, options.keep_keys, accounts)
-    print(f"{backup.manifest.summary()} restored in {time.monotonic() - begun:.1f} s")
-    for missing in backup.manifest.left_out:
-        print(f"warning: {missing}", file=sys.stderr)
-    if backup.manifest.accounts is not None and accounts is None:
-        print("warning: the passwords were not restored: only a stack on one machine takes them", file=sys.stderr)
-    if backup.manifest.tables["service_keys"].rows and not options.keep_keys:
-        print("All keys of service accounts were revoked: make new ones with `studysmart service rotate NAME`")
+    manifest, seconds = backup.manifest, time.monotonic() - begun
+    warnings = list(manifest.left_out)
+    if manifest.accounts is not None and accounts is None:
+        warnings.append("the passwords were not restored: only a stack on one machine takes them")
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    revoked = manifest.tables["service_keys"].rows > 0 and not options.keep_keys
+    lines = [f"{manifest.summary()} restored in {seconds:.1f} s"]
+    if revoked:
+        lines.append("All keys of service accounts were revoked: make new ones with `studysmart service rotate NAME`")
+    if not options.json:
+        tables.print_lines(lines)
     training.sweep(container.tracker, container.queue, container.policy)
     begun = time.monotonic()
     examined = Doctor(container).examine()
-    tables.print_lines(doctor.as_lines(examined, time.monotonic() - begun))
+    as_json = {
+        **manifest.as_json(),
+        "keys_revoked": revoked,
+        "warnings": warnings,
+        "seconds": round(seconds, 3),
+        "doctor": doctor.as_json(examined, []),
+    }
+    tables.show(options.json, as_json, doctor.as_lines(examined, time.monotonic() - begun))
     return 1 if examined.findings else 0
 
 

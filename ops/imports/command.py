@@ -17,7 +17,7 @@ from ops.imports.formats import FORMATS
 from ops.imports.importer import GENERIC, Reading, import_file
 from ops.imports.report import ImportReport
 from ops.imports.source import UnusableFileError
-from ops.imports.store import history_store
+from ops.imports.store import ImportRecord, history_store
 from ops.places import place_of
 
 _QUIET_SECONDS = 5.0
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--questions", metavar="FILE", help="the questions file of ednet, riiid or eedi")
     parser.add_argument("--encoding", metavar="NAME", help="such as windows-1252 (default: detected)")
     parser.add_argument("--separator", metavar="CHARACTER", help='such as ";" (default: detected)')
+    parser.add_argument("--json", action="store_true", help="print the report, the list or the result as JSON")
     parser.epilog = (
         "Columns: user_id, topic, is_correct, and optionally subject, difficulty (easy to expert, or 1 to 4), item_id, "
         "actual_time_seconds, completed_at (ISO 8601, or seconds or milliseconds since 1970), position (order within "
@@ -60,9 +61,9 @@ def run(container: Container, options: argparse.Namespace) -> int:
     """Import a file into the container's database, list imports, or take one back."""
     match options.what:
         case ["list"]:
-            return _list(container)
+            return _list(container, options)
         case ["undo", number] if number.isdecimal():
-            return _undo(container, int(number))
+            return _undo(container, int(number), options)
         case [file]:
             return _import(container, file, options)
     print("error: give one FILE, or list, or undo ID", file=sys.stderr)
@@ -94,11 +95,11 @@ def _import(container: Container, file: str, options: argparse.Namespace) -> int
         return 2
     if sys.stderr.isatty():
         print(file=sys.stderr)
-    tables.print_lines(report.lines())
+    tables.show(options.json, report.as_json(), report.lines())
     return 1 if report.bad else 0
 
 
-def _list(container: Container) -> int:
+def _list(container: Container, options: argparse.Namespace) -> int:
     with history_store(container.engine, container.settings.cohort) as store:
         imports = store.imports()
     rows = [
@@ -108,20 +109,35 @@ def _list(container: Container) -> int:
             found.file,
             f"{found.added:,}",
             f"{found.refused:,}",
-            "taken back" if found.undone_at else "complete" if found.finished_at else "interrupted",
+            _state(found),
         ]
         for found in imports
     ]
-    tables.print_lines(
-        tables.table(["id", "started (UTC)", "file", "added", "refused", "state"], rows, ["id", "added", "refused"])
-    )
+    lines = tables.table(["id", "started (UTC)", "file", "added", "refused", "state"], rows, ["id", "added", "refused"])
+    as_json = [
+        {
+            "id": found.id,
+            "started_at": found.started_at.isoformat(),
+            "file": found.file,
+            "added": found.added,
+            "refused": found.refused,
+            "state": _state(found),
+        }
+        for found in imports
+    ]
+    tables.show(options.json, as_json, lines)
     return 0
 
 
-def _undo(container: Container, import_id: int) -> int:
+def _state(found: ImportRecord) -> str:
+    return "taken back" if found.undone_at else "complete" if found.finished_at else "interrupted"
+
+
+def _undo(container: Container, import_id: int, options: argparse.Namespace) -> int:
     with history_store(container.engine, container.settings.cohort) as store:
         removed = store.undo(import_id)
-    print(f"Import {import_id} was taken back: {tables.count(removed, 'answer')} removed.")
+    text = f"Import {import_id} was taken back: {tables.count(removed, 'answer')} removed."
+    tables.show(options.json, {"id": import_id, "removed": removed}, [text])
     return 0
 
 

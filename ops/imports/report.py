@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from ops import tables
 
@@ -87,6 +88,33 @@ class ImportReport:
                 yield f"{title}: {tables.count(found.count, 'row')}: {reason} ({found})"
         yield from self.hints
         yield self.summary()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        reasons = {"changed": self.changed, "left_out": self.left_out, "refused": self.refused}
+        return {
+            "import_id": self.import_id,
+            "dry_run": self.dry_run,
+            "read": self.read,
+            "added": self.added,
+            "already_there": self.already_there,
+            "new_users": self.new_users,
+            "bad": self.bad,
+            "seconds": round(self.seconds, 3),
+            "origin": self.origin,
+            "hints": self.hints,
+            **{
+                name: [
+                    {
+                        "reason": reason,
+                        "count": found.count,
+                        "first": [{"line": line, "value": value} for line, value in found.first],
+                    }
+                    for reason, found in by_reason.items()
+                ]
+                for name, by_reason in reasons.items()
+            },
+        }
 
     def summary(self) -> str:
         """Return the result in one line."""

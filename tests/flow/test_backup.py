@@ -77,7 +77,7 @@ def test_a_restore_revokes_the_keys_of_service_accounts(
     insert = text(f"{account} INSERT INTO service_keys (digest, service_id, hint) VALUES (:digest, 'a', :hint)")
     statement(source.container.engine, lambda c: c.execute(insert, values))
     backed_up(source, directory)
-    run(target.container, Namespace(place=str(directory), keep_keys=kept, state_dir=str(directory)))
+    run(target.container, Namespace(place=str(directory), keep_keys=kept, json=False, state_dir=str(directory)))
     assert (target.container.service_store.account(key_digest(key)) is not None) is kept
     assert ("service rotate" in capsys.readouterr().out) is not kept
 
