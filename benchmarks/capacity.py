@@ -24,6 +24,7 @@ UNITS: Final = {
     "answers": 20.0,  # of a student a day
     "days": 30.0,  # whose answers a training reads
     "cohort": 1_000.0,  # students that share a model
+    "max_answers": 500_000.0,  # that a training reads
     "requests": QUANTITIES["requests"] + QUANTITIES["polls"],  # for an answer
     "request_seconds": (QUANTITIES["api_seconds"] + QUANTITIES["polls"] * QUANTITIES["poll_seconds"]) / 7,
     "writes": 7.0,  # rows for an answer: account, task twice, state, usage, counter, limit
@@ -108,7 +109,7 @@ def train(students: int) -> dict[str, Any]:
     """Simulate a day of all cohorts' trainings as a queue for ``training tasks`` workers, first come first served."""
     unit = UNITS
     size = min(unit["cohort"], students)
-    answers = size * unit["answers"] * unit["days"]
+    answers = min(size * unit["answers"] * unit["days"], unit["max_answers"])
     seconds = unit["training_start_seconds"] + answers * unit["training_seconds_per_answer"]
     wait, n_cohorts = seconds * (1 / unit["duty"] - 1), math.ceil(students / size)
     needed = n_cohorts * seconds / (seconds + wait)

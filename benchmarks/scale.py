@@ -1,26 +1,28 @@
-"""Reading of the answers for a training, from the tables and from partitions in S3, by the number of answers.
+"""Trainings by the number of answers: seconds, peak memory, what is read, and the accuracy.
 
 ``python -m benchmarks.scale --answers 10000,100000,1000000 --json`` starts a PostgreSQL and a moto server, fills the
-tables, and reads the answers as a training does. Each reading is a process of its own. For each size it prints
+tables with simulated answers, and trains as the worker does, except that 5 % of the students are left out to be
+predicted. Each training is a process of its own. For each size it prints
 
-- ``direct``: everything from the tables;
-- ``full``: everything from the tables, and the partitions are written;
-- ``next``: after five students have answered once more, from the partitions and the tables;
-- ``same``: true if the answers of ``next`` are those that the tables give.
+- ``full``: everything comes from the tables, and the partitions in S3 are made;
+- ``next``: a training after five students have answered once more.
 
-Each has ``seconds``, ``rows`` (answers that came from the tables) and ``rss_mb``, the peak memory of the process.
-Under ``largest``, ``next_of_direct`` is the time of ``next`` divided by that of ``direct``. The last line is one JSON
-object.
+Each has ``seconds``, of which ``read_seconds`` read the answers, ``rows`` (answers that came from the tables),
+``learnt`` (answers that the networks learnt from), ``rss_mb`` (peak memory of the process), ``artifact_kb`` (size of
+the version's files) and ``test_auc``. Under ``largest`` are the figures of the largest size. ``time_exponent`` is the
+slope of the logarithm of the full training's seconds over that of the answers, fitted to all sizes. The last line is
+one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
+import math
 import multiprocessing
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -34,16 +36,25 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from benchmarks._postgres import migrated_server
+from chalicelib.config import settings_from
+from chalicelib.prediction.predictor import Predictor
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect, transaction
 from chalicelib.storage.dataset_store import S3DatasetStore
 from chalicelib.storage.timeouts import DEFAULT
 from infra.local.aws import resources
-from training_job.history.answers import COLUMN_TYPES
+from training_job.child import datasets_of
+from training_job.fit.train import train_version
+from training_job.fit.trust import trusted_answers
+from training_job.history.replay import predict_history
 from training_job.history.snapshot import read_snapshot
+from training_job.scores import auc
 
 OF_STUDENT, TOPICS, CHANGED = 100, 40, 5
 """Answers of each student, topics, and students who answer once more."""
+
+TESTED = 20
+"""One student in so many is not learnt from."""
 
 START_SECONDS = 120.0
 
@@ -53,16 +64,20 @@ PATIENT = DEFAULT._replace(answer=600.0, statement=0)
 _FILL = (
     "TRUNCATE users CASCADE",
     "INSERT INTO users (id, n_answers) SELECT md5(i::text), :of_student FROM generate_series(1, :students) AS i",
+    # A chance is the logistic function of a student's ability, a topic's ease and an item's ease.
     """
     INSERT INTO practice_tasks (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content,
         completed, completed_at, is_correct, actual_time_seconds, answer_index, predicted_correct,
         predicted_time_seconds, prediction_source, item_key)
-    SELECT gen_random_uuid(), md5(i::text), 'Maths', 'maths', t, t,
-        (ARRAY['easy', 'medium', 'hard', 'expert'])[1 + mod(i, 4)], '?', true,
-        timestamptz '2026-01-01' + make_interval(secs => n * 3600 + i), random() < 0.7, exp(3 + random()), n,
-        0.5, 60, 'default', mod(i * 31 + n, 5000)
+    SELECT gen_random_uuid(), md5(i::text), 'Maths', 'maths', t, t, 'medium', '?', true,
+        timestamptz '2026-01-01' + make_interval(secs => n * 3600 + i),
+        random() < 1 / (1 + exp(-0.8 - ability - mod(topic * 37, 17) / 8.0 + 1 - mod(item * 7, 13) / 6.0 + 1)),
+        exp(3 + mod(topic * 11, 7) / 10.0 - ability / 4 + random()), n, 0.5, 60, 'default', item
     FROM generate_series(0, :of_student - 1) AS n, generate_series(1, :students) AS i,
-        LATERAL (SELECT 'topic ' || mod(i + n, :topics)) AS named (t)
+        LATERAL (
+            SELECT mod(i + n, :topics), mod(i * 31 + n, 5000), 3.4 * mod(i * 7919::bigint, 1000) / 1000 - 1.7
+        ) AS drawn (topic, item, ability),
+        LATERAL (SELECT 'topic ' || topic) AS named (t)
     """,
 )
 _ANSWER_AGAIN = (
@@ -79,7 +94,7 @@ _ANSWER_AGAIN = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Measure the reading of answers by the number of answers.")
+    parser = argparse.ArgumentParser(description="Measure trainings by the number of answers.")
     parser.add_argument("--json", action="store_true", help="print only the JSON object")
     parser.add_argument("--answers", default="10000,100000,1000000", help="numbers of answers, separated by commas")
     options = parser.parse_args(arguments)
@@ -90,10 +105,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             figures[str(size)] = figures_of(server.url(), aws, size)
             if not options.json:
                 print(f"{size:,} answers: {figures[str(size)]}", flush=True)
-    largest = figures[str(max(sizes))]
-    ratio = round(largest["next"]["seconds"] / largest["direct"]["seconds"], 3)
-    print(json.dumps({"sizes": figures, "largest": {"answers": max(sizes), "next_of_direct": ratio}}))
-    return 0 if all(each["same"] for each in figures.values()) else 1
+    exponent = slope(
+        [math.log(size) for size in sizes], [math.log(each["full"]["seconds"]) for each in figures.values()]
+    )
+    print(json.dumps({"sizes": figures, "largest": figures[str(max(sizes))], "time_exponent": exponent}))
+    return 0
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Return the slope of the line through the points, None for one point."""
+    return round(statistics.linear_regression(x, y).slope, 3) if len(x) > 1 else None
 
 
 @contextmanager
@@ -121,13 +142,9 @@ def figures_of(url: str, aws: Mapping[str, str], size: int) -> dict[str, Any]:
     os.environ.update(aws)
     S3DatasetStore(aws_client("s3", aws["AWS_REGION"]), aws["REGISTRY_BUCKET"]).delete("default")
     _run(url, _FILL, values)
-    direct = _in_a_process(url, aws, datasets=False)
-    full = _in_a_process(url, aws, datasets=True)
+    full = in_a_process(url, aws)
     _run(url, _ANSWER_AGAIN, {"changed": CHANGED, "of_student": OF_STUDENT})
-    later = _in_a_process(url, aws, datasets=True)
-    same = later.pop("digest") == _in_a_process(url, aws, datasets=False)["digest"]
-    same &= direct.pop("digest") == full.pop("digest")
-    return {"direct": direct, "full": full, "next": later, "same": same}
+    return {"full": full, "next": in_a_process(url, aws)}
 
 
 def _run(url: str, statements: Sequence[str], values: Mapping[str, int]) -> None:
@@ -140,29 +157,36 @@ def _run(url: str, statements: Sequence[str], values: Mapping[str, int]) -> None
     engine.dispose()
 
 
-def _in_a_process(url: str, aws: Mapping[str, str], *, datasets: bool) -> dict[str, Any]:
+def in_a_process(url: str, aws: Mapping[str, str]) -> dict[str, Any]:
+    """Train in a process of its own, and return the figures."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        figures: dict[str, Any] = pool.apply(read, (url, dict(aws), datasets))
+        figures: dict[str, Any] = pool.apply(train, (url, dict(aws)))
     return figures
 
 
-def read(url: str, aws: Mapping[str, str], datasets: bool) -> dict[str, Any]:
-    """Read all answers, and return the figures with a digest of the answers."""
+def train(url: str, aws: Mapping[str, str]) -> dict[str, Any]:
+    """Read the answers and train, and predict the students who were left out."""
     os.environ.update(aws)
-    store = S3DatasetStore(aws_client("s3", aws["AWS_REGION"], read_timeout=60.0), aws["REGISTRY_BUCKET"])
+    settings = settings_from({**aws, "DATABASE_URL": url})
     engine = connect(url, 1, PATIENT)
     begun = time.monotonic()
-    found = read_snapshot(engine, "default", store if datasets else None, min_answers=1)
+    found = read_snapshot(engine, "default", datasets_of(settings), max_answers=settings.training_max_answers)
+    read_seconds = time.monotonic() - begun
+    tested = found.table.user % TESTED == 0
+    learnt = trusted_answers(found.table.select(~tested))
+    version = train_version(learnt, version="scale")
     seconds = time.monotonic() - begun
-    digest = hashlib.sha256(repr((found.table.user_ids, found.table.topics)).encode())
-    for name in COLUMN_TYPES:
-        digest.update(getattr(found.table, name).tobytes())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform != "darwin" else 1024)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    predictor = Predictor.from_files({**version.files, "metadata.json": json.dumps(version.metadata).encode()})
+    chances = predict_history(predictor, found.table, tested).correct
     return {
         "seconds": round(seconds, 2),
+        "read_seconds": round(read_seconds, 2),
         "rows": found.rows_read,
-        "rss_mb": round(peak / 1024),
-        "digest": digest.hexdigest(),
+        "learnt": len(learnt),
+        "rss_mb": round(peak / (1024 if sys.platform != "darwin" else 1024 * 1024)),
+        "artifact_kb": round(sum(map(len, version.files.values())) / 1000),
+        "test_auc": round(auc(found.table.is_correct[tested], chances) or 0.5, 4),
     }
 
 

@@ -16,6 +16,7 @@ from chalicelib.domain.training import TrainingPolicy
 Text = Annotated[str, Meta(min_length=1)]
 DatabaseUrl = Annotated[str, Meta(pattern=r"^postgres(ql(\+pg8000)?)?://")]
 Count = Annotated[int, Meta(ge=1)]
+ManyAnswers = Annotated[int, Meta(ge=100_000)]
 Seconds = Annotated[float, Meta(gt=0, le=1e9)]
 Bound = Annotated[int, Meta(ge=0, le=10**12)]
 """A limit. 0 switches it off."""
@@ -51,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     training_threshold: Count = 5
     minimum_samples: Count = 10
     training_duty: Share = 1.0
+    training_max_answers: ManyAnswers = 500_000
     model_refresh_seconds: Seconds = 30.0
     lease_seconds: Seconds = 60.0
     retained_versions: Count = 10

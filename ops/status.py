@@ -62,7 +62,7 @@ def as_lines(report: Report) -> list[str]:
     trained = model.last_trained_at
     lines = [
         counter_line(model),
-        f"Samples: {model.n_samples_total:,} ({model.n_samples_last_training:,} at the last training)",
+        f"Samples: {model.n_samples_total:,} (the last training learnt from {model.n_samples_last_training:,})",
         f"Last training: {'never' if trained is None else f'{tables.utc_time(trained.isoformat())} UTC'}",
         f"Training: {training_line(model)}",
         *wait_lines(model),

@@ -156,6 +156,7 @@ def _train(connection: Connection, job: Job, train: pipeline.Train) -> None:
             report=lambda progress: worker.ask("report", progress),
             train=train,
             datasets=datasets_of(job.settings),
+            max_answers=job.settings.training_max_answers,
         )
     except Exception as error:  # noqa: BLE001 - the worker records whatever it is
         worker.tell("failed", (_portable(error), traceback.format_exc()))

@@ -4,6 +4,9 @@ Students are dealt into partitions by a hash of their ids. The fingerprint of a 
 the times at which their answers last changed (``users.changed_at``). A training compares the fingerprints of the tables
 with those of the manifest. In the partitions that differ, it reads the answers of the students who changed. All of this
 happens in one snapshot of the database, so the result is that of reading everything (docs/decisions/0057).
+
+A training learns from a bounded number of answers. Of a larger cohort it reads and keeps the first partitions, which
+are a random sample of the students (docs/decisions/0058).
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ _PARTITION = "(hashtextextended(id, 0) & (:count - 1))"
 
 _FINGERPRINTS = text(
     f"""
-    SELECT {_PARTITION}, count(*), sum(n_answers), CAST(sum(hashtextextended(id, {_CHANGED})) AS text)
+    SELECT {_PARTITION}, count(*), CAST(sum(n_answers) AS bigint), CAST(sum(hashtextextended(id, {_CHANGED})) AS text)
     FROM users WHERE excluded_at IS NULL AND n_answers > 0 GROUP BY 1
     """  # noqa: S608 - parts are constants, values are bound
 )
@@ -57,9 +60,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Dealt:
-    """The students of a partition in the tables: their number and fingerprint."""
+    """The students of a partition in the tables: their number, that of their answers, and their fingerprint."""
 
     students: int = 0
+    answers: int = 0
     fingerprint: str = ""
 
 
@@ -88,35 +92,38 @@ def count_for(n_answers: int, current: int = 0) -> int:
 
 
 def refresh(
-    engine: Engine, store: S3DatasetStore, cohort: str, begin: Callable[[Connection, str], T]
+    engine: Engine, store: S3DatasetStore, cohort: str, begin: Callable[[Connection, str], T], max_answers: float
 ) -> tuple[T, list[Part], int]:
-    """Return what ``begin`` returns in the snapshot, all answers by partition, and the number that the tables gave.
+    """Return what ``begin`` returns in the snapshot, the answers by partition, and the number that the tables gave.
 
-    ``begin`` is called first in the transaction, and begins the snapshot. The copy is renewed afterwards.
+    ``begin`` is called first in the transaction, and begins the snapshot. The copy is renewed afterwards. The answers
+    are those of :func:`sampled` partitions.
     """
     manifest, etag = store.read_manifest(cohort)
     old = manifest.partitions if manifest else ()
     # Before the transaction, which would keep old rows from being removed.
     known = _read_all(store, cohort, old)
 
-    def work(connection: Connection) -> tuple[T, list[Dealt], dict[int, Known], int]:
+    def work(connection: Connection) -> tuple[T, int, list[Dealt], dict[int, Known], int]:
         begun = begin(connection, cohort)
-        count = count_for(int(connection.execute(_TOTAL).scalar_one()), len(old))
-        if len(old) != count:
-            known.clear()
-        dealt = fingerprints(connection, count)
-        changed = [n for n, one in enumerate(dealt) if n not in known or old[n].fingerprint != one.fingerprint]
+        before = manifest.count if manifest else 0
+        count = count_for(int(connection.execute(_TOTAL).scalar_one()), before)
+        dealt = sampled(fingerprints(connection, count), max_answers)
+        same = known if before == count else {}
+        changed = [n for n, one in enumerate(dealt) if n not in same or old[n].fingerprint != one.fingerprint]
         renewed: dict[int, Known] = {}
         n_read = 0
         for number, students in students_of(connection, count, changed).items():
-            renewed[number], n = _renewed(connection, known.pop(number, _NOTHING), students)
+            renewed[number], n = _renewed(connection, same.get(number, _NOTHING), students)
             n_read += n
-        return begun, dealt, renewed, n_read
+        return begun, count, dealt, renewed, n_read
 
-    begun, dealt, renewed, n_read = transaction(engine, work)
-    _save(store, cohort, (manifest, etag), dealt, renewed)
-    _log.info("dataset: %d answers read from the tables, %d of %d partitions kept", n_read, len(known), len(dealt))
-    return begun, [one.part for _, one in sorted((known | renewed).items())], n_read
+    begun, count, dealt, renewed, n_read = transaction(engine, work)
+    _save(store, cohort, (manifest, etag), count, dealt, renewed)
+    _log.info("dataset: %d answers read from the tables, for %d of %d partitions", n_read, len(renewed), len(dealt))
+    if len(dealt) < count:
+        _log.info("dataset: the training learns from %d of %d partitions of the students", len(dealt), count)
+    return begun, [(renewed[n] if n in renewed else known[n]).part for n in range(len(dealt))], n_read
 
 
 def _read_all(store: S3DatasetStore, cohort: str, partitions: Sequence[Partition]) -> dict[int, Known]:
@@ -143,16 +150,17 @@ def _save(
     store: S3DatasetStore,
     cohort: str,
     found: tuple[Manifest | None, str | None],
+    count: int,
     dealt: Sequence[Dealt],
     renewed: Mapping[int, Known],
 ) -> None:
     """Write the renewed partitions, move the manifest, and delete the files that do not count any more."""
     manifest, etag = found
     old = manifest.partitions if manifest else ()
-    if manifest is not None and not renewed and len(old) == len(dealt):
+    if manifest is not None and not renewed and (manifest.count, len(old)) == (count, len(dealt)):
         return
     written = {number: _write(store, cohort, one, dealt[number]) for number, one in renewed.items()}
-    new = Manifest(SCHEMA, tuple(written[n] if n in written else old[n] for n in range(len(dealt))))
+    new = Manifest(SCHEMA, count, tuple(written[n] if n in written else old[n] for n in range(len(dealt))))
     if store.move_manifest(cohort, new, etag):
         store.discard(cohort, manifest.objects - new.objects if manifest else ())
     else:
@@ -171,8 +179,18 @@ def _write(store: S3DatasetStore, cohort: str, known: Known, dealt: Dealt) -> Pa
 
 def fingerprints(connection: Connection, count: int) -> list[Dealt]:
     """Return the students of each of ``count`` partitions."""
-    found = {number: Dealt(n, mark) for number, n, _, mark in connection.execute(_FINGERPRINTS, {"count": count})}
+    found = {number: Dealt(*values) for number, *values in connection.execute(_FINGERPRINTS, {"count": count})}
     return [found.get(number, Dealt()) for number in range(count)]
+
+
+def sampled(dealt: Sequence[Dealt], max_answers: float) -> list[Dealt]:
+    """Return the first partitions, as many as have ``max_answers`` together, and at least one.
+
+    Students are dealt at random, so they are a random sample. It is the same students from training to training,
+    because predictions should not change with the draw, and so that files are read again.
+    """
+    total = np.cumsum([one.answers for one in dealt])
+    return list(dealt[: max(1, int(np.searchsorted(total, max_answers, side="right")))])
 
 
 def students_of(connection: Connection, count: int, numbers: Sequence[int]) -> dict[int, dict[str, int]]:

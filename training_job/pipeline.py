@@ -7,6 +7,7 @@ not train again for a version that serves already.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -78,17 +79,19 @@ def run(
     report: Callable[[Mapping[str, Any]], object],
     train: Train = train_and_compare,
     datasets: S3DatasetStore | None = None,
+    max_answers: float = math.inf,
 ) -> Trained:
     """Train and publish for a request. Raises TrainingSkipped when there is too little to learn from.
 
     ``received_at`` is when its message was received. ``still_ours`` raises LeaseLostError when another worker took
-    over, ``report`` stores progress. With ``datasets``, the answers of a large cohort are kept there.
+    over, ``report`` stores progress. With ``datasets``, the answers of a large cohort are kept there,
+    and at most ``max_answers`` are learnt from.
     """
     done = _published_before(request, registry)
     if done is not None:
         return done
     report({"phase": "dataset"})
-    snapshot = read_snapshot(engine, request.cohort, datasets)
+    snapshot = read_snapshot(engine, request.cohort, datasets, max_answers=max_answers)
     table = trusted_answers(snapshot.table)
     _announce(snapshot)
     trained = train(table, version=request.version, on_progress=_progress_to(report))

@@ -63,9 +63,13 @@ class Partition(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The partitions of a cohort's answers, in the order of their numbers."""
+    """The partitions of a cohort's answers, in the order of their numbers.
+
+    Students are dealt into ``count`` partitions. Of a very large cohort only the first ones are kept.
+    """
 
     schema: int
+    count: int
     partitions: tuple[Partition, ...]
 
     @property

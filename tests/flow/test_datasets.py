@@ -18,7 +18,7 @@ from chalicelib.domain.training import TrainingPolicy
 from chalicelib.storage import completion
 from chalicelib.storage.aws import aws_client
 from chalicelib.storage.database import connect, transaction
-from chalicelib.storage.dataset_store import ABANDONED_AFTER, UNUSED_AFTER, S3DatasetStore
+from chalicelib.storage.dataset_store import ABANDONED_AFTER, UNUSED_AFTER, Manifest, S3DatasetStore
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.user_store import PostgresUserStore
 from training_job import datasets
@@ -68,10 +68,13 @@ class School:
         assert not listed.get("DeleteMarkers"), "versions of deleted files are left"
         return {entry["Key"].rpartition("/")[2] for entry in listed.get("Versions", [])}
 
-    def partitions(self) -> set[str]:
+    def manifest(self) -> Manifest:
         manifest, _ = self.store.read_manifest("default")
         assert manifest is not None
-        return manifest.objects
+        return manifest
+
+    def partitions(self) -> set[str]:
+        return self.manifest().objects
 
 
 @pytest.fixture
@@ -265,11 +268,40 @@ def test_more_partitions_as_the_cohort_grows(school: School) -> None:
     for n in range(30):
         school.practise(f"later-{n}", 6)
     table, _ = school.read()
-    manifest, _ = school.store.read_manifest("default")
-    assert manifest is not None
-    assert len(manifest.partitions) == 32
+    assert len(school.manifest().partitions) == 32
     assert school.objects() == school.partitions() | {"manifest.json"}
     assert_same(table, read_snapshot(school.engine, "default").table)
+
+
+def test_a_very_large_cohort_is_a_sample_of_its_students(school: School) -> None:
+    def sample() -> tuple[AnswerTable, int]:
+        found = read_snapshot(school.engine, "default", school.store, min_answers=20, max_answers=60)
+        return found.table, found.rows_read
+
+    whole, _ = school.read()
+    assert len(whole) == 120
+    table, n_read = sample()
+    assert n_read == 0, "the answers were in the copy already"
+    assert 30 <= len(table) <= 60
+    inside = set(table.user_ids)
+    assert all(answers_of(table, student) == OF_EACH for student in inside), "histories are whole"
+    assert school.objects() == school.partitions() | {"manifest.json"}, "only the sample is kept"
+    assert sum(partition.rows for partition in school.manifest().partitions) == len(table)
+    outside = next(student for student in whole.user_ids if student not in inside)
+    school.practise(outside)
+    assert_same(sample()[0], table)
+    school.practise(min(inside))
+    later, n_read = sample()
+    assert (n_read, len(later)) == (OF_EACH + 1, len(table) + 1)
+    assert set(later.user_ids) == inside
+    # With room for all, all are read again.
+    assert_same(school.read()[0], read_snapshot(school.engine, "default").table)
+
+
+def test_a_partition_is_read_even_if_it_is_too_large(school: School) -> None:
+    found = read_snapshot(school.engine, "default", school.store, min_answers=20, max_answers=1)
+    assert len(found.table) > 1
+    assert len(school.partitions()) == 1
 
 
 def test_a_cohort_that_shrank_has_no_dataset(school: School) -> None:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 PAGE = (ROOT / "docs" / "json-output.md").read_text()
 DOCUMENTED = {
-    command: set(re.findall(r"`([^`]+)`", fields))
+    command: set(re.findall(r"`([\w.*]+)`", fields))
     for command, fields in re.findall(r"^\| `studysmart ([^`]+)` \| [^|]+ \| (.+) \|$", PAGE, re.MULTILINE)
 }
 FREE = ("files", "tables", "origin")

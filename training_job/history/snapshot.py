@@ -1,11 +1,12 @@
 """Reads the answers that a training learns from, in one snapshot of the database.
 
-They are all completed tasks, except those of accounts that an operator excluded. The answers of a large cohort come
-from their copy in S3, as far as it is up to date (:mod:`training_job.datasets`).
+They are all completed tasks, up to a bound, except those of accounts that an operator excluded. The answers of a large
+cohort come from their copy in S3, as far as it is up to date (:mod:`training_job.datasets`).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, text
@@ -28,7 +29,7 @@ _N_ANSWERS = "SELECT coalesce(sum(n_answers), 0) FROM users WHERE excluded_at IS
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All answers at one moment, and the counter towards the next training at the same moment.
+    """The answers at one moment, and the counter towards the next training at the same moment.
 
     ``rows_read`` is the number of answers that came from the tables.
     """
@@ -39,18 +40,24 @@ class Snapshot:
 
 
 def read_snapshot(
-    engine: Engine, cohort: str, datasets: S3DatasetStore | None = None, min_answers: int | None = None
+    engine: Engine,
+    cohort: str,
+    datasets: S3DatasetStore | None = None,
+    *,
+    min_answers: int | None = None,
+    max_answers: float = math.inf,
 ) -> Snapshot:
     """Read the answers and the counter of a cohort in one read-only transaction.
 
     With ``datasets``, the answers of a cohort of ``min_answers`` (default :data:`MIN_ANSWERS`) are read as far as they
-    changed since the last training. The result is the same.
+    changed since the last training. The result is the same. Of a cohort with more than ``max_answers``, those of a
+    random sample of the students are read (:func:`training_job.datasets.sampled`).
     """
     if datasets is not None and transaction(engine, _n_answers) >= (min_answers or MIN_ANSWERS):
         # pyarrow takes time to import.
         from training_job.datasets import refresh
 
-        counter, parts, rows_read = refresh(engine, datasets, cohort, _counter)
+        counter, parts, rows_read = refresh(engine, datasets, cohort, _counter, max_answers)
         return Snapshot(table_of(parts), counter, rows_read)
     # The text is parsed after the transaction, which would keep old rows from being removed.
     counter, answers = transaction(engine, lambda connection: (_counter(connection, cohort), read_answers(connection)))
