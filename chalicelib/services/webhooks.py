@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
+from chalicelib import logs
 from chalicelib.domain.errors import UnavailableError, WebhookError
 from chalicelib.domain.webhooks import MAX_AGE, Delivery, Outcome, Receiver, signed_headers
 from chalicelib.ports import EventBus, Sender, Webhooks
@@ -96,7 +97,8 @@ def _deliver_to(
                     _fail(webhooks, receiver, event, outcome, at)
                     return n
     except UnavailableError as error:
-        _log.error("events of receiver %d were not delivered, or not noted: %s", receiver.id, error)
+        text = "events of receiver %d were not delivered, or not noted: %s"
+        _log.error(text, receiver.id, error, extra=logs.repeats(f"webhooks {receiver.id}"))
     finally:
         webhooks.release(receiver)
     return n

@@ -30,6 +30,7 @@ from chalicelib.storage.webhook_sender import WebhookSender
 from chalicelib.storage.webhook_store import PostgresWebhooks
 from ops import webhooks
 from tests.support.api import World
+from tests.support.log_lines import logged
 from tests.support.outboxes import POLICY, Outbox
 from tests.support.receivers import NoBus, Receiver, is_genuine, listening
 
@@ -61,6 +62,30 @@ def test_a_completion_arrives_signed(deliveries: Outbox) -> None:
         None,
     )
     assert datetime.fromisoformat(event["timestamp"]) >= datetime.fromisoformat(event["data"]["completed_at"])
+
+
+def test_a_full_disk_is_one_line_a_minute_and_loses_nothing(deliveries: Outbox) -> None:
+    """PostgreSQL refuses to note deliveries, so the event is sent again until it can be noted."""
+    receiver = Receiver()
+    with listening(receiver) as url, logged() as said:
+        deliveries.add(url)
+        (task_id,) = deliveries.complete(1)
+        with deliveries.engine.begin() as connection:
+            connection.exec_driver_sql(
+                "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = 'disk_full'; END$$"
+            )
+            connection.exec_driver_sql(
+                "CREATE TRIGGER full_disk BEFORE UPDATE ON webhook_deliveries EXECUTE FUNCTION full_disk()"
+            )
+        assert [deliveries.deliver() for _ in range(5)] == [0] * 5
+        with deliveries.engine.begin() as connection:
+            connection.exec_driver_sql("DROP FUNCTION full_disk CASCADE")
+        assert deliveries.deliver() == 1
+    assert tasks_of(receiver) == [task_id] * 6
+    errors = [line for line in map(json.loads, said.getvalue().splitlines()) if line["level"] == "ERROR"]
+    assert len(errors) == 1
+    assert "were not delivered, or not noted" in errors[0]["message"]
 
 
 def test_repeats_and_corrections_are_no_events(deliveries: Outbox) -> None:
