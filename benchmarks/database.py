@@ -10,6 +10,10 @@
 - ``pooler_requests`` and ``pooler_errors``: creations and completions by two processes in ``--seconds`` through
   PgBouncer in transaction mode with two sessions; null where PgBouncer is not installed.
 
+``--rows 1000000`` measures something else: the requests of a student in a database with 10,000 tasks of others and in
+one with so many, in turn. ``p50_ms`` has the medians of both for each kind of request, and ``worst_ratio`` is the
+largest ratio of the two. The student has 200 tasks in both.
+
 The last line is one JSON object.
 """
 
@@ -23,13 +27,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import make_url
 
+from benchmarks._filled import fill
+from benchmarks._percentiles import percentile
 from benchmarks._postgres import migrated_server
 from chalicelib import wiring
 from chalicelib.config import settings_from
@@ -41,26 +49,39 @@ from chalicelib.storage.database import connect, statement
 from chalicelib.storage.task_store import PostgresTaskStore
 from chalicelib.storage.timeouts import timeouts_of
 from infra.local import postgres
-from tests.support.api import World, sign_up
+from migrations import upgrade
+from tests.support.api import Api, World, sign_up
 from tests.support.fronts import Front, certificate, pgbouncer, pooled
 
 SECONDS = 60.0
+FEW_ROWS, WARM_UP, ROUNDS = 10_000, 200, 300
 _TASK = {"subject": "Maths", "topic": "Fractions", "difficulty": "easy", "task_content": "?"}
 _RESULT = {"is_correct": True, "actual_time_seconds": 20}
+_READS = {
+    "list": "/practice-tasks?limit=50",
+    "latest": "/practice-tasks/subject/Maths/latest",
+    "summary": "/analytics/summary",
+    "topics": "/analytics/topics",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure what happens when the database connection is in trouble.")
     parser.add_argument("--json", action="store_true", help="print only the JSON object")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="length of the load through PgBouncer")
+    parser.add_argument("--rows", type=int, help="number of tasks: compare with a database of 10,000 tasks instead")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name, migrated_server(Path(name)) as server:
         folder = Path(name)
-        figures = {
-            **in_trouble(server, folder),
-            **refusals(server, folder),
-            **through_a_pooler(server, folder, options.seconds),
-        }
+        figures = (
+            by_size(server, options.rows)
+            if options.rows
+            else {
+                **in_trouble(server, folder),
+                **refusals(server, folder),
+                **through_a_pooler(server, folder, options.seconds),
+            }
+        )
     if not options.json:
         for key, value in figures.items():
             print(f"{key}: {value}")
@@ -68,19 +89,74 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def in_trouble(server: postgres.Postgres, folder: Path) -> dict[str, float]:
-    front = Front(server.socket_path, certificate(folder))
-    world = World()
+def by_size(server: postgres.Postgres, rows: int) -> dict[str, Any]:
+    """Return the durations of requests in a small and in a large database, which take turns."""
+    sides = []
+    for name, size in (("small", FEW_ROWS), ("large", rows)):
+        postgres.create_database(server, name)
+        upgrade(server.url(name))
+        fill(server.url(name), size)
+        world = World()
+        container = container_of(server.url(name), world)
+        wiring.install(container)
+        sides.append((container, sign_up(world)))
+    taken: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    for n in range(-WARM_UP, ROUNDS):
+        for side, (container, student) in enumerate(sides):
+            wiring.install(container)
+            for what, seconds in requests_of(student, n):
+                if n >= 0:
+                    taken[what][side].append(seconds * 1_000)
+    wiring.install(None)
+    for container, _ in sides:
+        container.engine.dispose()
+    medians = {what: [round(percentile(side, 0.5), 3) for side in both] for what, both in taken.items()}
+    ratios = {what: round(large / small, 3) for what, (small, large) in medians.items()}
+    return {"rows": [FEW_ROWS, rows], "p50_ms": medians, "ratios": ratios, "worst_ratio": max(ratios.values())}
+
+
+def requests_of(student: Api, n: int) -> Iterator[tuple[str, float]]:
+    """Send the requests of one task, and yield what each was and its seconds."""
+    created: dict[str, Any] = {}
+
+    def create() -> int:
+        answer = student.post("/practice-tasks", {**_TASK, "topic": f"topic {n % 12}", "task_content": f"{n}?"})
+        created.update(answer.json)
+        return answer.status
+
+    yield "create", _timed_well(create)
+    yield "complete", _timed_well(lambda: student.call("PATCH", f"/practice-tasks/{created['id']}", _RESULT).status)
+    for what, path in _READS.items():
+        yield what, _timed_well(partial(_status, student, path))
+
+
+def _status(student: Api, path: str) -> int:
+    return student.get(path).status
+
+
+def _timed_well(action: Callable[[], int]) -> float:
+    seconds, status = _timed(action)
+    assert status in (200, 201), status
+    return seconds
+
+
+def container_of(url: str, world: World) -> wiring.Container:
+    """Return a container with a real database and fakes for everything else."""
     needed = ("REGISTRY_BUCKET", "TRAINING_QUEUE_URL", "USER_POOL_ID", "USER_POOL_CLIENT_ID", "AWS_REGION")
-    url = front.url("sslmode=disable").replace("/postgres?", f"/{postgres.DATABASE}?")
     settings = settings_from({**dict.fromkeys(needed, "none"), "DATABASE_URL": url, "LOG_LEVEL": "ERROR"})
-    container = wiring.Container(
+    return wiring.Container(
         settings,
         identity=world.identity,
         queue=world.queue,
         registry=world.registry,
         timeouts=timeouts_of(settings),
     )
+
+
+def in_trouble(server: postgres.Postgres, folder: Path) -> dict[str, float]:
+    front = Front(server.socket_path, certificate(folder))
+    world = World()
+    container = container_of(front.url("sslmode=disable").replace("/postgres?", f"/{postgres.DATABASE}?"), world)
     wiring.install(container)
     student = sign_up(world)
     task = student.post("/practice-tasks", _TASK).json["id"]

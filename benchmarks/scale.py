@@ -29,19 +29,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, text
-
+from benchmarks._filled import OF_STUDENT, PATIENT, execute, fill
 from benchmarks._postgres import migrated_server
 from chalicelib.config import settings_from
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.storage.aws import aws_client
-from chalicelib.storage.database import connect, transaction
+from chalicelib.storage.database import connect
 from chalicelib.storage.dataset_store import S3DatasetStore
-from chalicelib.storage.timeouts import DEFAULT
 from infra.local.aws import resources
 from training_job.child import datasets_of
 from training_job.fit.train import train_version
@@ -50,36 +47,14 @@ from training_job.history.replay import predict_history
 from training_job.history.snapshot import read_snapshot
 from training_job.scores import auc
 
-OF_STUDENT, TOPICS, CHANGED = 100, 40, 5
-"""Answers of each student, topics, and students who answer once more."""
+CHANGED = 5
+"""Number of students who answer once more."""
 
 TESTED = 20
 """One student in so many is not learnt from."""
 
 START_SECONDS = 120.0
 
-PATIENT = DEFAULT._replace(answer=600.0, statement=0)
-"""Time-outs of statements that fill and read whole tables."""
-
-_FILL = (
-    "TRUNCATE users CASCADE",
-    "INSERT INTO users (id, n_answers) SELECT md5(i::text), :of_student FROM generate_series(1, :students) AS i",
-    # A chance is the logistic function of a student's ability, a topic's ease and an item's ease.
-    """
-    INSERT INTO practice_tasks (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content,
-        completed, completed_at, is_correct, actual_time_seconds, answer_index, predicted_correct,
-        predicted_time_seconds, prediction_source, item_key)
-    SELECT gen_random_uuid(), md5(i::text), 'Maths', 'maths', t, t, 'medium', '?', true,
-        timestamptz '2026-01-01' + make_interval(secs => n * 3600 + i),
-        random() < 1 / (1 + exp(-0.8 - ability - mod(topic * 37, 17) / 8.0 + 1 - mod(item * 7, 13) / 6.0 + 1)),
-        exp(3 + mod(topic * 11, 7) / 10.0 - ability / 4 + random()), n, 0.5, 60, 'default', item
-    FROM generate_series(0, :of_student - 1) AS n, generate_series(1, :students) AS i,
-        LATERAL (
-            SELECT mod(i + n, :topics), mod(i * 31 + n, 5000), 3.4 * mod(i * 7919::bigint, 1000) / 1000 - 1.7
-        ) AS drawn (topic, item, ability),
-        LATERAL (SELECT 'topic ' || topic) AS named (t)
-    """,
-)
 _ANSWER_AGAIN = (
     """
     INSERT INTO practice_tasks (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content,
@@ -138,23 +113,12 @@ def buckets(folder: Path) -> Iterator[Mapping[str, str]]:
 
 def figures_of(url: str, aws: Mapping[str, str], size: int) -> dict[str, Any]:
     """Return the figures of one size."""
-    values = {"students": max(size // OF_STUDENT, CHANGED), "of_student": OF_STUDENT, "topics": TOPICS}
     os.environ.update(aws)
     S3DatasetStore(aws_client("s3", aws["AWS_REGION"]), aws["REGISTRY_BUCKET"]).delete("default")
-    _run(url, _FILL, values)
+    fill(url, size)
     full = in_a_process(url, aws)
-    _run(url, _ANSWER_AGAIN, {"changed": CHANGED, "of_student": OF_STUDENT})
+    execute(url, _ANSWER_AGAIN, {"changed": CHANGED, "of_student": OF_STUDENT})
     return {"full": full, "next": in_a_process(url, aws)}
-
-
-def _run(url: str, statements: Sequence[str], values: Mapping[str, int]) -> None:
-    engine = connect(url, 1, PATIENT)
-    for statement in statements:
-        given = {name: value for name, value in values.items() if f":{name}" in statement}
-        transaction(engine, partial(Connection.execute, statement=text(statement), parameters=given))
-    with engine.connect() as connection:
-        connection.exec_driver_sql("VACUUM ANALYZE")
-    engine.dispose()
 
 
 def in_a_process(url: str, aws: Mapping[str, str]) -> dict[str, Any]:
