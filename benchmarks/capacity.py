@@ -24,7 +24,7 @@ UNITS: Final = {
     "answers": 20.0,  # of a student a day
     "days": 30.0,  # whose answers a training reads
     "cohort": 1_000.0,  # students that share a model
-    "max_answers": 500_000.0,  # that a training reads
+    "max_answers": QUANTITIES["max_answers"],  # that a training reads
     "requests": QUANTITIES["requests"] + QUANTITIES["polls"],  # for an answer
     "request_seconds": (QUANTITIES["api_seconds"] + QUANTITIES["polls"] * QUANTITIES["poll_seconds"]) / 7,
     "writes": 7.0,  # rows for an answer: account, task twice, state, usage, counter, limit

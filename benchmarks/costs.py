@@ -43,7 +43,8 @@ QUANTITIES: Final = {
     "api_seconds": 0.080,
     "poll_seconds": 0.004,
     "training_seconds": 10,
-    "seconds_per_answer": 158 / 200_000,  # of a training with many answers
+    "seconds_per_answer": 202 / 444_000,  # of a training with many answers
+    "max_answers": 500_000,  # that a training learns from
     "training_gb": 3_008 / 1_024,
     "completions_per_training": 5,
     "log_bytes": 950,  # of a request
@@ -85,6 +86,7 @@ def continuous_training(compute: str) -> float:
 def month(students: int) -> dict[str, float]:
     """Return the dollars of a month by part."""
     n = students * QUANTITIES["completions_per_student"]
+    learnt = min(n, QUANTITIES["max_answers"])
     parts = completion()
     hourly, gigabytes = DATABASES[students]
     polls = QUANTITIES["polls"] * (
@@ -94,7 +96,7 @@ def month(students: int) -> dict[str, float]:
         + QUANTITIES["log_bytes"] * PRICES["log_gb"] / 1e9
     )
     requests = parts["API Gateway"] + parts["Lambda of the API"] + parts["CloudWatch Logs"] - polls
-    longer = max(1.0, n * QUANTITIES["seconds_per_answer"] / QUANTITIES["training_seconds"])
+    longer = max(1.0, learnt * QUANTITIES["seconds_per_answer"] / QUANTITIES["training_seconds"])
     by_count = parts["Lambda of the training"] * n * longer
     trained = min(by_count, continuous_training("lambda"))
     return {

@@ -42,8 +42,10 @@ def test_too_few_workers_make_trainings_wait(monkeypatch: pytest.MonkeyPatch) ->
     assert after["trainings_a_day"] < before["trainings_a_day"]
 
 
-def test_one_cohort_first_needs_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_cohort_needs_no_more_memory_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity, "UNITS", {**capacity.UNITS, "cohort": math.inf})
+    assert capacity.simulate(10_000_000)["memory_gb"] == capacity.simulate(10_000)["memory_gb"] < 2.5
+    capacity.UNITS["max_answers"] = math.inf
     assert capacity.simulate(10_000)["first_limit"] == "training memory, GB"
 
 
