@@ -97,8 +97,7 @@ def _deliver_to(
                     _fail(webhooks, receiver, event, outcome, at)
                     return n
     except UnavailableError as error:
-        text = "events of receiver %d were not delivered, or not noted: %s"
-        _log.error(text, receiver.id, error, extra=logs.repeats(f"webhooks {receiver.id}"))
+        _log.error("receiver %d: not sent or noted: %s", receiver.id, error, extra=logs.repeats(f"to {receiver.id}"))
     finally:
         webhooks.release(receiver)
     return n

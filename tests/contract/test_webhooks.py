@@ -85,7 +85,7 @@ def test_a_full_disk_is_one_line_a_minute_and_loses_nothing(deliveries: Outbox) 
     assert tasks_of(receiver) == [task_id] * 6
     errors = [line for line in map(json.loads, said.getvalue().splitlines()) if line["level"] == "ERROR"]
     assert len(errors) == 1
-    assert "were not delivered, or not noted" in errors[0]["message"]
+    assert "not sent or noted" in errors[0]["message"]
 
 
 def test_repeats_and_corrections_are_no_events(deliveries: Outbox) -> None:
