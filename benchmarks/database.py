@@ -1,18 +1,19 @@
-"""The database connection when something is wrong: a silent network, a lock, TLS, and a pooler between.
+"""The API while its connection to the database has faults: a silent network, a lock, refused TLS, and a pooler.
 
-``python -m benchmarks.database --json`` starts a PostgreSQL and the API in its own process, and measures
+``python -m benchmarks.database --json`` starts PostgreSQL, and the API in the process of the benchmark, and measures
 
 - ``silent_seconds_until_503``: the answer to a creation while the network between API and PostgreSQL forwards nothing,
   and ``silent_seconds_until_201``, from when it forwards again until a task is created;
 - ``locked_seconds_until_503``: the answer to a completion whose row another transaction has locked;
-- ``tls_refused``: of three servers (without TLS, with another name, of an unknown authority), those that were refused,
+- ``tls_refused``: how many of three servers were refused (without TLS, with another name, of an unknown authority),
   with the messages in ``tls_messages``;
 - ``pooler_requests`` and ``pooler_errors``: creations and completions by two processes in ``--seconds`` through
   PgBouncer in transaction mode with two sessions; null where PgBouncer is not installed.
 
-``--rows 1000000`` measures something else: the requests of a student in a database with 10,000 tasks of others and in
-one with so many, in turn. ``p50_ms`` has the medians of both for each kind of request, and ``worst_ratio`` is the
-largest ratio of the two. The student has 200 tasks in both.
+``--rows 1000000`` compares two databases instead: one with 10,000 tasks of other students, and one with 1,000,000.
+Requests go to them in turn. ``rows`` has the two numbers, ``p50_ms`` the medians of both for each kind of request,
+``ratios`` the large one divided by the small one, and ``worst_ratio`` the largest of these. The student has 200 tasks
+at the beginning and 500 at the end.
 
 The last line is one JSON object.
 """

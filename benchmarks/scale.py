@@ -1,14 +1,15 @@
 """Trainings by the number of answers: seconds, peak memory, what is read, and the accuracy.
 
-``python -m benchmarks.scale --answers 10000,100000,1000000 --json`` starts a PostgreSQL and a moto server, fills the
-tables with simulated answers, and trains as the worker does, except that 5 % of the students are left out to be
-predicted. Each training is a process of its own. For each size it prints
+``python -m benchmarks.scale --answers 10000,100000,1000000 --json`` starts PostgreSQL and moto (a local copy of S3),
+fills the tables with simulated answers, and trains as the worker does, without the check against Keras, the gate and
+the publication. 5 % of the students are held out to be predicted. Each training is a process of its own. ``sizes`` has
+for each size
 
 - ``full``: everything comes from the tables, and the partitions in S3 are made;
 - ``next``: a training after five students have answered once more.
 
-Each has ``seconds``, of which ``read_seconds`` read the answers, ``rows`` (answers that came from the tables),
-``learnt`` (answers that the networks learnt from), ``rss_mb`` (peak memory of the process), ``artifact_kb`` (size of
+Each has ``seconds``, ``read_seconds`` (the part for reading the answers), ``rows`` (answers that came from the tables),
+``learnt`` (answers that the training learnt from), ``rss_mb`` (peak memory of the process), ``artifact_kb`` (size of
 the version's files) and ``test_auc``. Under ``largest`` are the figures of the largest size. ``time_exponent`` is the
 slope of the logarithm of the full training's seconds over that of the answers, fitted to all sizes. The last line is
 one JSON object.

@@ -196,4 +196,4 @@ def _text(value: Any) -> str:
 def _json_value(value: Any) -> Any:
     if isinstance(value, Decimal):
         return float(value)
-    return value if isinstance(value, str | int | float | dict | list | None) else _text(value)
+    return value if isinstance(value, str | int | float | dict | list | datetime | None) else _text(value)

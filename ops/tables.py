@@ -69,8 +69,8 @@ def shown(value: Any) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as indented JSON; what JSON does not know becomes text."""
-    print(json.dumps(value, indent=2, default=str))
+    """Print a value as indented JSON. Times are printed in ISO 8601, and what JSON does not know as text."""
+    print(json.dumps(value, indent=2, default=lambda one: one.isoformat() if isinstance(one, datetime) else str(one)))
 
 
 def show(as_json: bool, value: Any, lines: Iterable[str]) -> None:

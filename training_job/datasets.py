@@ -1,9 +1,9 @@
-"""Keeps a copy of a large cohort's answers in S3, and renews it in proportion to what changed.
+"""Keeps a copy of a large cohort's answers in S3, and reads only what changed from the tables.
 
-Students are dealt into partitions by a hash of their ids. The fingerprint of a partition is made from its students and
+Students are assigned to partitions by a hash of their ids. The fingerprint of a partition is made from its students and
 the times at which their answers last changed (``users.changed_at``). A training compares the fingerprints of the tables
-with those of the manifest. In the partitions that differ, it reads the answers of the students who changed. All of this
-happens in one snapshot of the database, so the result is that of reading everything (docs/decisions/0057).
+with those of the manifest. In the partitions that differ, it reads the answers of the students who changed. All that is
+read from the database is read in one snapshot, so the result is that of reading everything (docs/decisions/0057).
 
 A training learns from a bounded number of answers. Of a larger cohort it reads and keeps the first partitions, which
 are a random sample of the students (docs/decisions/0058).
@@ -29,7 +29,7 @@ from chalicelib.storage.dataset_store import SCHEMA, Manifest, Partition, S3Data
 from training_job.history.reading import COLUMNS, Part, joined, parsed, read_answers, without
 
 ANSWERS_OF_PARTITION = 50_000
-"""Number of answers that a new partition has on average."""
+"""Maximum average number of answers of new partitions."""
 
 STUDENTS_AT_ONCE = 5_000
 """Number of students whose answers are read by one statement."""

@@ -1,6 +1,6 @@
-"""The interval around a predicted time, which contains 80 % of the times.
+"""The interval around a predicted time, which is to contain 80 % of the times.
 
-Short predicted times miss by more than long ones, so the bounds depend on the predicted time.
+Relative to the predicted time, errors are larger for short times. So the bounds depend on the predicted time.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Layout::
     datasets/<cohort>/manifest.json      names the partitions that count
     datasets/<cohort>/<uuid>.parquet     one partition: the answers of some students; never overwritten
 
-Everything here can be made again from the tables. The Lambda only deletes: what is in the files is known to
-:mod:`training_job.datasets`.
+Everything here can be made again from the tables. The pruner, which has no pyarrow, only deletes files.
+:mod:`training_job.datasets` reads and writes their content.
 """
 
 from __future__ import annotations

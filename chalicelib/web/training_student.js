@@ -34,6 +34,6 @@ export const studentWords = {
   /** Return a message about a training that has ended. `before` is the training before it. */
   news(before, { model_version: version, n_samples_last_training: samples }) {
     if (before.version === version) return "An update has ended. Your predictions stay as they were.";
-    return `Your predictions have been updated. They learnt from ${counted(samples, "answer")} of all students.`;
+    return `Your predictions have been updated. They learnt from ${counted(samples, "answer")}.`;
   },
 };

@@ -129,7 +129,7 @@ def test_a_finished_training_is_announced_with_its_effect(visit: Visit, world: W
     expect(page.locator("h1")).to_have_text("Analytics")
     finish_training(world, "20260401T120000Z-0a1b2c3d", 10)
     visit.open("dashboard")
-    expect(page.locator("#training-news")).to_contain_text("They learnt from 10 answers of all students.")
+    expect(page.locator("#training-news")).to_contain_text("They learnt from 10 answers.")
     expect(page.locator("#next .change")).to_have_count(0)
     chance["now"] = 0.78
     finish_training(world, "20260401T130000Z-0a1b2c3d", 15)

@@ -68,7 +68,7 @@ def test_the_panel_follows_a_training(at_tasks: Visit, world: World) -> None:
         progress=None,
     )
     expect(page.locator("#training-news")).to_have_text(
-        "Your predictions have been updated. They learnt from 5 answers of all students."
+        "Your predictions have been updated. They learnt from 5 answers."
     )
     expect(page.locator("#counter")).to_have_text("1/5")
     expect(page.locator("#training-state")).to_have_text("Your predictions were updated 3 minutes ago")

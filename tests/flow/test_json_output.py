@@ -49,6 +49,18 @@ def paths(value: Any, prefix: str = "") -> set[str]:
     return {path for path in found if not any(other.startswith(f"{path}.") for other in found)}
 
 
+def times(value: Any) -> Iterator[str]:
+    """The values of all fields that are named as times."""
+    if isinstance(value, list):
+        for one in value:
+            yield from times(one)
+    if isinstance(value, dict):
+        for name, member in value.items():
+            if isinstance(member, str) and (name == "at" or name.endswith("_at")):
+                yield member
+            yield from times(member)
+
+
 @pytest.fixture
 def stack(environment: dict[str, str]) -> dict[str, str]:
     """What the environment names. No training is requested, since nobody would take it."""
@@ -124,7 +136,11 @@ def outputs(site: Site, printed: Callable[..., Any], tmp_path: Path) -> Iterator
 def test_the_page_has_the_fields_of_each_command(
     site: Site, printed: Callable[..., Any], tmp_path: Path, postgres_server: postgres.Postgres, aws_endpoint: str
 ) -> None:
-    found = {command: paths(value) for command, value in outputs(site, printed, tmp_path)}
+    shown = dict(outputs(site, printed, tmp_path))
+    found = {command: paths(value) for command, value in shown.items()}
+    moments = list(times(list(shown.values())))
+    assert len(moments) > 10
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d", moment) for moment in moments), moments
     directory = tmp_path / "backup"
     with another(postgres_server, aws_endpoint) as source, pytest.MonkeyPatch.context() as patch:
         for name, value in source.environment.items():

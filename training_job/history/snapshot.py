@@ -1,7 +1,8 @@
 """Reads the answers that a training learns from, in one snapshot of the database.
 
-They are all completed tasks, up to a bound, except those of accounts that an operator excluded. The answers of a large
-cohort come from their copy in S3, as far as it is up to date (:mod:`training_job.datasets`).
+They are the completed tasks, except those of accounts that an operator excluded. Of a cohort above a bound they are
+those of a sample of the students. The answers of a large cohort come from their copy in S3, as far as it is up to date
+(:mod:`training_job.datasets`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from training_job.history.answers import AnswerTable
 from training_job.history.reading import Part, parsed, read_answers, table_of
 
 MIN_ANSWERS = 50_000
-"""Number of answers from which a cohort has a copy in S3. Fewer are read from the tables as fast."""
+"""Number of answers from which a cohort has a copy in S3. Reading fewer from the tables is faster."""
 
 _COUNTER = text(
     f"SELECT n_samples_since_training + {uncounted_sql('k')} FROM embedding_model_tracker k WHERE cohort = :cohort"  # noqa: S608 - parts are constants, values are bound
