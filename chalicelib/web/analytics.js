@@ -7,12 +7,9 @@ import { loadSummary, summaryFigures } from "./figures.js";
 import { fillSections } from "./sections.js";
 import { startPage } from "./ui.js";
 
-function fillAll() {
-  const retry = fillAll; // there is one notice for all failures, so its button loads everything again
-  fillSections({ summary: summaryFigures, days: (summary) => days(summary.days) }, [loadSummary], { retry });
-  fillSections({ topics }, ["analytics/topics"], { retry });
-  fillSections({ items }, ["analytics/items?limit=10"], { retry });
-  fillSections({ calibration }, ["analytics/calibration", "analytics/predicted"], { retry });
+if (startPage()) {
+  fillSections({ summary: summaryFigures, days: (summary) => days(summary.days) }, [loadSummary]);
+  fillSections({ topics }, ["analytics/topics"]);
+  fillSections({ items }, ["analytics/items?limit=10"]);
+  fillSections({ calibration }, ["analytics/calibration", "analytics/predicted"]);
 }
-
-if (startPage()) fillAll();

@@ -1,14 +1,16 @@
 // The exercises that the student answered incorrectly most often.
 import { emptyMessage, numberCell, table } from "./charts.js";
+import { richText } from "./rich_text.js";
 import { topicNames } from "./topic_names.js";
 import { count, DIFFICULTY, el, excerpt, timeElement } from "./ui.js";
 
 const SHOWN_OF_TEXT = 80; // characters
 
 function row(item, nameOf) {
-  const text = excerpt(item.task_content, SHOWN_OF_TEXT);
+  const about = [el("bdi", {}, nameOf(item)), `, ${DIFFICULTY[item.difficulty]}`];
+  if (item.item_id !== null) about.push(" (", el("bdi", {}, item.item_id), ")");
   return el("tr", {},
-    el("th", { scope: "row" }, el("bdi", {}, item.item_id === null ? text : `${text} (${item.item_id})`), el("span", { className: "about" }, el("bdi", {}, nameOf(item)), `, ${DIFFICULTY[item.difficulty]}`)),
+    el("th", { scope: "row" }, richText(excerpt(item.task_content, SHOWN_OF_TEXT)), el("span", { className: "about" }, ...about)),
     numberCell(`${count(Math.round(item.accuracy * item.attempts))} of ${count(item.attempts)}`),
     el("td", { className: "sub" }, item.last_completed_at === null ? "–" : timeElement(item.last_completed_at)));
 }

@@ -86,6 +86,20 @@ def test_the_hardest_exercises_are_listed(at_analytics: Visit) -> None:
     assert at_analytics.page.locator("#items .scroll").evaluate(fits), "the table is wider than a phone"
 
 
+def test_formulas_of_the_hardest_exercises_are_drawn(visit: Visit, world: World) -> None:
+    visit.sign_in_directly()
+    store = MemoryTaskStore(world.database)
+    for user in list(world.database.users):
+        new = NewTask("Mathematics", "Roots", Difficulty.MEDIUM, "Solve $x^2 = 4$.", item_id="sheet 3, no. 2")
+        task = store.insert(user, new, DEFAULT_PREDICTION)
+        store.complete(user, task.id, Result(False, 20), None, TrainingPolicy(1000, 1000))
+    visit.open("dashboard/analytics")
+    row = visit.page.locator("#items tbody tr")
+    expect(row.locator(".katex")).to_have_count(1)
+    expect(row).to_contain_text("Medium (sheet 3, no. 2)")
+    expect(row).not_to_contain_text("$")
+
+
 @pytest.mark.parametrize("path", ["dashboard", "dashboard/analytics"])
 def test_days_are_those_of_the_readers_time_zone(visit: Visit, world: World, path: str) -> None:
     visit.sign_in_directly()

@@ -232,6 +232,27 @@ def test_without_the_registry_the_other_sections_are_shown(visit: Visit, world: 
     expect(visit.page.locator(".version")).to_have_count(3)
 
 
+def test_one_click_loads_again_all_that_failed(visit: Visit, world: World) -> None:
+    visit.failures_expected = True
+    sign_in_as_admin(visit, world)
+    add_practice(world)
+    publish_versions(world)
+    paths = ("analytics/drift", "analytics/groups", "model/versions")
+    for path in paths:
+        visit.page.route(f"**/{path}*", lambda route: route.fulfill(status=500, json={"detail": "no"}))
+    visit.open("dashboard/models")
+    card = visit.page.locator("section", has_text="Fallbacks and calibration")
+    visit.expect_loaded()
+    expect(card.get_by_text("Could not be loaded.")).to_have_count(1)
+    expect(visit.page.locator("#versions")).to_contain_text("Could not be loaded.")
+    for path in paths:
+        visit.page.unroute(f"**/{path}*")
+    visit.page.get_by_role("button", name="Try again").click()
+    expect(visit.page.locator("#drift tbody tr")).to_have_count(2)
+    expect(visit.page.locator(".version")).to_have_count(3)
+    expect(visit.page.get_by_text("Could not be loaded.")).to_have_count(0)
+
+
 def test_the_page_fits_a_narrow_phone(at_models: Visit) -> None:
     at_models.page.set_viewport_size({"width": 340, "height": 700})
     at_models.expect_no_sideways_scrolling()
