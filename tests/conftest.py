@@ -6,6 +6,7 @@ They are the servers of the one-machine stack, started by the same code.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import uuid
@@ -23,6 +24,10 @@ from tests.support.servers import FAST_SETTINGS, ROLE_PREFIX, TEMPLATE_DATABASE
 from tests.support.waiting import SayAtEnd, wait_for
 
 _AT_END = "said at the end"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell ignores Ctrl-C for what it runs in the background, and so would the servers that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
