@@ -62,8 +62,9 @@ def as_lines(report: Report) -> list[str]:
     trained = model.last_trained_at
     lines = [
         counter_line(model),
-        f"Samples: {model.n_samples_total:,} (the last training learnt from {model.n_samples_last_training:,})",
-        f"Last training: {'never' if trained is None else f'{tables.utc_time(trained.isoformat())} UTC'}",
+        f"Samples: {model.n_samples_total:,}",
+        f"Last training: {'never' if trained is None else f'{tables.utc_time(trained.isoformat())} UTC'}"
+        + (f", from {tables.count(model.n_samples_last_training, 'sample')}" if trained else ""),
         f"Training: {training_line(model)}",
         *wait_lines(model),
         f"Model: {report.champion or 'none yet'}",
