@@ -65,7 +65,7 @@ class Partition(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """The partitions of a cohort's answers, in the order of their numbers.
 
-    Students are dealt into ``count`` partitions. Of a very large cohort only the first ones are kept.
+    Students are assigned to ``count`` partitions. Of a very large cohort only the first ones are kept.
     """
 
     schema: int

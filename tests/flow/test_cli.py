@@ -140,6 +140,7 @@ def test_status_shows_the_counter_and_the_lack_of_a_model(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Counter: 0/5"
     assert "Model: none yet" in lines
+    assert "Last training: never" in lines
     assert "Training: idle" in lines
 
 
