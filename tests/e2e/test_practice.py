@@ -148,7 +148,7 @@ def test_the_next_exercise_does_not_wait_for_the_server(student: Visit, world: W
 
 def test_a_session_ends_after_its_minutes(student: Visit) -> None:
     student.create_by_api(3)
-    student.page.clock.install()
+    student.stop_clock()
     page = begin(student, "15 minutes")
     expect(page.locator("#step")).to_have_text("15 minutes left, 0 tasks done")
     page.clock.run_for(4 * 60_000)

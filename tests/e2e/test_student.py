@@ -124,7 +124,7 @@ def test_a_corrected_time_stops_the_stopwatch(at_tasks: Visit) -> None:
     page = at_tasks.page
     at_tasks.create_task()
     task = page.locator(".task").first
-    page.clock.install()
+    at_tasks.stop_clock()
     task.get_by_role("button", name="Start timer").click()
     page.clock.run_for(7_000)
     expect(task.get_by_label("Seconds")).to_have_value("7")

@@ -198,7 +198,7 @@ def deletions(visit: Visit) -> list[str]:
 
 def test_a_deletion_can_be_undone_for_some_seconds(at_tasks: Visit, world: World) -> None:
     page, sent = at_tasks.page, deletions(at_tasks)
-    page.clock.install()
+    at_tasks.stop_clock()
     at_tasks.create_task()
     page.locator(".task").get_by_label("Seconds").fill("12")
     page.get_by_role("button", name="Delete the task Fractions").click()
