@@ -2,7 +2,7 @@
 # Resolves uv.lock from pyproject.toml (options are uv's, such as --upgrade) and exports the files that pip reads.
 # With --check it changes nothing, needs no network, and fails where the lock or an export is out of step.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 if [ ! -x .uv/bin/uv ]; then
     echo "uv is missing (.uv/bin/uv): run \`make venv\`, which installs it" >&2
     exit 1

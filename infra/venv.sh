@@ -2,7 +2,7 @@
 # Makes .venv from uv.lock: the pip of a Python found here installs uv in .uv, by hash, and uv does the rest.
 # Options are those of `uv sync`. After an interruption it starts again, with the files that uv already has in its cache.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 unset PYTHONHOME PYTHONPATH VIRTUAL_ENV UV_PYTHON
 # A user's settings for other projects, which pip and uv would take for this one.
 export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
@@ -36,6 +36,9 @@ find_python() {
     echo "or name one: make PYTHON=/path/to/python3" >&2
     return 1
 }
+
+# The interpreter behind that of another virtual environment, which uv does not use when it is found on PATH.
+base() { "$1" -c 'import sys; print(sys._base_executable or sys.executable)'; }
 
 identity() { "$1" -c 'import sys; print(sys.version, sys.base_prefix)' 2>/dev/null; }
 
@@ -71,7 +74,7 @@ paths = ssl.get_default_verify_paths()
 print(int(sys.platform == "darwin" or bool(paths.cafile or paths.capath and os.listdir(paths.capath))))')}"
 if $fresh; then
     echo "Making .venv with $("$python" --version) ..."
-    .uv/bin/uv venv --quiet --clear --python "$python" .venv
+    .uv/bin/uv venv --quiet --clear --python "$(base "$python")" .venv
     echo "Installing the locked packages (the first time half a gigabyte) ..."
 fi
 # The list of all packages, one a line, is left out.
