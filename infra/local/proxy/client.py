@@ -146,6 +146,8 @@ class Client(asyncio.Protocol):
             return
         self._unsent = self.transport.get_write_buffer_size()
         self._wait(self._proxy.limits.answer_seconds if self._unsent else self._proxy.limits.idle_seconds)
+        # The clock counts milliseconds. Of connections that are idle since the same one, the first in order must go.
+        self._proxy.clients[self] = self._proxy.clients.pop(self, None)
         if self._paused:
             self._paused = False
             self.transport.resume_reading()
