@@ -18,6 +18,7 @@ gc.disable()
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # ruff: noqa: E402
+import time
 from typing import Any
 
 from chalice.app import Chalice, Rate
@@ -56,7 +57,7 @@ def sweep_training_requests(_event: Any) -> None:
     training.sweep(container.tracker, container.queue, container.policy)
     container.counts.prune()
     container.service_store.prune()
-    watch.watch(container.tracker, container.analytics, container.policy, container.settings.cohort)
+    watch.watch(container.tracker, container.settings.cohort, container.analytics_of, container.policy, time.time())
     container.webhooks.prune()  # also if a delivery fails
     webhooks.deliver(container.webhooks, container.sender, container.bus)
 
@@ -68,8 +69,9 @@ def prune_models(_event: Any) -> None:
     The handler has a role of its own, because the API may not delete, and trainings may not delete versions.
     """
     container = wiring.current()
-    versions.prune(container.registry, container.settings.cohort, container.settings.retained_versions)
-    container.datasets.prune(container.settings.cohort)
+    versions.prune_all(container.registry, container.cohorts, container.settings.retained_versions)
+    for cohort in container.cohorts.names():
+        container.datasets.prune(cohort)
 
 
 gc.freeze()

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta
 
+from chalicelib.domain.cohorts import CohortName
 from chalicelib.domain.errors import ConfigurationError
 from chalicelib.domain.issuers import GOOGLE, Issuer, IssuerUrl
 from chalicelib.domain.training import TrainingPolicy
@@ -16,6 +17,10 @@ from chalicelib.domain.training import TrainingPolicy
 Text = Annotated[str, Meta(min_length=1)]
 DatabaseUrl = Annotated[str, Meta(pattern=r"^postgres(ql(\+pg8000)?)?://")]
 Count = Annotated[int, Meta(ge=1)]
+_PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+ExecutorName = Annotated[
+    str, Meta(pattern=rf"^(inline|processes:[1-9][0-9]?|dask://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):{_PORT})$")
+]
 ManyAnswers = Annotated[int, Meta(ge=100_000)]
 Seconds = Annotated[float, Meta(gt=0, le=1e9)]
 Bound = Annotated[int, Meta(ge=0, le=10**12)]
@@ -48,11 +53,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     aws_region: Text
     jwks_url: Text | None = None
     model_signing_key: SigningKeys = ()
-    cohort: Text = "default"
+    cohort: CohortName = "default"
     training_threshold: Count = 5
     minimum_samples: Count = 10
     training_duty: Share = 1.0
-    training_max_answers: ManyAnswers = 500_000
+    training_max_answers: ManyAnswers = 2_000_000
+    training_network_answers: ManyAnswers = 250_000
+    training_executor: ExecutorName = "inline"
     model_refresh_seconds: Seconds = 30.0
     lease_seconds: Seconds = 60.0
     retained_versions: Count = 10

@@ -29,18 +29,18 @@ REPEAT_SECONDS = 60.0
 
 _REPEATS = "repeats"
 
+Fields = Callable[[], Mapping[str, str | None]]
+"""Returns the fields of the whole process at the time of a line. A None is left out."""
+
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _user_id: ContextVar[str | None] = ContextVar("user_id", default=None)
 _fields: ContextVar[Mapping[str, str] | None] = ContextVar("fields", default=None)
+_cohort: ContextVar[Fields | None] = ContextVar("cohort", default=None)
 _noted: ContextVar[dict[str, Any] | None] = ContextVar("noted", default=None)
 
 
 class ProductHandler(logging.StreamHandler[TextIO]):
     """The handler that :func:`configure` installs. Its type identifies it when it is replaced."""
-
-
-Fields = Callable[[], Mapping[str, str | None]]
-"""Returns the fields of the whole process at the time of a line. A None is left out."""
 
 
 class _RequestContext(logging.Filter):
@@ -56,7 +56,7 @@ class _RequestContext(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         values = {"logger": record.name, "request_id": _request_id.get(), "user_id": _user_id.get()}
-        values |= {**self._fields(), **(_fields.get() or {})}
+        values |= {**(_cohort.get() or self._fields)(), **(_fields.get() or {})}
         if metrics.FIELD in vars(record):
             values[metrics.STACK] = self._stack
         for name, value in values.items():
@@ -137,12 +137,14 @@ def request(request_id: str) -> Iterator[dict[str, Any]]:
     """Add this request id to all lines logged inside. Yields the facts that :func:`note` collects inside."""
     noted: dict[str, Any] = {}
     request_token, user_token, noted_token = _request_id.set(request_id), _user_id.set(None), _noted.set(noted)
+    cohort_token = _cohort.set(None)
     try:
         yield noted
     finally:
         _request_id.reset(request_token)
         _user_id.reset(user_token)
         _noted.reset(noted_token)
+        _cohort.reset(cohort_token)
 
 
 @contextmanager
@@ -191,6 +193,11 @@ def request_id() -> str | None:
 def set_user(user_id: str) -> None:
     """Add this user id to the further lines of the current request."""
     _user_id.set(user_id)
+
+
+def set_cohort(fields: Fields) -> None:
+    """Use these fields, those of the caller's cohort, in the further lines of the current request."""
+    _cohort.set(fields)
 
 
 def _formatter(log_format: str) -> logging.Formatter:

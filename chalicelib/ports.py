@@ -13,7 +13,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from chalicelib.domain.accounts import Caller, Session, TokenRule
+from chalicelib.domain.accounts import ADMIN_GROUP, Caller, Session, TokenRule
 from chalicelib.domain.answers import CompletedAnswer, GivenAnswer, StoredAnswers
 from chalicelib.domain.issuers import ForeignUser
 from chalicelib.domain.limits import NO_GROWTH, Limit, Usage
@@ -77,12 +77,12 @@ class TaskFilter(Struct, frozen=True):
 class Completion(Struct, frozen=True):
     """The outcome of a completion. ``counted`` is None for a repeat or a correction, which do not count.
 
-    ``is_in_shard`` is True inside a store, as long as the completion is not in the tracker's row.
+    ``shard_of`` is a cohort inside a store, as long as the completion is in one of its shards only.
     """
 
     task: PracticeTask
     counted: Counted | None
-    is_in_shard: bool = False
+    shard_of: str | None = None
 
 
 class TaskStore(Protocol):
@@ -179,11 +179,14 @@ class TaskStore(Protocol):
         policy: TrainingPolicy,
         existing: Collection[str] = (),
         growth: Mapping[str, Usage] | None = None,
+        *,
+        of_cohort: bool = False,
     ) -> StoredAnswers:
         """Store completed answers that are new, count them once, and request a training if one is due.
 
         An answer whose task exists is left alone. Each is placed by its time among its student's answers. A student
-        without a row gets one, unless ``existing`` has the id. ``growth`` is added to what students have stored.
+        without a row gets one, unless ``existing`` has the id; with ``of_cohort`` those have to be in the store's
+        cohort. ``growth`` is added to what students have stored.
         Raises NotFoundError if the account of a student was deleted, or does not exist. Then nothing is stored.
         """
 
@@ -248,7 +251,7 @@ class RecommendationStore(Protocol):
 
 
 class AnalyticsStore(Protocol):
-    """Aggregates over practice tasks. Each method is one statement."""
+    """Aggregates over practice tasks of one cohort's students. Each method is one statement."""
 
     def totals(self, user_id: str) -> Totals:
         """Return sums over all tasks of the student."""
@@ -266,16 +269,16 @@ class AnalyticsStore(Protocol):
         """
 
     def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
-        """Return sums of completed predictions by version and bin. None means all students."""
+        """Return sums of completed predictions by version and bin. None means all of the cohort."""
 
     def latest_predicted(self, user_id: str, limit: int) -> list[PredictedAnswer]:
         """Return those of the student's ``limit`` newest answers that a model predicted, newest first."""
 
     def drift(self, limit: int, window: int, n_bins: int) -> list[DriftRow]:
-        """Return the ``limit`` newest completions of all students, in windows of ``window``; 0 is the newest."""
+        """Return the ``limit`` newest completions of the cohort, in windows of ``window``; 0 is the newest."""
 
     def newest_served(self, limit: int) -> list[ServedAnswer]:
-        """Return the ``limit`` newest completions of all students, newest first, with what was served for them."""
+        """Return the ``limit`` newest completions of the cohort, newest first, with what was served for them."""
 
 
 class UserStore(Protocol):
@@ -309,6 +312,29 @@ class UserStore(Protocol):
         """Delete the student's tasks and state, and blank the row. The id stays, marked as deleted."""
 
 
+class Cohorts(Protocol):
+    """The cohorts of a deployment, and the students who belong to them."""
+
+    @property
+    def own(self) -> str:
+        """The deployment's own cohort, in which students are who were put into no other one."""
+
+    def names(self) -> list[str]:
+        """Return all cohorts, also those that have only a tracker."""
+
+    def exists(self, name: str) -> bool:
+        """Return whether students can be in this cohort."""
+
+    def of_invitation(self, digest: str) -> str | None:
+        """Return the cohort for which an invitation, given by its digest, is valid."""
+
+    def of_address(self, email: str) -> str | None:
+        """Return the cohort that students with this e-mail address join, None without one."""
+
+    def move(self, user_ids: Collection[str], cohort: str) -> int:
+        """Move students to a cohort with their answers, and return how many were not in it. Raises NotFoundError."""
+
+
 class ServiceStore(Protocol):
     """Service accounts, their learners, and the record of what they did."""
 
@@ -340,6 +366,9 @@ class Tracker(Protocol):
 
     def read(self, cohort: str) -> TrackerRow:
         """Return the cohort's row. A missing row is created."""
+
+    def rows(self) -> list[TrackerRow]:
+        """Return the rows of all cohorts that have one."""
 
     def set_counter(self, cohort: str, value: int) -> TrackerRow:
         """Set ``n_samples_since_training``."""
@@ -478,8 +507,8 @@ class Identity(Protocol):
     def email_verified(self, user_id: str) -> bool:
         """Return whether the account's e-mail address is verified."""
 
-    def is_admin(self, user_id: str) -> bool:
-        """Return whether the account exists, is enabled and is in the group of administrators."""
+    def is_admin(self, user_id: str, group: str = ADMIN_GROUP) -> bool:
+        """Return whether the account exists, is enabled and is in a group of administrators."""
 
     def check_password(self, email: str, password: str) -> None:
         """Raise BadRequestError unless this is the account's password."""
@@ -511,8 +540,8 @@ class Identity(Protocol):
     def delete(self, user_id: str) -> None:
         """Delete the account. A missing account is not an error."""
 
-    def add_to_admins(self, email: str) -> None:
-        """Put an account into the group of administrators. Raises NotFoundError."""
+    def add_to_admins(self, email: str, group: str = ADMIN_GROUP) -> None:
+        """Put an account into a group of administrators. Raises NotFoundError."""
 
 
 class Webhooks(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ import msgspec
 from chalicelib import logs
 from chalicelib.config import Settings, issuers_of, policy_of, settings_from
 from chalicelib.domain.limits import StudentLimits
+from chalicelib.domain.training import TrainingPolicy
 from chalicelib.ports import (
     AnalyticsStore,
+    Cohorts,
     EventBus,
     ForeignIdentity,
     Identity,
@@ -36,6 +39,7 @@ from chalicelib.services.sessions import Sessions
 from chalicelib.services.training import Later, at_once
 from chalicelib.storage.analytics_store import PostgresAnalyticsStore
 from chalicelib.storage.aws import aws_client
+from chalicelib.storage.cohort_store import PostgresCohorts
 from chalicelib.storage.database import connect
 from chalicelib.storage.dataset_store import S3DatasetStore
 from chalicelib.storage.disk import check_disk
@@ -47,7 +51,7 @@ from chalicelib.storage.model_registry import S3ModelRegistry
 from chalicelib.storage.recommendation_store import PostgresRecommendationStore
 from chalicelib.storage.service_store import PostgresServiceStore
 from chalicelib.storage.task_store import PostgresTaskStore
-from chalicelib.storage.timeouts import patient, timeouts_of
+from chalicelib.storage.timeouts import Timeouts, patient, timeouts_of
 from chalicelib.storage.tracker import PostgresTracker
 from chalicelib.storage.training_queue import SqsTrainingQueue
 from chalicelib.storage.user_store import PostgresUserStore
@@ -58,17 +62,58 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 
-class Container:
-    """The adapters of one process. Tests pass fakes by name, such as ``Container(settings, queue=fake)``."""
+KEPT_COHORTS = 64
+"""Number of cohorts, besides the deployment's own, whose models a process keeps in memory."""
 
-    def __init__(self, settings: Settings, **given: Any) -> None:
+
+if TYPE_CHECKING:
+    _Shared = cached_property
+else:
+
+    class _Shared(cached_property):
+        """An adapter that the containers of all cohorts share. It is made when it is first used."""
+
+        def __get__(self, container, owner=None):
+            return super().__get__(container and container.root, owner)
+
+
+class Container:
+    """The adapters of one process. Tests pass fakes by name, such as ``Container(settings, queue=fake)``.
+
+    A container serves one cohort, which its settings name, and :meth:`in_cohort` gives those of others.
+    """
+
+    def __init__(self, settings: Settings, root: Container | None = None, **given: Any) -> None:
         self.settings = settings
-        self.policy = policy_of(settings)
-        self.later: Later = at_once
-        self.timeouts = patient(settings)
+        self.root = root or self
+        self.policy: TrainingPolicy = root.policy if root else policy_of(settings)
+        self.later: Later = root.later if root else at_once
+        self.timeouts: Timeouts = root.timeouts if root else patient(settings)
+        self._others: OrderedDict[str, Container] = OrderedDict()
+        self._others_lock = threading.Lock()
         vars(self).update(given)
 
-    @cached_property
+    def in_cohort(self, cohort: str | None) -> Container:
+        """Return the container of a cohort, None for the deployment's own. Those used last are kept."""
+        root = self.root
+        if cohort is None or cohort == root.settings.cohort:
+            return root
+        with root._others_lock:
+            container = root._others.get(cohort)
+            if container is None:
+                container = Container(msgspec.structs.replace(root.settings, cohort=cohort), root)
+                root._others[cohort] = container
+                if len(root._others) > KEPT_COHORTS:
+                    root._others.popitem(last=False)
+            root._others.move_to_end(cohort)
+        return container
+
+    @_Shared
+    def cohorts(self) -> Cohorts:
+        """The cohorts, and the students who belong to them."""
+        return PostgresCohorts(self.engine, self.settings.cohort)
+
+    @_Shared
     def engine(self) -> Engine:
         """The database."""
         return connect(self.settings.database_url, timeouts=self.timeouts)
@@ -83,7 +128,7 @@ class Container:
         """The rows of accounts."""
         return PostgresUserStore(self.engine, self.settings.cohort)
 
-    @cached_property
+    @_Shared
     def tracker(self) -> Tracker:
         """The counter and the training request."""
         return PostgresTracker(self.engine)
@@ -91,30 +136,34 @@ class Container:
     @cached_property
     def analytics(self) -> AnalyticsStore:
         """Aggregates of completed tasks."""
-        return PostgresAnalyticsStore(self.engine)
+        return PostgresAnalyticsStore(self.engine, self.settings.cohort)
+
+    def analytics_of(self, cohort: str) -> AnalyticsStore:
+        """Return the aggregates of a cohort, without a container for it."""
+        return self.analytics if cohort == self.settings.cohort else PostgresAnalyticsStore(self.engine, cohort)
 
     @cached_property
     def recommendations(self) -> RecommendationStore:
         """Topics that may be recommended."""
-        return PostgresRecommendationStore(self.engine)
+        return PostgresRecommendationStore(self.engine, self.settings.cohort)
 
-    @cached_property
+    @_Shared
     def registry(self) -> ModelRegistry:
         """The published models."""
         client = aws_client("s3", self.settings.aws_region)
         return S3ModelRegistry(client, self.settings.registry_bucket, self.settings.model_signing_key)
 
-    @cached_property
+    @_Shared
     def datasets(self) -> S3DatasetStore:
         """The copies of answers for trainings."""
         return S3DatasetStore(aws_client("s3", self.settings.aws_region), self.settings.registry_bucket)
 
-    @cached_property
+    @_Shared
     def queue(self) -> TrainingQueue:
         """The queue of training requests."""
         return SqsTrainingQueue(aws_client("sqs", self.settings.aws_region), self.settings.training_queue_url)
 
-    @cached_property
+    @_Shared
     def identity(self) -> Identity:
         """Accounts and tokens."""
         return CognitoIdentity(
@@ -125,22 +174,22 @@ class Container:
             jwks_url=self.settings.jwks_url,
         )
 
-    @cached_property
+    @_Shared
     def check_disk(self) -> Callable[[], None] | None:
         """The check of one machine's disk. None on AWS, where nothing is stored on one."""
         return None if self.settings.disk_path is None else partial(check_disk, self.settings.disk_path)
 
-    @cached_property
+    @_Shared
     def foreign(self) -> ForeignIdentity:
         """The tokens of other issuers."""
         return ForeignTokens(issuers_of(self.settings))
 
-    @cached_property
+    @_Shared
     def counts(self) -> LimitCounts:
         """The counts of limits."""
         return PostgresLimitCounts(self.engine)
 
-    @cached_property
+    @_Shared
     def limiter(self) -> Limiter:
         """The limits of accounts and addresses."""
         return Limiter(self.counts, msgspec.structs.asdict(self.settings))
@@ -150,17 +199,17 @@ class Container:
         """The bounds of what one student has stored."""
         return StudentLimits(self.settings.open_tasks, self.settings.topics, self.settings.stored_bytes)
 
-    @cached_property
+    @_Shared
     def sessions(self) -> Sessions:
         """The check that a token's session was not ended."""
         return Sessions(self.users, self.identity)
 
-    @cached_property
+    @_Shared
     def service_store(self) -> ServiceStore:
         """Service accounts and the record of their actions."""
         return PostgresServiceStore(self.engine)
 
-    @cached_property
+    @_Shared
     def service_accounts(self) -> ServiceAccounts:
         """The check of keys of service accounts."""
         return ServiceAccounts(self.service_store, self.settings.service_learners)
@@ -170,12 +219,12 @@ class Container:
         """The events that receivers wait for."""
         return PostgresWebhooks(self.engine, self.settings.cohort)
 
-    @cached_property
+    @_Shared
     def sender(self) -> Sender:
         """The way to the receivers."""
         return WebhookSender(private=self.settings.webhook_private_addresses)
 
-    @cached_property
+    @_Shared
     def bus(self) -> EventBus:
         """The way to a bus of EventBridge."""
         return EventBridge(lambda: aws_client("events", self.settings.aws_region), self.settings.stack_name)

@@ -36,6 +36,7 @@ from evaluation.answers import folds_of, read_answers
 from evaluation.program import note, parser_of, print_figures
 from training_job.fit.optimise import fit_network, predict_rows
 from training_job.fit.passes import Part, Stage, stage_of
+from training_job.fit.population import Population
 from training_job.fit.samples import Samples, samples_of
 from training_job.fit.split import validation_rows
 from training_job.history.answers import AnswerTable
@@ -156,7 +157,7 @@ def main() -> int:
     train = answers.table.select(~test).sample(options.answers)
     table = answers.table.select(test).sample(options.answers)
     begun = time.monotonic()
-    stage = stage_of(train, ~validation_rows(train), options.seed, lambda _: None)
+    stage = stage_of(Population.of(train), ~validation_rows(train), options.seed, lambda _: None)
     tested, _ = samples_of(table, stage.lnirt, stage.vocabulary, read_history(table, stage.lnirt, stage.vocabulary))
     full = predicted(stage, stage.correctness, tested, options.seed)
     figures: dict[str, Any] = {

@@ -46,11 +46,12 @@ def trained(table: AnswerTable, seed: int = 0, defended: bool = True, **how: Any
 
     Unless ``defended``, it learns from all answers. ``how`` is passed on to the training.
     """
+    from training_job.fit.population import Population
     from training_job.fit.train import train_version
     from training_job.fit.trust import trusted_answers
 
     learnt = trusted_answers(table) if defended else table
-    version = train_version(learnt, version="evaluation", seed=seed, **how)
+    version = train_version(Population.of(learnt), version="evaluation", seed=seed, **how)
     metadata = json.dumps(version.metadata).encode()
     return Predictor.from_files({**version.files, "metadata.json": metadata}), version.files
 

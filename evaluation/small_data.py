@@ -99,7 +99,7 @@ def judge(table: AnswerTable) -> Job:
     from training_job.scores import holdout_scores, log_losses, root_mean_square
 
     newest = newest_rows(table)
-    predictor, _ = trained(table.select(~newest), threads=1)
+    predictor, _ = trained(table.select(~newest))
     scores = holdout_scores(predictor, table, newest)
     correct, timed, logs = table.is_correct[newest], table.timed, table.log_seconds
     share = float(np.clip(table.is_correct[~newest].mean(), 0.01, 0.99))

@@ -41,6 +41,7 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
         "practice_state": _WRITE,
         "limit_counts": _WRITE,
         "student_usage": _WRITE,
+        "cohorts": "SELECT",  # the operator's command makes them
         # Accounts and keys are made by the operator's commands only.
         "service_accounts": "SELECT",
         "service_keys": "SELECT, UPDATE (last_used_at)",
@@ -54,7 +55,7 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
     },
     TRAINER: {
         # Neither addresses and names, nor the texts of tasks: no training learns from them.
-        "users": "SELECT (id, excluded_at, n_answers, changed_at)",
+        "users": "SELECT (id, cohort, excluded_at, n_answers, changed_at)",
         "practice_tasks": "SELECT (user_id, subject_key, topic_key, item_key, answer_index, difficulty_numeric,"
         " is_correct, actual_time_seconds, completed, completed_at)",
         "embedding_model_tracker": "SELECT, INSERT, UPDATE",

@@ -24,6 +24,8 @@ users = Table(
     Column("issuer", sa.Text),
     Column("subject", sa.Text),
     Column("changed_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("cohort", sa.Text, nullable=False, server_default="default"),
+    Index("ix_users_of_cohort", "cohort", "id"),
     Index("ix_users_of_issuer", "issuer", postgresql_where=sa.text("issuer IS NOT NULL AND deleted_at IS NULL")),
 )
 """Access tokens issued until ``tokens_valid_from`` are refused, but not those whose digests are in ``kept_tokens``.
@@ -32,6 +34,8 @@ Trainings do not learn from the answers of an account with ``excluded_at``. Ever
 
 ``changed_at`` is set by a trigger when an account's answers change, or whether they are excluded. Whatever changes
 answers updates ``n_answers``, be it to the same number.
+
+``cohort`` is the only place that says to which cohort a student belongs.
 
 ``issuer`` and ``subject`` name a user whom somebody else identifies; ``id`` is then
 :func:`chalicelib.domain.service_accounts.user_id_of`.
@@ -84,6 +88,7 @@ practice_tasks = Table(
     Column("solution_viewed_at", sa.DateTime(timezone=True)),
     Column("item_id", sa.Text),
     Column("item_key", sa.BigInteger),
+    Column("cohort", sa.Text, nullable=False, server_default="default"),
     sa.CheckConstraint("difficulty IN ('easy', 'medium', 'hard', 'expert')", name="difficulty"),
     sa.CheckConstraint("actual_time_seconds BETWEEN 0 AND 86400", name="seconds"),
     sa.CheckConstraint("NOT completed OR (is_correct IS NOT NULL AND answer_index IS NOT NULL)", name="completed"),
@@ -99,9 +104,11 @@ practice_tasks = Table(
         "answer_index",
         postgresql_where=sa.text("item_key IS NOT NULL AND answer_index IS NOT NULL"),
     ),
-    # Of all students. An imported answer is not in it: it was created when it was completed, and nobody predicted it.
+    # Of all students of a cohort. An imported answer is not in it: it was created when it was completed, and nobody
+    # predicted it.
     Index(
-        "ix_practice_tasks_recently_completed",
+        "ix_practice_tasks_recently_completed_of_cohort",
+        "cohort",
         "completed_at",
         postgresql_where=sa.text("completed AND completed_at > created_at"),
     ),
@@ -110,7 +117,8 @@ practice_tasks = Table(
 
 ``completed_at`` of a completed task is null only for imported history that does not say when it was. ``import_id`` is
 the import that brought the task, so that it can be taken back. ``item_key`` is
-:func:`chalicelib.domain.items.item_of`, null for a task without an item.
+:func:`chalicelib.domain.items.item_of`, null for a task without an item. ``cohort`` is the one whose model
+predicted the task: that of the student when it was created, or predicted again.
 """
 
 idempotency_keys = Table(
@@ -196,9 +204,13 @@ service_accounts = Table(
     Column("scopes", ARRAY(sa.Text), nullable=False),
     Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
     Column("revoked_at", sa.DateTime(timezone=True)),
+    Column("cohort", sa.Text, nullable=False, server_default="default"),
     sa.UniqueConstraint("name", name="uq_service_accounts_name"),
 )
-"""Servers of other apps. ``scopes`` holds values of :class:`chalicelib.domain.service_accounts.Scope`."""
+"""Servers of other apps, whose learners all belong to ``cohort``.
+
+``scopes`` holds values of :class:`chalicelib.domain.service_accounts.Scope`.
+"""
 
 service_keys = Table(
     "service_keys",
@@ -228,6 +240,21 @@ service_actions = Table(
     Index("ix_service_actions_at", "at"),
 )
 """The requests of service accounts of the last 400 days; ``user_id`` is that of the learner."""
+
+cohorts = Table(
+    "cohorts",
+    metadata,
+    Column("name", sa.Text, primary_key=True),
+    Column("email_domains", ARRAY(sa.Text), nullable=False, server_default="{}"),
+    Column("invitation", sa.Text),
+    Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    sa.UniqueConstraint("invitation", name="cohorts_invitation_key"),
+)
+"""The cohorts besides the deployment's own, which the setting ``COHORT`` names.
+
+A student with an address in one of ``email_domains`` joins the cohort when the address is verified. ``invitation`` is
+the digest of a code with which a student can register in it.
+"""
 
 embedding_model_tracker = Table(
     "embedding_model_tracker",

@@ -19,7 +19,7 @@ from ops import tables
 from ops.arguments import actions_of
 
 _LIST = text(
-    "SELECT id, email, full_name, n_answers, created_at, excluded_at, issuer, subject FROM users"
+    "SELECT id, email, full_name, n_answers, created_at, excluded_at, issuer, subject, cohort FROM users"
     " WHERE deleted_at IS NULL ORDER BY created_at, id"
 )
 # An id comes before an address, so nobody can take an id from its account. A learner's own id is chosen by the app.
@@ -38,8 +38,10 @@ _FIND_LEARNER = text(
     WHERE a.name = :service AND u.subject = :name AND u.deleted_at IS NULL
     """
 )
-_EXCLUDE = text("UPDATE users SET excluded_at = coalesce(excluded_at, clock_timestamp()) WHERE id = ANY(:ids)")
-_INCLUDE = text("UPDATE users SET excluded_at = NULL WHERE id = ANY(:ids)")
+_EXCLUDE = text(
+    "UPDATE users SET excluded_at = coalesce(excluded_at, clock_timestamp()) WHERE id = ANY(:ids) RETURNING id, cohort"
+)
+_INCLUDE = text("UPDATE users SET excluded_at = NULL WHERE id = ANY(:ids) RETURNING id, cohort")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +92,7 @@ def _list(container: Container, options: argparse.Namespace) -> int:
             row["id"],
             row["email"] or row["subject"] or "",
             row["full_name"] or "",
+            row["cohort"],
             str(row["n_answers"]),
             tables.utc_time(row["created_at"]),
             "" if row["excluded_at"] is None else tables.utc_time(row["excluded_at"]),
@@ -97,7 +100,9 @@ def _list(container: Container, options: argparse.Namespace) -> int:
         for row in as_json
     ]
     lines = tables.table(
-        ["ID", "EMAIL OR OWN ID", "NAME", "ANSWERS", "CREATED (UTC)", "EXCLUDED (UTC)"], rows, right=("ANSWERS",)
+        ["ID", "EMAIL OR OWN ID", "NAME", "COHORT", "ANSWERS", "CREATED (UTC)", "EXCLUDED (UTC)"],
+        rows,
+        right=("ANSWERS",),
     )
     tables.show(options.json, as_json, lines if rows else ["There is no account yet."])
     return 0
@@ -138,17 +143,19 @@ def _include(container: Container, options: argparse.Namespace) -> int:
 
 def _mark(container: Container, options: argparse.Namespace, change: TextClause, words: str) -> int:
     """Change all the named accounts, or none if one of them does not exist."""
-    found = {name: _id_of(container, name, options.service) for name in options.accounts}
+    found = {name: id_of(container, name, options.service) for name in options.accounts}
     unknown = [name for name, user_id in found.items() if user_id is None]
     if unknown:
         raise NotFoundError(f"no account has the e-mail or the id {', '.join(unknown)}; nothing was changed")
-    statement(container.engine, lambda c: c.execute(change, {"ids": list(found.values())}))
+    rows = statement(container.engine, lambda c: c.execute(change, {"ids": list(found.values())}).all())
+    cohorts = dict(map(tuple, rows))
     for name, user_id in found.items():
-        print(f"Account {user_id} ({name}) is {words}. `studysmart train` trains without waiting for answers.")
+        train = f"`studysmart --cohort {cohorts[user_id]} train` trains without waiting for answers."
+        print(f"Account {user_id} ({name}) is {words}. {train}")
     return 0
 
 
-def _id_of(container: Container, name: str, service: str | None) -> str | None:
+def id_of(container: Container, name: str, service: str | None) -> str | None:
     """Return the id of an account by its e-mail or id, None without one. Raises NotFoundError for several.
 
     With the name of a service account, ``name`` is the app's own id of a learner.
@@ -163,7 +170,7 @@ def _id_of(container: Container, name: str, service: str | None) -> str | None:
 def _export(container: Container, options: argparse.Namespace) -> int:
     from migrations.schema import metadata
 
-    user_id = _id_of(container, options.account, options.service)
+    user_id = id_of(container, options.account, options.service)
     if user_id is None:
         raise NotFoundError(f"no account has the e-mail or the id {options.account}")
     # Every table that knows students, so a new one is exported too.
@@ -181,7 +188,7 @@ def _rows(query: TextClause, user_id: str, connection: Connection) -> Sequence[d
 
 def _erase(container: Container, options: argparse.Namespace) -> int:
     # A deletion that was interrupted leaves an account without data.
-    user_id = _id_of(container, options.account, options.service)
+    user_id = id_of(container, options.account, options.service)
     if user_id is None and options.service is not None:
         raise NotFoundError(f"the service account {options.service} has no learner {options.account}")
     user_id = user_id or container.identity.id_of(options.account)

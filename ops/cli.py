@@ -15,13 +15,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import chalicelib
-from chalicelib.domain.errors import QueueUnavailableError, StudySmartError
+from chalicelib.domain.accounts import ADMIN_GROUP, COHORT_ADMIN_GROUP
+from chalicelib.domain.errors import ConflictError, QueueUnavailableError, StudySmartError
 from chalicelib.services import training
 from chalicelib.storage.webhook_store import PostgresWebhooks
 from chalicelib.wiring import Container
 from ops import (
     accounts,
     anomalies,
+    cohorts,
     completion,
     database,
     env,
@@ -83,6 +85,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--state-dir", metavar="DIR", help="state directory of a stack on this machine (default: STATE_DIR, or .local)"
     )
+    parser.add_argument(
+        "--cohort", metavar="NAME", help="cohort that the command is about (default: the deployment's own, COHORT)"
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
@@ -92,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
 
     def add_with(name: str, command: ContainerCommand, text: str) -> argparse.ArgumentParser:
         """Add a command that needs a running stack or a deployment."""
-        return add(name, lambda options: command(connect(options.state_dir), options), text)
+        return add(name, lambda options: command(connect(options.state_dir, options.cohort), options), text)
 
     add_with("status", _status, "show counter, samples, training and model").add_argument(
         "--json", action="store_true", help="print JSON"
@@ -122,6 +127,10 @@ def parser() -> argparse.ArgumentParser:
     )
     admin = add_with("make-admin", _make_admin, "add an account to the group admins")
     admin.add_argument("email", metavar="EMAIL")
+    admin.add_argument(
+        "--of-cohort", action="store_true", help="add it to cohort-admins: the admins of the cohort that they are in"
+    )
+    cohorts.add_arguments(add_with("cohort", run_action, "create, list and remove cohorts, and put students into them"))
     accounts.add_arguments(
         add_with("account", run_action, "list, disable, exclude, export and erase accounts, and set passwords")
     )
@@ -142,7 +151,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _status(container: Container, options: argparse.Namespace) -> int:
     report = status.read(container)
-    tables.show(options.json, status.as_json(report), status.as_lines(report))
+    named = [] if report.cohort == container.cohorts.own else [f"Cohort: {report.cohort}"]
+    tables.show(options.json, status.as_json(report), [*named, *status.as_lines(report)])
     return 0
 
 
@@ -182,8 +192,15 @@ def _reset_counter(container: Container, options: argparse.Namespace) -> int:
 
 
 def _make_admin(container: Container, options: argparse.Namespace) -> int:
-    container.identity.add_to_admins(options.email)
-    print(f"{options.email} will be an administrator from the next login on.")
+    whose = ""
+    if options.of_cohort:
+        rule = container.users.token_rule(container.identity.id_of(options.email))
+        cohort = container.cohorts.own if rule is None or rule.cohort is None else rule.cohort
+        if options.cohort not in (None, cohort):
+            raise ConflictError(f"{options.email} belongs to the cohort {cohort}; `studysmart cohort assign` moves it")
+        whose = f" of the cohort {cohort}"
+    container.identity.add_to_admins(options.email, COHORT_ADMIN_GROUP if options.of_cohort else ADMIN_GROUP)
+    print(f"{options.email} will be an administrator{whose} from the next login on.")
     return 0
 
 

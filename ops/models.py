@@ -76,7 +76,8 @@ def _list(container: Container, options: argparse.Namespace) -> int:
     lines = tables.table(header, rows, right=("SAMPLES", "SIZE", "SERVED LOG-LOSS"))
     tables.show(options.json, msgspec.to_builtins(found), lines if rows else ["No version has been published yet."])
     if found.fault and not options.json:
-        print(f"warning: {found.fault}; `studysmart models rollback V` repairs it", file=sys.stderr)
+        rollback = f"`studysmart --cohort {container.settings.cohort} models rollback V`"
+        print(f"warning: {found.fault}; {rollback} repairs it", file=sys.stderr)
     return 0
 
 
@@ -100,10 +101,11 @@ def _show(container: Container, options: argparse.Namespace) -> int:
 
 
 def _metadata(container: Container, version: str) -> Mapping[str, Any]:
+    cohort = container.settings.cohort
     try:
-        return container.registry.read_metadata(container.settings.cohort, version)
+        return container.registry.read_metadata(cohort, version)
     except NotFoundError as error:
-        raise NotFoundError(f"version {version} is not in the registry") from error
+        raise NotFoundError(f"version {version} is not in the registry of the cohort {cohort}") from error
 
 
 def _diff(container: Container, options: argparse.Namespace) -> int:

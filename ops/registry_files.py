@@ -5,7 +5,7 @@ Serving and publishing use versions and the pointer only (:mod:`chalicelib.stora
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -89,6 +89,12 @@ class RegistryFiles:
             if version is not None and metadata not in {file.key for file in files}:
                 found.append(Remains(cohort, version, files))
         return found
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects, the pointer last: nothing is served from a version that is half deleted."""
+        with translated(RegistryUnavailableError, "deleting objects"):
+            for key in sorted(keys, key=lambda key: key.endswith(f"/{POINTER}")):
+                self._s3.delete_object(Bucket=self._bucket, Key=key)
 
     def delete_remains(self, remains: Remains) -> bool:
         """Delete the files of a version if they have not changed; return whether it did."""

@@ -21,7 +21,7 @@ OVERLAP_HOURS = 24.0
 """Default time for which the old keys go on working after a rotation."""
 
 _NAMES = text("SELECT id, revoked_at IS NOT NULL AS is_revoked FROM service_accounts WHERE name = :name")
-_CREATE = text("INSERT INTO service_accounts (id, name, scopes) VALUES (:id, :name, :scopes)")
+_CREATE = text("INSERT INTO service_accounts (id, name, scopes, cohort) VALUES (:id, :name, :scopes, :cohort)")
 _ADD_KEY = text("INSERT INTO service_keys (digest, service_id, hint) VALUES (:digest, :id, :hint)")
 _END_OTHERS = text(
     "UPDATE service_keys SET expires_at = least(expires_at, now() + make_interval(secs => :seconds))"
@@ -34,7 +34,7 @@ _REVOKE_KEYS = text(
 )
 _LIST = text(
     """
-    SELECT a.name, a.scopes, a.created_at, a.revoked_at, coalesce((
+    SELECT a.name, a.cohort, a.scopes, a.created_at, a.revoked_at, coalesce((
         SELECT json_agg(json_build_object('key', k.hint, 'created_at', k.created_at, 'expires_at', k.expires_at,
             'revoked_at', k.revoked_at, 'last_used_at', k.last_used_at) ORDER BY k.created_at)
         FROM service_keys k WHERE k.service_id = a.id
@@ -85,13 +85,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _create(container: Container, options: argparse.Namespace) -> int:
     scopes = sorted(scope.value for scope in scopes_of([name.strip() for name in options.scopes.split(",")]))
-    key = new_key()
+    key, cohort = new_key(), {"cohort": container.settings.cohort}
 
     def work(connection: Connection) -> None:
         if connection.execute(_NAMES, {"name": options.name}).first() is not None:
             raise ConflictError(f"the service account {options.name} exists already; `service rotate` makes a new key")
         service_id = secrets.token_hex(8)
-        connection.execute(_CREATE, {"id": service_id, "name": options.name, "scopes": scopes})
+        connection.execute(_CREATE, {"id": service_id, "name": options.name, "scopes": scopes, **cohort})
         connection.execute(_ADD_KEY, {"digest": key_digest(key), "id": service_id, "hint": hint_of(key)})
 
     transaction(container.engine, work)
@@ -135,10 +135,11 @@ def _revoke(container: Container, options: argparse.Namespace) -> int:
 
 def _list(container: Container, options: argparse.Namespace) -> int:
     found = [dict(row) for row in statement(container.engine, lambda c: c.execute(_LIST).mappings().all())]
-    header = ["NAME", "SCOPES", "KEY", "CREATED (UTC)", "LAST USED (UTC)", "STATE"]
+    header = ["NAME", "COHORT", "SCOPES", "KEY", "CREATED (UTC)", "LAST USED (UTC)", "STATE"]
     rows = [
         [
             account["name"],
+            account["cohort"],
             ",".join(account["scopes"]),
             key["key"] + "…",
             tables.utc_time(key["created_at"]),

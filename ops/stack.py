@@ -9,7 +9,7 @@ import msgspec
 
 from chalicelib import wiring
 from chalicelib.config import settings_from
-from chalicelib.domain.errors import ConfigurationError, StudySmartError
+from chalicelib.domain.errors import ConfigurationError, NotFoundError, StudySmartError
 
 DEFAULT_STATE_DIR = ".local"
 
@@ -88,13 +88,19 @@ def enter(state_dir: str | None) -> None:
     os.environ.update(require_stack(state_dir).environment)
 
 
-def connect(state_dir: str | None) -> wiring.Container:
-    """Return the adapters of the running stack, else of what the environment names. Raises NoStackError."""
+def connect(state_dir: str | None, cohort: str | None = None) -> wiring.Container:
+    """Return the adapters of the running stack, else of what the environment names, for a cohort.
+
+    Raises NoStackError, NotFoundError for a cohort that does not exist.
+    """
     enter(state_dir)
     try:
-        return wiring.build(settings_from(os.environ))
+        container = wiring.build(settings_from(os.environ))
     except ConfigurationError as error:
         raise NoStackError(str(error)) from error
+    if cohort is not None and not container.cohorts.exists(cohort):
+        raise NotFoundError(f"there is no cohort {cohort} (`studysmart cohort list` shows them)")
+    return container.in_cohort(cohort)
 
 
 def is_alive(pid: int) -> bool:

@@ -6,6 +6,8 @@ They are the servers of the one-machine stack, started by the same code.
 from __future__ import annotations
 
 import json
+import logging
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib import logs
 from chalicelib.storage.database import connect, transaction
 from chalicelib.storage.timeouts import DEFAULT
 from infra.local import postgres
@@ -28,6 +31,27 @@ _AT_END = "said at the end"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell ignores Ctrl-C for what it runs in the background, and so would the servers that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def levels_of_logging() -> Iterator[None]:
+    """Restores the levels that a program sets when it configures its log: later tests read what is logged."""
+    loggers = [logging.getLogger(name) for name in (None, logs.ROOT)]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def environment_of_the_process() -> Iterator[None]:
+    """Restores ``os.environ``. Chalice's test client exchanges it for a copy while it answers a request.
+
+    Two requests at once may leave the copy there. Then what later tests set does not reach the programs they start.
+    """
+    own = os.environ
+    yield
+    os.environ = own  # noqa: B003 - the object is exchanged, not the environment
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The training worker: ``python -m training_job`` polls the queue, with ``--once`` until it has handled one message.
 
 The container runs this command, unless it is a Lambda, to which SQS brings the messages (:mod:`.lambda_handler`).
+With ``--reserve`` it has TensorFlow in memory only around trainings.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from types import FrameType
 
@@ -26,6 +28,12 @@ _log = logging.getLogger("studysmart.worker")
 OUTAGE_SECONDS = 2.0
 """How long the worker waits after a service did not answer."""
 
+LOOK_SECONDS = 2.0
+"""How often a worker without TensorFlow in memory looks at the queue: one that has it takes a message at once."""
+
+IDLE_SECONDS = 600.0
+"""Time without a training after which a worker in reserve ends the process that trains."""
+
 
 def poll(worker: Worker, wait_seconds: int = POLL_SECONDS) -> bool:
     """Receive and handle at most one message, and return whether there was one."""
@@ -34,6 +42,39 @@ def poll(worker: Worker, wait_seconds: int = POLL_SECONDS) -> bool:
         return False
     handle(worker, delivery)
     return True
+
+
+def run(
+    worker: Worker,
+    process: TrainingProcess,
+    *,
+    once: bool = False,
+    reserve: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Handle messages until a signal comes, or ``once``.
+
+    In ``reserve``, ``process`` runs from a first training until none has come for ten minutes. While it does not run,
+    this worker leaves messages to other workers for a moment, because its training would first import TensorFlow.
+    """
+    used = clock()
+    while True:
+        cold = reserve and process.pid is None
+        try:
+            received = poll(worker, 1 if once else 0 if cold else POLL_SECONDS)
+        except UnavailableError as error:
+            _log.error("a service does not answer, trying again in %.0f s: %s", OUTAGE_SECONDS, error)
+            sleep(OUTAGE_SECONDS)
+            continue
+        if once:
+            return
+        if received:
+            used = clock()
+        elif cold:
+            sleep(LOOK_SECONDS)
+        elif reserve and clock() - used > IDLE_SECONDS:
+            process.stop()
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
@@ -49,6 +90,7 @@ def main(start: Start | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m training_job", description="StudySmart's training worker")
     parser.add_argument("--once", action="store_true", help="handle one message, or none, and end")
+    parser.add_argument("--reserve", action="store_true", help="import TensorFlow when a training starts, not before")
     options = parser.parse_args()
     try:
         settings = settings_from(os.environ)
@@ -60,18 +102,12 @@ def main(start: Start | None = None) -> int:
     signal.signal(signal.SIGINT, _stop)
     process = TrainingProcess(start or partial(start_child, os.environ))
     try:
-        process.start()
+        if not options.reserve:
+            process.start()
         worker = build(settings, process)
         _log.info("training worker ready, polling for cohort messages")
-        while True:
-            try:
-                poll(worker, 1 if options.once else POLL_SECONDS)
-            except UnavailableError as error:
-                _log.error("a service does not answer, trying again in %.0f s: %s", OUTAGE_SECONDS, error)
-                time.sleep(OUTAGE_SECONDS)
-                continue
-            if options.once:
-                return 0
+        run(worker, process, once=options.once, reserve=options.reserve)
+        return 0
     except WorkerStopped:
         _log.info("training worker stopped")
         return 0

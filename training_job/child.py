@@ -108,7 +108,8 @@ def serve(
     """
     # Only the worker decides when a training stops; a Ctrl-C or a stopping container signals every process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Unlike SIG_IGN, a function is not inherited by the processes of an executor, which are ended by SIGTERM.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     while True:
         try:
             job = connection.recv()
@@ -146,17 +147,20 @@ def _train(connection: Connection, job: Job, train: pipeline.Train) -> None:
     _end_with_the_worker(connection)
     worker = _Worker(connection)
     _send_logs(worker, job.settings.log_level)
+    settings = job.settings
     try:
         trained = pipeline.run(
             job.request,
-            connect(job.settings.database_url, 1, patient(job.settings, answer=SNAPSHOT_SECONDS)),
-            registry_of(job.settings),
+            connect(settings.database_url, 1, patient(settings, answer=SNAPSHOT_SECONDS)),
+            registry_of(settings),
             received_at=job.received_at,
             still_ours=lambda: worker.ask("still_ours"),
             report=lambda progress: worker.ask("report", progress),
             train=train,
-            datasets=datasets_of(job.settings),
-            max_answers=job.settings.training_max_answers,
+            datasets=datasets_of(settings),
+            max_answers=settings.training_max_answers,
+            max_network_answers=settings.training_network_answers,
+            executor=settings.training_executor,
         )
     except Exception as error:  # noqa: BLE001 - the worker records whatever it is
         worker.tell("failed", (_portable(error), traceback.format_exc()))

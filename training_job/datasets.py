@@ -40,18 +40,21 @@ _PARTITION = "(hashtextextended(id, 0) & (:count - 1))"
 _FINGERPRINTS = text(
     f"""
     SELECT {_PARTITION}, count(*), CAST(sum(n_answers) AS bigint), CAST(sum(hashtextextended(id, {_CHANGED})) AS text)
-    FROM users WHERE excluded_at IS NULL AND n_answers > 0 GROUP BY 1
+    FROM users WHERE cohort = :cohort AND excluded_at IS NULL AND n_answers > 0 GROUP BY 1
     """  # noqa: S608 - parts are constants, values are bound
 )
 
 _STUDENTS = text(
     f"""
     SELECT {_PARTITION}, id, {_CHANGED} FROM users
-    WHERE excluded_at IS NULL AND n_answers > 0 AND {_PARTITION} = ANY(CAST(:numbers AS bigint[]))
+    WHERE cohort = :cohort AND excluded_at IS NULL AND n_answers > 0 AND {_PARTITION} = ANY(CAST(:numbers AS bigint[]))
     """  # noqa: S608 - parts are constants, values are bound
 )
 
-_TOTAL = text("SELECT coalesce(sum(n_answers), 0) FROM users WHERE excluded_at IS NULL")
+_TOTAL = text("SELECT coalesce(sum(n_answers), 0) FROM users WHERE cohort = :cohort AND excluded_at IS NULL")
+
+# Arrow's own allocator keeps what it freed.
+pa.set_memory_pool(pa.system_memory_pool())
 
 _log = logging.getLogger("studysmart.datasets")
 
@@ -107,13 +110,13 @@ def refresh(
     def work(connection: Connection) -> tuple[T, int, list[Dealt], dict[int, Known], int]:
         begun = begin(connection, cohort)
         before = manifest.count if manifest else 0
-        count = count_for(int(connection.execute(_TOTAL).scalar_one()), before)
-        dealt = sampled(fingerprints(connection, count), max_answers)
+        count = count_for(int(connection.execute(_TOTAL, {"cohort": cohort}).scalar_one()), before)
+        dealt = sampled(fingerprints(connection, cohort, count), max_answers)
         same = known if before == count else {}
         changed = [n for n, one in enumerate(dealt) if n not in same or old[n].fingerprint != one.fingerprint]
         renewed: dict[int, Known] = {}
         n_read = 0
-        for number, students in students_of(connection, count, changed).items():
+        for number, students in students_of(connection, cohort, count, changed).items():
             renewed[number], n = _renewed(connection, same.get(number, _NOTHING), students)
             n_read += n
         return begun, count, dealt, renewed, n_read
@@ -177,9 +180,12 @@ def _write(store: S3DatasetStore, cohort: str, known: Known, dealt: Dealt) -> Pa
     )
 
 
-def fingerprints(connection: Connection, count: int) -> list[Dealt]:
-    """Return the students of each of ``count`` partitions."""
-    found = {number: Dealt(*values) for number, *values in connection.execute(_FINGERPRINTS, {"count": count})}
+def fingerprints(connection: Connection, cohort: str, count: int) -> list[Dealt]:
+    """Return the students of each of a cohort's ``count`` partitions."""
+    found = {
+        number: Dealt(*values)
+        for number, *values in connection.execute(_FINGERPRINTS, {"cohort": cohort, "count": count})
+    }
     return [found.get(number, Dealt()) for number in range(count)]
 
 
@@ -193,10 +199,11 @@ def sampled(dealt: Sequence[Dealt], max_answers: float) -> list[Dealt]:
     return list(dealt[: max(1, int(np.searchsorted(total, max_answers, side="right")))])
 
 
-def students_of(connection: Connection, count: int, numbers: Sequence[int]) -> dict[int, dict[str, int]]:
-    """Return the students of some of ``count`` partitions, with the times of their last changes in microseconds."""
+def students_of(connection: Connection, cohort: str, count: int, numbers: Sequence[int]) -> dict[int, dict[str, int]]:
+    """Return the students of some of a cohort's ``count`` partitions, with the microseconds of their last changes."""
     found: dict[int, dict[str, int]] = {number: {} for number in numbers}
-    for number, student, changed in connection.execute(_STUDENTS, {"count": count, "numbers": list(numbers)}):
+    values = {"cohort": cohort, "count": count, "numbers": list(numbers)}
+    for number, student, changed in connection.execute(_STUDENTS, values):
         found[number][student] = changed
     return found
 
@@ -248,12 +255,12 @@ def decoded(body: bytes) -> Known:
     return Known(part, {part.user_ids[columns["user"][row]]: int(changed[row]) for row in first})
 
 
-def differs(connection: Connection, count: int, number: int, known: Known) -> bool:
+def differs(connection: Connection, cohort: str, count: int, number: int, known: Known) -> bool:
     """Return whether a partition that is up to date has other answers than the tables.
 
     One that is not up to date does not differ: the next training renews it.
     """
-    students = students_of(connection, count, [number])[number]
+    students = students_of(connection, cohort, count, [number])[number]
     return students == known.changed and not _equal(read_part(connection, sorted(students)), known.part)
 
 

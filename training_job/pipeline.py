@@ -21,10 +21,11 @@ from chalicelib.services.versions import read_pointer, roles
 from chalicelib.storage.dataset_store import S3DatasetStore
 from chalicelib.storage.model_registry import S3ModelRegistry
 from training_job import gate
+from training_job.execution import INLINE, Execution, execution_of
 from training_job.fit.optimise import Progress
+from training_job.fit.population import Population
 from training_job.fit.train import TrainedVersion, train_version
 from training_job.fit.trust import trusted_answers
-from training_job.history.answers import AnswerTable
 from training_job.history.snapshot import Snapshot, read_snapshot
 from training_job.parity import parity
 from training_job.publish import publish
@@ -33,6 +34,9 @@ _log = logging.getLogger("studysmart.worker")
 
 PARITY_TOLERANCE = 1e-5
 """Largest difference between the predictions of numpy and Keras on the probe answers."""
+
+MIN_DIVIDED = 50_000
+"""Number of answers from which a training uses its executor. Without one, a smaller training takes some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +56,22 @@ class Trained:
 class Train(Protocol):
     """Makes a version that numpy serves as it was trained."""
 
-    def __call__(self, table: AnswerTable, *, version: str, on_progress: Progress) -> TrainedVersion:
+    def __call__(
+        self, population: Population, *, version: str, on_progress: Progress, execution: Execution
+    ) -> TrainedVersion:
         """Raise TrainingSkipped when there is too little to learn from, ModelError when the version is not usable."""
         ...
 
 
-def train_and_compare(table: AnswerTable, *, version: str, on_progress: Progress) -> TrainedVersion:
+def train_and_compare(
+    population: Population, *, version: str, on_progress: Progress, execution: Execution = INLINE
+) -> TrainedVersion:
     """Train with Keras, and raise ModelError unless numpy predicts the same.
 
     The metadata keep the largest difference as ``parity``.
     """
-    trained = train_version(table, version=version, on_progress=on_progress)
-    difference = parity(trained.files, table)
+    trained = train_version(population, version=version, on_progress=on_progress, execution=execution)
+    difference = parity(trained.files, population.sample)
     if not difference <= PARITY_TOLERANCE:
         raise ModelError(f"numpy and Keras differ by {difference:.2g} on the probe batch")
     return replace(trained, metadata={**trained.metadata, "parity": difference})
@@ -80,21 +88,26 @@ def run(
     train: Train = train_and_compare,
     datasets: S3DatasetStore | None = None,
     max_answers: float = math.inf,
+    max_network_answers: float = math.inf,
+    executor: str = "inline",
 ) -> Trained:
     """Train and publish for a request. Raises TrainingSkipped when there is too little to learn from.
 
     ``received_at`` is when its message was received. ``still_ours`` raises LeaseLostError when another worker took
     over, ``report`` stores progress. With ``datasets``, the answers of a large cohort are kept there,
-    and at most ``max_answers`` are learnt from.
+    and at most ``max_answers`` are learnt from, by the networks at most ``max_network_answers``.
+    ``executor`` is where a large training is computed (:mod:`training_job.execution`).
     """
     done = _published_before(request, registry)
     if done is not None:
         return done
     report({"phase": "dataset"})
     snapshot = read_snapshot(engine, request.cohort, datasets, max_answers=max_answers)
-    table = trusted_answers(snapshot.table)
     _announce(snapshot)
-    trained = train(table, version=request.version, on_progress=_progress_to(report))
+    table = trusted_answers(snapshot.table)
+    population = Population.of(table, max_network_answers)
+    with execution_of(executor if len(snapshot.table) >= MIN_DIVIDED else "inline") as execution:
+        trained = train(population, version=request.version, on_progress=_progress_to(report), execution=execution)
     report({"phase": "publish"})
     metadata = {
         **trained.metadata,
@@ -108,7 +121,7 @@ def run(
         "n_untrusted_samples": len(snapshot.table) - len(table),
         gate.NEWEST_ANSWER: gate.reach(snapshot.table),
     }
-    judge = gate.judge_on(table, trained.validated)
+    judge = gate.judge_on(population.sample, trained.validated)
     champion = publish(
         registry, request.cohort, request.version, trained.files, metadata, judge, request.requested_at, still_ours
     )

@@ -14,7 +14,7 @@ from chalicelib.domain.lnirt import FloatArray
 from chalicelib.prediction.chain import bounded_probability
 from chalicelib.prediction.predictor import Predictor
 from training_job.history.answers import AnswerTable, Rows
-from training_job.history.replay import predict_history, read_history, served_log_seconds
+from training_job.history.replay import predict_history, served_log_seconds
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -71,10 +71,7 @@ def holdout_scores(predictor: Predictor, table: AnswerTable, holdout: Rows) -> d
     ``users`` (n,) are their students. ``log_seconds`` (n,) are served, and ``inside`` (n,) is 1 where the time lies in
     its interval, 0 where it does not, NaN where there is none.
     """
-    concerned = np.isin(table.user, table.user[holdout])
-    table, holdout = table.select(concerned), holdout[concerned]
     served = predict_history(predictor, table, holdout)
-    history = read_history(table, predictor.lnirt, predictor.vocabulary)
     rows = table.select(holdout)
     logs, timed = rows.log_seconds, rows.timed
     with_interval = timed & ~np.isnan(served.low)
@@ -83,10 +80,10 @@ def holdout_scores(predictor: Predictor, table: AnswerTable, holdout: Rows) -> d
     scores["ece"] = expected_calibration_error(rows.is_correct, served.correct)
     scores["coverage80"] = float(np.nanmean(inside)) if with_interval.any() else None
     scores |= {"inside": inside, "log_seconds": served.log_seconds}
-    lnirt_correct = bounded_probability(history.logit[holdout])
+    lnirt_correct = bounded_probability(served.lnirt_logit)
     for prefix, probability, log_seconds in (
         ("", served.correct, served.log_seconds),
-        ("lnirt_", lnirt_correct, served_log_seconds(history.log_seconds[holdout])),
+        ("lnirt_", lnirt_correct, served_log_seconds(served.lnirt_log_seconds)),
     ):
         losses, errors = log_losses(rows.is_correct, probability), np.where(timed, logs - log_seconds, np.nan)
         scores |= {

@@ -148,6 +148,7 @@ def _page(found: Sequence[object], query: TopicsQuery | ItemsQuery, request: Req
     query=CalibrationQuery,
     answer=analytics.CalibrationReport,
     errors=(403,),
+    of_cohort=True,
 )
 def calibration(container: Container, caller: Caller, query: CalibrationQuery) -> analytics.CalibrationReport:
     """Return the calibration of the predictions, in total and by model version."""

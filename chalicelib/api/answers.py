@@ -80,6 +80,7 @@ class StoredBatch(Struct):
     body=AnswerBatch,
     answer=StoredBatch,
     errors=(403, 404),
+    of_cohort=True,
     scope=Scope.ANSWERS,
     learner=False,
 )
@@ -121,6 +122,7 @@ def store(
         names.keys() - {caller.user_id},
         growth,
         container.later,
+        of_cohort=caller.service is None,
     )
 
 

@@ -59,6 +59,9 @@ class RegisterBody(Struct):
     email: Email
     password: Password
     full_name: FullName | None = None
+    invitation_code: (
+        Annotated[str, about("Code with which the student joins a cohort", None, min_length=1, max_length=100)] | None
+    ) = None
 
 
 class LoginBody(Struct):
@@ -173,7 +176,8 @@ class PasswordAnswer(Struct):
 )
 def register(container: Container, body: RegisterBody) -> User:
     """Create an account. Sign in with it to get a token."""
-    return accounts.register(container.users, container.identity, body.email.strip(), body.password, body.full_name)
+    services = container.users, container.identity, container.cohorts
+    return accounts.register(*services, body.email.strip(), body.password, body.full_name, body.invitation_code)
 
 
 @routes.route("POST", "/auth/login", "Sign in", access=Access.PUBLIC, body=LoginBody, answer=TokenAnswer, errors=(401,))
@@ -262,8 +266,11 @@ def send_verification(container: Container, caller: Caller, request: Request, ad
 def verify_email(container: Container, caller: Caller, request: Request, body: CodeBody, address: str) -> MessageAnswer:
     """Verify the caller's address with the code that was sent to it."""
     accounts.check_own(caller)
+    services = container.users, container.identity, container.cohorts
     with container.limiter.attempt(caller.user_id, address):
-        container.identity.verify_email(bearer_token(request), body.code.strip())
+        moved = accounts.verify_email(*services, caller, bearer_token(request), body.code.strip())
+    if moved:
+        container.sessions.forget(caller.user_id)
     return MessageAnswer("Address verified")
 
 

@@ -9,10 +9,13 @@ from chalice.app import Request
 
 from chalicelib import logs
 from chalicelib.api import errors
-from chalicelib.domain.accounts import Caller
-from chalicelib.domain.errors import Fault, ForbiddenError, InvalidInputError, UnauthenticatedError
+from chalicelib.domain.accounts import ADMIN_GROUP, Caller
+from chalicelib.domain.errors import Fault, ForbiddenError, InvalidInputError, NotFoundError, UnauthenticatedError
 from chalicelib.domain.service_accounts import LEARNER_HEADER, Scope, ServiceAccount, ServiceAction
 from chalicelib.wiring import Container
+
+COHORT_PARAMETER = "cohort"
+"""The parameter of a query by which an admin names another cohort."""
 
 
 def bearer_token(request: Request) -> str:
@@ -26,16 +29,36 @@ def bearer_token(request: Request) -> str:
     return str(token.strip())
 
 
-def person(request: Request, token: str, container: Container, *, for_admins: bool) -> Caller:
-    """Return the user of an access token. Raises UnauthenticatedError, ForbiddenError."""
+def person(
+    request: Request, token: str, container: Container, *, for_admins: bool, of_cohort: bool
+) -> tuple[Caller, Container]:
+    """Return the user of an access token, and the container of the user's cohort, or of the one that an admin names.
+
+    Raises UnauthenticatedError, ForbiddenError, NotFoundError.
+    """
     caller = container.foreign.verify(token) or container.identity.verify(token)
     logs.set_user(caller.user_id)
-    container.sessions.check(caller, token)
+    cohort = container.sessions.check(caller, token)
+    logs.set_cohort(container.in_cohort(cohort).log_fields)
     if for_admins and not caller.is_admin:
         raise ForbiddenError("Only admins may do this")
     if LEARNER_HEADER.lower() in request.headers:
         raise ForbiddenError(f"Only service accounts may act for a learner ({LEARNER_HEADER})")
-    return caller
+    if of_cohort and caller.is_admin:
+        cohort = _named_cohort(request, container, caller, cohort)
+    return caller, container.in_cohort(cohort)
+
+
+def _named_cohort(request: Request, container: Container, caller: Caller, own: str | None) -> str | None:
+    """Return the cohort that an admin's request names, by default the admin's own."""
+    named = (request.query_params or {}).get(COHORT_PARAMETER)
+    if not named or named == (own or container.settings.cohort):
+        return own
+    if caller.admin_group != ADMIN_GROUP:
+        raise ForbiddenError(f"Only members of {ADMIN_GROUP} may name another cohort ({COHORT_PARAMETER})")
+    if not container.cohorts.exists(named):
+        raise NotFoundError(f"There is no cohort {named}")
+    return str(named)
 
 
 def service(

@@ -10,12 +10,13 @@ from chalice.app import Request
 from msgspec import Struct
 
 from chalicelib.api.routing import Access, Reply, Routes, next_page
+from chalicelib.domain.accounts import ADMIN_GROUP, Caller
 from chalicelib.domain.errors import ConflictError
 from chalicelib.domain.fields import Timestamp, Version, about
 from chalicelib.domain.service_accounts import Scope
 from chalicelib.domain.training import Champion
 from chalicelib.services import groups, training, versions
-from chalicelib.services.training import ModelStatus
+from chalicelib.services.training import CohortStatus, ModelStatus
 from chalicelib.services.versions import VersionPage
 from chalicelib.wiring import Container
 
@@ -54,11 +55,35 @@ class TrainingAnswer(Struct):
 
 
 @routes.route(
-    "GET", "/model/status", "Get the status of the model", answer=ModelStatus, scope=Scope.PREDICTIONS, learner=False
+    "GET",
+    "/model/status",
+    "Get the status of the model",
+    answer=ModelStatus,
+    scope=Scope.PREDICTIONS,
+    learner=False,
+    of_cohort=True,
 )
 def model_status(container: Container) -> ModelStatus:
     """Return the counter, the number of samples, the version that serves, and the state of the training."""
     return training.status(container.tracker, container.policy, container.settings.cohort)
+
+
+class CohortList(Struct):
+    """The cohorts that the caller administers, and the one that this request is about."""
+
+    cohort: Annotated[str, about("The cohort of the caller, or the one that the request names", "physics-2026")]
+    cohorts: Annotated[list[CohortStatus], about("The cohorts in the order of their names")]
+
+
+@routes.route("GET", "/model/cohorts", "List the cohorts", access=Access.ADMIN, answer=CohortList)
+def model_cohorts(container: Container, caller: Caller) -> CohortList:
+    """Return the cohorts that the caller administers, with their counters, versions and trainings.
+
+    Members of the group `admins` administer all cohorts, others their own.
+    """
+    chosen = container.settings.cohort
+    names = container.cohorts.names() if caller.admin_group == ADMIN_GROUP else [chosen]
+    return CohortList(chosen, training.cohort_statuses(container.tracker, names, container.policy))
 
 
 @routes.route(

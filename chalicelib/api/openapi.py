@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from chalicelib import VERSION
-from chalicelib.api import schemas, statements
+from chalicelib.api import callers, schemas, statements
 from chalicelib.api.routing import Access, Operation
 from chalicelib.api.schemas import REF, Schema
 from chalicelib.api.statements import XAPI_THROUGH, XAPI_VERSION
@@ -41,6 +41,14 @@ _LEARNER = {
     "required": False,
     "description": "The app's own id of the learner for whom a service account acts; not for users",
     "schema": {"type": "string", "pattern": "^[!-~]{1,128}$", "examples": ["pupil-4711"]},
+}
+_COHORT = {
+    "name": callers.COHORT_PARAMETER,
+    "in": "query",
+    "required": False,
+    "description": "Another cohort than the admin's own; only for members of the group `admins`",
+    "allowEmptyValue": True,
+    "schema": {"type": "string", "examples": ["physics-2026"]},
 }
 _REASONS = {200: "Success", 201: "Created", 202: "Accepted", 204: "Success, no content"}
 
@@ -257,6 +265,8 @@ def _parameters(operation: Operation, known: _Schemas) -> list[dict[str, Any]]:
         }
         for name, description in operation.headers.items()
     ]
+    if operation.of_cohort:
+        parameters.append(_COHORT)
     if operation.scope is not None and operation.learner:
         parameters.append(_LEARNER)
     return parameters
@@ -314,7 +324,7 @@ def _statuses(operation: Operation) -> set[int]:
         statuses.add(403)
     if operation.scope is not None and operation.learner:
         statuses |= {404, 422}
-    if "{" in operation.path:
+    if "{" in operation.path or operation.of_cohort:
         statuses.add(404)
     if operation.body is not None:
         statuses |= {413, 415}

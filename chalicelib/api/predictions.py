@@ -22,6 +22,7 @@ from chalicelib.domain.service_accounts import Scope
 from chalicelib.domain.tasks import DifficultyField, ItemId, Numeric, Subject, Topic
 from chalicelib.prediction.explain import Influence
 from chalicelib.services import predictions
+from chalicelib.services.accounts import check_cohort
 from chalicelib.services.learners import accounts_of
 from chalicelib.wiring import Container
 
@@ -69,14 +70,17 @@ class PredictionAnswer(Struct):
     "Predict a topic and difficulty",
     query=PredictionQuery,
     answer=PredictionAnswer,
-    errors=(403,),
+    errors=(403, 404),
+    of_cohort=True,
     scope=Scope.PREDICTIONS,
 )
 def predict(container: Container, caller: Caller, query: PredictionQuery) -> PredictionAnswer:
-    """Predict a topic and difficulty for the caller, without a task. Admins may ask for any student."""
+    """Predict a topic and difficulty for the caller, without a task. Admins may ask for any student of the cohort."""
     user_id = query.user_id or caller.user_id
-    if user_id != caller.user_id and not caller.is_admin:
-        raise ForbiddenError("Only admins may ask for another student")
+    if user_id != caller.user_id:
+        if not caller.is_admin:
+            raise ForbiddenError("Only admins may ask for another student")
+        check_cohort(container.users, user_id, container.settings.cohort)
     prediction, explanation = predictions.predict_and_explain(
         container.tasks, container.champion, user_id, query.subject, query.topic, query.difficulty, query.item_id
     )
@@ -144,6 +148,7 @@ class PredictedBatch(Struct):
     body=PredictionBatch,
     answer=PredictedBatch,
     errors=(403, 404),
+    of_cohort=True,
     scope=Scope.PREDICTIONS,
     learner=False,
 )

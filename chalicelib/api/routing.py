@@ -94,6 +94,7 @@ class Operation(msgspec.Struct, frozen=True):
     needs_services: bool
     scope: Scope | None
     learner: bool
+    of_cohort: bool
 
 
 class Routes:
@@ -128,6 +129,7 @@ class Routes:
         example: Any = None,
         scope: Scope | None = None,
         learner: bool = True,
+        of_cohort: bool = False,
     ) -> Callable[[View], View]:
         """Register a view. ``answer`` is the type of its JSON, for OpenAPI, and ``headers`` describes those it reads.
 
@@ -142,6 +144,9 @@ class Routes:
 
         A service account needs ``scope``, by default that of the area; without one it is refused. With
         ``learner`` it acts for the learner that its header names, see :mod:`chalicelib.services.service_accounts`.
+
+        With ``of_cohort``, and in all operations for admins, an admin may name another cohort than their own by the
+        parameter ``cohort``.
 
         ``sends`` names the headers of the answer. ``example`` is the answer in the documentation, or those of its
         fields that differ from the examples of the fields.
@@ -175,6 +180,7 @@ class Routes:
                 access is not Access.PUBLIC or "container" in needed,
                 scope or (None if access is not Access.STUDENT else self._reads if method == "GET" else self._writes),
                 learner,
+                of_cohort or access is Access.ADMIN,
             )
 
             @wraps(view)
@@ -209,12 +215,16 @@ class Routes:
         token, container = callers.bearer_token(request), given["container"]
         if not token.startswith(KEY_PREFIX):
             given["record"] = callers.Record()
-            given["caller"] = callers.person(request, token, container, for_admins=operation.access is Access.ADMIN)
+            rights = {"for_admins": operation.access is Access.ADMIN, "of_cohort": operation.of_cohort}
+            given["caller"], given["container"] = callers.person(request, token, container, **rights)
+            logs.set_cohort(given["container"].log_fields)
             return _answered(operation, view, needed, given)
         account = container.service_accounts.account(token)
         with callers.recorded(account, container, f"{operation.method} {operation.path}") as record:
             given["record"] = record
             given["caller"] = callers.service(request, account, container, operation.scope, operation.learner)
+            given["container"] = container.in_cohort(account.cohort)
+            logs.set_cohort(given["container"].log_fields)
             record.user_id = given["caller"].user_id if operation.learner else None
             response = _answered(operation, view, needed, given)
             record.status = response.status_code

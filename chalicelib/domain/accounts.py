@@ -12,6 +12,8 @@ from chalicelib.domain.issuers import ForeignUser
 from chalicelib.domain.service_accounts import ServiceAccount
 
 ADMIN_GROUP = "admins"
+COHORT_ADMIN_GROUP = "cohort-admins"
+"""The group of the admins of one cohort: the one that they belong to."""
 
 
 def token_digest(token: str) -> str:
@@ -37,9 +39,14 @@ class Caller(msgspec.Struct, frozen=True):
     foreign: ForeignUser | None = None
 
     @property
+    def admin_group(self) -> str | None:
+        """The group that makes the caller an admin, of all cohorts or of one. None for others."""
+        return next((group for group in (ADMIN_GROUP, COHORT_ADMIN_GROUP) if group in self.groups), None)
+
+    @property
     def is_admin(self) -> bool:
-        """True if the caller is in the Cognito group ``admins``."""
-        return ADMIN_GROUP in self.groups
+        """True if the caller is an admin of all cohorts, or of the one that they belong to."""
+        return self.admin_group is not None
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -54,11 +61,14 @@ class TokenRule(msgspec.Struct, frozen=True):
     """The tokens of an account that are valid: those issued after ``valid_from``, in seconds, and the kept ones.
 
     Tokens have whole seconds only, so one that was issued in the second of the change must be kept by its digest.
+
+    ``cohort`` is that of the account, None for one without a row.
     """
 
     deleted: bool = False
     valid_from: int = 0
     kept: frozenset[str] = frozenset()
+    cohort: str | None = None
 
     def admits(self, issued_at: int, token: str) -> bool:
         """Return whether a token with this time of issue is valid."""

@@ -23,6 +23,7 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     A token must name one of ``audience`` in ``audience_claim``. A claim may be inside others: ``realm_access.roles``.
     Without ``groups_claim`` nobody of the issuer is an admin. ``aliases`` are other values of ``iss``.
+    ``cohort_claim`` names the cohort of a user; without it, or if there is no such cohort, the address decides.
     With ``trust_email`` an address counts as verified even if the token does not say so.
     """
 
@@ -34,6 +35,8 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     email_claim: _Name = "email"
     groups_claim: _Name | None = None
     admin_group: _Name = "admins"
+    cohort_admin_group: _Name = "cohort-admins"
+    cohort_claim: _Name | None = None
     trust_email: bool = False
     aliases: tuple[_Name, ...] = ()
 
@@ -41,7 +44,7 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class ForeignUser(msgspec.Struct, frozen=True):
     """A user as an issuer describes them. ``email`` is a verified address, None without one.
 
-    ``expires_at`` is the second in which the token expires.
+    ``expires_at`` is the second in which the token expires, ``cohort`` what its claim says, None without one.
     """
 
     issuer: str
@@ -49,3 +52,4 @@ class ForeignUser(msgspec.Struct, frozen=True):
     email: str | None = None
     full_name: str | None = None
     expires_at: int = 0
+    cohort: str | None = None

@@ -51,7 +51,8 @@ DEFAULT_SCOPES = frozenset({Scope.LEARNERS_READ, Scope.LEARNERS_WRITE, Scope.PRE
 class ServiceAccount(msgspec.Struct, frozen=True):
     """A service account with a valid key. ``hint`` is the beginning of the key that was sent.
 
-    ``expires_at`` is the end of that key, None if it has none.
+    ``expires_at`` is the end of that key, None if it has none. The account's learners belong to ``cohort``, None for
+    the deployment's own.
     """
 
     id: str
@@ -59,6 +60,7 @@ class ServiceAccount(msgspec.Struct, frozen=True):
     scopes: frozenset[Scope]
     hint: str
     expires_at: datetime | None = None
+    cohort: str | None = None
 
     def user_id(self, learner_id: str) -> str:
         """Return the id of the row in ``users`` of one of this account's learners. Needs no database."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import time
 
-from chalicelib.domain.accounts import Caller, Session, TokenRule, User, token_digest
+from chalicelib.domain.accounts import COHORT_ADMIN_GROUP, Caller, Session, TokenRule, User, token_digest
+from chalicelib.domain.cohorts import invitation_digest
 from chalicelib.domain.errors import (
     BadRequestError,
     EmailTakenError,
+    Fault,
+    InvalidInputError,
     NotFoundError,
     StudySmartError,
     UnauthenticatedError,
 )
 from chalicelib.domain.issuers import GOOGLE, ForeignUser
-from chalicelib.ports import ForeignIdentity, Identity, UserStore
+from chalicelib.ports import Cohorts, ForeignIdentity, Identity, UserStore
 from chalicelib.services.sessions import Sessions
 
 _log = logging.getLogger("studysmart.accounts")
@@ -23,12 +26,21 @@ RECENT_SECONDS = 600
 """Age of a token up to which a user of another issuer may delete the account."""
 
 
-def register(users: UserStore, identity: Identity, email: str, password: str, full_name: str | None) -> User:
+def register(
+    users: UserStore,
+    identity: Identity,
+    cohorts: Cohorts,
+    email: str,
+    password: str,
+    full_name: str | None,
+    invitation: str | None = None,
+) -> User:
     """Create an account, or finish a registration with the same password that failed on its way.
 
-    The account is confirmed last, so an unconfirmed one is a registration that nobody knows to have worked.
-    Raises EmailTakenError.
+    With the code of an ``invitation`` the student joins its cohort. The account is confirmed last, so an unconfirmed
+    one is a registration that nobody knows to have worked. Raises EmailTakenError, InvalidInputError for a wrong code.
     """
+    cohort = None if invitation is None else _invited_to(cohorts, invitation)
     try:
         user_id = identity.register(email, password, full_name)
     except EmailTakenError:
@@ -37,9 +49,35 @@ def register(users: UserStore, identity: Identity, email: str, password: str, fu
             raise
         user_id = unfinished or identity.register(email, password, full_name)
     users.add(user_id, email, full_name)
+    if cohort is not None:
+        cohorts.move([user_id], cohort)
     identity.confirm(email)
     _send_verification_code(identity, email, password)
     return _user(user_id, email, full_name, email_verified=False)
+
+
+def _invited_to(cohorts: Cohorts, invitation: str) -> str:
+    cohort = cohorts.of_invitation(invitation_digest(invitation))
+    if cohort is None:
+        raise InvalidInputError([Fault(("body", "invitation_code"), "The code is not valid", "value_error")])
+    return cohort
+
+
+def verify_email(users: UserStore, identity: Identity, cohorts: Cohorts, caller: Caller, token: str, code: str) -> bool:
+    """Mark an address as verified, and return whether the student joined another cohort because of it.
+
+    Students who were put into another cohort than the deployment's own stay there, and so do admins: the rights of an
+    admin of one cohort would move along. Raises BadRequestError.
+    """
+    identity.verify_email(token, code)
+    email, _ = users.get(caller.user_id)
+    cohort = None if email is None else cohorts.of_address(email)
+    rule = users.token_rule(caller.user_id)
+    if cohort is None or rule is None or rule.cohort != cohorts.own:
+        return False
+    if caller.is_admin or identity.is_admin(caller.user_id, COHORT_ADMIN_GROUP):
+        return False
+    return cohorts.move([caller.user_id], cohort) > 0
 
 
 def _send_verification_code(identity: Identity, email: str, password: str) -> None:
@@ -186,6 +224,13 @@ def sign_in_with(issuer: str, tokens: ForeignIdentity, sessions: Sessions, token
         raise UnauthenticatedError(f"This token was not issued by {issuer}")
     sessions.check(caller, token)
     return caller.foreign
+
+
+def check_cohort(users: UserStore, user_id: str, cohort: str) -> None:
+    """Raise NotFoundError if a student belongs to another cohort. Those without a row belong to none."""
+    rule = users.token_rule(user_id)
+    if rule is not None and rule.cohort not in (None, cohort):
+        raise NotFoundError(f"There is no account {user_id} in the cohort {cohort}")
 
 
 def check_own(caller: Caller) -> None:

@@ -32,13 +32,16 @@ def store_answers(
     existing: Collection[str],
     growth: Mapping[str, Usage],
     later: training.Later = training.at_once,
+    *,
+    of_cohort: bool = False,
 ) -> tuple[StoredAnswers, TrainingNote]:
     """Store the answers that are new and count them. A batch triggers one training at most.
 
-    ``existing`` are the students who have to have an account, ``growth`` is from :func:`check_limits`. Raises
-    NotFoundError if the account of a student was deleted or does not exist; nothing is stored then.
+    ``existing`` are the students who have to have an account, with ``of_cohort`` in the store's cohort. ``growth`` is
+    from :func:`check_limits`. Raises NotFoundError if the account of a student was deleted or is not there; nothing is
+    stored then.
     """
-    stored = tasks.add_answers(answers, policy, existing, growth)
+    stored = tasks.add_answers(answers, policy, existing, growth, of_cohort=of_cohort)
     logs.note(answers=len(answers), new_answers=len(stored.new))
     if (counted := stored.counted) is None:
         row = tracker.read(tasks.cohort)

@@ -89,7 +89,7 @@ def predict_batch(
         {user_id: {item for _, _, item in of if item is not None} for user_id, of in by_student.items()}
     )
     if missing := sorted(set(existing) & set(context.unknown)):
-        raise NotFoundError(f"There is no account {', '.join(missing[:MAX_NAMES])}")
+        raise NotFoundError(f"There is no account {', '.join(missing[:MAX_NAMES])} in the cohort {tasks.cohort}")
     predictor = champion.current(context.model_version)
     found: dict[int, Prediction] = {}
     for user_id, of in by_student.items():

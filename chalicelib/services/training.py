@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -95,6 +95,29 @@ def status_of(row: TrackerRow, policy: TrainingPolicy) -> ModelStatus:
         next_training_at=row.next_training_at,
         wait_reason=row.wait_reason,
     )
+
+
+class CohortStatus(msgspec.Struct, frozen=True):
+    """A cohort in a list, with the state of its training."""
+
+    cohort: Annotated[str, about("Name of the cohort", "physics-2026")]
+    counter: Counter
+    threshold: Threshold
+    n_samples_total: Annotated[int, about("Number of completed answers", 1_203)]
+    model_version: ServedVersion | None
+    training: Annotated[TrainingState, about("State of the training")]
+
+
+def cohort_statuses(tracker: Tracker, cohorts: Sequence[str], policy: TrainingPolicy) -> list[CohortStatus]:
+    """Return the states of cohorts, in the order of their names. One without a tracker has no answers."""
+    rows = {row.cohort: row for row in tracker.rows()}
+    found = []
+    for cohort in sorted(cohorts):
+        row = rows.get(cohort)
+        n_new, n_total = (row.n_samples_since_training, row.n_samples_total) if row else (0, 0)
+        version, state = (row.model_version, row.state) if row else (None, TrainingState.IDLE)
+        found.append(CohortStatus(cohort, n_new, policy.threshold, n_total, version, state))
+    return found
 
 
 def set_counter(tracker: Tracker, policy: TrainingPolicy, cohort: str, value: int) -> ModelStatus:

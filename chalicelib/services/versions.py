@@ -21,7 +21,7 @@ from chalicelib.domain.errors import ConflictError, ModelError, NotFoundError, P
 from chalicelib.domain.fields import ServedVersion, Timestamp, Version, about
 from chalicelib.domain.model_files import MAX_MAGNITUDE
 from chalicelib.domain.training import RECENT_CHAMPIONS, Champion, VersionMetadata
-from chalicelib.ports import ModelRegistry, Tracker
+from chalicelib.ports import Cohorts, ModelRegistry, Tracker
 from chalicelib.prediction.predictor import Predictor
 from chalicelib.services.groups import Served
 
@@ -214,7 +214,7 @@ def _servable(registry: ModelRegistry, cohort: str, version: str) -> str | None:
         check_name(Predictor.from_files(files), version)
         return _metadata(registry, cohort, version).request_id
     except NotFoundError as error:
-        raise NotFoundError(f"version {version} is not in the registry") from error
+        raise NotFoundError(f"version {version} is not in the registry of the cohort {cohort}") from error
     except ModelError as error:
         raise ConflictError(f"version {version} cannot be served: {error}") from error
 
@@ -312,6 +312,12 @@ def _is_recent(end: str, now: datetime) -> bool:
         return datetime.fromisoformat(end) >= now - timedelta(days=PAST_CHAMPION_DAYS)
     except (ValueError, TypeError):
         return True
+
+
+def prune_all(registry: ModelRegistry, cohorts: Cohorts, keep: int) -> None:
+    """Delete the old versions of every cohort."""
+    for cohort in cohorts.names():
+        prune(registry, cohort, keep)
 
 
 def prune(registry: ModelRegistry, cohort: str, keep: int, *, dry_run: bool = False) -> list[str]:

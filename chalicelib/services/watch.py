@@ -6,6 +6,7 @@ They show a training that is due while no worker trains, and predictions that no
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from chalicelib import logs, metrics
@@ -18,18 +19,38 @@ LOGGER = "studysmart.watch"
 _log = logging.getLogger(LOGGER)
 
 NEWEST = 1_000
-"""Number of newest completions, of all students, from which the calibration error is computed."""
+"""Number of newest completions, of all students of a cohort, from which the calibration error is computed."""
 
 MINIMUM_PREDICTIONS = 500
 """Minimum number of predictions by a model among them. With fewer, an error of 0.05 can be due to chance."""
 
 
-def watch(tracker: Tracker, analytics: AnalyticsStore, policy: TrainingPolicy, cohort: str) -> None:
-    """Log one line with the metrics and the figures behind them."""
-    row = tracker.read(cohort)
-    over = completions_over_threshold(row, policy)
-    values: dict[Metric, float] = {COUNTER_OVER_THRESHOLD: over}
-    known: dict[str, Any] = {"counter": row.n_samples_since_training, "training": row.state.value}
+COHORTS_AT_ONCE = 20
+"""Number of cohorts whose predictions are compared with the results in a minute. With more, they take turns."""
+
+
+def watch(
+    tracker: Tracker, own: str, analytics_of: Callable[[str], AnalyticsStore], policy: TrainingPolicy, now: float
+) -> None:
+    """Log a line with the metrics and the figures behind them, and lines about further cohorts.
+
+    The first line is about the cohort whose training is the most overdue, by default the deployment's ``own``. So the
+    metric is 0 only if no cohort waits for a worker. ``now`` is in seconds.
+    """
+    rows = {own: tracker.read(own)} | {row.cohort: row for row in tracker.rows()}
+    over = {cohort: completions_over_threshold(row, policy) for cohort, row in rows.items()}
+    first = max(over, key=over.__getitem__)
+    _log_cohort(rows[first], analytics_of(first), over[first], {COUNTER_OVER_THRESHOLD: over[first]})
+    others = sorted(set(rows) - {first})
+    start = int(now // 60) * COHORTS_AT_ONCE
+    for place in range(start, start + min(COHORTS_AT_ONCE, len(others))):
+        cohort = others[place % len(others)]
+        _log_cohort(rows[cohort], analytics_of(cohort), over[cohort], {})
+
+
+def _log_cohort(row: TrackerRow, analytics: AnalyticsStore, over: int, values: dict[Metric, float]) -> None:
+    known: dict[str, Any] = {"cohort": row.cohort, "counter": row.n_samples_since_training}
+    known["training"] = row.state.value
     for window in drift(analytics, NEWEST, NEWEST).windows:
         error, judged = window.expected_calibration_error, window.sources.embedding + window.sources.lnirt
         known |= {"newest": window.n, "judged": judged, "calibration_error": error}

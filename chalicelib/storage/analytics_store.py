@@ -1,8 +1,8 @@
 """Aggregates over practice tasks in PostgreSQL. Each is one statement that reads one student's tasks by an index.
 
-Three statements, for admins only, read the tasks of all students: the calibration scans the table, the drift and the
-served predictions read the newest completions by an index of their own. Comparisons of predictions with results skip
-predictions of source ``default`` (see :mod:`chalicelib.services.analytics`).
+Three statements, for admins only, read the answers that all students of a cohort gave in it, by an index of their own:
+the calibration all of them, the drift and the served predictions the newest. Comparisons of predictions with results
+skip predictions of source ``default`` (see :mod:`chalicelib.services.analytics`).
 """
 
 from __future__ import annotations
@@ -141,19 +141,19 @@ _DRIFT = text(
            count(log_ratio), coalesce(sum(log_ratio), 0), min(completed_at), max(completed_at)
     FROM (SELECT row_number() OVER (ORDER BY completed_at DESC) AS place, prediction_source, predicted_correct,
                  is_correct, completed_at, {_LOG_RATIO} AS log_ratio
-          FROM practice_tasks WHERE completed AND completed_at > created_at
+          FROM practice_tasks WHERE cohort = :cohort AND completed AND completed_at > created_at
           ORDER BY completed_at DESC LIMIT :limit) AS newest
     GROUP BY window_number, prediction_source, bin ORDER BY window_number, prediction_source, bin
     """  # noqa: S608 - parts are constants, values are bound
 )
-"""The condition is that of the index ``ix_practice_tasks_recently_completed``, which skips imported answers."""
+"""The condition is that of ``ix_practice_tasks_recently_completed_of_cohort``, which skips imported answers."""
 
 _SERVED = text(
     """
     SELECT n.user_id, n.subject, n.topic, n.prediction_source, n.model_version, n.predicted_correct, n.is_correct,
            n.answer_index, (SELECT u.n_answers FROM users u WHERE u.id = n.user_id),
            CAST(extract(epoch FROM n.created_at - before.completed_at) / 3600.0 AS double precision)
-    FROM (SELECT * FROM practice_tasks WHERE completed AND completed_at > created_at
+    FROM (SELECT * FROM practice_tasks WHERE cohort = :cohort AND completed AND completed_at > created_at
           ORDER BY completed_at DESC LIMIT :limit) AS n
     LEFT JOIN LATERAL (
         SELECT b.completed_at FROM practice_tasks b
@@ -165,14 +165,15 @@ _SERVED = text(
 """Its parts are written so that no plan joins whole tables, whatever the limit is."""
 
 _CALIBRATION = _calibration_of("AND user_id = :user_id")
-_CALIBRATION_OF_ALL = _calibration_of("")
+_CALIBRATION_OF_ALL = _calibration_of("AND cohort = :cohort AND completed_at > created_at")
 
 
 class PostgresAnalyticsStore:
     """Implements :class:`chalicelib.ports.AnalyticsStore`."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, cohort: str) -> None:
         self._engine = engine
+        self._cohort = cohort
 
     def totals(self, user_id: str) -> Totals:
         """Return sums over all tasks of the student."""
@@ -198,9 +199,9 @@ class PostgresAnalyticsStore:
         ]
 
     def calibration(self, user_id: str | None, n_bins: int) -> list[CalibrationRow]:
-        """Return sums of completed predictions by version and bin. None means all students."""
+        """Return sums of completed predictions by version and bin. None means all of the cohort."""
         if user_id is None:
-            rows = self._rows(_CALIBRATION_OF_ALL, n_bins=n_bins)
+            rows = self._rows(_CALIBRATION_OF_ALL, n_bins=n_bins, cohort=self._cohort)
         else:
             rows = self._rows(_CALIBRATION, n_bins=n_bins, user_id=user_id)
         return [CalibrationRow(*row) for row in rows]
@@ -211,13 +212,13 @@ class PostgresAnalyticsStore:
         return [PredictedAnswer(row[0], row[1], Difficulty(row[2]), *row[3:]) for row in rows]
 
     def drift(self, limit: int, window: int, n_bins: int) -> list[DriftRow]:
-        """Return the ``limit`` newest completions of all students, in windows of ``window``; 0 is the newest."""
-        rows = self._rows(_DRIFT, limit=limit, window=window, n_bins=n_bins)
+        """Return the ``limit`` newest completions of the cohort, in windows of ``window``; 0 is the newest."""
+        rows = self._rows(_DRIFT, cohort=self._cohort, limit=limit, window=window, n_bins=n_bins)
         return [DriftRow(row[0], Source(row[1]), *row[2:]) for row in rows]
 
     def newest_served(self, limit: int) -> list[ServedAnswer]:
-        """Return the ``limit`` newest completions of all students, newest first, with what was served for them."""
-        rows = self._rows(_SERVED, limit=limit)
+        """Return the ``limit`` newest completions of the cohort, newest first, with what was served for them."""
+        rows = self._rows(_SERVED, cohort=self._cohort, limit=limit)
         return [ServedAnswer(row[0], row[1], row[2], Source(row[3]), *row[4:]) for row in rows]
 
     def _rows(self, query: TextClause, **values: Any) -> list[tuple[Any, ...]]:

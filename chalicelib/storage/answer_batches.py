@@ -13,7 +13,7 @@ placed by their times, and the state of these students is computed anew.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +28,7 @@ from chalicelib.domain.limits import Usage
 from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS
 from chalicelib.domain.tasks import name_key
 from chalicelib.domain.topics import topic_key
-from chalicelib.domain.training import TrainingPolicy
+from chalicelib.domain.training import Counted, TrainingPolicy
 from chalicelib.features.state import Answer, StateRow, advance
 from chalicelib.storage.completion import rebuild_state
 from chalicelib.storage.database import UNIQUE_VIOLATION, sql_state
@@ -36,11 +36,13 @@ from chalicelib.storage.rows import STATE_COLUMNS, state_parameters, state_row_f
 from chalicelib.storage.shards import ENSURE, counted_from, counting_sql, policy_values, shard_of
 from chalicelib.storage.webhook_store import completion_sql
 
-_ADD_USERS = text("INSERT INTO users (id) SELECT unnest(CAST(:user_ids AS text[])) ON CONFLICT (id) DO NOTHING")
+_ADD_USERS = text(
+    "INSERT INTO users (id, cohort) SELECT unnest(CAST(:user_ids AS text[])), :cohort ON CONFLICT (id) DO NOTHING"
+)
 
 _LOCK_USERS = text(
     """
-    SELECT id, n_answers, deleted_at IS NOT NULL, clock_timestamp() FROM users
+    SELECT id, n_answers, cohort, deleted_at IS NOT NULL, clock_timestamp() FROM users
     WHERE id = ANY(CAST(:user_ids AS text[])) ORDER BY id COLLATE "C" FOR UPDATE
     """
 )
@@ -67,14 +69,14 @@ _INSERT_TASKS = text(
     INSERT INTO practice_tasks
         (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content, study_session_id, item_id,
          item_key, completed, completed_at, is_correct, actual_time_seconds, answer_index, predicted_correct,
-         predicted_time_seconds, prediction_source, created_at, updated_at)
+         predicted_time_seconds, prediction_source, created_at, updated_at, cohort)
     SELECT id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content, study_session_id, item_id,
            item_key, true, at, is_correct, seconds, answer_index, {DEFAULT_CORRECT}, {DEFAULT_SECONDS}, 'default', at,
-           at
+           at, cohort
     FROM json_to_recordset(CAST(:rows AS json)) AS r
         (id uuid, user_id text, subject text, subject_key text, topic text, topic_key text, difficulty text,
          task_content text, study_session_id uuid, item_id text, item_key bigint, at timestamptz, is_correct boolean,
-         seconds double precision, answer_index integer)
+         seconds double precision, answer_index integer, cohort text)
     """  # noqa: S608 - parts are constants, values are bound
 )
 """As for an import, a task is as old as its answer, which nobody predicted."""
@@ -154,26 +156,27 @@ def known(connection: Connection, task_ids: Iterable[str]) -> dict[str, str]:
 
 def store(
     connection: Connection,
-    cohort: str,
+    required: tuple[str, set[str], bool],
     answers: Sequence[CompletedAnswer],
     policy: TrainingPolicy,
-    existing: Collection[str],
     growth: Mapping[str, Usage],
-) -> tuple[StoredAnswers, bool]:
+) -> tuple[StoredAnswers, list[str]]:
     """Store the answers that are new, in a transaction, and count them.
 
-    The second value is True if they were counted in a shard, so that the first does not say how they were counted.
-    Raises NotFoundError if the account of a student was deleted, or is one of ``existing`` and does not exist, and
-    ConflictError if a task of another student has the id of one.
+    ``required`` are the cohort that new students join, the students who must exist, and whether these must be in the
+    cohort. The answers of each student count in the cohort that the student is in. The second value is the cohorts in
+    which answers were counted in a shard, so that the first does not say how.
+    Raises NotFoundError if the account of a student was deleted or is not as required, and ConflictError if a task of
+    another student has the id of one.
     """
-    n_answers, moment = _locked(connection, sorted({one.user_id for one in answers}), existing)
+    n_answers, cohorts, moment = _locked(connection, sorted({one.user_id for one in answers}), *required)
     by_task = {one.task_id: one for one in reversed(answers)}  # of two with one id, the first counts
     old = known(connection, by_task)
     if foreign := sorted(id_ for id_, owner in old.items() if owner != by_task[id_].user_id):
         raise ConflictError(f"{foreign[0]} is the id of an answer of another learner")
     new = [one for id_, one in reversed(by_task.items()) if id_ not in old]
     if not new:
-        return StoredAnswers(frozenset(), None), False
+        return StoredAnswers(frozenset(), None), []
     times = {one.task_id: min(one.at or moment, moment) for one in new}
     new.sort(key=lambda one: times[one.task_id])
     late = _late(connection, new, times)
@@ -181,7 +184,7 @@ def store(
     for one in new:
         indices[one.task_id] = n_answers[one.user_id]
         n_answers[one.user_id] += 1
-    rows = [_task(one, times[one.task_id], indices[one.task_id]) for one in new]
+    rows = [{**_task(one, times[one.task_id], indices[one.task_id]), "cohort": cohorts[one.user_id]} for one in new]
     try:
         connection.execute(_INSERT_TASKS, {"rows": _json(rows)})
     except DBAPIError as error:
@@ -201,22 +204,34 @@ def store(
         connection.execute(_PLACE_ALL, {"ids": _ids(ids), "user_ids": sorted(late)})
         for user_id in sorted(late):
             rebuild_state(connection, user_id)
-    connection.execute(_WRITE_EVENTS, {"cohort": cohort, "ids": _ids(one.task_id for one in new)})
-    return _count(connection, cohort, new, policy)
+    stored, in_shards = StoredAnswers(frozenset(one.task_id for one in new), None), []
+    # In the order in which all writers lock trackers.
+    for name in sorted({cohorts[one.user_id] for one in new}):
+        theirs = [one for one in new if cohorts[one.user_id] == name]
+        connection.execute(_WRITE_EVENTS, {"cohort": name, "ids": _ids(one.task_id for one in theirs)})
+        counted = _count(connection, name, theirs, policy)
+        if counted is None:
+            in_shards.append(name)
+        else:
+            stored = stored._replace(counted=counted)
+    return stored, in_shards
 
 
 def _locked(
-    connection: Connection, user_ids: Sequence[str], existing: Collection[str]
-) -> tuple[dict[str, int], datetime]:
-    """Lock the students' rows, and return their numbers of answers and the time. Raises NotFoundError."""
-    connection.execute(_ADD_USERS, {"user_ids": [user_id for user_id in user_ids if user_id not in existing]})
+    connection: Connection, user_ids: Sequence[str], cohort: str, existing: set[str], of_cohort: bool
+) -> tuple[dict[str, int], dict[str, str], datetime]:
+    """Lock the students' rows. Return their numbers of answers, their cohorts, and the time. Raises NotFoundError."""
+    added = [user_id for user_id in user_ids if user_id not in existing]
+    connection.execute(_ADD_USERS, {"user_ids": added, "cohort": cohort})
     rows = connection.execute(_LOCK_USERS, {"user_ids": user_ids}).all()
-    if missing := set(user_ids) - {row[0] for row in rows}:
-        raise NotFoundError(f"There is no account {min(missing)}")
-    for user_id, _, deleted, _ in rows:
+    cohorts = {row[0]: row[2] for row in rows}
+    foreign = {user_id for user_id in existing & cohorts.keys() if of_cohort and cohorts[user_id] != cohort}
+    if missing := (set(user_ids) - cohorts.keys()) | foreign:
+        raise NotFoundError(f"There is no account {min(missing)} in the cohort {cohort}")
+    for user_id, _, _, deleted, _ in rows:
         if deleted:
             raise NotFoundError(f"The account of the learner {user_id} was deleted")
-    return {user_id: n for user_id, n, _, _ in rows}, max(moment for *_, moment in rows)
+    return {row[0]: row[1] for row in rows}, cohorts, max(moment for *_, moment in rows)
 
 
 def _late(connection: Connection, new: Sequence[CompletedAnswer], times: Mapping[str, datetime]) -> set[str]:
@@ -273,15 +288,13 @@ def _advance(
 
 def _count(
     connection: Connection, cohort: str, new: Sequence[CompletedAnswer], policy: TrainingPolicy
-) -> tuple[StoredAnswers, bool]:
+) -> Counted | None:
+    """Count answers. None means that they are counted in a shard."""
     request_id = str(uuid.uuid4())
     connection.execute(ENSURE, {"cohort": cohort})
     values = {"cohort": cohort, "added": len(new), "shard": shard_of(new[0].user_id), "request_id": request_id}
     found = connection.execute(_COUNT, {**values, **policy_values(policy)}).one()
-    ids = frozenset(one.task_id for one in new)
-    if found[0] is None:
-        return StoredAnswers(ids, None), True
-    return StoredAnswers(ids, counted_from(cohort, request_id, policy, *found)), False
+    return None if found[0] is None else counted_from(cohort, request_id, policy, *found)
 
 
 def _ids(ids: Iterable[str]) -> str:

@@ -39,12 +39,12 @@ from chalicelib.storage.rows import (
     state_row_from,
     task_from,
 )
-from chalicelib.storage.shards import counted_from, counting_sql, policy_values, shard_of
+from chalicelib.storage.shards import changed_total_sql, counted_from, counting_sql, policy_values, shard_of
 from chalicelib.storage.webhook_store import completion_sql
 
 _READ = text(
     f"""
-    SELECT {qualified(TASK_COLUMNS, "t")}, {TOPIC_KEY}, u.n_answers, CAST(u.xmin AS text), clock_timestamp(),
+    SELECT {qualified(TASK_COLUMNS, "t")}, {TOPIC_KEY}, u.n_answers, CAST(u.xmin AS text), clock_timestamp(), u.cohort,
            {qualified(STATE_COLUMNS, "s")}
     FROM practice_tasks t JOIN users u ON u.id = t.user_id
     LEFT JOIN practice_state s
@@ -143,15 +143,18 @@ _CLEAR_STATE = text("DELETE FROM practice_state WHERE user_id = :user_id")
 _SET_ANSWERS = text("UPDATE users SET n_answers = :n WHERE id = :user_id")
 
 _UNCOUNT = text(
-    "UPDATE embedding_model_tracker SET n_samples_total = greatest(n_samples_total - :n, 0) WHERE cohort = :cohort"
+    f"""
+    UPDATE embedding_model_tracker k SET {changed_total_sql("k", "-CAST(:n AS integer)")}
+    WHERE cohort = (SELECT cohort FROM users WHERE id = :user_id)
+    """  # noqa: S608 - parts are constants, values are bound
 )
 
 
 class Seen(msgspec.Struct, frozen=True):
     """The values that a completion is computed from, as one statement read them.
 
-    ``version`` is the version of the student's row, ``moment`` the database's time. ``before`` is the state on the
-    task's topic and difficulty, None if the student has none yet.
+    ``version`` is the version of the student's row, ``moment`` the database's time, ``cohort`` that of the student.
+    ``before`` is the state on the task's topic and difficulty, None if the student has none yet.
     """
 
     task: PracticeTask
@@ -159,6 +162,7 @@ class Seen(msgspec.Struct, frozen=True):
     n_answers: int
     version: str
     moment: datetime
+    cohort: str
     before: StateRow | None
 
 
@@ -172,9 +176,9 @@ def read(connection: Connection, user_id: str, task_id: str) -> Seen:
     row = connection.execute(_READ, {"user_id": user_id, "task_id": task_id}).one_or_none()
     if row is None:
         raise NotFoundError("Practice task not found")
-    topic_key, n_answers, version, moment, *state = row[N_TASK_COLUMNS:]
+    topic_key, n_answers, version, moment, cohort, *state = row[N_TASK_COLUMNS:]
     before = None if state[0] is None else state_row_from(*state)
-    return Seen(task_from(row), topic_key, n_answers, version, moment, before)
+    return Seen(task_from(row), topic_key, n_answers, version, moment, cohort, before)
 
 
 def is_repeat(task: PracticeTask, result: Result, session_id: UUID | None) -> bool:
@@ -188,7 +192,7 @@ def _same_result(task: PracticeTask, result: Result) -> bool:
 
 
 def complete(
-    connection: Connection, cohort: str, seen: Seen, result: Result, session_id: UUID | None, policy: TrainingPolicy
+    connection: Connection, seen: Seen, result: Result, session_id: UUID | None, policy: TrainingPolicy
 ) -> Completion | None:
     """Complete an open task by one statement. Return None, with nothing changed, if ``seen`` is out of date.
 
@@ -209,7 +213,7 @@ def complete(
         "session": session_id,
         "moment": seen.moment,
         "at": at,
-        "cohort": cohort,
+        "cohort": seen.cohort,
         "shard": shard_of(task.user_id),
         "request_id": request_id,
     }
@@ -227,13 +231,12 @@ def complete(
         updated_at=seen.moment,
     )
     if found[0] is None:
-        return Completion(done, None, is_in_shard=True)
-    return Completion(done, counted_from(cohort, request_id, policy, *found))
+        return Completion(done, None, shard_of=seen.cohort)
+    return Completion(done, counted_from(seen.cohort, request_id, policy, *found))
 
 
 def complete_or_correct(
     connection: Connection,
-    cohort: str,
     user_id: str,
     task_id: str,
     result: Result,
@@ -244,7 +247,7 @@ def complete_or_correct(
     take_user(connection, user_id)
     seen = read(connection, user_id, task_id)
     if not seen.task.completed:
-        completion = complete(connection, cohort, seen, result, session_id, policy)
+        completion = complete(connection, seen, result, session_id, policy)
         assert completion is not None, f"the row of {user_id} changed while it was locked"  # noqa: S101 - narrows a type
         if result.at is not None:
             _place(connection, user_id, task_id, result.at)
@@ -266,7 +269,7 @@ def _place(connection: Connection, user_id: str, task_id: str, at: datetime) -> 
     rebuild_state(connection, user_id)
 
 
-def delete(connection: Connection, cohort: str, user_id: str, task_id: str) -> None:
+def delete(connection: Connection, user_id: str, task_id: str) -> None:
     """Delete a task. A completed one is also removed from the state and the totals. Raises NotFoundError."""
     take_user(connection, user_id)
     row = connection.execute(_DELETE, {"user_id": user_id, "task_id": task_id}).one_or_none()
@@ -276,7 +279,7 @@ def delete(connection: Connection, cohort: str, user_id: str, task_id: str) -> N
     if completed:
         connection.execute(_CLOSE_GAP, {"user_id": user_id, "index": index})
         rebuild_state(connection, user_id)
-        uncount(connection, cohort, 1)
+        uncount(connection, user_id, 1)
 
 
 def rebuild_state(connection: Connection, user_id: str) -> None:
@@ -289,6 +292,6 @@ def rebuild_state(connection: Connection, user_id: str) -> None:
     connection.execute(_SET_ANSWERS, {"user_id": user_id, "n": state.n_answers})
 
 
-def uncount(connection: Connection, cohort: str, n: int) -> None:
-    """Subtract deleted answers from the cohort's total. The counter towards the next training stays."""
-    connection.execute(_UNCOUNT, {"cohort": cohort, "n": n})
+def uncount(connection: Connection, user_id: str, n: int) -> None:
+    """Subtract deleted answers from the total of the student's cohort. The counter to the next training stays."""
+    connection.execute(_UNCOUNT, {"user_id": user_id, "n": n})

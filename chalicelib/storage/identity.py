@@ -155,8 +155,8 @@ class CognitoIdentity:
         with _translated():
             return self._attributes(user_id).get("email_verified") == "true"
 
-    def is_admin(self, user_id: str) -> bool:
-        """Return whether the account exists, is enabled and is in the group ``admins``."""
+    def is_admin(self, user_id: str, group: str = ADMIN_GROUP) -> bool:
+        """Return whether the account exists, is enabled and is in a group of administrators."""
         with _translated():
             try:
                 if not self._cognito.admin_get_user(UserPoolId=self._pool_id, Username=user_id).get("Enabled", True):
@@ -166,7 +166,7 @@ class CognitoIdentity:
                 if error_code(error) != "UserNotFoundException":
                     raise
                 return False
-        return any(group.get("GroupName") == ADMIN_GROUP for group in found.get("Groups", []))
+        return any(one.get("GroupName") == group for one in found.get("Groups", []))
 
     def check_password(self, email: str, password: str) -> None:
         """Raise BadRequestError unless this is the account's password."""
@@ -220,14 +220,14 @@ class CognitoIdentity:
                 if error_code(error) != "UserNotFoundException":
                     raise
 
-    def add_to_admins(self, email: str) -> None:
-        """Put an account into the group ``admins``. Its tokens name the group from the next login on.
+    def add_to_admins(self, email: str, group: str = ADMIN_GROUP) -> None:
+        """Put an account into a group of administrators. Its tokens name the group from the next login on.
 
         Raises NotFoundError if no account has the address.
         """
         with _translated(), _existing(email):
             self._cognito.admin_add_user_to_group(
-                UserPoolId=self._pool_id, Username=username_of(email), GroupName=ADMIN_GROUP
+                UserPoolId=self._pool_id, Username=username_of(email), GroupName=group
             )
 
     def id_of(self, email: str) -> str:

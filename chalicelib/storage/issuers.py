@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import jwt
 import msgspec
 
-from chalicelib.domain.accounts import ADMIN_GROUP, Caller
+from chalicelib.domain.accounts import ADMIN_GROUP, COHORT_ADMIN_GROUP, Caller
 from chalicelib.domain.errors import IdentityUnavailableError, UnauthenticatedError
 from chalicelib.domain.issuers import ForeignUser, Issuer
 from chalicelib.domain.service_accounts import user_id_of
@@ -111,7 +111,9 @@ class IssuerVerifier:
         subject = _text(claims, issuer.subject_claim)
         if subject is None or "events" in claims:  # the latter is in tokens that sign a user out
             raise UnauthenticatedError(REFUSED)
-        user = ForeignUser(issuer.issuer, subject, self._email(claims), _text(claims, issuer.name_claim), times.exp)
+        cohort = None if issuer.cohort_claim is None else _text(claims, issuer.cohort_claim)
+        known = self._email(claims), _text(claims, issuer.name_claim), times.exp, cohort
+        user = ForeignUser(issuer.issuer, subject, *known)
         return Caller(user_id_of(issuer.issuer, subject), self._groups(claims), times.iat, foreign=user)
 
     def _check(self, claims: Mapping[str, Any], times: _Times) -> None:
@@ -132,12 +134,12 @@ class IssuerVerifier:
         return _text(claims, self._issuer.email_claim) if is_verified else None
 
     def _groups(self, claims: Mapping[str, Any]) -> frozenset[str]:
-        """Return the groups, in which the issuer's group of admins has the product's name."""
+        """Return the groups, in which the issuer's groups of admins have the product's names."""
         if self._issuer.groups_claim is None:
             return frozenset()
         named = set(_texts(_claim(claims, self._issuer.groups_claim)))
-        is_admin = self._issuer.admin_group in named
-        return frozenset(named - {ADMIN_GROUP} | ({ADMIN_GROUP} if is_admin else set()))
+        theirs = {ADMIN_GROUP: self._issuer.admin_group, COHORT_ADMIN_GROUP: self._issuer.cohort_admin_group}
+        return frozenset(named - theirs.keys() | {ours for ours, name in theirs.items() if name in named})
 
 
 def _unverified_issuer(token: str) -> str:

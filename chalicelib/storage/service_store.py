@@ -16,7 +16,7 @@ ACTION_DAYS = 400
 
 _ACCOUNT = text(
     """
-    SELECT a.id, a.name, a.scopes, k.hint, k.expires_at,
+    SELECT a.id, a.name, a.scopes, k.hint, k.expires_at, a.cohort,
         k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS stale
     FROM service_keys k JOIN service_accounts a ON a.id = k.service_id
     WHERE k.digest = :digest AND k.revoked_at IS NULL AND a.revoked_at IS NULL
@@ -43,8 +43,9 @@ _ADD_LEARNERS = text(
                 - (SELECT count(*) FROM users WHERE issuer = :issuer AND deleted_at IS NULL)
         END AS is_enough
     ), added AS (
-        INSERT INTO users (id, issuer, subject)
-        SELECT id, :issuer, subject FROM fresh WHERE (SELECT is_enough FROM room) ORDER BY id
+        INSERT INTO users (id, issuer, subject, cohort)
+        SELECT id, :issuer, subject, (SELECT cohort FROM service_accounts WHERE id = :service_id)
+        FROM fresh WHERE (SELECT is_enough FROM room) ORDER BY id
         ON CONFLICT (id) DO NOTHING
     )
     SELECT is_enough, ARRAY(SELECT u.id FROM users u JOIN given USING (id) WHERE u.deleted_at IS NOT NULL) AS deleted
@@ -85,14 +86,15 @@ class PostgresServiceStore:
         # A scope that a later release added is unknown here, and nothing needs it.
         known = {scope.value: scope for scope in Scope}
         scopes = frozenset(known[name] for name in row.scopes if name in known)
-        return ServiceAccount(row.id, row.name, scopes, row.hint, row.expires_at)
+        return ServiceAccount(row.id, row.name, scopes, row.hint, row.expires_at, row.cohort)
 
     def add_learners(self, service_id: str, ids: Mapping[str, str], maximum: int) -> set[str] | None:
         """Make rows for learners, given as ids in ``users`` by the app's own, and return the deleted ones.
 
         None means that nothing was made, because the account would have more than ``maximum`` learners then.
         """
-        values = {"ids": list(ids.values()), "subjects": list(ids), "issuer": issuer_of(service_id), "maximum": maximum}
+        values: dict[str, Any] = {"ids": list(ids.values()), "subjects": list(ids), "issuer": issuer_of(service_id)}
+        values |= {"service_id": service_id, "maximum": maximum}
         row = statement(self._engine, lambda c: c.execute(_ADD_LEARNERS, values).one())
         return set(row.deleted) if row.is_enough else None
 

@@ -36,6 +36,9 @@ PATIENCE_SECONDS = 0.2
 SUM_SQL = "(SELECT CAST(coalesce(sum(n), 0) AS bigint) FROM tracker_shards h WHERE h.cohort = :cohort)"
 """The completions that were ever counted in the shards of the cohort."""
 
+SUM_OF_ROW_SQL = "(SELECT CAST(coalesce(sum(n), 0) AS bigint) FROM tracker_shards h WHERE h.cohort = k.cohort)"
+"""The same for the cohort of a row ``k`` of the tracker."""
+
 TRY_LOCK_SQL = "pg_try_advisory_xact_lock(hashtextextended(:cohort, 0))"
 """True for one transaction at a time: the one that may change the tracker's row."""
 
@@ -144,6 +147,22 @@ _SETTLE = text(
     """  # noqa: S608 - parts are constants, values are bound
 )
 """Its first column is true if the row contains all completions that were in the shards when it began."""
+
+
+def changed_total_sql(row: str, added: str) -> str:
+    """Return the changes of a tracker's row by answers that were taken away, or that came with their student.
+
+    First the row gets what is in the shards, or its total could fall below 0. Otherwise the counter towards the next
+    training stays. If the row has more than before, the next sweep looks if a training is due: no completion may come.
+    """
+    left = uncounted_sql(row, SUM_OF_ROW_SQL)
+    return f"""
+        n_samples_since_training = {row}.n_samples_since_training + {left},
+        n_samples_total = greatest({row}.n_samples_total + {left} + {added}, 0),
+        n_shards_counted = greatest({row}.n_shards_counted, {SUM_OF_ROW_SQL}),
+        next_training_at = CASE WHEN {row}.training_request_id IS NULL AND {left} + greatest({added}, 0) > 0
+            THEN coalesce({row}.next_training_at, clock_timestamp()) ELSE {row}.next_training_at END"""
+
 
 ENSURE = text("INSERT INTO embedding_model_tracker (cohort) VALUES (:cohort) ON CONFLICT (cohort) DO NOTHING")
 """Creates the tracker's row if it is missing. A new row does not trigger, however many completions it begins with."""

@@ -91,7 +91,7 @@ _STATES = text(
     f"""
     SELECT requested.id, coalesce(u.n_answers, 0), s.topics, s.packed,
            (SELECT model_version FROM embedding_model_tracker WHERE cohort = :cohort),
-           u.id IS NOT NULL AND u.deleted_at IS NULL
+           u.id IS NOT NULL AND u.deleted_at IS NULL AND u.cohort = :cohort
     FROM unnest(CAST(:user_ids AS text[])) AS requested (id)
     LEFT JOIN users u ON u.id = requested.id
     CROSS JOIN LATERAL (SELECT {STATE_AGGREGATES} FROM practice_state WHERE user_id = requested.id) AS s
@@ -108,17 +108,19 @@ _RECORDS = text(
 
 _INSERT = text(
     f"""
-    WITH account AS (INSERT INTO users (id) VALUES (:user_id) ON CONFLICT (id) DO NOTHING), usage AS ({_MORE_USAGE})
+    WITH account AS (
+        INSERT INTO users (id, cohort) VALUES (:user_id, :cohort) ON CONFLICT (id) DO NOTHING
+    ), usage AS ({_MORE_USAGE})
     INSERT INTO practice_tasks
         (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content, solution_content,
          answer_content, estimated_time_minutes, study_session_id, item_id, item_key, predicted_correct,
          predicted_time_seconds, predicted_time_low, predicted_time_high, prediction_source, model_version,
-         created_at, updated_at)
+         created_at, updated_at, cohort)
     SELECT CAST(:id AS uuid), :user_id, :subject, :subject_key, :topic, :topic_key, :difficulty, :task_content,
            :solution_content, :answer_content, CAST(:estimated_time_minutes AS double precision),
            CAST(:study_session_id AS uuid), :item_id, CAST(:item_key AS bigint), CAST(:correct AS double precision),
            CAST(:seconds AS integer), CAST(:seconds_low AS integer), CAST(:seconds_high AS integer), :source,
-           :model_version, moment, moment
+           :model_version, moment, moment, :cohort
     FROM clock_timestamp() AS moment
     WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = :user_id AND deleted_at IS NOT NULL)
     ON CONFLICT (id) DO UPDATE SET id = excluded.id
@@ -149,7 +151,7 @@ _SET = {
 _SET_PREDICTION = """
     predicted_correct = CAST(:correct AS double precision), predicted_time_seconds = CAST(:seconds AS integer),
     predicted_time_low = CAST(:seconds_low AS integer), predicted_time_high = CAST(:seconds_high AS integer),
-    prediction_source = :source, model_version = :model_version"""
+    prediction_source = :source, model_version = :model_version, cohort = :cohort"""
 
 _MADE_BY = text(
     f"""
@@ -286,6 +288,7 @@ def _edit(
     changes: Mapping[str, Any],
     prediction: Prediction | None,
     growth: Usage,
+    cohort: str,
 ) -> PracticeTask:
     """Store changed fields of a task. In a transaction if its item depends on one of them."""
     owner = {"user_id": user_id, "task_id": task_id}
@@ -302,7 +305,7 @@ def _edit(
     still_open = ""
     if prediction is not None:
         assignments.append(_SET_PREDICTION)
-        values |= _prediction_values(prediction)
+        values |= _prediction_values(prediction) | {"cohort": cohort}
         still_open = "AND NOT completed"
     query = text(
         f"""
@@ -327,7 +330,7 @@ class PostgresTaskStore:
 
     @property
     def cohort(self) -> str:
-        """The cohort whose tracker counts the completions."""
+        """The cohort whose model predicts, and that new students join."""
         return self._cohort
 
     def prediction_context(self, user_id: str, item: int | None = None) -> PredictionContext:
@@ -348,7 +351,8 @@ class PostgresTaskStore:
     def batch_context(self, items: Mapping[str, Collection[int]]) -> BatchContext:
         """Return the states of some students, their records on items by key, and the tracker's model version.
 
-        A student who is not known, or whose account was deleted, has no answers.
+        A student who is not known, or whose account was deleted, has no answers. Students of other cohorts are among
+        the unknown ones, too.
         """
         states: dict[str, UserState] = {}
         records: dict[tuple[str, int], ItemRecord] = {}
@@ -385,6 +389,7 @@ class PostgresTaskStore:
             **_prediction_values(prediction),
             "id": str(uuid.uuid4()),
             "user_id": user_id,
+            "cohort": self._cohort,
             "subject_key": name_key(new.subject),
             "topic_key": name_key(new.topic),
             "difficulty": new.difficulty.value,
@@ -457,7 +462,13 @@ class PostgresTaskStore:
         Raises NotFoundError, and ConflictError if a prediction is given and the task has been completed.
         """
         edit = partial(
-            _edit, user_id=user_id, task_id=canonical_id(task_id), changes=changes, prediction=prediction, growth=growth
+            _edit,
+            user_id=user_id,
+            task_id=canonical_id(task_id),
+            changes=changes,
+            prediction=prediction,
+            growth=growth,
+            cohort=self._cohort,
         )
         if NAMING.isdisjoint(changes):
             return statement(self._engine, edit)
@@ -539,15 +550,13 @@ class PostgresTaskStore:
         if not seen.task.completed and result.at is None:
             begun = time.monotonic()
             # A broken connection may run this twice. The second time the student's row has another version.
-            done = statement(
-                self._engine, lambda c: completion.complete(c, self._cohort, seen, result, session_id, policy)
-            )
+            done = statement(self._engine, lambda c: completion.complete(c, seen, result, session_id, policy))
             if done is not None:
                 # Another completion has the lock for about as long as this statement took, and the next one counts.
                 return self._settled(done, policy, 2 * (time.monotonic() - begun))
         done = transaction(
             self._engine,
-            lambda c: completion.complete_or_correct(c, self._cohort, user_id, task_id, result, session_id, policy),
+            lambda c: completion.complete_or_correct(c, user_id, task_id, result, session_id, policy),
         )
         return self._settled(done, policy)
 
@@ -579,24 +588,30 @@ class PostgresTaskStore:
         policy: TrainingPolicy,
         existing: Collection[str] = (),
         growth: Mapping[str, Usage] | None = None,
+        *,
+        of_cohort: bool = False,
     ) -> StoredAnswers:
         """Store completed answers that are new, count them once, and request a training if one is due.
 
-        A student without a row gets one, unless ``existing`` has the id. ``growth`` is added to what students have
-        stored. Raises NotFoundError if the account of a student was deleted, or does not exist. Then nothing is stored.
+        A student without a row gets one, unless ``existing`` has the id. With ``of_cohort`` those have to be in the
+        store's cohort. ``growth`` is added to what students have stored. Raises NotFoundError if the account of a
+        student was deleted, or does not exist. Then nothing is stored.
         """
-        stored, is_in_shard = transaction(
-            self._engine, lambda c: answer_batches.store(c, self._cohort, answers, policy, existing, growth or {})
+        required = (self._cohort, set(existing), of_cohort)
+        stored, in_shards = transaction(
+            self._engine, lambda c: answer_batches.store(c, required, answers, policy, growth or {})
         )
-        return stored._replace(counted=settle(self._engine, self._cohort, policy)) if is_in_shard else stored
+        for cohort in in_shards:
+            stored = stored._replace(counted=settle(self._engine, cohort, policy))
+        return stored
 
     def _settled(self, done: Completion, policy: TrainingPolicy, pause: float = 0.0) -> Completion:
         """Return a completion when it is in the tracker's row."""
-        if not done.is_in_shard:
+        if done.shard_of is None:
             return done
-        return Completion(done.task, settle(self._engine, self._cohort, policy, pause))
+        return Completion(done.task, settle(self._engine, done.shard_of, policy, pause))
 
     def delete(self, user_id: str, task_id: str) -> None:
         """Delete a task, and remove a completed one from the state and the total. Raises NotFoundError."""
         task_id = canonical_id(task_id)
-        transaction(self._engine, lambda c: completion.delete(c, self._cohort, user_id, task_id))
+        transaction(self._engine, lambda c: completion.delete(c, user_id, task_id))

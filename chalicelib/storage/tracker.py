@@ -28,7 +28,7 @@ from chalicelib.domain.training import (
 )
 from chalicelib.domain.webhooks import EventType
 from chalicelib.storage.database import statement, transaction
-from chalicelib.storage.shards import SUM_SQL, due_sql, policy_values, settle, uncounted_sql
+from chalicelib.storage.shards import SUM_OF_ROW_SQL, SUM_SQL, due_sql, policy_values, settle, uncounted_sql
 from chalicelib.storage.webhook_store import event_sql
 
 
@@ -52,17 +52,16 @@ _HELD = f"{_LIVE_REQUEST} AND lease_expires_at = :expires_at"
 _CLEAR_REQUEST = """training_request_id = NULL, training_requested_at = NULL, training_enqueued_at = NULL,
         training_reason = NULL, lease_expires_at = NULL"""
 
-_READ = text(
-    f"""
-    SELECT cohort, n_samples_since_training + {uncounted_sql("k")}, n_samples_last_training,
-           n_samples_total + {uncounted_sql("k")}, last_trained_at,
+_ROWS = f"""
+    SELECT cohort, n_samples_since_training + {uncounted_sql("k", SUM_OF_ROW_SQL)}, n_samples_last_training,
+           n_samples_total + {uncounted_sql("k", SUM_OF_ROW_SQL)}, last_trained_at,
            model_version, CAST(training_request_id AS text), training_requested_at, training_enqueued_at,
            lease_expires_at, coalesce(training_request_id IS NOT NULL AND lease_expires_at > clock_timestamp(), false),
            progress, last_error, training_seconds, training_failures,
            CASE WHEN next_training_at > clock_timestamp() THEN next_training_at END
-    FROM embedding_model_tracker k WHERE cohort = :cohort
-    """  # noqa: S608 - parts are constants, values are bound
-)
+    FROM embedding_model_tracker k"""  # noqa: S608 - parts are constants, values are bound
+
+_READ_ALL, _READ = text(f"{_ROWS} ORDER BY cohort"), text(f"{_ROWS} WHERE cohort = :cohort")
 
 _ENSURE = text("INSERT INTO embedding_model_tracker (cohort) VALUES (:cohort) ON CONFLICT (cohort) DO NOTHING")
 
@@ -267,6 +266,10 @@ class PostgresTracker:
             rows = self._run(_READ, cohort=cohort)
         return TrackerRow(*rows[0])
 
+    def rows(self) -> list[TrackerRow]:
+        """Return the rows of all cohorts that have one."""
+        return [TrackerRow(*row) for row in self._run(_READ_ALL)]
+
     def set_counter(self, cohort: str, value: int) -> TrackerRow:
         """Set ``n_samples_since_training``. The next completion continues from there."""
         self.read(cohort)
@@ -321,7 +324,9 @@ class PostgresTracker:
         row = self._transact(_TAKE_LEASE, **values, seconds=float(seconds))
         if row is not None:
             return Lease(request, row[0])
-        live = self.read(request.cohort).training_request_id == request.request_id
+        # Without a row the cohort was removed, and must not come back.
+        rows = [TrackerRow(*found) for found in self._run(_READ, cohort=request.cohort)]
+        live = any(found.training_request_id == request.request_id for found in rows)
         return LeaseAnswer.BUSY if live else LeaseAnswer.STALE
 
     def renew_lease(self, lease: Lease, seconds: float) -> Lease:

@@ -149,6 +149,8 @@ _ADD = text(
     """
 )
 
+_COHORT_OF_SERVICE = text("SELECT cohort FROM service_accounts WHERE id = :id")
+
 _BUS = f"cohort = :cohort AND url LIKE '{BUS}%'"
 
 _CHANGE_BUS = text(
@@ -266,6 +268,9 @@ class PostgresWebhooks:
             service_id = connection.execute(_SERVICE, {"name": service}).scalar_one_or_none()
             if service is not None and service_id is None:
                 raise NotFoundError(f"no service account {service!r} exists, or it was revoked")
+            if service_id is not None:
+                # Its learners are in the cohort of the service account.
+                values["cohort"] = connection.execute(_COHORT_OF_SERVICE, {"id": service_id}).scalar_one()
             return int(connection.execute(_ADD, values | {"service_id": service_id}).scalar_one())
 
         return transaction(self._engine, work)

@@ -187,6 +187,14 @@ async function withValidToken(sendWith) {
   }
 }
 
+/** Return the address of a path of the API. An admin's page may name another cohort: then its requests name it too. */
+function addressOf(path) {
+  const url = new URL(path, root);
+  const cohort = new URLSearchParams(location.search).get("cohort");
+  if (cohort) url.searchParams.set("cohort", cohort);
+  return url;
+}
+
 /**
  * Send a request and return {data, next}. Throws ApiError. With an `accept` other than JSON, `data` is the text.
  *
@@ -197,7 +205,7 @@ async function withValidToken(sendWith) {
  */
 export async function request(method, path, { body, accept, retry = method !== "POST", session = true, quiet = false } = {}) {
   const content = body === undefined ? undefined : JSON.stringify(body);
-  const sendWith = (accessToken) => attempt(method, new URL(path, root), requestHeaders(accessToken, body, accept), content);
+  const sendWith = (accessToken) => attempt(method, addressOf(path), requestHeaders(accessToken, body, accept), content);
   const sendOnce = session ? () => withValidToken(sendWith) : () => sendWith(null);
   const send = retry ? () => withRetries(sendOnce) : sendOnce;
   try {

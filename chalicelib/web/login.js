@@ -62,8 +62,9 @@ async function login({ email, password }) {
   location.assign(destination());
 }
 
-async function register({ email, password, full_name }) {
-  await request("POST", "auth/register", { body: { email, password, full_name: full_name || null }, session: false });
+async function register({ email, password, full_name, invitation_code }) {
+  const body = { email, password, full_name: full_name || null, invitation_code: invitation_code || null };
+  await request("POST", "auth/register", { body, session: false });
   showForm("sign-in"); // the account exists: if signing in fails now, the next attempt must not register again
   await login({ email, password });
 }
@@ -84,7 +85,7 @@ async function reset({ email, code, password }) {
 }
 
 async function submit() {
-  const values = Object.fromEntries(["email", "full_name", "code"].map((id) => [id, byId(id).value.trim()]));
+  const values = Object.fromEntries(["email", "full_name", "code", "invitation_code"].map((id) => [id, byId(id).value.trim()]));
   values.password = byId("password").value;
   clearErrors(form);
   const errors = validate(values);
@@ -110,6 +111,10 @@ for (const [id, next] of Object.entries({ "show-sign-in": "sign-in", "show-regis
 }
 
 startAnyPage();
+if (query.has("invitation")) {
+  showForm("register");
+  byId("invitation_code").value = query.get("invitation");
+}
 if (token() !== null) location.replace(destination());
 else if (query.has("ended") || query.has("done")) {
   const done = Object.hasOwn(DONE, query.get("done")) ? DONE[query.get("done")] : "";

@@ -133,9 +133,19 @@ function setCounter(event) {
   act("counter", Number(text), byId("set-counter"));
 }
 
+/** Offer the cohorts that the admin may choose, if there are several. The page's address names the chosen one. */
+async function offerCohorts() {
+  const { data: { cohort: chosen, cohorts } } = await request("GET", "model/cohorts");
+  const select = byId("cohort");
+  select.replaceChildren(...cohorts.map(({ cohort, n_samples_total: n }) => new Option(`${cohort} (${counted(n, "answer")})`, cohort, false, cohort === chosen)));
+  byId("cohort-choice").hidden = cohorts.length < 2;
+  select.addEventListener("change", () => location.assign(`?${new URLSearchParams({ cohort: select.value })}`));
+}
+
 async function start() {
   await loadVersions();
   if (byId("admin") === null) return; // other requests would be refused too
+  offerCohorts().catch(report);
   startTrainingPanel({ admin: true, onTrained: loadVersions });
   loadDrift();
   loadGroups();

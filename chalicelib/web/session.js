@@ -48,7 +48,7 @@ function userKey() {
 /** Return whether the token names its owner an admin. This decides what is shown; the server checks each request. */
 export function isAdmin() {
   const value = token();
-  return value !== null && [claimsOf(value)["cognito:groups"]].flat().includes("admins");
+  return value !== null && [claimsOf(value)["cognito:groups"]].flat().some((group) => ["admins", "cohort-admins"].includes(group));
 }
 
 function forgetTokens() {

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from chalicelib.domain.errors import ConfigurationError
 from infra.local.postgres import PostgresError
 from infra.local.processes import LOOPBACK
 from infra.local.supervisor import StackError, Supervisor
@@ -32,6 +33,9 @@ def main() -> int:
     try:
         port = None if options.services else int(options.port)
         return Supervisor(options.state_dir.resolve(), port, options.host).run()
+    except ConfigurationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except (StackError, PostgresError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:

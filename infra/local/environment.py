@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from chalicelib.config import Settings
+from chalicelib.domain.errors import ConfigurationError
 
 # Ports on which front ends are developed: with Next and others, Vite, and this project's own.
 _ORIGINS = [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in (3000, 4000, 4173, 5173)]
@@ -20,6 +21,9 @@ _DEFAULTS = {
     # Receivers under development listen on this machine, without HTTPS.
     "WEBHOOK_PRIVATE_ADDRESSES": "true",
 }
+
+_WORKERS, _MAXIMUM_WORKERS = 2, 16
+"""Two, so that the long training of one cohort does not hold up the others."""
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _TENSORFLOW = {
@@ -60,6 +64,19 @@ def program_settings(
 def worker_limits(own: Mapping[str, str]) -> dict[str, str]:
     """Return settings that keep TensorFlow to one thread, so that requests are answered during a training."""
     return {name: own.get(name, value) for name, value in _TENSORFLOW.items()}
+
+
+def worker_options(own: Mapping[str, str]) -> list[list[str]]:
+    """Return the options of each training worker. Raises ConfigurationError for a wrong ``TRAINING_WORKERS``.
+
+    All but the first are in reserve: they have no TensorFlow in memory until they train.
+    """
+    text = own.get("TRAINING_WORKERS", str(_WORKERS)).strip()
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MAXIMUM_WORKERS):
+        raise ConfigurationError(f"TRAINING_WORKERS={text!r} is not a whole number from 1 to {_MAXIMUM_WORKERS}")
+    # A Lambda loads TensorFlow with its first training anyway, and knows no options.
+    in_reserve = ["--reserve"] if worker_module(own) == "training_job" else []
+    return [[], *[in_reserve] * (int(text) - 1)]
 
 
 def worker_module(own: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from chalicelib import logs, wiring
@@ -21,10 +22,10 @@ SCHEDULES: Sequence[tuple[str, float, Work]] = (
     # The next three are parts of app.sweep_training_requests. The figures of the watch are needed less often.
     ("sweep", 5.0, lambda c: training.sweep(c.tracker, c.queue, c.policy)),
     ("webhooks", 1.0, lambda c: webhooks.deliver(c.webhooks, c.sender, c.bus)),
-    ("watch", 15.0, lambda c: watch.watch(c.tracker, c.analytics, c.policy, c.settings.cohort)),
+    ("watch", 15.0, lambda c: watch.watch(c.tracker, c.settings.cohort, c.analytics_of, c.policy, time.time())),
     # app.prune_models
-    ("prune", 60.0, lambda c: versions.prune(c.registry, c.settings.cohort, c.settings.retained_versions)),
-    ("prune datasets", 3_600.0, lambda c: c.datasets.prune(c.settings.cohort)),
+    ("prune", 60.0, lambda c: versions.prune_all(c.registry, c.cohorts, c.settings.retained_versions)),
+    ("prune datasets", 3_600.0, lambda c: [c.datasets.prune(cohort) for cohort in c.cohorts.names()]),
     ("prune limits", 3_600.0, lambda c: c.counts.prune()),
     ("prune records", 3_600.0, lambda c: c.service_store.prune()),
     ("prune webhooks", 3_600.0, lambda c: c.webhooks.prune()),

@@ -1,6 +1,6 @@
 """Starts the processes of the one-machine stack, restarts those that end, and stops all of them in order.
 
-PostgreSQL and the moto server start at the same time; the API, the reverse proxy in front of it and the worker follow
+PostgreSQL and the moto server start at the same time; the API, the reverse proxy in front of it and the workers follow
 when both are ready. The sockets of the servers are bound here and inherited, so a restarted process still finds its
 port held for it.
 """
@@ -25,7 +25,7 @@ from chalicelib.storage.database import connect
 from chalicelib.storage.webhook_store import PostgresWebhooks
 from infra.local import postgres
 from infra.local.children import Child, described, stop_all
-from infra.local.environment import base_environment, program_settings, worker_limits, worker_module
+from infra.local.environment import base_environment, program_settings, worker_limits, worker_module, worker_options
 from infra.local.output import Output
 from infra.local.processes import ACCOUNTS_PATH, LOOPBACK, bound_socket, url_of, write_json
 
@@ -65,7 +65,11 @@ class Supervisor:
         self._began = time.monotonic()
 
     def run(self) -> int:
-        """Run until a signal arrives and return the exit status. Raises StackError and PostgresError."""
+        """Run until a signal arrives and return the exit status.
+
+        Raises ConfigurationError, StackError and PostgresError.
+        """
+        self._worker_options = worker_options(os.environ)
         self.state.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             held.enter_context(_locked(self.state / "lock"))
@@ -114,14 +118,18 @@ class Supervisor:
             proxy.start()
         program.start()
         limited = {**environment, **worker_limits(os.environ)}
-        self._child("training worker", worker_module(os.environ), limited, nice=10).start()
+        for number, options in enumerate(self._worker_options, 1):
+            worker = self._child(f"training worker {number}", worker_module(os.environ), limited, nice=10)
+            worker.command += options
+            worker.start()
+        workers = f"training workers: {len(self._worker_options)}"
         if public_socket is None:
-            self._report("the training worker and the schedules are started")
+            self._report(f"the schedules are started, {workers}")
             url = None
         else:
             self._wait_for(program)
             self._wait_for(proxy)
-            self._report("the API answers, the training worker is started")
+            self._report(f"the API answers, {workers}")
             url = url_of(public_socket)
             if not self.host.startswith("127."):
                 self._report(f"other machines reach the API on {self.host}, without encryption")

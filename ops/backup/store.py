@@ -27,6 +27,7 @@ TABLES = (
     "service_accounts",
     "service_keys",
     "service_actions",
+    "cohorts",
 )
 """In an order in which their foreign keys allow to fill them."""
 
@@ -40,6 +41,7 @@ _SESSION = (
 _UNUSED = """
 SELECT NOT EXISTS (SELECT 1 FROM users) AND NOT EXISTS (SELECT 1 FROM practice_tasks)
    AND NOT EXISTS (SELECT 1 FROM practice_state) AND NOT EXISTS (SELECT 1 FROM service_accounts)
+   AND NOT EXISTS (SELECT 1 FROM cohorts)
    AND NOT EXISTS (SELECT 1 FROM embedding_model_tracker
                    WHERE n_samples_total > 0 OR model_version IS NOT NULL OR training_request_id IS NOT NULL)"""
 

@@ -114,9 +114,11 @@ class Doctor:
         if n_rows := self.store.remains():
             done.findings.append(kinds.DELETED_HAS_REMAINS.found(n_rows=n_rows))
         trackers, completed = self.store.trackers()
-        total = sum(tracker.total for tracker in trackers)
-        if total != completed:
-            done.findings.append(kinds.TOTAL_DIFFERS.found(n_samples_total=total, completed=completed))
+        totals = {tracker.cohort: tracker.total for tracker in trackers}
+        for cohort in sorted(totals.keys() | completed):
+            about = {"n_samples_total": totals.get(cohort, 0), "completed": completed.get(cohort, 0)}
+            if about["n_samples_total"] != about["completed"]:
+                done.findings.append(kinds.TOTAL_DIFFERS.found(cohort=cohort, **about))
         for tracker in trackers:
             done.findings += self._training(tracker)
             if tracker.counter > tracker.total:

@@ -36,7 +36,7 @@ def faults(engine: Engine, store: S3DatasetStore, cohort: str) -> Iterator[tuple
 
         def look(connection: Connection, number: int, known: datasets.Known) -> bool:
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            return datasets.differs(connection, manifest.count, number, known)
+            return datasets.differs(connection, cohort, manifest.count, number, known)
 
         if transaction(engine, partial(look, number=number, known=known)):
             yield number, "differs"

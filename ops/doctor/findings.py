@@ -87,19 +87,19 @@ DELETED_HAS_TASKS = Kind(
 )
 TOTAL_DIFFERS = Kind(
     "total-differs",
-    "n_samples_total is {n_samples_total}, but {completed} tasks are completed",
+    "cohort {cohort}: n_samples_total is {n_samples_total}, but {completed} tasks are completed",
     f"{_REPAIR} sets the total to the number of completed tasks",
 )
 COUNTER_ABOVE_TOTAL = Kind(
     "counter-above-total",
     "cohort {cohort}: the counter is {counter}, above the total of {total}",
-    "nothing to fix: answers were deleted or the counter was set by hand, and the next training subtracts it",
+    "nothing to fix: answers were deleted or moved, or the counter was set by hand, and the next training subtracts it",
 )
 """A remark, not a fault: deleting answers lowers the total but not the counter."""
 TRAINING_DUE = Kind(
     "training-due",
     "cohort {cohort}: the counter is {counter} of {threshold}, and no training is requested",
-    "the next completion requests it, or studysmart train",
+    "the next completion requests it, or studysmart --cohort NAME train",
 )
 REQUEST_UNSENT = Kind(
     "request-unsent",
@@ -119,7 +119,7 @@ LEASE_EXPIRED = Kind(
 TRAINING_FAILED = Kind(
     "training-failed",
     "cohort {cohort}: the last training failed: {last_error}",
-    "fix what the error says, then studysmart train; a success clears it",
+    "fix what the error says, then studysmart --cohort NAME train; a success clears it",
 )
 VERSION_DIFFERS = Kind(
     "version-differs",

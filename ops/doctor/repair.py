@@ -27,8 +27,7 @@ def repair(doctor: Doctor, findings: Iterable[Finding], now: datetime) -> Iterat
         yield f"{tables.count(item_keys.compute(doctor.container.engine), 'task')}: key of the item stored"
     if any(finding.kind == kinds.DELETED_HAS_REMAINS for finding in found):
         yield f"{tables.count(doctor.store.clear_remains(), 'row')} of deleted accounts cleared"
-    if any(finding.kind == kinds.TOTAL_DIFFERS for finding in found):
-        cohort = doctor.container.settings.cohort
+    for cohort in (str(finding.about["cohort"]) for finding in found if finding.kind == kinds.TOTAL_DIFFERS):
         yield f"cohort {cohort}: n_samples_total set to {doctor.store.set_total(cohort)}"
     for cohort in (str(finding.about["cohort"]) for finding in found if finding.kind == kinds.VERSION_DIFFERS):
         version = versions.announce(doctor.container.registry, doctor.container.tracker, cohort)

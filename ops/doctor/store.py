@@ -23,7 +23,7 @@ from chalicelib.features.state import Answer, StateRow
 from chalicelib.storage import completion
 from chalicelib.storage.database import transaction
 from chalicelib.storage.rows import TOPIC_KEY, state_row_from
-from chalicelib.storage.shards import uncounted_sql
+from chalicelib.storage.shards import SUM_OF_ROW_SQL, uncounted_sql
 from ops.doctor.findings import Finding
 
 STUDENTS_AT_ONCE = 100
@@ -51,8 +51,7 @@ _STATES = text(
     """  # noqa: S608 - parts are constants, values are bound
 )
 
-_SHARDS = "(SELECT CAST(coalesce(sum(n), 0) AS bigint) FROM tracker_shards h WHERE h.cohort = k.cohort)"
-_UNCOUNTED = uncounted_sql("k", _SHARDS)
+_UNCOUNTED = uncounted_sql("k", SUM_OF_ROW_SQL)
 
 _TRACKERS = text(
     f"""
@@ -95,15 +94,19 @@ _RENUMBER = text(
     """
 )
 
-_COUNT = "SELECT count(*) FROM practice_tasks WHERE completed"
+_COUNT = "SELECT count(*) FROM practice_tasks JOIN users u ON u.id = user_id WHERE completed AND u.cohort = k.cohort"
+
+_COUNTS = "SELECT u.cohort, count(*) FROM practice_tasks JOIN users u ON u.id = user_id WHERE completed GROUP BY 1"
+
+_ENSURE = text("INSERT INTO embedding_model_tracker (cohort) VALUES (:cohort) ON CONFLICT (cohort) DO NOTHING")
+_LOCK = text("SELECT 1 FROM embedding_model_tracker WHERE cohort = :cohort FOR UPDATE")
 
 _SET_TOTAL = text(
     f"""
     UPDATE embedding_model_tracker k
     SET n_samples_since_training = n_samples_since_training + {_UNCOUNTED},
-        n_shards_counted = greatest(n_shards_counted, {_SHARDS}),
-        n_samples_total = greatest(({_COUNT}) - (SELECT coalesce(sum(n_samples_total), 0)
-                                                 FROM embedding_model_tracker WHERE cohort <> :cohort), 0)
+        n_shards_counted = greatest(n_shards_counted, {SUM_OF_ROW_SQL}),
+        n_samples_total = ({_COUNT})
     WHERE cohort = :cohort RETURNING n_samples_total
     """  # noqa: S608 - parts are constants, values are bound
 )
@@ -203,13 +206,13 @@ class PostgresDoctorStore:
             ids.append(user_id)
         return ids, answered, findings
 
-    def trackers(self) -> tuple[list[TrackerFacts], int]:
-        """Return every tracker's row and the number of completed tasks, from one snapshot."""
+    def trackers(self) -> tuple[list[TrackerFacts], dict[str, int]]:
+        """Return every tracker's row and the numbers of completed tasks by cohort, from one snapshot."""
 
-        def read(connection: Connection) -> tuple[list[TrackerFacts], int]:
+        def read(connection: Connection) -> tuple[list[TrackerFacts], dict[str, int]]:
             connection.exec_driver_sql(_SNAPSHOT)
             rows = [TrackerFacts(*row) for row in connection.execute(_TRACKERS)]
-            return rows, int(connection.exec_driver_sql(_COUNT).scalar_one())
+            return rows, {cohort: int(n) for cohort, n in connection.exec_driver_sql(_COUNTS)}
 
         return transaction(self._engine, read)
 
@@ -236,15 +239,15 @@ class PostgresDoctorStore:
         transaction(self._engine, work)
 
     def set_total(self, cohort: str) -> int:
-        """Set a cohort's total to the completed tasks minus the other cohorts' totals, and return it.
+        """Set a cohort's total to the number of its students' completed tasks, and return it.
 
-        A task does not name its cohort, so the tasks of one cohort cannot be counted. Every completion writes its
-        tracker's row last. All trackers' rows are locked here before the count, so the count contains all committed
-        completions. A completion that waits for the lock adds 1 to the new total afterwards.
+        Every completion writes its tracker's row last. The row is locked here before the count, so the count contains
+        all committed completions. A completion that waits for the lock adds 1 to the new total afterwards.
         """
 
         def work(connection: Connection) -> int:
-            connection.exec_driver_sql("SELECT 1 FROM embedding_model_tracker ORDER BY cohort FOR UPDATE")
+            connection.execute(_ENSURE, {"cohort": cohort})
+            connection.execute(_LOCK, {"cohort": cohort})
             return int(connection.execute(_SET_TOTAL, {"cohort": cohort}).scalar_one())
 
         return transaction(self._engine, work)

@@ -29,6 +29,7 @@ from chalicelib.domain.predictions import DEFAULT_CORRECT, DEFAULT_SECONDS
 from chalicelib.domain.tasks import Difficulty
 from chalicelib.features.columns import decayed_to_bytes
 from chalicelib.storage.rows import TOPIC_KEY
+from chalicelib.storage.shards import changed_total_sql
 from ops.imports.placing import Placed, StateLine, in_order_of_time, states
 from ops.imports.rows import HistoryRow, Identity, Task, identity, task_id
 from ops.imports.values import micros
@@ -51,10 +52,11 @@ _FINISH_IMPORT = "UPDATE imports SET finished_at = now(), n_read = %s, n_refused
 _LIST_IMPORTS = """
 SELECT id, file, started_at, finished_at, n_read, n_added, n_refused, n_new_users, undone_at
 FROM imports WHERE cohort = %s ORDER BY id"""
+_CAN_BE_UNDONE = "SELECT 1 FROM imports WHERE id = %s AND undone_at IS NULL"
 _ACCOUNTS = "SELECT lower(email), id FROM users WHERE lower(email) = ANY(cast(%s AS text[])) AND deleted_at IS NULL"
-_ADD_USERS = "INSERT INTO users (id) SELECT unnest(cast(%s AS text[])) ON CONFLICT DO NOTHING"
+_ADD_USERS = "INSERT INTO users (id, cohort) SELECT unnest(cast(%s AS text[])), %s ON CONFLICT DO NOTHING"
 _LOCK_USERS = """
-SELECT id, n_answers, deleted_at IS NOT NULL FROM users WHERE id = ANY(cast(%s AS text[]))
+SELECT id, n_answers, cohort, deleted_at IS NOT NULL FROM users WHERE id = ANY(cast(%s AS text[]))
 ORDER BY id COLLATE "C" FOR UPDATE"""
 _OWNERS = "SELECT id::text, user_id FROM practice_tasks WHERE id = ANY(cast(%s AS uuid[]))"
 _ANSWERS = f"""
@@ -68,7 +70,7 @@ _COPY_TASKS = """
 COPY practice_tasks (id, user_id, subject, subject_key, topic, topic_key, difficulty, task_content, solution_content,
     answer_content, estimated_time_minutes, study_session_id, completed, completed_at, is_correct, actual_time_seconds,
     answer_index, predicted_correct, predicted_time_seconds, prediction_source, created_at, updated_at, import_id,
-    item_id, item_key)
+    item_id, item_key, cohort)
 FROM STDIN"""
 _COUNT_ANSWERS = """
 UPDATE users SET n_answers = counted.n FROM unnest(cast(%s AS text[]), cast(%s AS integer[])) AS counted (id, n)
@@ -80,11 +82,15 @@ COPY practice_state (user_id, topic, difficulty, attempts, correct, timed, sum_l
     first_index, last_index, last_correct, last_at, decayed)
 FROM STDIN"""
 _COUNT_SAMPLES = """
-INSERT INTO embedding_model_tracker (cohort, n_samples_total) VALUES (%s, greatest(%s, 0))
-ON CONFLICT (cohort) DO UPDATE SET n_samples_total = greatest(embedding_model_tracker.n_samples_total + %s, 0)"""
+INSERT INTO embedding_model_tracker (cohort, n_samples_total) VALUES (%s, %s)
+ON CONFLICT (cohort) DO UPDATE SET n_samples_total = embedding_model_tracker.n_samples_total + %s"""
+_UNCOUNT_SAMPLES = f"""
+UPDATE embedding_model_tracker k SET {changed_total_sql("k", "-c.n")}
+FROM (SELECT cast(%s AS integer) AS n) c WHERE k.cohort = %s"""  # noqa: S608 - parts are constants, values are bound
 _USERS_OF_IMPORT = """
 SELECT DISTINCT user_id FROM practice_tasks WHERE user_id > %s AND import_id = %s ORDER BY user_id LIMIT %s"""
-_DELETE_TASKS = "DELETE FROM practice_tasks WHERE user_id = ANY(cast(%s AS text[])) AND import_id = %s"
+_DELETE_TASKS = """
+DELETE FROM practice_tasks WHERE user_id = ANY(cast(%s AS text[])) AND import_id = %s RETURNING user_id"""
 _DELETE_USERS = """
 DELETE FROM users WHERE id = ANY(cast(%s AS text[])) AND email IS NULL AND deleted_at IS NULL
 AND NOT EXISTS (SELECT FROM practice_tasks WHERE user_id = users.id)"""
@@ -171,15 +177,22 @@ class HistoryStore:
             return self._store(rows)
 
     def _store(self, rows: Sequence[HistoryRow]) -> BatchResult:
-        rows, refused = self._with_accounts(rows)
+        given, (rows, refused) = rows, self._with_accounts(rows)
+        named = {row.line: row.user_id for row in given}
         user_ids = sorted({row.user_id for row in rows})
-        new_users = self._run(_ADD_USERS, user_ids).rowcount
+        new_users = self._run(_ADD_USERS, user_ids, self._cohort).rowcount
         found = self._run(_LOCK_USERS, user_ids).fetchall()
-        deleted = {user for user, _, gone in found if gone}
-        practised = {user for user, n_answers, gone in found if n_answers and not gone}
-        if deleted:
-            refused += [(row, "user_id is an account that was deleted") for row in rows if row.user_id in deleted]
-            rows = [row for row in rows if row.user_id not in deleted]
+        unusable = {user: "user_id is an account that was deleted" for user, *_, gone in found if gone}
+        for user, _, cohort, gone in found:
+            if cohort != self._cohort and not gone:
+                unusable[user] = (
+                    f"user_id is a student of the cohort {cohort}: use `studysmart --cohort {cohort} import`"
+                )
+        practised = {user for user, n_answers, *_ in found if n_answers and user not in unusable}
+        if unusable:
+            bad = [row for row in rows if row.user_id in unusable]
+            refused += [(row._replace(user_id=named[row.line]), unusable[row.user_id]) for row in bad]
+            rows = [row for row in rows if row.user_id not in unusable]
         new = self._unknown(_task_ids(rows), practised)
         if new:
             self._place(new, practised)
@@ -248,7 +261,7 @@ class HistoryStore:
         if moved:
             self._run(_MOVE_ANSWERS, "{" + ",".join(id_ for id_, _ in moved) + "}", [n for _, n in moved])
         if new:
-            self._run(_COPY_TASKS, stream=_in_chunks(_task_lines(histories, new, self.import_id)))
+            self._run(_COPY_TASKS, stream=_in_chunks(_task_lines(histories, new, self.import_id, self._cohort)))
         users = list(histories)
         self._run(_COUNT_ANSWERS, users, [len(answers) for answers in histories.values()])
         self._run(_CLEAR_STATE, users)
@@ -260,7 +273,8 @@ class HistoryStore:
 
         Raises UnknownImportError. If it is interrupted, it can be run again.
         """
-        if not any(found.id == import_id and found.undone_at is None for found in self.imports()):
+        # Of any cohort: its students may have moved.
+        if self._run(_CAN_BE_UNDONE, import_id).fetchone() is None:
             raise UnknownImportError(f"there is no import {import_id} that could be taken back")
         removed, last = 0, ""
         while rows := self._run(_USERS_OF_IMPORT, last, import_id, USERS_TAKEN_BACK).fetchall():
@@ -272,13 +286,14 @@ class HistoryStore:
         return removed
 
     def _take_back(self, users: list[str], import_id: int) -> int:
-        self._run(_LOCK_USERS, users)
-        removed: int = self._run(_DELETE_TASKS, users, import_id).rowcount
+        cohorts = {user: cohort for user, _, cohort, _ in self._run(_LOCK_USERS, users).fetchall()}
+        removed = Counter(cohorts[user] for (user,) in self._run(_DELETE_TASKS, users, import_id).fetchall())
         left = self._answers(users)
         self._write({user: left.get(user, []) for user in users}, {})
         self._run(_DELETE_USERS, users)
-        self._run(_COUNT_SAMPLES, self._cohort, -removed, -removed)
-        return removed
+        for cohort, n in sorted(removed.items()):
+            self._run(_UNCOUNT_SAMPLES, n, cohort)
+        return removed.total()
 
 
 def _task_ids(rows: Iterable[HistoryRow]) -> dict[str, HistoryRow]:
@@ -296,7 +311,7 @@ def _task_ids(rows: Iterable[HistoryRow]) -> dict[str, HistoryRow]:
 
 
 def _task_lines(
-    histories: Mapping[str, Sequence[Placed]], new: Mapping[str, HistoryRow], import_id: int | None
+    histories: Mapping[str, Sequence[Placed]], new: Mapping[str, HistoryRow], import_id: int | None, cohort: str
 ) -> Iterator[str]:
     """Yield the lines of ``_COPY_TASKS`` for the new answers.
 
@@ -323,7 +338,7 @@ def _task_lines(
                 f"{answer.task_id}\t{owner}\t{_escaped(row.subject)}\t{_escaped(row.subject_key)}\t"
                 f"{_escaped(row.topic)}\t{_escaped(row.topic_key)}\t{_LEVELS[row.difficulty]}\t{about}\ttrue\t{done}\t"
                 f"{row.is_correct}\t{_or_null(row.seconds)}\t{n}\t{DEFAULT_CORRECT}\t{DEFAULT_SECONDS}\tdefault\t"
-                f"{created}\t{created}\t{of_import}\t{_item(row)}\n"
+                f"{created}\t{created}\t{of_import}\t{_item(row)}\t{_escaped(cohort)}\n"
             )
 
 

@@ -71,7 +71,7 @@ def test_an_admin_predicts_for_existing_accounts_only(student: Api, other: Api, 
     batch = [asked(learner_id=learner) for learner in (id_of(student), "nobody", deleted, "no one")]
     found = admin.post("/predictions:batch", {"predictions": batch})
     names = ", ".join(sorted(["nobody", deleted, "no one"]))
-    assert (found.status, found.json["detail"]) == (404, f"There is no account {names}")
+    assert (found.status, found.json["detail"]) == (404, f"There is no account {names} in the cohort default")
 
 
 def test_without_a_learner_a_batch_is_for_the_caller(student: Api, world: World) -> None:

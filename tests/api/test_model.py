@@ -153,7 +153,10 @@ def test_a_rollback_to_what_is_not_there_is_404_and_moves_nothing(admin: Api, wo
     publish(world.registry, "v1")
     before = world.registry.read_champion("default")
     answer = admin.post("/model/rollback", {"version": version})
-    assert (answer.status, answer.json["detail"]) == (404, f"version {version} is not in the registry")
+    assert (answer.status, answer.json["detail"]) == (
+        404,
+        f"version {version} is not in the registry of the cohort default",
+    )
     assert world.registry.read_champion("default") == before
 
 

@@ -58,7 +58,7 @@ def practice(request: pytest.FixtureRequest) -> Iterator[Practice]:
         yield Practice(MemoryTaskStore(database), MemoryAnalyticsStore(database))
         return
     engine = connect(request.getfixturevalue("database_url"), pool_size=2)
-    yield Practice(PostgresTaskStore(engine, "default"), PostgresAnalyticsStore(engine))
+    yield Practice(PostgresTaskStore(engine, "default"), PostgresAnalyticsStore(engine, "default"))
     engine.dispose()
 
 

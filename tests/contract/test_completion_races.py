@@ -85,7 +85,7 @@ def test_a_completion_that_waited_for_a_correction_counts_and_keeps_what_became_
     complete(store, corrected)
 
     def correct(connection: Connection) -> None:
-        completion.complete_or_correct(connection, "default", "ada", corrected.id, Result(False, 99.0), None, POLICY)
+        completion.complete_or_correct(connection, "ada", corrected.id, Result(False, 99.0), None, POLICY)
 
     assert complete_meanwhile(store, engine, completed, correct, end).counted is not None
     assert counted(store, engine) == (2, 2, [(2, n_correct)])
@@ -97,7 +97,7 @@ def test_a_completion_that_waited_for_the_deletion_of_its_task_finds_no_task(
     complete(store, create(store))
     task = create(store)
     with pytest.raises(NotFoundError):
-        complete_meanwhile(store, engine, task, lambda c: completion.delete(c, "default", "ada", task.id), "COMMIT")
+        complete_meanwhile(store, engine, task, lambda c: completion.delete(c, "ada", task.id), "COMMIT")
     assert counted(store, engine) == (1, 1, [(1, 1)])
 
 
@@ -105,7 +105,7 @@ def test_a_completion_that_waited_for_the_same_completion_is_a_repeat(store: Pos
     task = create(store)
 
     def first(connection: Connection) -> None:
-        completion.complete_or_correct(connection, "default", "ada", task.id, Result(True, 20.0), None, POLICY)
+        completion.complete_or_correct(connection, "ada", task.id, Result(True, 20.0), None, POLICY)
 
     assert complete_meanwhile(store, engine, task, first, "COMMIT").counted is None
     assert counted(store, engine) == (1, 1, [(1, 1)])

@@ -62,7 +62,7 @@ def test_no_figure_fails_whatever_the_answers(engine: Engine, answers: list[dict
         connection.execute(text("DELETE FROM practice_tasks"))
         for answer in answers:
             connection.execute(ADD, answer)
-    store = PostgresAnalyticsStore(engine)
+    store = PostgresAnalyticsStore(engine, "default")
     store.totals("ada")
     store.days("ada", [datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)])
     store.topics("ada", analytics.MASTERY_DECAY_ANSWERS, 100)
@@ -70,7 +70,7 @@ def test_no_figure_fails_whatever_the_answers(engine: Engine, answers: list[dict
     store.calibration(None, 10)
     store.latest_predicted("ada", 100)
     store.drift(1_000, 100, 10)
-    PostgresRecommendationStore(engine).topics("eve", None, 40, 50)
+    PostgresRecommendationStore(engine, "default").topics("eve", None, 40, 50)
 
 
 def test_a_time_that_was_not_measured_counts_in_no_statistic(engine: Engine) -> None:
@@ -81,7 +81,7 @@ def test_a_time_that_was_not_measured_counts_in_no_statistic(engine: Engine) -> 
                 {"topic": "a", "correct": True, "seconds": seconds, "predicted": 0.5, "expected": 40, "n": 1}
                 | {"source": "lnirt", "at": "2026-01-01T00:00:00Z"},
             )
-    store = PostgresAnalyticsStore(engine)
+    store = PostgresAnalyticsStore(engine, "default")
     totals = store.totals("ada")
     assert (totals.mean_time_seconds, totals.median_time_seconds, totals.total_time_seconds) == (40.0, 40.0, 80.0)
     (topic,) = store.topics("ada", 8.0, 9)

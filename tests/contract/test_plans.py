@@ -160,7 +160,7 @@ def test_figures_of_the_newest_answers_read_no_more_than_those(
     request_of: Callable[[PostgresAnalyticsStore], object],
     mode: str,
 ) -> None:
-    request_of(PostgresAnalyticsStore(engine))
+    request_of(PostgresAnalyticsStore(engine, "default"))
     ((statement, parameters),) = sent
     found = nodes(engine, statement, parameters, mode, "ANALYZE, ")
     assert [
@@ -232,7 +232,7 @@ def test_no_request_goes_through_a_whole_table(
 def test_newest_served_answers_are_found_by_indexes(
     engine: Engine, sent: list[tuple[str, tuple[Any, ...]]], mode: str
 ) -> None:
-    PostgresAnalyticsStore(engine).newest_served(PAGE)
+    PostgresAnalyticsStore(engine, "default").newest_served(PAGE)
     ((statement, parameters),) = sent
     found = nodes(engine, statement, parameters, mode, "ANALYZE, ")
     tasks = [node for node in found if node.get("Relation Name") == "practice_tasks"]

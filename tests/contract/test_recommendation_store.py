@@ -49,7 +49,7 @@ def school(request: pytest.FixtureRequest) -> Iterator[School]:
         yield School(MemoryTaskStore(database), MemoryRecommendationStore(database))
         return
     engine = connect(request.getfixturevalue("database_url"), pool_size=2)
-    yield School(PostgresTaskStore(engine, "default"), PostgresRecommendationStore(engine))
+    yield School(PostgresTaskStore(engine, "default"), PostgresRecommendationStore(engine, "default"))
     engine.dispose()
 
 

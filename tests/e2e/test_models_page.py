@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from chalicelib import wiring
+from chalicelib.domain.accounts import COHORT_ADMIN_GROUP
 from tests.support.api import World
+from tests.support.archives import publish
 from tests.support.page_data import ADMIN, V1, V2, V3, add_practice, publish_versions, sign_in_as_admin
 from tests.support.visits import Visit
 
@@ -58,6 +61,34 @@ def test_an_admin_who_signs_in_comes_back_to_the_page(visit: Visit, world: World
     expect(visit.page.locator("#versions")).to_contain_text("No versions yet")
     expect(visit.page.locator("#serving")).to_contain_text("No version is serving yet")
     expect(visit.page.locator("#drift")).to_contain_text("No student has finished")
+
+
+def test_an_admin_of_all_cohorts_chooses_the_one_to_look_at(visit: Visit, world: World) -> None:
+    wiring.install(world.container("history", "physics"))
+    publish(world.registry, "v-physics", "physics")
+    sign_in_as_admin(visit, world)
+    visit.open("dashboard/models")
+    page = visit.page
+    expect(page.locator("#versions")).to_contain_text("No versions yet")
+    expect(page.get_by_label("Cohort")).to_have_value("default")
+    page.get_by_label("Cohort").select_option("physics")
+    expect(page.locator("#serving")).to_contain_text("v-physics")
+    expect(page.get_by_label("Cohort")).to_have_value("physics")
+    page.get_by_role("button", name="Train now").click()
+    page.get_by_role("dialog").get_by_role("button", name="Train now").click()
+    expect(page.locator("#notices")).to_contain_text("A training is queued")
+    assert [request.cohort for request in world.queue.messages] == ["physics"]
+
+
+def test_an_admin_of_one_cohort_has_no_choice(visit: Visit, world: World) -> None:
+    wiring.install(world.container("history", "physics"))
+    visit.register(ADMIN)
+    world.identity.add_to_admins(ADMIN, COHORT_ADMIN_GROUP)
+    visit.sign_in_directly(ADMIN)
+    with visit.page.expect_response("**/model/cohorts"):
+        visit.open("dashboard/models")
+    expect(visit.page.locator("#versions")).to_contain_text("No versions yet")
+    expect(visit.page.get_by_label("Cohort")).to_be_hidden()
 
 
 def test_versions_show_their_metrics_and_why_one_is_refused(at_models: Visit) -> None:

@@ -179,7 +179,7 @@ def test_a_busy_server_is_asked_again_after_its_pause(at_tasks: Visit) -> None:
 def test_a_slow_server_and_a_lost_connection_are_reported(at_tasks: Visit) -> None:
     at_tasks.failures_expected = True
     page, held = at_tasks.page, []
-    page.clock.install()
+    at_tasks.stop_clock()
     page.route("**/recommendations*", lambda route: held.append(route))
     at_tasks.open("dashboard")
     page.clock.run_for(4_000)

@@ -8,7 +8,9 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from chalicelib import wiring
+from chalicelib.domain.cohorts import invitation_digest
 from tests.support.api import PASSWORD, World
+from tests.support.fakes.database import MemoryCohorts
 from tests.support.visits import Visit
 
 pytestmark = pytest.mark.slow
@@ -235,3 +237,22 @@ def test_signing_out_applies_to_all_tabs(at_tasks: Visit) -> None:
     second.goto(f"{at_tasks.url}/dashboard")
     second.get_by_role("button", name="Sign out").click()
     expect(at_tasks.page.locator("#submit")).to_be_visible()
+
+
+def test_a_link_with_an_invitation_opens_the_form_with_its_code(visit: Visit, world: World) -> None:
+    visit.failures_expected = True
+    container = world.container("physics")
+    assert isinstance(container.cohorts, MemoryCohorts)
+    container.cohorts.invitations[invitation_digest("let-me-in")] = "physics"
+    wiring.install(container)
+    visit.open("login?invitation=let-me-out")
+    page = visit.page
+    page.get_by_label("Email address").fill("ada@example.org")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.locator("#submit").click()
+    expect(page.locator("#invitation_code-error")).to_contain_text("not valid")
+    assert not world.database.users
+    page.get_by_label("Invitation code").fill("let-me-in")
+    page.locator("#submit").click()
+    page.wait_for_url("**/dashboard")
+    assert len(world.database.users) == 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from chalicelib.config import settings_from
+from chalicelib.wiring import Container, build
 from tests.support.stacks import RunningStack, alive, end, start
 from training_job.process import TrainingProcess, start_child
 
@@ -36,3 +38,12 @@ def started() -> Iterator[Callable[..., RunningStack]]:
             end(stack)
         for leftover in alive(stack.members):
             leftover.kill()
+
+
+@pytest.fixture
+def deployment(environment: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Container:
+    """What the environment names, for this process too; no stack runs on the state directory."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("STATE_DIR", str(tmp_path / "none"))
+    return build(settings_from(environment))

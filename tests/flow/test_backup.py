@@ -344,8 +344,8 @@ def test_the_commands_print_a_summary(
     status, out, err = studysmart(source, "backup", str(directory))
     assert (status, err) == (0, "")
     assert out.startswith(
-        "4 users, 20 practice_tasks, 3 practice_state, 1 embedding_model_tracker, 0 tracker_shards, 0 service_accounts,"
-        " 0 service_keys, 0 service_actions, 11 registry files "
+        "4 users, 20 practice_tasks, 3 practice_state, 1 embedding_model_tracker, 0 tracker_shards,"
+        " 0 service_accounts, 0 service_keys, 0 service_actions, 0 cohorts, 11 registry files "
     )
     status, out, err = studysmart(target, "restore", str(directory))
     lines = out.splitlines()

@@ -9,17 +9,15 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from chalicelib.config import settings_from
 from chalicelib.domain.errors import UnauthenticatedError
 from chalicelib.domain.predictions import DEFAULT_PREDICTION
 from chalicelib.domain.tasks import Difficulty, IdempotentRequest, NewTask
 from chalicelib.services import accounts
-from chalicelib.wiring import Container, build
+from chalicelib.wiring import Container
 from evaluation import simulator
 from infra.local.aws.outbox import Outbox
 from ops import cli
@@ -27,15 +25,6 @@ from training_job.history.snapshot import read_snapshot
 
 MONITOR = "import sys; from ops.cli import main; sys.exit(main(['monitor']))"
 HISTORY = "user_id,topic,is_correct\nu,t,1\nu,t,0\n"
-
-
-@pytest.fixture
-def deployment(environment: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Container:
-    """What the environment names; no stack runs on the state directory."""
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("STATE_DIR", str(tmp_path / "none"))
-    return build(settings_from(environment))
 
 
 def history(tmp_path: Path, content: str = HISTORY) -> str:
@@ -197,7 +186,9 @@ def test_an_account_becomes_an_administrator(deployment: Container, capsys: pyte
 
 @pytest.mark.slow
 def test_accounts_are_listed_changed_and_erased(deployment: Container, capsys: pytest.CaptureFixture[str]) -> None:
-    accounts.register(deployment.users, deployment.identity, "Ada@example.com", "correct horse", "Ada")
+    accounts.register(
+        deployment.users, deployment.identity, deployment.cohorts, "Ada@example.com", "correct horse", "Ada"
+    )
     assert cli.main(["account", "list", "--json"]) == 0
     (listed,) = json.loads(capsys.readouterr().out)
     assert (listed["email"], listed["full_name"], listed["n_answers"]) == ("Ada@example.com", "Ada", 0)
@@ -219,7 +210,9 @@ def test_accounts_are_listed_changed_and_erased(deployment: Container, capsys: p
 
 @pytest.mark.slow
 def test_disabling_an_account_ends_its_sessions(deployment: Container) -> None:
-    user = accounts.register(deployment.users, deployment.identity, "ada@example.com", "correct horse", None)
+    user = accounts.register(
+        deployment.users, deployment.identity, deployment.cohorts, "ada@example.com", "correct horse", None
+    )
     session = deployment.identity.login("ada@example.com", "correct horse")
     assert cli.main(["account", "disable", "ada@example.com"]) == 0
     rule = deployment.users.token_rule(user.id)

@@ -17,6 +17,7 @@ from chalicelib.domain.tasks import Difficulty, NewTask, Result
 from chalicelib.domain.training import TrainingPolicy
 from chalicelib.storage import completion
 from chalicelib.storage.aws import aws_client
+from chalicelib.storage.cohort_store import PostgresCohorts
 from chalicelib.storage.database import connect, transaction
 from chalicelib.storage.dataset_store import ABANDONED_AFTER, UNUSED_AFTER, Manifest, S3DatasetStore
 from chalicelib.storage.task_store import PostgresTaskStore
@@ -84,6 +85,7 @@ def school(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iter
     engine = connect(environment["DATABASE_URL"], pool_size=2)
     client, bucket = aws_client("s3", environment["AWS_REGION"]), environment["REGISTRY_BUCKET"]
     school = School(engine, S3DatasetStore(client, bucket), client, bucket)
+    school.sql("INSERT INTO cohorts (name) VALUES ('physics')")
     for n in range(N_STUDENTS):
         school.practise(f"student-{'é' if n % 2 else 'Z'}{n}", OF_EACH)
     yield school
@@ -166,9 +168,21 @@ def removed_with_its_row(school: School) -> int:
     return 0
 
 
+def left_the_cohort(school: School) -> int:
+    assert PostgresCohorts(school.engine, "default").move(["student-Z0"], "physics") == 1
+    return 0
+
+
+def came_back(school: School) -> int:
+    left_the_cohort(school)
+    school.read()
+    assert PostgresCohorts(school.engine, "default").move(["student-Z0"], "default") == 1
+    return OF_EACH
+
+
 CHANGES: list[Callable[[School], int]] = [
     excluded, included, answered, joined_in, corrected, moved_in_time, undone, renamed_item, erased,
-    removed_with_its_row,
+    removed_with_its_row, left_the_cohort, came_back,
 ]  # fmt: skip
 
 

@@ -317,9 +317,7 @@ def test_a_total_that_waits_for_a_completion_counts_it_once(clinic: Clinic) -> N
     task = clinic.container.tasks.insert("bob", NewTask("Math", "t", Difficulty.EASY, "?"), DEFAULT_PREDICTION)
     with clinic.container.engine.connect() as connection, ThreadPoolExecutor(1) as pool:
         connection.exec_driver_sql("BEGIN")
-        completion.complete_or_correct(
-            connection, "default", "bob", task.id, Result(True, 9.0), None, clinic.container.policy
-        )
+        completion.complete_or_correct(connection, "bob", task.id, Result(True, 9.0), None, clinic.container.policy)
         setting = pool.submit(clinic.doctor.store.set_total, "default")
         wait_for(lambda: clinic.waiting() or setting.done(), what="a transaction that waits")
         connection.exec_driver_sql("COMMIT")

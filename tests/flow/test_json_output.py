@@ -108,6 +108,8 @@ def outputs(site: Site, printed: Callable[..., Any], tmp_path: Path) -> Iterator
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODEL_SIGNING_KEY", "k" * 32)
         yield "models sign", printed("models sign", V1)
+    assert cli.main(["cohort", "create", "physics", "--email-domain", "school.example"]) == 0
+    yield "cohort list", printed("cohort list")
     assert cli.main(["service", "create", "school"]) == 0
     yield "service list", printed("service list")
     action = "INSERT INTO service_actions (service_id, hint, operation, status) SELECT id, 'ssk_', 'GET /', 200 FROM"

@@ -110,6 +110,7 @@ def test_a_training_is_traced_from_trigger_to_version(ask: Any, run: Run) -> Non
     assert trigger["training"] == training["training"] == version["training"]
     assert trigger["counter"] == training["n_samples"] == day["samples"] == run.n_answers
     assert (training["outcome"], training["champion"]) == ("complete", run.version)
+    assert trigger["cohort"] == training["cohort"] == "default"
     assert (version["version"], version["promoted"]) == (run.version, True)
     assert day["p50_seconds"] == day["max_seconds"] == training["seconds"] > 0
 

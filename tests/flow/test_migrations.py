@@ -234,6 +234,29 @@ def test_states_of_a_topic_in_two_subjects_are_split(empty_url: str, engine: Eng
         assert_states(engine, user, answers)
 
 
+@pytest.mark.parametrize("own", ["default", "it's a course: 5%"])
+def test_everybody_is_in_the_cohort_that_was_served(empty_url: str, engine: Engine, own: str) -> None:
+    command.upgrade(alembic_config(empty_url), "0150")
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO users (id) VALUES ('ada')"))
+        connection.execute(
+            text(
+                "INSERT INTO embedding_model_tracker (cohort, n_samples_total) VALUES ('empty', 0), (:own, 3)"
+                " ON CONFLICT (cohort) DO UPDATE SET n_samples_total = excluded.n_samples_total"
+            ),
+            {"own": own},
+        )
+    add_task(engine, "ada", Answer("algebra", 1, True), 0)
+    upgrade(empty_url)
+    with engine.begin() as connection:
+        # The release before, which knows no cohorts, adds more.
+        connection.execute(text("INSERT INTO users (id) VALUES ('bob')"))
+        found = connection.execute(text("SELECT cohort FROM users UNION ALL SELECT cohort FROM practice_tasks")).all()
+    assert [tuple(row) for row in found] == [(own,)] * 3
+    command.downgrade(alembic_config(empty_url), "0150")
+    upgrade(empty_url)
+
+
 def test_the_migrations_create_the_tables_of_the_schema(empty_url: str) -> None:
     upgrade(empty_url)
     command.check(alembic_config(empty_url))

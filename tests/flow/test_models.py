@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,14 +30,6 @@ pytestmark = pytest.mark.slow
 
 V1, V2, V3 = "20260101T000000Z-00000001", "20260102T000000Z-00000002", "20260103T000000Z-00000003"
 VERSIONS = (V1, V2, V3)
-
-
-@pytest.fixture
-def deployment(environment: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Container:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("STATE_DIR", str(tmp_path / "none"))
-    return build(settings_from(environment))
 
 
 @pytest.fixture

@@ -105,6 +105,13 @@ def test_a_start_that_cannot_work_is_one_line(tmp_path: Path, arguments: list[st
     assert done.stderr.splitlines() == [f"error: {problem.format(file=file)}"]
 
 
+def test_a_wrong_number_of_workers_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINING_WORKERS", "17")
+    done = run_and_fail("--port", "0", "--state-dir", str(tmp_path / "other"))
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["error: TRAINING_WORKERS='17' is not a whole number from 1 to 16"]
+
+
 def test_a_second_stack_on_a_directory_is_refused(shared: RunningStack) -> None:
     done = run_and_fail("--port", "0", "--state-dir", str(shared.state))
     assert done.returncode == 1
@@ -118,7 +125,13 @@ def test_a_process_that_dies_is_restarted(shared: RunningStack, module: str) -> 
     victim = shared.child(module)
     assert victim is not None
     victim.kill()
-    wait_for(lambda: (found := shared.child(module)) and found.pid != victim.pid, what=f"a new {module}")
+    n = 2 if module == "training_job" else 1
+
+    def replaced() -> bool:
+        found = [child.pid for child in shared.children(module)]
+        return len(found) == n and victim.pid not in found
+
+    wait_for(replaced, what=f"a new {module}")
     assert shared.api.get("/") == WELCOME
 
 
@@ -156,9 +169,8 @@ def test_accounts_objects_and_messages_survive_a_kill(started: Callable[..., Run
     user = stack.api.post("/auth/register", ACCOUNT)
     bucket, queue = stack.environment["REGISTRY_BUCKET"], stack.environment["TRAINING_QUEUE_URL"]
     etag = stack.client("s3").put_object(Bucket=bucket, Key="kept/a b.bin", Body=b"\x00\xff" * 1000)["ETag"]
-    # The tracker knows no such request, so a worker would drop it; the worker sleeps while it is sent.
-    worker = stack.child("training_job")
-    if worker is not None:
+    # The tracker knows no such request, so a worker would drop it; the workers sleep while it is sent.
+    for worker in stack.children("training_job"):
         worker.suspend()
     stack.client("sqs").send_message(
         QueueUrl=queue, MessageBody="kept", MessageGroupId="other", MessageDeduplicationId="1"

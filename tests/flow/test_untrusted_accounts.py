@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,8 +18,11 @@ from chalicelib.wiring import build
 from ops import cli
 from tests.support.faults.nursery import quickly_trained
 from tests.support.histories import simulate
+from tests.support.parts import own_process
 from training_job import pipeline
+from training_job.execution import Execution
 from training_job.fit.optimise import Progress
+from training_job.fit.population import Population
 from training_job.fit.train import TrainedVersion
 from training_job.history.answers import AnswerTable
 
@@ -38,9 +42,10 @@ def write_history(path: Path) -> None:
     path.write_text("\n".join(["user_id,topic,is_correct", *rows]))
 
 
-def test_a_training_learns_nothing_from_a_bot(
+def test_a_training_learns_nothing_from_a_bot_in_whichever_process(
     environment: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pipeline, "MIN_DIVIDED", N_ANSWERS)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("STATE_DIR", str(tmp_path / "none"))
@@ -48,9 +53,10 @@ def test_a_training_learns_nothing_from_a_bot(
     assert cli.main(["import", str(tmp_path / "history.csv")]) == 0
     learnt: list[AnswerTable] = []
 
-    def train(table: AnswerTable, *, version: str, on_progress: Progress) -> TrainedVersion:
-        learnt.append(table)
-        return quickly_trained(table, version=version, on_progress=on_progress)
+    def train(population: Population, *, version: str, on_progress: Progress, execution: Execution) -> TrainedVersion:
+        learnt.append(population.everything)
+        assert os.getpid() not in execution.map(own_process, range(4))
+        return quickly_trained(population, version=version, on_progress=on_progress)
 
     container = build(settings_from(environment))
     registry = container.registry
@@ -64,6 +70,7 @@ def test_a_training_learns_nothing_from_a_bot(
         still_ours=lambda: None,
         report=lambda _: None,
         train=train,
+        executor="processes:2",
     )
     assert trained.n_samples == N_ANSWERS + BOT_ANSWERS
     assert "bot" not in learnt[0].user_ids

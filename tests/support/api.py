@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chalice.test import Client
+from msgspec.structs import replace
 
 from app import app
 from chalicelib import wiring
@@ -20,6 +21,7 @@ from infra.local.http import chalice_server
 from infra.local.processes import bound_socket
 from tests.support.fakes.analytics import MemoryAnalyticsStore
 from tests.support.fakes.database import (
+    MemoryCohorts,
     MemoryDatabase,
     MemoryLimitCounts,
     MemoryServiceStore,
@@ -76,8 +78,8 @@ class World:
     registry: MemoryRegistry = field(default_factory=MemoryRegistry)
     settings: dict[str, str] = field(default_factory=dict)
 
-    def container(self) -> Container:
-        """A container of these fakes."""
+    def container(self, *others: str) -> Container:
+        """A container of these fakes, with the cohorts ``others`` besides its own."""
         settings = settings_from(
             {
                 "DATABASE_URL": "postgresql+pg8000://nobody@localhost/none",
@@ -92,20 +94,30 @@ class World:
                 **self.settings,
             }
         )
-        return Container(
+        container = Container(
             settings,
-            tasks=MemoryTaskStore(self.database),
-            users=MemoryUserStore(self.database),
+            **self._of_cohort("default"),
             tracker=MemoryTracker(self.database),
+            cohorts=MemoryCohorts(*others),
             counts=MemoryLimitCounts(self.database),
             service_store=MemoryServiceStore(self.database),
-            analytics=MemoryAnalyticsStore(self.database),
-            recommendations=MemoryRecommendationStore(self.database),
             queue=self.queue,
             registry=self.registry,
             identity=self.identity,
             webhooks=MemoryWebhooks(),
         )
+        for cohort in others:
+            fakes = self._of_cohort(cohort)
+            container._others[cohort] = Container(replace(settings, cohort=cohort), container, **fakes)
+        return container
+
+    def _of_cohort(self, cohort: str) -> dict[str, Any]:
+        return {
+            "tasks": MemoryTaskStore(self.database, cohort),
+            "users": MemoryUserStore(self.database, cohort),
+            "analytics": MemoryAnalyticsStore(self.database),
+            "recommendations": MemoryRecommendationStore(self.database),
+        }
 
 
 @dataclass(frozen=True)

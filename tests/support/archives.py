@@ -213,13 +213,13 @@ def forgetful_files(pause: float = 0.5) -> dict[str, bytes]:
     return {**files, "lnirt.json": to_json(replace(lnirt, forgetting=Forgetting(none, none, 0.0, 0.0, pause, 0.0)))}
 
 
-def publish(registry: MemoryRegistry, version: str, **vocabulary: Any) -> None:
+def publish(registry: MemoryRegistry, version: str, cohort: str = "default", **vocabulary: Any) -> None:
     """Publish a version that can be served, and make it the champion, as another process would.
 
     ``vocabulary`` replaces fields of its vocabulary.
     """
     files = with_vocabulary(version_files(version=version), **vocabulary)
     del files["metadata.json"]
-    registry.write_version("default", version, files, {"n_samples": 10, "request_id": f"request of {version}"})
-    champion, etag = registry.read_champion("default") or (None, None)
-    registry.write_champion("default", successor(champion, version, None), etag)
+    registry.write_version(cohort, version, files, {"n_samples": 10, "request_id": f"request of {version}"})
+    champion, etag = registry.read_champion(cohort) or (None, None)
+    registry.write_champion(cohort, successor(champion, version, None), etag)

@@ -258,6 +258,7 @@ def _model(driver: Driver, student: Api, admin: Api) -> None:
     for name in ("rollback", "pin", "unpin"):
         assert driver.call(name, admin).status == 404
     assert driver.call("model_status", student).status == 200
+    assert driver.call("model_cohorts", admin).status == 200
     assert driver.call("set_counter", admin).status == 200
     assert driver.call("force_training", admin).status == 202
     assert driver.call("force_training", admin).status == 409
@@ -288,6 +289,8 @@ def _usual_errors(driver: Driver, operation: Operation, admin: Api, path: dict[s
         assert driver.call(name, student, path=path).status == 403
     if operation.scope is not None:
         _errors_of_services(driver, operation, path)
+    if operation.of_cohort:
+        assert driver.call(name, admin, path=path, query="?cohort=unknown").status == 404
     if "{" in operation.path:
         assert driver.call(name, admin, path=dict.fromkeys(path, "unknown")).status == 404
     if operation.body is not None:

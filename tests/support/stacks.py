@@ -42,8 +42,11 @@ class RunningStack:
         supervisor = psutil.Process(self.process.pid)
         return [supervisor, *supervisor.children(recursive=True)]
 
+    def children(self, module: str) -> list[psutil.Process]:
+        return [process for process in alive(self.family()) if module in command_line(process)]
+
     def child(self, module: str) -> psutil.Process | None:
-        found = [process for process in alive(self.family()) if module in command_line(process)]
+        found = self.children(module)
         return found[0] if found else None
 
     def command(self, *arguments: str) -> str:

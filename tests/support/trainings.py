@@ -16,6 +16,7 @@ import numpy as np
 from chalicelib.domain.training import TrainingRequest
 from chalicelib.prediction.predictor import Predictor
 from training_job import pipeline
+from training_job.fit.population import Population
 from training_job.fit.train import train_version
 from training_job.history.answers import AnswerTable
 from training_job.history.replay import HistoryPredictions, predict_history
@@ -67,7 +68,7 @@ class Published:
 def published(table: AnswerTable) -> Published:
     """Train a version, and compare it with Keras."""
     progress: list[Mapping[str, Any]] = []
-    trained = train_version(table, version="v1", on_progress=progress.append)
+    trained = train_version(Population.of(table), version="v1", on_progress=progress.append)
     raw = json.dumps(trained.metadata, allow_nan=False).encode()
     validated = predict_history(trained.validated, table, np.ones(len(table), dtype=np.bool_))
     return Published({**trained.files, "metadata.json": raw}, parity(trained.files, table), validated, progress)

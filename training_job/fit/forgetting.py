@@ -17,11 +17,8 @@ from chalicelib.domain.numerics import OF_ARRAYS
 from chalicelib.features.constants import VersionConstants
 from chalicelib.features.inputs import success_priors
 from training_job.fit.items import fit_items
+from training_job.fit.practice import past_of
 from training_job.history.answers import AnswerTable
-from training_job.history.summaries import summarise_history, user_chunks
-
-MAX_FITTED = 150_000
-"""Maximum number of answers that are used. More would not change these few parameters."""
 
 MIN_PAUSES = 30
 """Number of answers after a pause of at least an hour (of six minutes for the short memory) for a rate to be fitted."""
@@ -43,12 +40,11 @@ minutes, and six minutes."""
 
 def fit_forgetting(model: LnirtParameters, table: AnswerTable) -> LnirtParameters:
     """Return the model with its forgetting; the same model if the answers say nothing about it."""
-    table = table.sample(MAX_FITTED)
     if np.count_nonzero(~np.isnan(table.at)) < MIN_PAUSES:
         return model
     # With the items, because the answers after a pause are not on the same items as others.
     constants = replace(VersionConstants.of_lnirt(model), items=fit_items(table, model))
-    past = [summarise_history(table, rows, constants) for rows in user_chunks(table)]
+    past = past_of(constants, table)
     logit, topic, since_topic, since_any = (
         np.concatenate(parts)
         for parts in zip(

@@ -9,10 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from chalicelib.domain.lnirt import FloatArray, IntArray, LnirtParameters, ability_from, grid_log_likelihoods, sigmoid
+from chalicelib.domain.lnirt import (
+    N_LEVELS,
+    FloatArray,
+    IntArray,
+    LnirtParameters,
+    ability_from,
+    grid_log_likelihoods,
+    sigmoid,
+)
 from chalicelib.features.item_effects import NO_ITEM, ItemTable, no_items
+from training_job.fit.sums import Matrices, sums_of
 from training_job.history.answers import AnswerTable
-from training_job.history.scan import group_bounds, group_chunks
 
 MAX_ITEMS = 50_000
 """Maximum number of items with effects of their own: those that most students answered."""
@@ -27,7 +35,6 @@ TIME_VARIANCE = 0.05
 """Prior variance of the effects in squared log seconds."""
 
 NEWTON_STEPS, VARIANCE_ROUNDS = 4, 6
-CHUNK_ROWS = 60_000
 
 
 def fit_items(table: AnswerTable, lnirt: LnirtParameters) -> ItemTable:
@@ -68,21 +75,25 @@ def _first_answers(table: AnswerTable) -> IntArray:
 def _students(table: AnswerTable, lnirt: LnirtParameters) -> tuple[FloatArray, FloatArray]:
     """Return the abilities and speeds of all students from all of their answers. (U,) each."""
     ability, speed = np.zeros((2, len(table.user_ids)))
-    topic, level = table.topic_rows(lnirt), table.level
-    for rows in group_chunks(table.user, CHUNK_ROWS):
-        correct, incorrect = grid_log_likelihoods(
-            lnirt.discrimination[topic[rows]], lnirt.easiness[topic[rows], level[rows]]
-        )
-        first = group_bounds(table.user[rows])[:-1]
-        likelihood = np.where(table.is_correct[rows, None], correct, incorrect)
-        ability[table.user[rows][first]] = ability_from(np.add.reduceat(likelihood, first, axis=0))[0]
+    rows = lnirt.topic_rows(table.topics)
+    ability[np.unique(table.user)] = np.concatenate(
+        [_abilities(c.matrices(), lnirt, rows) for c in sums_of(table).chunks()]
+    )
     if lnirt.time is not None:
+        topic, level = table.topic_rows(lnirt), table.level
         precision = table.timed / lnirt.time.residual_variance[topic]
         beyond = precision * (lnirt.time.intensity[topic, level] - table.log_seconds)
         n_users = len(table.user_ids)
         precisions, sums = (np.bincount(table.user, weights=part, minlength=n_users) for part in (precision, beyond))
         speed = sums / (precisions + 1.0 / lnirt.time.speed_variance)
     return ability, speed
+
+
+def _abilities(students: Matrices, lnirt: LnirtParameters, rows: IntArray) -> FloatArray:
+    """Return the abilities of some students, given the LNIRT's ``rows`` (T,) of the table's topics."""
+    topic, level = np.divmod(students.cells, N_LEVELS)
+    outcomes = grid_log_likelihoods(lnirt.discrimination[rows[topic]], lnirt.easiness[rows[topic], level])
+    return ability_from(students.log_likelihoods(*outcomes))[0]
 
 
 def _shift(logit: FloatArray, correct: FloatArray) -> float:

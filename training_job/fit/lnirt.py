@@ -25,11 +25,12 @@ from chalicelib.domain.lnirt import (
     sigmoid,
 )
 from chalicelib.domain.topics import split_key
+from chalicelib.features.constants import VersionConstants
 from training_job.fit.forgetting import fit_forgetting
 from training_job.fit.levels import SUCCESS_LEVELS, TIME_LEVELS, LevelFit, LevelPrior, fit_levels
-from training_job.fit.practice import NORMAL_80, fit_success_practice, fit_time_practice
+from training_job.fit.practice import NORMAL_80, fit_success_practice, fit_time_practice, past_of
+from training_job.fit.sums import Matrices, Sums, cells_of, sums_of
 from training_job.history.answers import AnswerTable
-from training_job.history.scan import group_bounds, group_chunks
 
 MIN_TIMED = 5
 """Number of timed answers below which no model of time is fitted."""
@@ -40,10 +41,11 @@ MAX_TOPICS = 20_000
 A less practised topic is predicted by the average topic, as an unknown one is.
 """
 
+MAX_FITTED = 150_000
+"""Maximum number of answers that practice effects, offsets and forgetting are fitted to. More would not change them."""
+
 EM_ROUNDS = 20
 TIME_ROUNDS = 10
-CHUNK_ROWS = 60_000
-
 DISCRIMINATION = 1.0
 DISCRIMINATION_SD = 0.3
 TOPIC_DISCRIMINATION_SD = 0.25
@@ -60,15 +62,15 @@ _LOG = logging.getLogger("studysmart.training")
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
-    """Answers summed by student and cell (topic * 4 + level), sorted by student. (n,) each.
+class _Expected:
+    """Sums for each of C cells that the M step of EM needs, expected by the posteriors of the students' abilities.
 
-    ``user`` numbers the students of the table that have answers.
+    ``attempts`` (C, G) are those by students of each of G abilities. ``ability_sum`` (C,) is the sum of the students'
+    mean abilities over the correct answers, and ``correct`` (C,) the number of these.
     """
 
-    user: IntArray
-    cell: IntArray
     attempts: FloatArray
+    ability_sum: FloatArray
     correct: FloatArray
 
 
@@ -91,7 +93,12 @@ def fit_lnirt(table: AnswerTable) -> LnirtParameters:
     if int(table.timed.sum()) >= MIN_TIMED:
         table = clipped_times(table)
         time = _fit_time(table, len(topics), subject)
-    return fit_time_practice(fit_forgetting(fit_success_practice(static, table), table), time, table)
+    sample = table.sample(MAX_FITTED)
+    past = past_of(VersionConstants.of_lnirt(replace(static, time=time)), sample)
+    model = fit_success_practice(static, sample, past)
+    time = None if time is None else fit_time_practice(model, time, sample, past)
+    del past  # the forgetting needs as much memory
+    return replace(fit_forgetting(model, sample), time=time)
 
 
 def subjects_of(topics: Sequence[str]) -> tuple[tuple[str, ...], IntArray | None]:
@@ -126,26 +133,16 @@ def clipped_times(table: AnswerTable) -> AnswerTable:
     return replace(table, seconds=np.exp(np.clip(np.log(table.seconds), middle - reach, middle + reach)))
 
 
-def _cells(table: AnswerTable) -> IntArray:
-    return table.topic * N_LEVELS + table.level
-
-
 def _fit_cells(observed: FloatArray, weight: FloatArray, prior: LevelPrior, subject: IntArray | None) -> LevelFit:
     """Smooth the observed values of cells (C,) of precision ``weight`` (C,)."""
     return fit_levels(observed.reshape(-1, N_LEVELS), weight.reshape(-1, N_LEVELS), prior, subject)
 
 
-def sums_of(table: AnswerTable) -> Sums:
-    """Sum a table's answers."""
-    n_cells = len(table.topics) * N_LEVELS
-    users = np.unique(table.user, return_inverse=True)[1].astype(np.int64)
-    keys, group = np.unique(users * n_cells + _cells(table), return_inverse=True)
-    attempts = np.bincount(group).astype(np.float64)
-    return Sums(keys // n_cells, keys % n_cells, attempts, np.bincount(group, weights=table.is_correct))
-
-
 def fit_success(
-    sums: Sums, n_topics: int, rounds: int = EM_ROUNDS, subject: IntArray | None = None
+    sums: Sums,
+    n_topics: int,
+    rounds: int = EM_ROUNDS,
+    subject: IntArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Return discrimination (T+1+S,) and easiness (T+1+S, 4), by EM. ``subject`` is that of :func:`fit_levels`."""
     n_cells = n_topics * N_LEVELS
@@ -154,33 +151,38 @@ def fit_success(
     rate = (correct + 1.0) / (attempts + 2.0)
     easiness = _fit_cells(np.log(rate / (1 - rate)), attempts * rate * (1 - rate), SUCCESS_LEVELS, subject).values
     discrimination = np.full(len(easiness), DISCRIMINATION)
+    chunks = [chunk.matrices() for chunk in sums.chunks()]
     for _ in range(rounds):
-        counts = _expected_counts(sums, discrimination, easiness, n_cells)
-        easiness = _update_easiness(*counts, discrimination, easiness, subject)
-        discrimination = _update_discrimination(*counts, discrimination, easiness)
+        expected = _Expected(*_expected(chunks, discrimination, easiness, n_cells), correct)
+        easiness = _update_easiness(expected, discrimination, easiness, subject)
+        discrimination = _update_discrimination(expected, discrimination, easiness)
     return discrimination, easiness
 
 
-def _expected_counts(
-    sums: Sums, discrimination: FloatArray, easiness: FloatArray, n_cells: int
+def _expected(
+    chunks: Sequence[Matrices], discrimination: FloatArray, easiness: FloatArray, n_cells: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Return attempts and correct answers of the C cells at each of G abilities, expected by the posteriors. (C, G)."""
+    """Return attempts (C, G) and sums of abilities (C,) for :class:`_Expected`."""
     slope, level_easiness = _of_cells(discrimination, easiness, n_cells)
-    log_correct, log_incorrect = grid_log_likelihoods(slope, level_easiness)
-    attempts, correct = np.zeros((2, n_cells, len(ABILITY_GRID)))
-    for rows in group_chunks(sums.user, CHUNK_ROWS):
-        cell, first = sums.cell[rows], group_bounds(sums.user[rows])[:-1]
-        n, c = sums.attempts[rows, None], sums.correct[rows, None]
-        likelihood = c * log_correct[cell] + (n - c) * log_incorrect[cell]
-        posterior = np.add.reduceat(likelihood, first, axis=0) + LOG_PRIOR
-        posterior = np.exp(posterior - posterior.max(axis=1, keepdims=True))
-        posterior /= posterior.sum(axis=1, keepdims=True)
-        by_cell = np.argsort(cell, kind="stable")
-        cells, at = np.unique(cell[by_cell], return_index=True)
-        weights = posterior[(sums.user[rows] - sums.user[rows.start])[by_cell]]
-        attempts[cells] += np.add.reduceat(weights * n[by_cell], at, axis=0)
-        correct[cells] += np.add.reduceat(weights * c[by_cell], at, axis=0)
-    return attempts, correct
+    _, log_incorrect = grid_log_likelihoods(slope, level_easiness)
+    attempts, ability_sum = np.zeros((n_cells, len(ABILITY_GRID))), np.zeros(n_cells)
+    for chunk in chunks:
+        found = _expected_of(chunk, log_incorrect[chunk.cells], slope[chunk.cells])
+        attempts[chunk.cells] += found[0]
+        ability_sum[chunk.cells] += found[1]
+    return attempts, ability_sum
+
+
+def _expected_of(students: Matrices, log_incorrect: FloatArray, slope: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return what a chunk of students adds to :func:`_expected` in its k cells: attempts (k, G), ability sums (k,).
+
+    ``log_incorrect`` (k, G) are log-probabilities of an incorrect answer, and ``slope`` (k,) discriminations.
+    """
+    # log P(correct) - log P(incorrect) is slope * ability + easiness, and the easiness does not change a posterior.
+    posterior = students.attempts @ log_incorrect + np.outer(students.correct @ slope, ABILITY_GRID) + LOG_PRIOR
+    posterior = np.exp(posterior - posterior.max(axis=1, keepdims=True))
+    posterior /= posterior.sum(axis=1, keepdims=True)
+    return students.attempts.T @ posterior, students.correct.T @ (posterior @ ABILITY_GRID)
 
 
 def _of_cells(discrimination: FloatArray, easiness: FloatArray, n_cells: int) -> tuple[FloatArray, FloatArray]:
@@ -188,34 +190,28 @@ def _of_cells(discrimination: FloatArray, easiness: FloatArray, n_cells: int) ->
     return np.repeat(discrimination, N_LEVELS)[:n_cells], easiness.ravel()[:n_cells]
 
 
-def _score_and_weight(
-    attempts: FloatArray, correct: FloatArray, discrimination: FloatArray, easiness: FloatArray
+def _expected_correct(
+    attempts: FloatArray, discrimination: FloatArray, easiness: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the derivative of the log-likelihood by the logit, and its negative second derivative. (C, G) each."""
+    """Return the correct answers that the parameters expect of ``attempts``, and their variance. (C, G) each."""
     slope, level_easiness = _of_cells(discrimination, easiness, len(attempts))
     p = sigmoid(slope[:, None] * ABILITY_GRID + level_easiness[:, None])
-    return correct - attempts * p, attempts * p * (1 - p)
+    return attempts * p, attempts * p * (1 - p)
 
 
 def _update_easiness(
-    attempts: FloatArray,
-    correct: FloatArray,
-    discrimination: FloatArray,
-    easiness: FloatArray,
-    subject: IntArray | None,
+    expected: _Expected, discrimination: FloatArray, easiness: FloatArray, subject: IntArray | None
 ) -> FloatArray:
-    score, weight = _score_and_weight(attempts, correct, discrimination, easiness)
-    information = weight.sum(axis=1)
-    step = np.clip(score.sum(axis=1) / np.maximum(information, 1e-9), -2.0, 2.0)
+    correct, variance = _expected_correct(expected.attempts, discrimination, easiness)
+    information = variance.sum(axis=1)
+    step = np.clip((expected.correct - correct.sum(axis=1)) / np.maximum(information, 1e-9), -2.0, 2.0)
     return _fit_cells(easiness.ravel()[: len(step)] + step, information, SUCCESS_LEVELS, subject).values
 
 
-def _update_discrimination(
-    attempts: FloatArray, correct: FloatArray, discrimination: FloatArray, easiness: FloatArray
-) -> FloatArray:
-    score, weight = _score_and_weight(attempts, correct, discrimination, easiness)
-    slope = (score @ ABILITY_GRID).reshape(-1, N_LEVELS).sum(axis=1)
-    information = (weight @ ABILITY_GRID**2).reshape(-1, N_LEVELS).sum(axis=1)
+def _update_discrimination(expected: _Expected, discrimination: FloatArray, easiness: FloatArray) -> FloatArray:
+    correct, variance = _expected_correct(expected.attempts, discrimination, easiness)
+    slope = (expected.ability_sum - correct @ ABILITY_GRID).reshape(-1, N_LEVELS).sum(axis=1)
+    information = (variance @ ABILITY_GRID**2).reshape(-1, N_LEVELS).sum(axis=1)
     within, between = 1.0 / TOPIC_DISCRIMINATION_SD**2, 1.0 / DISCRIMINATION_SD**2
     of_topics, others = discrimination[: len(slope)], len(discrimination) - len(slope)
     mean = (within * of_topics.sum() + between * DISCRIMINATION) / (within * len(slope) + between)
@@ -226,7 +222,7 @@ def _update_discrimination(
 def _fit_time(table: AnswerTable, n_topics: int, subject: IntArray | None) -> TimeParameters:
     """Return intensities, residual variances and the variance of speed, by alternating between students and cells."""
     timed = table.timed
-    logs, topic, cell = np.log(table.seconds[timed]), table.topic[timed], _cells(table)[timed]
+    logs, topic, cell = np.log(table.seconds[timed]), table.topic[timed], cells_of(table)[timed]
     user = np.unique(table.user[timed], return_inverse=True)[1]
     count = np.bincount(cell, minlength=n_topics * N_LEVELS).astype(np.float64)
     of_topic = np.bincount(topic, minlength=n_topics).astype(np.float64)

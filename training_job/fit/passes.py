@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -10,12 +11,15 @@ import numpy as np
 
 from chalicelib.domain.lnirt import FloatArray, LnirtParameters
 from chalicelib.domain.lnirt_json import rounded
+from chalicelib.features.constants import VersionConstants
 from chalicelib.prediction.interval import TimeInterval
 from chalicelib.prediction.vocabulary import Vocabulary
+from training_job.execution import INLINE, Execution
 from training_job.fit.calibrate import PRIOR_ONLY, Calibration, beats_prior, calibrated
 from training_job.fit.lnirt import clipped_times, fit_lnirt
 from training_job.fit.networks import NetworkShape, build_network
 from training_job.fit.optimise import FittedNetwork, Progress, fit_network, go_on, outputs_of
+from training_job.fit.population import Population
 from training_job.fit.practice import NORMAL_INTERVAL, interval_of
 from training_job.fit.samples import (
     Samples,
@@ -45,11 +49,16 @@ class Part(NamedTuple):
 class Stage:
     """LNIRT, vocabulary and the two networks' parts in one pass over a history."""
 
-    table: AnswerTable
+    population: Population
     lnirt: LnirtParameters
     vocabulary: Vocabulary
     correctness: Part
     time: Part
+
+    @property
+    def table(self) -> AnswerTable:
+        """The answers that the networks learn from. Masks (n,) of a stage are of these."""
+        return self.population.sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +70,24 @@ class TrainedNetwork:
     interval: TimeInterval = NORMAL_INTERVAL
 
 
-def stage_of(table: AnswerTable, known: Rows, seed: int, on_progress: Progress) -> Stage:
-    """Return all that is computed before the networks are trained, from the ``known`` (N,) answers only."""
-    on_progress({"phase": "lnirt"})
-    lnirt = rounded(fit_lnirt(table.select(known)))
+def stage_of(
+    population: Population,
+    known: Rows,
+    seed: int,
+    on_progress: Progress,
+    execution: Execution = INLINE,
+    statistics: VersionConstants | None = None,
+) -> Stage:
+    """Return all that is computed before the networks are trained, from the ``known`` (n,) answers of the sample.
+
+    ``statistics`` come from older answers of other students too, and are fitted if they are not given.
+    """
+    table, older = population.sample, population.older(known)
+    statistics = statistics or statistics_of(population.everything.select(older))
+    lnirt = statistics.lnirt
     on_progress({"phase": "features"})
-    vocabulary = build_vocabulary(table, known, lnirt)
-    history = read_history_by_others(table, known, lnirt, vocabulary, seed)
+    vocabulary = build_vocabulary(table, known, statistics)
+    history = read_history_by_others(population, older, lnirt, vocabulary, seed, execution)
     mean, scale = spread_of(history.dense, known)
     vocabulary = replace(vocabulary, mean=mean, scale=scale)
     targets = clipped_times(table) if table.timed.any() else table
@@ -75,7 +95,7 @@ def stage_of(table: AnswerTable, known: Rows, seed: int, on_progress: Progress) 
     sizes = (len(vocabulary.topics) + 1, len(vocabulary.users) + 1, len(mean))
     timed = table.timed if lnirt.time is not None else np.zeros_like(known)
     return Stage(
-        table,
+        population,
         lnirt,
         vocabulary,
         Part(
@@ -128,22 +148,35 @@ def _judged(part: Part, fitted: FittedNetwork, newest: Rows) -> tuple[Rows, Floa
     return rows, samples.prior[rows], outputs_of(fitted, samples, rows), samples.target[rows]
 
 
-def with_all_answers(stage: Stage, on_progress: Progress) -> Stage:
+def statistics_of(table: AnswerTable) -> VersionConstants:
+    """Return LNIRT, traits, sequences and items of a table."""
+    return fit_constants(table, rounded(fit_lnirt(table)))
+
+
+def both_statistics(population: Population, known: Rows) -> tuple[VersionConstants, VersionConstants]:
+    """Return the statistics of a pass that learns from ``known`` (n,) of the sample, and those of all answers.
+
+    They are fitted at the same time, because much of a fit uses one processor.
+    """
+    tables = [population.everything.select(population.older(known)), population.everything]
+    with ThreadPoolExecutor(len(tables)) as threads:
+        older, everything = threads.map(statistics_of, tables)
+    return older, everything
+
+
+def with_statistics(stage: Stage, final: VersionConstants) -> Stage:
     """Return the stage with LNIRT, traits, sequences and items that come from all answers.
 
     The vocabulary keeps mean and scale of the columns, because the networks were trained with them.
     """
-    on_progress({"phase": "final lnirt"})
-    lnirt = rounded(fit_lnirt(stage.table))
-    found = fit_constants(stage.table, lnirt)
     vocabulary = replace(
         stage.vocabulary,
-        traits=found.traits,
-        sequences=found.sequences,
-        items=found.items,
-        has_time=lnirt.time is not None,
+        traits=final.traits,
+        sequences=final.sequences,
+        items=final.items,
+        has_time=final.lnirt.time is not None,
     )
-    return replace(stage, lnirt=lnirt, vocabulary=vocabulary)
+    return replace(stage, lnirt=final.lnirt, vocabulary=vocabulary)
 
 
 def final_networks(

@@ -22,9 +22,6 @@ from chalicelib.prediction.interval import TimeInterval
 from training_job.history.answers import AnswerTable
 from training_job.history.summaries import summarise_history, user_chunks
 
-MAX_FITTED = 150_000
-"""Maximum number of answers that are used. More would not change these few parameters."""
-
 OFFSET_LOG_SD = 0.7
 """Prior standard deviation of the logarithm of the offsets' variance, around the middle candidate."""
 
@@ -98,10 +95,19 @@ class _Problem:
         return np.tile(common, (self.n_rows, 1))
 
 
-def fit_success_practice(model: LnirtParameters, table: AnswerTable) -> LnirtParameters:
-    """Return the model with the practice effects and the offsets' variance of correctness."""
-    table = table.sample(MAX_FITTED)
-    past = _past(model, table)
+def past_of(constants: VersionConstants, table: AnswerTable) -> list[Summary]:
+    """Return, for each answer of a table, what its student's earlier answers tell about the student.
+
+    These are chunks of whole students, in the order of the table.
+    """
+    return [summarise_history(table, rows, constants) for rows in user_chunks(table)]
+
+
+def fit_success_practice(model: LnirtParameters, table: AnswerTable, past: Sequence[Summary]) -> LnirtParameters:
+    """Return the model with the practice effects and the offsets' variance of correctness.
+
+    ``past`` is the result of :func:`past_of` for this table and a model without practice effects.
+    """
     correct = table.is_correct.astype(np.float64)
 
     def predict(practice: FloatArray, variance: float) -> FloatArray:
@@ -119,12 +125,14 @@ def fit_success_practice(model: LnirtParameters, table: AnswerTable) -> LnirtPar
     return replace(model, practice=practice, offset_variance=variance)
 
 
-def fit_time_practice(model: LnirtParameters, time: TimeParameters | None, table: AnswerTable) -> LnirtParameters:
-    """Return the model with ``time``, its practice effects, offsets' variance and interval, unless it is None."""
-    if time is None:
-        return model
-    table = table.sample(MAX_FITTED)
-    past = _past(replace(model, time=time), table)
+def fit_time_practice(
+    model: LnirtParameters, time: TimeParameters, table: AnswerTable, past: Sequence[Summary]
+) -> TimeParameters:
+    """Return the parameters of time with their practice effects, the offsets' variance and the interval of 80 %.
+
+    ``model`` has the parameters of correctness. ``past`` is the result of :func:`past_of` for this table and a model
+    that has ``time`` and no practice effects.
+    """
     timed, logs = table.timed.astype(np.float64), table.log_seconds
     scale = float(time.residual_variance[-1])
 
@@ -144,8 +152,7 @@ def fit_time_practice(model: LnirtParameters, time: TimeParameters | None, table
     spread = np.sqrt(np.concatenate([prior.variance for prior in priors]))
     standardised = (logs - np.concatenate([prior.log_seconds for prior in priors])) / spread
     low, high = interval_quantiles(standardised[table.timed])
-    fitted = replace(time, practice=practice, offset_variance=variance, low=low, high=high)
-    return replace(model, time=fitted)
+    return replace(time, practice=practice, offset_variance=variance, low=low, high=high)
 
 
 def interval_quantiles(
@@ -181,11 +188,6 @@ def interval_of(standardised: FloatArray, predicted: FloatArray) -> TimeInterval
 
 def _time_priors(past: Sequence[Summary], model: LnirtParameters) -> list[TimePrior]:
     return [prior for part in past if (prior := time_priors(part, model)) is not None]
-
-
-def _past(model: LnirtParameters, table: AnswerTable) -> list[Summary]:
-    constants = VersionConstants.of_lnirt(model)
-    return [summarise_history(table, rows, constants) for rows in user_chunks(table)]
 
 
 def _solve(problem: _Problem) -> tuple[FloatArray, float]:

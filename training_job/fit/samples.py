@@ -6,7 +6,6 @@ Pooled vectors are wide, so they are kept without their zeros.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,13 +18,16 @@ from chalicelib.features.constants import VersionConstants
 from chalicelib.features.inputs import Float32Array, standardise
 from chalicelib.features.pooled import BEYOND_INTENSITY, FAILURE, SUCCESS, PooledLayout
 from chalicelib.prediction.vocabulary import OUT_OF_VOCABULARY, Vocabulary
+from training_job.execution import INLINE, Execution
 from training_job.fit.items import fit_items
+from training_job.fit.population import Population
 from training_job.fit.practice import NORMAL_INTERVAL
 from training_job.fit.sequences import fit_sequences
 from training_job.fit.traits import fit_traits
 from training_job.history.answers import AnswerTable, Rows
 from training_job.history.pooled import PooledSteps
 from training_job.history.replay import History, both_pooled, joined, read_history
+from training_job.history.summaries import user_chunks
 
 MAX_TOPICS, MAX_USERS = 1024, 256
 """Maximum number of topics and of students with an embedding of their own: those with the most answers."""
@@ -39,12 +41,6 @@ TIME_PAIRS = tuple((BEYOND_INTENSITY, decay) for decay in (1, 2, 3))
 
 MIN_SPREAD = 0.05
 """Minimum scale of a dense column: one that did not vary in training stays harmless when it varies later."""
-
-FOLDS = 5
-"""Number of parts of the students; the traits and sequences of a part come from the other parts."""
-
-THREADS = 2
-"""Number of threads that compute the features of different parts."""
 
 Inputs = dict[str, npt.NDArray[Any]]
 
@@ -71,11 +67,10 @@ class Samples:
                 yield kept + block.start, vectors[kept]
 
 
-def build_vocabulary(table: AnswerTable, trained: Rows, lnirt: LnirtParameters) -> Vocabulary:
+def build_vocabulary(table: AnswerTable, trained: Rows, constants: VersionConstants) -> Vocabulary:
     """Return the vocabulary of the ``trained`` (N,) rows, still without mean and scale of the dense columns."""
     topics = _most_common(table.topic[trained], table.topics, MAX_TOPICS)
     columns = min(len(topics), MAX_POOLED_TOPICS) + 1
-    constants = fit_constants(table.select(trained), lnirt)
     return Vocabulary(
         topics=topics,
         users=_most_common(table.user[trained], table.user_ids, MAX_USERS),
@@ -86,7 +81,7 @@ def build_vocabulary(table: AnswerTable, trained: Rows, lnirt: LnirtParameters) 
         traits=constants.traits,
         sequences=constants.sequences,
         items=constants.items,
-        has_time=lnirt.time is not None,
+        has_time=constants.lnirt.time is not None,
         time_interval=NORMAL_INTERVAL,
     )
 
@@ -97,26 +92,35 @@ def fit_constants(table: AnswerTable, lnirt: LnirtParameters) -> VersionConstant
 
 
 def read_history_by_others(
-    table: AnswerTable, trained: Rows, lnirt: LnirtParameters, vocabulary: Vocabulary, seed: int
+    population: Population,
+    older: Rows,
+    lnirt: LnirtParameters,
+    vocabulary: Vocabulary,
+    seed: int,
+    execution: Execution = INLINE,
 ) -> History:
-    """Return the history of a table whose traits, sequences and items come from other students' answers only.
+    """Return the history of the sample: each student's own answers, with traits, sequences and items of other students.
 
-    Students are dealt into ``FOLDS`` parts. The constants of a part are fitted to the ``trained`` answers of the other
-    parts, so each student looks like one who is new to the version. The networks learn how far to trust them.
+    The sample is divided into parts (:meth:`Population.folds`). Traits, sequences and items for a part are fitted to
+    the ``older`` (N,) answers of everybody outside of it, so each student looks like one who is new to the version, and
+    the networks learn how far to trust these constants.
     """
-    fold = np.random.default_rng(seed).permutation(len(table.user_ids))[table.user] % FOLDS
-
-    def read(number: int) -> History:
-        mine = fold == number
-        others = fit_constants(table.select(trained & ~mine), lnirt)
-        known = replace(vocabulary, traits=others.traits, sequences=others.sequences, items=others.items)
-        return read_history(table.select(mine), lnirt, known)
-
-    numbers = np.unique(fold)
-    # numpy works on two parts at once.
-    with ThreadPoolExecutor(THREADS) as pool:
-        parts = list(pool.map(read, numbers.tolist()))
-    return joined(parts, [np.flatnonzero(fold == number) for number in numbers])
+    table, part = population.sample, population.folds(seed)
+    numbers = np.unique(part[table.user])
+    everything, sampled = population.everything, population.sampled
+    others = [everything.select(older & ~(sampled & (part == n)[everything.user])) for n in numbers]
+    constants = execution.map(fit_constants, others, [lnirt] * len(numbers))
+    pieces: list[AnswerTable] = []
+    known: list[Vocabulary] = []
+    rows: list[IntArray] = []
+    for n, found in zip(numbers, constants, strict=True):
+        own = np.flatnonzero(part[table.user] == n)
+        fitted = replace(vocabulary, traits=found.traits, sequences=found.sequences, items=found.items)
+        for chunk in user_chunks(table.select(own)):
+            pieces.append(table.of_students(own[chunk]))
+            known.append(fitted)
+            rows.append(own[chunk])
+    return joined(execution.map(read_history, pieces, [lnirt] * len(pieces), known), rows)
 
 
 def _most_common(codes: npt.NDArray[np.int32], names: tuple[str, ...], limit: int) -> tuple[str, ...]:

@@ -21,15 +21,19 @@ With few students, they may be twice the share of the average student.
 
 
 def validation_rows(table: AnswerTable) -> Rows:
-    """Return a mask (N,) of the newest fifth of the answers, by ``order``, without the older ones of busy students.
+    """Return a mask (N,) of the hold-out: :func:`newest_rows` of a fifth of the answers, up to MAX_VALIDATION."""
+    return newest_rows(table, min(max(int(len(table) * VALIDATION_SHARE), 1), MAX_VALIDATION))
+
+
+def newest_rows(table: AnswerTable, count: int) -> Rows:
+    """Return a mask (N,) of the ``count`` newest answers, by ``order``, without the older ones of busy students.
 
     A single account could own the hold-out otherwise. It validates the networks, and the gate compares versions on it.
 
     Where students go through the topics in one order (a course, an exam), most of the newest answers are on topics
     with hardly any older answers. Such answers cannot judge a network, because LNIRT predicts unknown topics in
-    serving. In this case the mask has the newest fifth of the answers on each topic.
+    serving. In this case the mask has the newest answers on each topic, in proportion.
     """
-    count = min(max(int(len(table) * VALIDATION_SHARE), 1), MAX_VALIDATION)
     newest = np.zeros(len(table), dtype=np.bool_)
     by_order = np.argsort(table.order, kind="stable")
     newest[by_order[_newest_of_student(table, count)[by_order]][-count:]] = True

@@ -2,8 +2,8 @@
 
 First LNIRT and the networks learn from the older answers, with early stopping on the newest ones. The newest answers
 also decide on the scale of the networks, the temperature and the interval. They are both the ones that resemble what
-will be served, and too valuable to leave out. So then LNIRT learns once more from all answers, and every network that
-proved useful goes on with the newest ones. The features are computed once (docs/decisions/0046).
+will be served, and too valuable to leave out. So the version has an LNIRT that learnt from all answers, and every
+network that proved useful goes on with the newest ones. The features are computed once (docs/decisions/0046).
 """
 
 from __future__ import annotations
@@ -24,19 +24,23 @@ from chalicelib.domain.topics import split_key
 from chalicelib.features.inputs import FEATURE_SCHEMA
 from chalicelib.features.state import DECAY_ANSWERS, STATE_SCHEMA
 from chalicelib.prediction.predictor import Predictor
+from training_job.execution import INLINE, Execution
 from training_job.fit.lnirt import coded
 from training_job.fit.networks import archive_bytes, rescaled
 from training_job.fit.optimise import Progress
 from training_job.fit.passes import (
     Stage,
     TrainedNetwork,
+    both_statistics,
     final_networks,
     stage_of,
     validated_networks,
-    with_all_answers,
+    with_statistics,
 )
+from training_job.fit.population import Population
 from training_job.fit.split import validation_rows
 from training_job.history.answers import AnswerTable
+from training_job.history.memory import release_memory
 from training_job.scores import against_lnirt, holdout_scores, short
 
 MIN_SAMPLES = 10
@@ -52,7 +56,8 @@ class TrainingSkipped(Exception):  # noqa: N818  (a decision with a reason, not 
 class TrainedVersion:
     """The four files of a version by name, the contents of its ``metadata.json``, and its predictor of the first pass.
 
-    ``validated`` has learnt from the older answers only (:func:`training_job.fit.split.validation_rows`).
+    ``validated`` has learnt from the older answers only (:func:`training_job.fit.split.validation_rows`) of the
+    population's sample.
     """
 
     files: dict[str, bytes]
@@ -61,35 +66,41 @@ class TrainedVersion:
 
 
 def train_version(
-    table: AnswerTable,
+    population: Population,
     *,
     version: str,
     seed: int = 0,
     on_progress: Progress = lambda _: None,
-    threads: int = 2,
+    execution: Execution = INLINE,
 ) -> TrainedVersion:
     """Train the version called ``version``. Raises TrainingSkipped for too few answers or only one outcome.
 
-    The phases of the progress are lnirt, features, correctness, time, evaluate, final, final lnirt, final correctness
-    and final time. ``threads`` bounds TensorFlow's thread pools.
+    The phases of the progress are lnirt, features, correctness, time, evaluate, final, final correctness
+    and final time.
     """
     begun = time.monotonic()
-    check_samples(table)
-    _prepare_tensorflow(threads)
-    newest = validation_rows(table)
-    first = stage_of(table, ~newest, seed, on_progress)
+    check_samples(population.sample)
+    _prepare_tensorflow()
+    sample = population.sample
+    newest = validation_rows(sample)
+    on_progress({"phase": "lnirt"})
+    statistics, final_statistics = both_statistics(population, ~newest)
+    release_memory()
+    first = stage_of(population, ~newest, seed, on_progress, execution, statistics)
+    execution.close()
+    release_memory()
     networks = validated_networks(first, newest, seed, on_progress)
     on_progress({"phase": "evaluate"})
     validated = _predictor(version, first, networks)
-    scores = holdout_scores(validated, table, newest)
+    scores = holdout_scores(validated, sample, newest)
     on_progress({"phase": "final"})
-    final = with_all_answers(first, on_progress)
+    final = with_statistics(first, final_statistics)
     finished = final_networks(final, networks, newest, seed, on_progress)
     judged = (replace(finished[0], fitted=networks[0].fitted), replace(finished[1], fitted=networks[1].fitted))
     if judged != networks:
         # A network was given up in the final pass. The gate must not judge the version by it.
         validated = _predictor(version, first, judged)
-    metadata = _metadata(version, table, finished, scores, final.vocabulary.has_time)
+    metadata = _metadata(version, population, finished, scores, final.vocabulary.has_time)
     metadata["trained_seconds"] = round(time.monotonic() - begun, 2)
     return TrainedVersion(_files(final, finished), metadata, validated)
 
@@ -102,15 +113,17 @@ def check_samples(table: AnswerTable) -> None:
         raise TrainingSkipped(f"all {len(table)} samples are {'correct' if table.is_correct[0] else 'incorrect'}")
 
 
-def _prepare_tensorflow(threads: int) -> None:
+def _prepare_tensorflow() -> None:
     import tensorflow as tf
 
     # The graph optimiser takes a third of a second per network, and gains nothing measurable on graphs this small.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        # Members train next to each other.
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        # One thread computes the operations of all members, while each member makes its batches in a thread of its own.
+        # The operations are small: with two threads for each of them an epoch of two members took a quarter longer, and
+        # with one thread for each member a twentieth.
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError as error:
         # Possible only before TensorFlow's first operation: a second training in a process keeps the thread pools.
         _LOG.debug("the thread pools stay as they are: %s", error)
@@ -123,8 +136,9 @@ def _files(stage: Stage, networks: tuple[TrainedNetwork, TrainedNetwork]) -> dic
         )
         for item in networks
     )
-    hidden = _of_few(stage.table, stage.table.topics)
-    hidden_subjects = _of_few(stage.table, [split_key(topic)[0] for topic in stage.table.topics])
+    table = stage.population.everything
+    hidden = _of_few(table, table.topics)
+    hidden_subjects = _of_few(table, [split_key(topic)[0] for topic in table.topics])
     lnirt, names = stage.lnirt, stage.vocabulary
     vocabulary = replace(
         names,
@@ -164,12 +178,13 @@ def _predictor(version: str, stage: Stage, networks: tuple[TrainedNetwork, Train
 
 def _metadata(
     version: str,
-    table: AnswerTable,
+    population: Population,
     networks: tuple[TrainedNetwork, TrainedNetwork],
     scores: Mapping[str, Any],
     has_time: bool,
 ) -> dict[str, Any]:
     correctness, timing = networks
+    table = population.everything
     figures = {name: value for name, value in scores.items() if not isinstance(value, np.ndarray)}
     return {
         "version": version,
@@ -177,6 +192,7 @@ def _metadata(
         "state_schema": STATE_SCHEMA,
         "decay_answers": DECAY_ANSWERS.tolist(),
         "n_samples": len(table),
+        "n_network_samples": len(population.sample),
         "n_users": len(np.unique(table.user)),
         "n_topics": len(np.unique(table.topic)),
         "n_timed": int(table.timed.sum()),

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.domain.lnirt import LOG_PRIOR, N_LEVELS, FloatArray, IntArray, grid_log_likelihoods
-from training_job.fit.lnirt import Sums, fit_success, sums_of
+from training_job.fit.lnirt import fit_success
+from training_job.fit.sums import Sums, sums_of
 from training_job.history.answers import AnswerTable, Rows
 from training_job.history.scan import group_bounds
 
@@ -138,11 +139,13 @@ def evidence(table: AnswerTable) -> tuple[IntArray, FloatArray]:
     regression for large data sets").
     """
     sums, students = _tempered(sums_of(table)), np.unique(table.user).astype(np.int64)
+    chunks = sums.chunks()
     apart, odds = np.zeros(len(table.user_ids), dtype=np.bool_), np.zeros((3, len(students)))
     for trimmed in TRIMMED:
         others = table.select(~apart[table.user])
         normal = _equal(_tempered(sums_of(others.select(limited_rows(others, ~apart)).sample(MAX_FITTED))))
-        odds = log_odds(sums, *fit_success(normal, len(table.topics), EM_ROUNDS))
+        fitted = fit_success(normal, len(table.topics), EM_ROUNDS)
+        odds = np.concatenate([log_odds(chunk, *fitted) for chunk in chunks], axis=1)
         strongest = odds.max(axis=0)
         apart[students] = strongest > min(EVIDENCE, float(np.quantile(strongest, 1.0 - trimmed)))
     return students, odds
@@ -171,19 +174,14 @@ def log_odds(sums: Sums, discrimination: FloatArray, easiness: FloatArray) -> Fl
     The bots throw a coin, answer the opposite of what a student of unknown ability would, and answer incorrectly.
     """
     attempts, correct, first = sums.attempts, sums.correct, group_bounds(sums.user)[:-1]
-    cells, cell = np.unique(sums.cell, return_inverse=True)
-    log_correct, log_incorrect = (
-        part[cell.ravel()]
-        for part in grid_log_likelihoods(
-            discrimination[cells // N_LEVELS], easiness[cells // N_LEVELS, cells % N_LEVELS]
-        )
+    known = sums.matrices()
+    topic, level = np.divmod(known.cells, N_LEVELS)
+    outcomes = grid_log_likelihoods(discrimination[topic], easiness[topic, level])
+    student, opposite = (
+        np.logaddexp.reduce(known.log_likelihoods(*order) + _LOG_WEIGHT, axis=1) for order in (outcomes, outcomes[::-1])
     )
-
-    def marginal(successes: FloatArray) -> FloatArray:
-        likelihood = successes[:, None] * log_correct + (attempts - successes)[:, None] * log_incorrect
-        total: FloatArray = np.logaddexp.reduce(np.add.reduceat(likelihood, first, axis=0) + _LOG_WEIGHT, axis=1)
-        return total
 
     coin = np.add.reduceat(attempts, first) * np.log(0.5)
     wrong = np.add.reduceat(correct * np.log(SLIP) + (attempts - correct) * np.log(1.0 - SLIP), first)
-    return np.stack([coin, marginal(attempts - correct), wrong]) - marginal(correct)
+    odds: FloatArray = np.stack([coin, opposite, wrong]) - student
+    return odds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,13 @@ class AnswerTable:
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.sort(rows)
         columns: dict[str, Any] = {name: getattr(self, name)[index] for name in COLUMN_TYPES}
         return AnswerTable(user_ids=self.user_ids, topics=self.topics, **columns)
+
+    def of_students(self, rows: IntArray) -> AnswerTable:
+        """Return the answers of some rows, which are whole histories, with the names of their students only."""
+        part = self.select(rows)
+        seen, codes = np.unique(part.user, return_inverse=True)
+        names = tuple(self.user_ids[user] for user in seen)
+        return replace(part, user=codes.ravel().astype(np.int32), user_ids=names)
 
     def sample(self, max_answers: int) -> AnswerTable:
         """Return about ``max_answers`` answers, those of students drawn at random, or the table if it is shorter."""

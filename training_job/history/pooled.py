@@ -21,7 +21,7 @@ from training_job.history.scan import group_chunks, group_starts
 NEGLIGIBLE = 0.03
 """Absolute value below which a number of a pooled vector is not kept: one answer of very long ago."""
 
-BLOCK_ANSWERS = 20_000
+BLOCK_ANSWERS = 8_000
 """Answers whose pooled vectors are made at once."""
 
 
@@ -47,15 +47,13 @@ class StoredVectors:
         begins, sizes = self.bounds[rows], self.bounds[rows + 1] - self.bounds[rows]
         ends = np.cumsum(sizes)
         taken = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begins - ends + sizes, sizes)
-        row = np.repeat(np.arange(len(rows)), sizes)
-        out = np.zeros((len(rows), self.width), dtype=np.float32)
-        if rng is None:
-            out[row, self.places[taken]] = self.values[taken]
-            return out
-        kept = rng.random(len(taken), dtype=np.float32) >= dropout
-        row, taken = row[kept], taken[kept]
-        out[row, self.places[taken]] = self.values[taken].astype(np.float32) / np.float32(1.0 - dropout)
-        return out
+        place = np.repeat(np.arange(len(rows)) * self.width, sizes) + self.places[taken]
+        values = self.values[taken].astype(np.float32)
+        if rng is not None:
+            values *= (rng.random(len(values), dtype=np.float32) >= dropout) / np.float32(1.0 - dropout)
+        out = np.zeros(len(rows) * self.width, dtype=np.float32)
+        out[place] = values
+        return out.reshape(-1, self.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +89,10 @@ class PooledSteps:
             places.append(place.astype(np.uint16))
             values.append(vectors[row, place].astype(np.float16))
         none = np.zeros(0, dtype=np.uint16)
-        return StoredVectors(
-            np.cumsum(np.concatenate(sizes)),
-            np.concatenate([none, *places]),
-            np.concatenate([none.astype(np.float16), *values]),
-            self.layout.width,
-        )
+        all_places = np.concatenate([none, *places])
+        places.clear()  # the lists take as much memory as the arrays
+        all_values = np.concatenate([none.astype(np.float16), *values])
+        return StoredVectors(np.cumsum(np.concatenate(sizes)), all_places, all_values, self.layout.width)
 
     def vectors(self, rows: IntArray) -> Float32Array:
         """Return the pooled vectors of ``rows`` (n,), whole histories of users in the table's order. (n, width).

@@ -29,12 +29,13 @@ COLUMNS = {
 
 _GIVEN = "studysmart.students"
 _ALL_STUDENTS = """
-    SELECT DISTINCT user_id FROM practice_tasks p JOIN users u ON u.id = user_id
-    WHERE completed AND u.excluded_at IS NULL
+    SELECT id AS user_id FROM users
+    WHERE cohort = current_setting('studysmart.cohort') AND n_answers > 0 AND excluded_at IS NULL
 """
 # COPY takes no parameters. A setting of the transaction brings the ids to it.
 _SOME_STUDENTS = f"SELECT value AS user_id FROM json_array_elements_text(current_setting('{_GIVEN}')::json)"  # noqa: S608 - a constant
 _GIVE = text(f"SELECT set_config('{_GIVEN}', :students, true)")
+_GIVE_COHORT = text("SELECT set_config('studysmart.cohort', :cohort, true)")
 
 
 def _codes(students: str) -> str:
@@ -95,12 +96,20 @@ class Part:
         return len(self.columns["user"])
 
 
-def read_answers(connection: Connection, students: Sequence[str] | None = None) -> Text:
-    """Read the answers of the given students, or of all that are learnt from."""
-    of_users, of_topics, of_answers = _OF_ALL
-    if students is not None:
-        of_users, of_topics, of_answers = _OF_SOME
-        connection.execute(_GIVE, {"students": json.dumps(list(students))})
+def read_cohort(connection: Connection, cohort: str) -> Text:
+    """Read the answers of all students of a cohort that are learnt from."""
+    connection.execute(_GIVE_COHORT, {"cohort": cohort})
+    return _read(connection, _OF_ALL)
+
+
+def read_answers(connection: Connection, students: Sequence[str]) -> Text:
+    """Read the answers of the given students."""
+    connection.execute(_GIVE, {"students": json.dumps(list(students))})
+    return _read(connection, _OF_SOME)
+
+
+def _read(connection: Connection, statements: tuple[str, str, str]) -> Text:
+    of_users, of_topics, of_answers = statements
     users = [name for (name,) in connection.exec_driver_sql(of_users)]
     topics = [key for key, _ in connection.exec_driver_sql(of_topics)]
     answers = io.BytesIO()

@@ -67,13 +67,16 @@ class History(msgspec.Struct, frozen=True):
 class HistoryPredictions(msgspec.Struct, frozen=True):
     """Served predictions, (n,) each: probability, log seconds, and the interval of the log seconds.
 
-    The times are logarithms of whole seconds. The interval is NaN where a served prediction has none.
+    The times are logarithms of whole seconds. The interval is NaN where a served prediction has none. ``lnirt_logit``
+    and ``lnirt_log_seconds`` are LNIRT's own predictions.
     """
 
     correct: FloatArray
     log_seconds: FloatArray
     low: FloatArray
     high: FloatArray
+    lnirt_logit: FloatArray
+    lnirt_log_seconds: FloatArray
 
 
 def read_history(table: AnswerTable, lnirt: LnirtParameters, vocabulary: Vocabulary) -> History:
@@ -164,8 +167,14 @@ def _predict_chunk(predictor: Predictor, table: AnswerTable, requested: Rows) ->
     correct = np.where(chosen[Source.DEFAULT], DEFAULT_CORRECT, bounded_probability(logit))[requested]
     seconds = np.where(chosen[Source.DEFAULT], np.log(DEFAULT_SECONDS), log_seconds)[requested]
     low, high = _interval(predictor, history, log_seconds, embedded, chosen[Source.DEFAULT])
-    bounds = (served_log_seconds(seconds + distance[requested]) for distance in (low, high))
-    return HistoryPredictions(correct, served_log_seconds(seconds), *bounds)
+    return HistoryPredictions(
+        correct=correct,
+        log_seconds=served_log_seconds(seconds),
+        low=served_log_seconds(seconds + low[requested]),
+        high=served_log_seconds(seconds + high[requested]),
+        lnirt_logit=history.logit[requested],
+        lnirt_log_seconds=history.log_seconds[requested],
+    )
 
 
 def served_log_seconds(log_seconds: FloatArray) -> FloatArray:

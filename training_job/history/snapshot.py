@@ -16,7 +16,8 @@ from chalicelib.storage.database import transaction
 from chalicelib.storage.dataset_store import S3DatasetStore
 from chalicelib.storage.shards import uncounted_sql
 from training_job.history.answers import AnswerTable
-from training_job.history.reading import Part, parsed, read_answers, table_of
+from training_job.history.memory import release_memory
+from training_job.history.reading import Part, parsed, read_cohort, table_of
 
 MIN_ANSWERS = 50_000
 """Number of answers from which a cohort has a copy in S3. Reading fewer from the tables is faster."""
@@ -25,7 +26,7 @@ _COUNTER = text(
     f"SELECT n_samples_since_training + {uncounted_sql('k')} FROM embedding_model_tracker k WHERE cohort = :cohort"  # noqa: S608 - parts are constants, values are bound
 )
 
-_N_ANSWERS = "SELECT coalesce(sum(n_answers), 0) FROM users WHERE excluded_at IS NULL"
+_N_ANSWERS = text("SELECT coalesce(sum(n_answers), 0) FROM users WHERE cohort = :cohort AND excluded_at IS NULL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,17 @@ def read_snapshot(
     changed since the last training. The result is the same. Of a cohort with more than ``max_answers``, those of a
     random sample of the students are read (:func:`training_job.datasets.sampled`).
     """
-    if datasets is not None and transaction(engine, _n_answers) >= (min_answers or MIN_ANSWERS):
+    if datasets is not None and transaction(engine, lambda c: _n_answers(c, cohort)) >= (min_answers or MIN_ANSWERS):
         # pyarrow takes time to import.
         from training_job.datasets import refresh
 
         counter, parts, rows_read = refresh(engine, datasets, cohort, _counter, max_answers)
-        return Snapshot(table_of(parts), counter, rows_read)
+        table = table_of(parts)
+        del parts
+        release_memory()
+        return Snapshot(table, counter, rows_read)
     # The text is parsed after the transaction, which would keep old rows from being removed.
-    counter, answers = transaction(engine, lambda connection: (_counter(connection, cohort), read_answers(connection)))
+    counter, answers = transaction(engine, lambda c: (_counter(c, cohort), read_cohort(c, cohort)))
     if datasets is not None and datasets.read_manifest(cohort) != (None, None):
         # The cohort was larger.
         datasets.delete(cohort)
@@ -69,8 +73,8 @@ def read_snapshot(
     return Snapshot(table_of([part]), counter, len(part))
 
 
-def _n_answers(connection: Connection) -> int:
-    return int(connection.exec_driver_sql(_N_ANSWERS).scalar_one())
+def _n_answers(connection: Connection, cohort: str) -> int:
+    return int(connection.execute(_N_ANSWERS, {"cohort": cohort}).scalar_one())
 
 
 def _counter(connection: Connection, cohort: str) -> int:

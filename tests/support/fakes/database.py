@@ -422,6 +422,8 @@ class MemoryTaskStore(MemoryStore):
         policy: TrainingPolicy,
         existing: Collection[str] = (),
         growth: Mapping[str, Usage] | None = None,
+        *,
+        of_cohort: bool = False,
     ) -> StoredAnswers:
         with self._db as db:
             for one in answers:
@@ -555,6 +557,31 @@ class MemoryUserStore(MemoryStore):
             return account
 
 
+class MemoryCohorts:
+    """Implements :class:`chalicelib.ports.Cohorts` without students."""
+
+    own = "default"
+
+    def __init__(self, *others: str) -> None:
+        self._names = sorted([self.own, *others])
+        self.invitations: dict[str, str] = {}
+
+    def names(self) -> list[str]:
+        return self._names
+
+    def exists(self, name: str) -> bool:
+        return name in self._names
+
+    def of_invitation(self, digest: str) -> str | None:
+        return self.invitations.get(digest)
+
+    def of_address(self, email: str) -> str | None:
+        return None
+
+    def move(self, user_ids: Collection[str], cohort: str) -> int:
+        return 0
+
+
 class MemoryServiceStore(MemoryStore):
     """Implements :class:`chalicelib.ports.ServiceStore`."""
 
@@ -630,6 +657,10 @@ class MemoryTracker(MemoryStore):
     def read(self, cohort: str) -> TrackerRow:
         with self._db as db:
             return db.tracker(cohort)
+
+    def rows(self) -> list[TrackerRow]:
+        with self._db as db:
+            return [db.tracker(cohort) for cohort in sorted(db.trackers)]
 
     def set_counter(self, cohort: str, value: int) -> TrackerRow:
         with self._db as db:

@@ -128,10 +128,10 @@ class MemoryIdentity(_Service):
             raise UnauthenticatedError("This account does not exist")
         return person.verified
 
-    def is_admin(self, user_id: str) -> bool:
+    def is_admin(self, user_id: str, group: str = "admins") -> bool:
         self.check()
         person = self._find(user_id)
-        return person is not None and person.enabled and "admins" in person.groups
+        return person is not None and person.enabled and group in person.groups
 
     def id_of(self, email: str) -> str:
         return self._named(email).user_id
@@ -204,11 +204,11 @@ class MemoryIdentity(_Service):
         if person is not None:
             del self._people[person.email]
 
-    def make_admin(self, user_id: str) -> None:
-        """Put an account into the group of admins."""
+    def make_admin(self, user_id: str, group: str = "admins") -> None:
+        """Put an account into a group of admins."""
         person = self._find(user_id)
         assert person is not None
-        person.groups.add("admins")
+        person.groups.add(group)
 
     def demote(self, user_id: str) -> None:
         """Take an account out of the group of admins. Its tokens keep their claims."""
@@ -216,8 +216,8 @@ class MemoryIdentity(_Service):
         assert person is not None
         person.groups.clear()
 
-    def add_to_admins(self, email: str) -> None:
-        self._named(email).groups.add("admins")
+    def add_to_admins(self, email: str, group: str = "admins") -> None:
+        self._named(email).groups.add(group)
 
     def _find(self, user_id: str) -> _Person | None:
         return next((person for person in self._people.values() if person.user_id == user_id), None)

@@ -28,8 +28,8 @@ from tests.support.archives import version_files
 from training_job.__main__ import main as work
 from training_job.child import serve
 from training_job.fit.optimise import Progress
+from training_job.fit.population import Population
 from training_job.fit.train import TrainedVersion
-from training_job.history.answers import AnswerTable
 from training_job.pipeline import Train, train_and_compare
 
 
@@ -102,9 +102,9 @@ def _fork_child(train: Train) -> tuple[Connection, int]:
     return ours, pid
 
 
-def quickly_trained(table: AnswerTable, *, version: str, on_progress: Progress) -> TrainedVersion:
+def quickly_trained(population: Population, *, version: str, on_progress: Progress, **_: Any) -> TrainedVersion:
     """A version that can be served; its two networks differ, and are others for every number of answers."""
-    weight = len(table) / 1000
+    weight = len(population.everything) / 1000
     files = version_files(weight=weight, version=version)
     files["time_model.keras"] = version_files(weight=weight / 2)["time_model.keras"]
     challenger = Predictor.from_files(files)

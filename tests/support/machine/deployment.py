@@ -26,8 +26,8 @@ from ops.doctor.checks import Doctor
 from tests.support.archives import network, version_files
 from tests.support.trainings import in_process
 from training_job.fit.optimise import Progress
+from training_job.fit.population import Population
 from training_job.fit.train import TrainedVersion, check_samples
-from training_job.history.answers import AnswerTable
 from training_job.pipeline import Train
 from training_job.process import TrainingProcess
 from training_job.wiring import build as build_worker
@@ -51,8 +51,8 @@ class QuickTraining:
         self._meanwhile = meanwhile
         self.trouble: AssertionError | None = None
 
-    def __call__(self, table: AnswerTable, *, version: str, on_progress: Progress) -> TrainedVersion:
-        check_samples(table)
+    def __call__(self, population: Population, *, version: str, on_progress: Progress, **_: Any) -> TrainedVersion:
+        check_samples(population.everything)
         on_progress({"phase": "correctness"})
         try:
             self._meanwhile()
@@ -69,8 +69,8 @@ class QuickTraining:
 class BrokenTraining:
     """A training that always fails."""
 
-    def __call__(self, table: AnswerTable, *, version: str, on_progress: Progress) -> TrainedVersion:
-        check_samples(table)
+    def __call__(self, population: Population, *, version: str, on_progress: Progress, **_: Any) -> TrainedVersion:
+        check_samples(population.everything)
         raise ModelError("the training was made to fail")
 
 

@@ -35,6 +35,29 @@ def test_every_usual_scheme_is_accepted(scheme: str) -> None:
     assert settings_from({**ENVIRONMENT, "DATABASE_URL": url}).database_url == url
 
 
+@pytest.mark.parametrize(
+    "executor",
+    ["inline", "processes:1", "processes:16", "dask://10.0.0.5:8786", "dask://[fd00::1]:8786", "dask://a-b.c:1"],
+)
+def test_executors_of_trainings_are_accepted(executor: str) -> None:
+    assert settings_from({**ENVIRONMENT, "TRAINING_EXECUTOR": executor}).training_executor == executor
+
+
+@pytest.mark.parametrize(
+    "executor",
+    ["", "processes", "processes:0", "dask://a", "dask://a:0", "dask://a:65536", "dask://a:b:1", "dask://:1"],
+)
+def test_other_executors_are_refused(executor: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"TRAINING_EXECUTOR='{executor}'"):
+        settings_from({**ENVIRONMENT, "TRAINING_EXECUTOR": executor})
+
+
+@pytest.mark.parametrize("cohort", ["", "grade 7", "École", "a/b", "../x", "x" * 64])
+def test_a_cohorts_name_that_is_no_part_of_a_key_in_s3_is_refused(cohort: str) -> None:
+    with pytest.raises(ConfigurationError, match="COHORT="):
+        settings_from({**ENVIRONMENT, "COHORT": cohort})
+
+
 def test_limits_can_be_set_together() -> None:
     settings = settings_from({**ENVIRONMENT, "LIMITS": "topics=7,EXPORTS_PER_HOUR=0", "EXPORTS_PER_HOUR": "9"})
     assert (settings.topics, settings.exports_per_hour, settings.open_tasks) == (7, 9, 20_000)

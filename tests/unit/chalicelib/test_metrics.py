@@ -141,7 +141,7 @@ def test_text_lines_show_no_metrics() -> None:
 
 
 def watched(tracker: MemoryTracker, store: Any, lines: io.StringIO) -> dict[str, Any]:
-    watch.watch(tracker, store, TrainingPolicy(5, 10), "default")
+    watch.watch(tracker, "default", lambda _: store, TrainingPolicy(5, 10), 0.0)
     return dict(json.loads(lines.getvalue().splitlines()[-1]))
 
 

@@ -13,6 +13,7 @@ from evaluation.ablations import N_OTHERS, PARTS, difference, without
 from evaluation.additive import additive_chances
 from tests.support.histories import simulate
 from training_job.fit.passes import Stage, stage_of
+from training_job.fit.population import Population
 from training_job.fit.samples import Samples, samples_of
 from training_job.fit.split import validation_rows
 from training_job.history.answers import AnswerTable
@@ -30,7 +31,7 @@ def table() -> AnswerTable:
 
 @pytest.fixture(scope="module")
 def stage(table: AnswerTable) -> Stage:
-    return stage_of(table, np.ones(len(table), dtype=np.bool_), 0, lambda _: None)
+    return stage_of(Population.of(table), np.ones(len(table), dtype=np.bool_), 0, lambda _: None)
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,13 @@ def test_each_function_of_chalice_has_our_zip_and_a_role_of_its_own(rendered: di
     assert roles == {"ApiRole", "SweeperRole", "PrunerRole"}
 
 
+def test_every_function_may_log_in_to_the_database(rendered: dict[str, Any]) -> None:
+    functions = {**of_type(rendered, "Serverless::Function"), **of_type(rendered, "Lambda::Function")}
+    roles = {function["Role"]["Fn::GetAtt"][0] for function in functions.values()}
+    may = {name for name, role in of_type(rendered, "IAM::Role").items() if '"rds-db:connect"' in json.dumps(role)}
+    assert roles - may == {"SyntheticCheckRole"}  # it is a client
+
+
 def test_a_task_in_ecs_gets_the_settings_of_the_lambdas(rendered: dict[str, Any]) -> None:
     variables = rendered["Globals"]["Function"]["Environment"]["Variables"]
     for name, role in (("TrainingFunction", "trainer"), ("OperatorFunction", "migrator")):
@@ -72,6 +79,8 @@ def test_a_task_in_ecs_gets_the_settings_of_the_lambdas(rendered: dict[str, Any]
     secrets = {part["Name"] for entry in container["Secrets"] for part in entry["Fn::If"] if "Name" in part}
     # Lambda sets its region itself.
     assert given.pop("AWS_REGION") == {"Ref": "AWS::Region"}
+    # A Lambda cannot start processes that share locks.
+    assert given.pop("TRAINING_EXECUTOR") == {"Ref": "TrainingExecutor"}
     assert given == {name: value for name, value in variables.items() if name not in secrets}
     assert secrets == {"DATABASE_USER", "DATABASE_PASSWORD", "MODEL_SIGNING_KEY"}
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib.domain.errors import ConfigurationError
 from infra.local.aws.contents import HashedPassword, Item
 from infra.local.aws.persistence import State, StateError, changed_kind
 from infra.local.children import Child, stop_all
-from infra.local.environment import base_environment, program_settings
+from infra.local.environment import base_environment, program_settings, worker_module, worker_options
 from infra.local.output import Output
 from infra.local.processes import bound_socket, child_command, url_of
 from tests.support.waiting import wait_for
@@ -129,6 +130,27 @@ def test_the_commands_of_a_stack_use_its_settings() -> None:
     assert settings["DATABASE_URL"] == "postgresql+pg8000://"
     assert "HOME" not in settings
     assert "http://127.0.0.1:5173" in settings["CORS_ORIGINS"]
+
+
+def test_the_second_worker_needs_no_tensorflow_until_it_trains() -> None:
+    assert worker_options({}) == [[], ["--reserve"]]
+
+
+@pytest.mark.parametrize("n", [1, 3, 16])
+def test_as_many_workers_train_as_are_asked_for(n: int) -> None:
+    assert len(worker_options({"TRAINING_WORKERS": str(n)})) == n
+
+
+@pytest.mark.parametrize("value", ["", "0", "17", "-1", "2.5", "two", "²", "9" * 5000])
+def test_a_number_of_workers_that_cannot_be_is_refused(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"TRAINING_WORKERS='.*' is not a whole number from 1 to 16"):
+        worker_options({"TRAINING_WORKERS": value})
+
+
+def test_workers_that_train_as_a_lambda_does_have_no_options() -> None:
+    as_lambda = {"TRAINING_COMPUTE": "lambda"}
+    assert worker_module(as_lambda) == "infra.local.event_source"
+    assert worker_options(as_lambda) == [[], []]
 
 
 def child(tmp_path: Path, program: str) -> Child:

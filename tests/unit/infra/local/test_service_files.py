@@ -20,7 +20,11 @@ from infra.local.proxy.limits import Limits
 from tests.support.sources import ROOT
 
 LOCAL = ROOT / "infra" / "local"
-KNOWN = {"LIMITS", *(field.encode_name for kind in (Settings, Limits) for field in msgspec.structs.fields(kind))}
+KNOWN = {
+    "LIMITS",
+    "TRAINING_WORKERS",
+    *(field.encode_name for kind in (Settings, Limits) for field in msgspec.structs.fields(kind)),
+}
 PLACE = "/opt/studysmart"
 
 

@@ -36,8 +36,9 @@ from training_job.fit.calibrate import (
 from training_job.fit.lnirt import fit_lnirt
 from training_job.fit.networks import rescaled, shortened
 from training_job.fit.optimise import fit_network, go_on, losses_of, outputs_of, predict_rows
-from training_job.fit.passes import Stage, TrainedNetwork, final_networks, stage_of, with_all_answers
-from training_job.fit.samples import build_vocabulary, read_history_by_others
+from training_job.fit.passes import Stage, TrainedNetwork, final_networks, stage_of, statistics_of, with_statistics
+from training_job.fit.population import Population
+from training_job.fit.samples import build_vocabulary, fit_constants, read_history_by_others
 from training_job.fit.split import validation_rows
 from training_job.fit.train import TrainingSkipped, train_version
 from training_job.history.answers import AnswerTable
@@ -148,7 +149,7 @@ def test_too_few_answers_or_one_class_only_is_skipped_with_a_reason(n: int, corr
     if correct is not None:
         table = rebuilt(table, is_correct=np.full(n, correct, dtype=np.bool_))
     with pytest.raises(TrainingSkipped, match=reason):
-        train_version(table, version="v1")
+        train_version(Population.of(table), version="v1")
 
 
 def drawn_logits(n: int, scale: float = 2.0) -> tuple[Floats, Floats]:
@@ -257,7 +258,7 @@ def test_a_few_other_answers_move_the_scale_by_little(binary: bool) -> None:
 def test_a_final_network_that_went_wrong_is_given_up_for_lnirt(caplog: pytest.LogCaptureFixture) -> None:
     table = simulate(6, 7, 300)
     newest, quiet = validation_rows(table), lambda _: None
-    stage = stage_of(table, ~newest, 0, quiet)
+    stage = stage_of(Population.of(table), ~newest, 0, quiet)
     # No network is right behind a temperature like this one.
     correctness, time = (
         TrainedNetwork(
@@ -316,10 +317,10 @@ def test_holdout_scores_have_a_loss_for_each_row(small: Small) -> None:
 def test_where_nothing_is_known_of_the_population_a_history_is_read_in_its_own_order() -> None:
     table = simulate(6, 4, 30)
     lnirt, everything = fit_lnirt(table), np.ones(len(table), dtype=np.bool_)
-    vocabulary = build_vocabulary(table, everything, lnirt)
+    vocabulary = build_vocabulary(table, everything, fit_constants(table, lnirt))
     assert not len(vocabulary.sequences.keys)
     assert vocabulary.traits.n_traits == 0
-    by_others = read_history_by_others(table, everything, lnirt, vocabulary, 0)
+    by_others = read_history_by_others(Population.of(table), everything, lnirt, vocabulary, 0)
     for field in msgspec.structs.fields(by_others):
         alone = getattr(read_history(table, lnirt, vocabulary), field.name)
         np.testing.assert_allclose(getattr(by_others, field.name), alone, atol=1e-6, err_msg=field.name)
@@ -331,24 +332,24 @@ def test_a_students_own_answer_is_left_out_of_an_item_effect() -> None:
     item[both] = 9
     table, everything = rebuilt(table, item=item), np.ones(2400, dtype=np.bool_)
     lnirt = fit_lnirt(table)
-    vocabulary = build_vocabulary(table, everything, lnirt)
+    vocabulary = build_vocabulary(table, everything, fit_constants(table, lnirt))
     assert vocabulary.items.keys.tolist() == [9]
     assert vocabulary.items.success[0] != 0.0
-    by_others = read_history_by_others(table, everything, lnirt, vocabulary, 0)
+    by_others = read_history_by_others(Population.of(table), everything, lnirt, vocabulary, 0)
     assert by_others.dense[both, -N_ITEM_COLUMNS].tolist() == [0.0, 0.0]
 
 
 def test_what_the_networks_learn_the_population_from_never_holds_the_students_own_answers() -> None:
     table = simulate(80, 4, 2400)
     lnirt, everything = fit_lnirt(table), np.ones(len(table), dtype=np.bool_)
-    vocabulary = build_vocabulary(table, everything, lnirt)
+    vocabulary = build_vocabulary(table, everything, fit_constants(table, lnirt))
     assert vocabulary.traits.n_traits > 0
     # The last answers of one student: no input but those of the population could know of them.
     mine = np.flatnonzero(table.user == 5)
     changed = table.is_correct.copy()
     changed[mine[-1]] = not changed[mine[-1]]
     before, after = (
-        read_history_by_others(other, everything, lnirt, vocabulary, 0).dense
+        read_history_by_others(Population.of(other), everything, lnirt, vocabulary, 0).dense
         for other in (table, rebuilt(table, is_correct=changed))
     )
     np.testing.assert_array_equal(before[mine], after[mine])
@@ -368,7 +369,7 @@ def test_published_weights_are_rounded_to_what_packs_well() -> None:
 def half() -> Stage:
     """A stage whose networks have learnt from the older answers only."""
     table = simulate(6, 4, 400)
-    return stage_of(table, ~validation_rows(table), 0, lambda _: None)
+    return stage_of(Population.of(table), ~validation_rows(table), 0, lambda _: None)
 
 
 @pytest.mark.slow
@@ -413,9 +414,9 @@ def test_answers_that_cannot_be_learnt_change_no_network(half: Stage) -> None:
 def test_a_published_version_knows_topics_of_the_newest_answers(half: Stage) -> None:
     table = half.table
     late = rebuilt(table, topic=np.where(table.order == table.order.max(), 3, table.topic % 3))
-    first = stage_of(late, ~validation_rows(late), 0, lambda _: None)
+    first = stage_of(Population.of(late), ~validation_rows(late), 0, lambda _: None)
     assert "topic 3" not in first.lnirt.topics
-    final = with_all_answers(first, lambda _: None)
+    final = with_statistics(first, statistics_of(late))
     assert "topic 3" in final.lnirt.topics
     assert final.vocabulary.traits.n_traits == 0
     np.testing.assert_array_equal(final.vocabulary.mean, first.vocabulary.mean)

@@ -7,11 +7,14 @@ import pytest
 
 from evaluation.attacks import Attack
 from tests.support.histories import rebuilt, simulate
+from training_job.fit.lnirt import fit_success
+from training_job.fit.sums import sums_of
 from training_job.fit.trust import (
     INEXPERIENCED_SHARE,
     MAX_ANSWERS,
     MIN_STUDENTS,
     limited_rows,
+    log_odds,
     trusted_answers,
     without_students,
 )
@@ -41,6 +44,14 @@ def test_hostile_accounts_are_left_out(attack: str, honest: AnswerTable) -> None
     # A coin resembles a student of low ability, and some are not found.
     assert len(hostile_names(learnt)) <= (0.6 if kind == "random" else 0.25) * int(accounts)
     assert len(set(learnt.user_ids) & set(honest.user_ids)) >= 118
+
+
+@pytest.mark.parametrize(("number", "kind"), [(0, "random"), (1, "inverted"), (2, "wrong")])
+def test_accounts_of_each_kind_of_bot_are_most_likely_of_that_kind(number: int, kind: str, honest: AnswerTable) -> None:
+    model = fit_success(sums_of(honest), len(honest.topics))
+    attacked = Attack(kind, 20).on(honest, 0)
+    odds = log_odds(sums_of(attacked.select(attacked.user >= len(honest.user_ids))), *model)
+    assert (odds.argmax(axis=0) == number).mean() > 0.7
 
 
 def test_a_training_is_as_if_hostile_accounts_had_never_been(honest: AnswerTable) -> None:
