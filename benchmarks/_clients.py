@@ -69,10 +69,11 @@ def result_body(is_correct: bool) -> dict[str, Any]:
     return {"completed": True, "is_correct": is_correct, "actual_time_seconds": 30}
 
 
-def rate(url: str, tokens: Sequence[str], n: int, *, only_completions: bool) -> tuple[float, int]:
-    """(requests per second, errors) of one client process per token, all at once.
+def rate(url: str, tokens: Sequence[Sequence[str]], n: int, *, only_completions: bool) -> tuple[float, int]:
+    """(requests per second, errors) of one client process for each list of tokens, all at once.
 
-    Each creates and completes ``n`` tasks in turn; with ``only_completions`` it has created them before the start.
+    Each creates and completes ``n`` tasks, as its students in turn. With ``only_completions`` it has created them
+    before the start.
     """
     processes = [
         subprocess.Popen(
@@ -84,8 +85,8 @@ def rate(url: str, tokens: Sequence[str], n: int, *, only_completions: bool) -> 
         )
         for _ in tokens
     ]
-    for process, token in zip(processes, tokens, strict=True):
-        _say(process, {"url": url, "token": token, "n": n, "only_completions": only_completions})
+    for process, own in zip(processes, tokens, strict=True):
+        _say(process, {"url": url, "tokens": list(own), "n": n, "only_completions": only_completions})
     for process in processes:
         _hear(process)
     for process in processes:
@@ -112,15 +113,16 @@ def _hear(process: subprocess.Popen[str]) -> Any:
 def main() -> int:
     """Be one client of :func:`rate`."""
     order = json.loads(sys.stdin.readline())
-    client = Client(order["url"], order["token"])
+    students = [Client(order["url"], token) for token in order["tokens"]]
     n = int(order["n"])
-    ready = [client.create("Algebra", _STEPS[i % 4]) for i in range(n)] if order["only_completions"] else []
+    turns = [students[i % len(students)] for i in range(n)]
+    ready = [one.create("Algebra", _STEPS[i % 4]) for i, one in enumerate(turns)] if order["only_completions"] else []
     print(json.dumps("ready"), flush=True)
     sys.stdin.readline()
     started = time.monotonic()
-    for i in range(n):
-        client.complete(ready[i] if ready else client.create("Algebra", _STEPS[i % 4]), i % 3 > 0)
-    report = {"started": started, "ended": time.monotonic(), "errors": client.errors}
+    for i, one in enumerate(turns):
+        one.complete(ready[i] if ready else one.create("Algebra", _STEPS[i % 4]), i % 3 > 0)
+    report = {"started": started, "ended": time.monotonic(), "errors": sum(one.errors for one in students)}
     print(json.dumps(report | {"requests": n if ready else 2 * n}), flush=True)
     return 0
 

@@ -144,9 +144,10 @@ class Student(threading.Thread):
 
 
 class Killer(threading.Thread):
-    """Sends SIGKILL to the API or to the training worker, at random, until it is told to stop.
+    """Sends SIGKILL to the API or to a training worker, at random, until it is told to stop.
 
-    ``current_request`` returns the id of the live training request, whose worker is killed twice at most.
+    ``current_request`` returns the id of the live training request. While it is the same, two workers are killed at
+    most.
     """
 
     def __init__(self, stack: Stack, random: Random, current_request: Callable[[], str | None]) -> None:
@@ -200,9 +201,9 @@ class Killer(threading.Thread):
         """Return the process that runs a module; one that was killed is started again soon."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < deadline:
-            for child in self._supervisor.children():
-                if child.pid != other_than and module in command_line(child):
-                    return child
+            found = [child for child in self._supervisor.children() if module in command_line(child)]
+            if found := [child for child in found if child.pid != other_than]:
+                return self._random.choice(found)
             time.sleep(0.05)
         raise TimeoutError(f"{module} was not started again within {_PATIENCE_SECONDS:.0f} s")
 

@@ -242,14 +242,14 @@ class Bench:
 
     def rates(self, n: int) -> dict[str, float]:
         """Requests per second by the number of clients, and completions alone by eight."""
-        tokens = [self.small[i % len(self.small)].token for i in range(32)]
+        tokens = [[self.small[i % len(self.small)].token] for i in range(32)]
         figures = {}
         for clients in (1, 8, 32):
             figures[f"requests_per_s_{clients}"] = self._rate(tokens[:clients], n // clients, only_completions=False)
         figures["completions_per_s"] = self._rate(tokens[:8], n // 8, only_completions=True)
         return figures
 
-    def _rate(self, tokens: Sequence[str], n: int, *, only_completions: bool) -> float:
+    def _rate(self, tokens: Sequence[Sequence[str]], n: int, *, only_completions: bool) -> float:
         self.reset(0)
         per_second, errors = rate(self.stack.url, tokens, n, only_completions=only_completions)
         self.errors += errors
@@ -258,14 +258,17 @@ class Bench:
 
 @contextlib.contextmanager
 def worker_stopped(stack: Stack) -> Iterator[None]:
-    """Stop the training worker for the time of the block."""
+    """Stop the training workers for the time of the block."""
     supervisor = psutil.Process(json.loads((stack.state_dir / "stack.json").read_text())["pid"])
-    (worker,) = (child for child in supervisor.children(recursive=True) if "training_job" in command_line(child))
-    worker.send_signal(signal.SIGSTOP)
+    workers = [child for child in supervisor.children(recursive=True) if "training_job" in command_line(child)]
+    assert workers, "no training worker runs"
+    for worker in workers:
+        worker.send_signal(signal.SIGSTOP)
     try:
         yield
     finally:
-        worker.send_signal(signal.SIGCONT)
+        for worker in workers:
+            worker.send_signal(signal.SIGCONT)
 
 
 def measure(

@@ -16,15 +16,16 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from benchmarks.costs import PRICES, QUANTITIES
+from benchmarks.costs import PRICES, QUANTITIES, seconds_of_answers
 
 STUDENTS: Final = (10_000, 100_000, 1_000_000, 10_000_000)
 
 UNITS: Final = {
     "answers": 20.0,  # of a student a day
-    "days": 30.0,  # whose answers a training reads
+    "days": 30.0,  # of practice before the simulated day; a training reads all answers
     "cohort": 1_000.0,  # students that share a model
     "max_answers": QUANTITIES["max_answers"],  # that a training reads
+    "max_network_answers": QUANTITIES["max_network_answers"],  # that its networks learn from
     "requests": QUANTITIES["requests"] + QUANTITIES["polls"],  # for an answer
     "request_seconds": (QUANTITIES["api_seconds"] + QUANTITIES["polls"] * QUANTITIES["poll_seconds"]) / 7,
     "writes": 7.0,  # rows for an answer: account, task twice, state, usage, counter, limit
@@ -32,8 +33,10 @@ UNITS: Final = {
     "commit_ms": 5.0,
     "counter_shards": 32.0,
     "training_start_seconds": 10.0,
-    "training_seconds_per_answer": QUANTITIES["seconds_per_answer"],
-    "training_kb_per_answer": 2.9,
+    "seconds_per_answer": QUANTITIES["seconds_per_answer"],
+    "seconds_per_network_answer": QUANTITIES["seconds_per_network_answer"],
+    "training_kb_per_answer": 0.37,
+    "training_kb_per_network_answer": 2.2,
     "duty": 0.25,
 }
 
@@ -109,8 +112,10 @@ def train(students: int) -> dict[str, Any]:
     """Simulate a day of all cohorts' trainings as a queue for ``training tasks`` workers, first come first served."""
     unit = UNITS
     size = min(unit["cohort"], students)
-    answers = min(size * unit["answers"] * unit["days"], unit["max_answers"])
-    seconds = unit["training_start_seconds"] + answers * unit["training_seconds_per_answer"]
+    answers = size * unit["answers"] * unit["days"]
+    learnt, by_networks = min(answers, unit["max_answers"]), min(answers, unit["max_network_answers"])
+    seconds = unit["training_start_seconds"] + seconds_of_answers(answers, unit)
+    kilobytes = learnt * unit["training_kb_per_answer"] + by_networks * unit["training_kb_per_network_answer"]
     wait, n_cohorts = seconds * (1 / unit["duty"] - 1), math.ceil(students / size)
     needed = n_cohorts * seconds / (seconds + wait)
     workers = [0.0] * int(min(LIMITS["training tasks"], n_cohorts))
@@ -128,7 +133,7 @@ def train(students: int) -> dict[str, Any]:
     return {
         "cohorts": n_cohorts,
         "training_seconds": round(seconds),
-        "memory_gb": round(0.6 + answers * unit["training_kb_per_answer"] / 1e6, 1),
+        "memory_gb": round(0.6 + kilobytes / 1e6, 1),
         "tasks_needed": math.ceil(needed),
         "trainings_a_day": begun_today,
         "queue_seconds": round(delay),
@@ -157,8 +162,8 @@ ROWS: Final = {
     "seconds of a training": "training_seconds",
     "memory of a training, GB": "memory_gb",
     "training tasks": "tasks_needed",
-    "longest wait in the queue, seconds": "queue_seconds",
-    "age of a model, minutes": "model_age_minutes",
+    "longest wait of a training in the queue, seconds": "queue_seconds",
+    "largest age of a model, minutes": "model_age_minutes",
     "dollars a day": "dollars_a_day",
     "reaches its limit first": "first_limit",
     "load as a multiple of that limit": "first_limit_use",

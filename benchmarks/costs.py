@@ -43,8 +43,10 @@ QUANTITIES: Final = {
     "api_seconds": 0.080,
     "poll_seconds": 0.004,
     "training_seconds": 10,
-    "seconds_per_answer": 202 / 444_000,  # of a training with many answers
-    "max_answers": 500_000,  # that a training learns from
+    "seconds_per_answer": 9e-6,  # of a training with many answers
+    "seconds_per_network_answer": 146e-6,  # in addition, if the networks learn from it
+    "max_answers": 2_000_000,  # that a training learns from
+    "max_network_answers": 250_000,  # that its networks learn from
     "training_gb": 3_008 / 1_024,
     "completions_per_training": 5,
     "log_bytes": 950,  # of a request
@@ -83,10 +85,15 @@ def continuous_training(compute: str) -> float:
     return HOURS * 3_600 * QUANTITIES["training_gb"] * PRICES["lambda_gb_second"]
 
 
+def seconds_of_answers(n: float, unit: Mapping[str, float] = QUANTITIES) -> float:
+    """Return the seconds that a training of a cohort with ``n`` answers takes for them."""
+    learnt, by_networks = min(n, unit["max_answers"]), min(n, unit["max_network_answers"])
+    return learnt * unit["seconds_per_answer"] + by_networks * unit["seconds_per_network_answer"]
+
+
 def month(students: int) -> dict[str, float]:
     """Return the dollars of a month by part."""
     n = students * QUANTITIES["completions_per_student"]
-    learnt = min(n, QUANTITIES["max_answers"])
     parts = completion()
     hourly, gigabytes = DATABASES[students]
     polls = QUANTITIES["polls"] * (
@@ -96,7 +103,7 @@ def month(students: int) -> dict[str, float]:
         + QUANTITIES["log_bytes"] * PRICES["log_gb"] / 1e9
     )
     requests = parts["API Gateway"] + parts["Lambda of the API"] + parts["CloudWatch Logs"] - polls
-    longer = max(1.0, learnt * QUANTITIES["seconds_per_answer"] / QUANTITIES["training_seconds"])
+    longer = max(1.0, seconds_of_answers(n) / QUANTITIES["training_seconds"])
     by_count = parts["Lambda of the training"] * n * longer
     trained = min(by_count, continuous_training("lambda"))
     return {

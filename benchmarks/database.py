@@ -13,7 +13,8 @@
 ``--rows 1000000`` compares two databases instead: one with 10,000 tasks of other students, and one with 1,000,000.
 Requests go to them in turn. ``rows`` has the two numbers, ``p50_ms`` the medians of both for each kind of request,
 ``ratios`` the large one divided by the small one, and ``worst_ratio`` the largest of these. The student has 200 tasks
-at the beginning and 500 at the end.
+at the beginning and 500 at the end. ``whole_tables_read`` is how often a request went through all students or tasks of
+the large database, and ``bytes_per_task`` the size of its tasks with their indexes, divided by their number.
 
 The last line is one JSON object.
 """
@@ -35,7 +36,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import make_url
+from sqlalchemy import TextClause, make_url, text
 
 from benchmarks._filled import fill
 from benchmarks._percentiles import percentile
@@ -63,7 +64,10 @@ _READS = {
     "latest": "/practice-tasks/subject/Maths/latest",
     "summary": "/analytics/summary",
     "topics": "/analytics/topics",
+    "recommendations": "/recommendations",
 }
+_SCANS = text("SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_user_tables WHERE relname IN ('users', 'practice_tasks')")
+_BYTES = text("SELECT pg_total_relation_size('practice_tasks')")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,6 +105,8 @@ def by_size(server: postgres.Postgres, rows: int) -> dict[str, Any]:
         container = container_of(server.url(name), world)
         wiring.install(container)
         sides.append((container, sign_up(world)))
+    container, _ = sides[1]
+    scans = _number(container, _SCANS)
     taken: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
     for n in range(-WARM_UP, ROUNDS):
         for side, (container, student) in enumerate(sides):
@@ -109,11 +115,19 @@ def by_size(server: postgres.Postgres, rows: int) -> dict[str, Any]:
                 if n >= 0:
                     taken[what][side].append(seconds * 1_000)
     wiring.install(None)
-    for container, _ in sides:
-        container.engine.dispose()
+    n_bytes = _number(container, _BYTES)
+    for each, _ in sides:
+        each.engine.dispose()  # its sessions report what they read when they end
+    scans = _number(container, _SCANS) - scans
+    container.engine.dispose()
     medians = {what: [round(percentile(side, 0.5), 3) for side in both] for what, both in taken.items()}
     ratios = {what: round(large / small, 3) for what, (small, large) in medians.items()}
-    return {"rows": [FEW_ROWS, rows], "p50_ms": medians, "ratios": ratios, "worst_ratio": max(ratios.values())}
+    sizes = {"whole_tables_read": scans, "bytes_per_task": round(n_bytes / rows)}
+    return {"rows": [FEW_ROWS, rows], "p50_ms": medians, "ratios": ratios, "worst_ratio": max(ratios.values()), **sizes}
+
+
+def _number(container: wiring.Container, query: TextClause) -> int:
+    return int(statement(container.engine, lambda c: c.execute(query).scalar_one()))
 
 
 def requests_of(student: Api, n: int) -> Iterator[tuple[str, float]]:

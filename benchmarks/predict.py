@@ -92,9 +92,10 @@ def key_of(number: int) -> str:
 
 def train(folder: Path, seed: int) -> None:
     """Train a version and write its files, with ``metadata.json``."""
+    from training_job.fit.population import Population
     from training_job.fit.train import train_version
 
-    trained = train_version(population(seed), version="benchmark", seed=seed)
+    trained = train_version(Population.of(population(seed)), version="benchmark", seed=seed)
     for name, content in trained.files.items():
         (folder / name).write_bytes(content)
     (folder / "metadata.json").write_text(json.dumps(trained.metadata))

@@ -9,10 +9,20 @@ for each size
 - ``next``: a training after five students have answered once more.
 
 Each has ``seconds``, ``read_seconds`` (the part for reading the answers), ``rows`` (answers that came from the tables),
-``learnt`` (answers that the training learnt from), ``rss_mb`` (peak memory of the process), ``artifact_kb`` (size of
-the version's files) and ``test_auc``. Under ``largest`` are the figures of the largest size. ``time_exponent`` is the
-slope of the logarithm of the full training's seconds over that of the answers, fitted to all sizes. The last line is
-one JSON object.
+``learnt`` (answers that the training learnt from) and ``learnt_by_networks`` (those of the students whom the networks
+learnt from), ``rss_mb`` (peak memory of the process), ``artifact_kb`` (size of the version's files) and ``test_auc``.
+Under ``largest`` are the figures of the largest size. ``time_exponent`` is the slope of the logarithm of the full
+training's seconds over that of the answers, fitted to all sizes.
+
+``--answers 10000000 --partitions-only`` leaves out the database and the training. It fills ``partitions`` in S3 with
+``answers`` of the first size, at least 100,000, and measures how fast they are computed by one process, two processes
+and a Dask cluster of two workers. They read a partition, leave out hostile accounts, and compute attempts and correct
+answers by topic and difficulty, and the features of each answer. Nothing is fitted. ``processes_1``, ``processes_2``
+and ``dask_2`` have ``seconds``, ``answers_per_second``, ``learnt`` (answers that count), ``workers`` (their number)
+and ``worker_rss_mb`` (peak memory of one). ``speedup_2`` and ``speedup_dask_2`` compare with one process, and
+``same_results`` says whether all results are equal to the last bit.
+
+The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -33,6 +43,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks import _partitions
 from benchmarks._filled import OF_STUDENT, PATIENT, execute, fill
 from benchmarks._postgres import migrated_server
 from chalicelib.config import settings_from
@@ -42,6 +53,8 @@ from chalicelib.storage.database import connect
 from chalicelib.storage.dataset_store import S3DatasetStore
 from infra.local.aws import resources
 from training_job.child import datasets_of
+from training_job.execution import execution_of
+from training_job.fit.population import Population
 from training_job.fit.train import train_version
 from training_job.fit.trust import trusted_answers
 from training_job.history.replay import predict_history
@@ -73,9 +86,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure trainings by the number of answers.")
     parser.add_argument("--json", action="store_true", help="print only the JSON object")
     parser.add_argument("--answers", default="10000,100000,1000000", help="numbers of answers, separated by commas")
+    parser.add_argument("--partitions-only", action="store_true", help="measure executors on partitions in S3")
     options = parser.parse_args(arguments)
     sizes = [int(size) for size in options.answers.split(",")]
     figures: dict[str, Any] = {}
+    if options.partitions_only:
+        with tempfile.TemporaryDirectory() as name, buckets(Path(name)) as aws:
+            print(json.dumps(_partitions.figures(aws, sizes[0])))
+        return 0
     with tempfile.TemporaryDirectory() as name, migrated_server(Path(name)) as server, buckets(Path(name)) as aws:
         for size in sizes:
             figures[str(size)] = figures_of(server.url(), aws, size)
@@ -138,8 +156,9 @@ def train(url: str, aws: Mapping[str, str]) -> dict[str, Any]:
     found = read_snapshot(engine, "default", datasets_of(settings), max_answers=settings.training_max_answers)
     read_seconds = time.monotonic() - begun
     tested = found.table.user % TESTED == 0
-    learnt = trusted_answers(found.table.select(~tested))
-    version = train_version(learnt, version="scale")
+    learnt = Population.of(trusted_answers(found.table.select(~tested)), settings.training_network_answers)
+    with execution_of(settings.training_executor) as execution:
+        version = train_version(learnt, version="scale", execution=execution)
     seconds = time.monotonic() - begun
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     predictor = Predictor.from_files({**version.files, "metadata.json": json.dumps(version.metadata).encode()})
@@ -148,7 +167,8 @@ def train(url: str, aws: Mapping[str, str]) -> dict[str, Any]:
         "seconds": round(seconds, 2),
         "read_seconds": round(read_seconds, 2),
         "rows": found.rows_read,
-        "learnt": len(learnt),
+        "learnt": len(learnt.everything),
+        "learnt_by_networks": len(learnt.sample),
         "rss_mb": round(peak / (1024 if sys.platform != "darwin" else 1024 * 1024)),
         "artifact_kb": round(sum(map(len, version.files.values())) / 1000),
         "test_auc": round(auc(found.table.is_correct[tested], chances) or 0.5, 4),

@@ -45,7 +45,7 @@ def test_too_few_workers_make_trainings_wait(monkeypatch: pytest.MonkeyPatch) ->
 def test_one_cohort_needs_no_more_memory_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity, "UNITS", {**capacity.UNITS, "cohort": math.inf})
     assert capacity.simulate(10_000_000)["memory_gb"] == capacity.simulate(10_000)["memory_gb"] < 2.5
-    capacity.UNITS["max_answers"] = math.inf
+    capacity.UNITS["max_network_answers"] = math.inf
     assert capacity.simulate(10_000)["first_limit"] == "training memory, GB"
 
 
