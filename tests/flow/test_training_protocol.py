@@ -241,7 +241,7 @@ def test_a_second_training_meets_the_champion_and_its_verdict_is_kept(stack: Sta
     assert poll(stack.worker, 1)
     status = stack.status()
     assert (status.counter, status.n_samples_last_training, status.last_error) == (0, 15, None)
-    newest = stack.worker.registry.list_versions(stack.api.settings.cohort)[0]
+    (newest,) = set(stack.worker.registry.list_versions(stack.api.settings.cohort)) - {first}
     promotion = stack.worker.registry.read_metadata(stack.api.settings.cohort, newest)["promotion"]
     assert promotion["champion_log_loss"] > 0
     assert promotion["log_loss_low"] <= promotion["log_loss_difference"] <= promotion["log_loss_high"]
