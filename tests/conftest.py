@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from chalicelib import logs
 from chalicelib.storage.database import connect, transaction
@@ -31,6 +32,11 @@ _AT_END = "said at the end"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell ignores Ctrl-C for what it runs in the background, and so would the servers that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# As Hypothesis does it where CI is set: no example fails for being slow.
+settings.register_profile("no deadline", settings(), deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +142,7 @@ def aws_endpoint(tmp_path_factory: pytest.TempPathFactory, outbox: Path) -> Iter
         yield str(json.loads(ready.read_text())["AWS_ENDPOINT_URL"])
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(120)
 
 
 @pytest.fixture

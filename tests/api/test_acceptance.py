@@ -46,7 +46,7 @@ class Front:
                 }
                 request = Request(target + self.path, body, headers, method=self.command)  # noqa: S310 - our own address
                 try:
-                    with urlopen(request, timeout=10) as given:  # noqa: S310 - our own address
+                    with urlopen(request, timeout=60) as given:  # noqa: S310 - our own address
                         status, content = given.status, given.read()
                 except OSError as error:
                     status, content = getattr(error, "code", 502), b"{}"

@@ -21,7 +21,7 @@ class PatientQueue(MemoryQueue):
         self.allowed = threading.Event()
 
     def send(self, request: TrainingRequest) -> None:
-        assert self.allowed.wait(20), "the test never allowed it"
+        assert self.allowed.wait(120), "the test never allowed it"
         super().send(request)
 
 
@@ -31,7 +31,7 @@ def test_the_completion_that_asks_for_a_training_is_answered_before_the_message_
     student, later = sign_up(world), AfterAnswer()
     wiring.current().later = later
     tasks = [create(student)["id"] for _ in range(5)]
-    with serving(later.answered) as url, httpx.Client(base_url=url, timeout=10) as client:
+    with serving(later.answered) as url, httpx.Client(base_url=url, timeout=60) as client:
         headers = {"Authorization": f"Bearer {student.token}"}
         notes = [
             client.patch(f"/practice-tasks/{task_id}", json=DONE, headers=headers).json()["training"]

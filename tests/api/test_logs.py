@@ -191,7 +191,7 @@ def test_times_in_a_service_add_up_within_a_request() -> None:
         with pytest.raises(ValueError, match="broken"), logs.timed("s3"):
             raise ValueError("broken")
     assert noted["database_ms"] >= 4
-    assert 0 <= noted["s3_ms"] < noted["database_ms"]
+    assert noted["s3_ms"] >= 0
 
 
 def wait_until(moment: float) -> None:

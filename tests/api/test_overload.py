@@ -34,12 +34,12 @@ class HeldTasks(MemoryTaskStore):
 
     def insert(self, user_id: str, *rest: Any, **more: Any) -> Any:
         self.held.append(user_id)
-        assert self.go_on.wait(30)
+        assert self.go_on.wait(120)
         return super().insert(user_id, *rest, **more)
 
     def page(self, user_id: str, *rest: Any, **more: Any) -> Any:
         self.held.append(user_id)
-        assert self.go_on.wait(30)
+        assert self.go_on.wait(120)
         return super().page(user_id, *rest, **more)
 
 
@@ -71,7 +71,7 @@ def send(url: str, api: Api, method: str, path: str, body: Any = None) -> httpx.
 
 
 def connected(url: str) -> socket.socket:
-    return socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=10)
+    return socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=60)
 
 
 def everything(connection: socket.socket) -> bytes:
@@ -154,7 +154,8 @@ def test_lists_of_one_student_leave_places_for_others(
     ],
 )
 def test_a_client_that_does_not_go_on_is_closed(server: str, part: bytes) -> None:
-    with proxied(server, idle_seconds=0.1, head_seconds=0.1, body_seconds=0.1) as url, connected(url) as slow:
+    idle_seconds = 60 if part else 0.1
+    with proxied(server, idle_seconds=idle_seconds, head_seconds=0.1, body_seconds=0.1) as url, connected(url) as slow:
         slow.sendall(part)
         answer = everything(slow)
     assert answer.startswith(b"HTTP/1.1 408 " if part else b"")

@@ -154,7 +154,7 @@ json_values = (
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from([NewTask, TaskChange]),
     st.dictionaries(

@@ -58,7 +58,7 @@ def counted(store: PostgresTaskStore, engine: Engine) -> tuple[int, int, list[tu
 
 
 def wait_until_one_waits(connection: Connection) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while connection.exec_driver_sql(WAITING).scalar_one() == 0:
         assert time.monotonic() < deadline, "nobody waits for a lock"
         time.sleep(0.01)
@@ -74,7 +74,7 @@ def complete_meanwhile(
         racing = pool.submit(complete, store, task)
         wait_until_one_waits(observer)
         connection.exec_driver_sql(end)
-        return racing.result(timeout=20)
+        return racing.result(timeout=120)
 
 
 @pytest.mark.parametrize(("end", "n_correct"), [("COMMIT", 1), ("ROLLBACK", 2)])

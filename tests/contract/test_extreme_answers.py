@@ -53,9 +53,7 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(ANSWERS, min_size=1, max_size=4))
 def test_no_figure_fails_whatever_the_answers(engine: Engine, answers: list[dict[str, object]]) -> None:
     with engine.connect() as connection:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.support.api import World, installed_world, serving
-from tests.support.visits import Visit, visiting
+from tests.support.visits import TIME_ZONE, Visit, visiting
 
 # The headless shell comes first: it takes half the time of the whole browser.
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -32,6 +35,15 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(autouse=True)
+def not_at_midnight() -> None:
+    """Waits if midnight of the pages' time zone is near: what a test does before it is not of today after it."""
+    now = datetime.now(ZoneInfo(TIME_ZONE))
+    left = timedelta(days=1) - timedelta(hours=now.hour, minutes=now.minute, seconds=now.second)
+    if left < timedelta(minutes=1):
+        time.sleep(left.total_seconds())
 
 
 @pytest.fixture

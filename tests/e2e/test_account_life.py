@@ -86,6 +86,7 @@ def refresh_token(visit: Visit) -> None:
 def reset_password(visit: Visit, newest_code: NewestCode) -> None:
     page = visit.page
     page.get_by_role("button", name="Sign out", exact=True).click()
+    page.wait_for_url("**/login")
     page.get_by_role("button", name="Forgot your password?").click()
     page.get_by_label("Email address").fill(EMAIL)
     page.get_by_role("button", name="Send the code").click()
@@ -102,6 +103,7 @@ def end_other_session(own: Page, elsewhere: Visit) -> None:
     elsewhere.sign_in(EMAIL, SECOND)
     elsewhere.fill_task("typed before the session ended")
     own.get_by_role("link", name="Ada", exact=True).click()
+    expect(own.locator("#address")).to_contain_text(EMAIL)
     for current, new in (("wrong", THIRD), (SECOND, THIRD)):
         own.get_by_label("Current password").fill(current)
         own.get_by_label("New password").fill(new)

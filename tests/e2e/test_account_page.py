@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.test_accessibility import expect_no_violations
 from tests.support.api import PASSWORD, World
-from tests.support.visits import Visit
+from tests.support.visits import Visit, hold_background_requests
 
 pytestmark = pytest.mark.slow
 
@@ -118,8 +118,7 @@ def test_a_password_is_not_changed(at_account: Visit, current: str, new: str, me
 
 def test_a_new_password_ends_other_sessions_only(at_account: Visit) -> None:
     other = other_session(at_account)
-    for path in ("model/status", "predictions*"):  # they would leave the page before the form is sent
-        other.route(f"**/{path}", lambda route: None)
+    hold_background_requests(other)
     other.get_by_label("Subject").fill("Mathematics")
     other.get_by_label("Topic", exact=True).fill("Fractions")
     other.get_by_label("Exercise").fill("typed before the session ended")

@@ -27,10 +27,8 @@ def student(browser: Browser, url: str) -> Iterator[Visit]:
         visit.open("dashboard/practice")
         expect(visit.page.locator("#ahead")).to_contain_text("6 open tasks")
         shell = len(pages.imported_modules("practice.js"))
-        wait_for(lambda: visit.page.evaluate(_KEPT) > shell, seconds=20, what="the shell in the cache")
-        wait_for(
-            lambda: visit.page.evaluate("navigator.serviceWorker.controller !== null"), seconds=20, what="the worker"
-        )
+        wait_for(lambda: visit.page.evaluate(_KEPT) > shell, what="the shell in the cache")
+        wait_for(lambda: visit.page.evaluate("navigator.serviceWorker.controller !== null"), what="the worker")
         yield visit
 
 
@@ -49,7 +47,7 @@ def test_a_session_begins_and_goes_on_without_a_network(student: Visit, world: W
     expect(page.locator("#connection")).to_contain_text("5 answers will be sent later.")
     assert not any(task.completed for task in world.database.tasks.values())
     page.context.set_offline(False)
-    wait_for(lambda: world.database.tracker("default").n_samples_total == 5, seconds=30, what="five answers")
+    wait_for(lambda: world.database.tracker("default").n_samples_total == 5, what="five answers")
     expect(page.locator("#connection")).to_be_empty()
     assert sum(task.completed for task in world.database.tasks.values()) == 5
 

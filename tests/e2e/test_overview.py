@@ -164,7 +164,7 @@ def test_a_busy_server_is_asked_again_after_its_pause(at_tasks: Visit) -> None:
     def busy_once(route: Route) -> None:
         asked.append(route.request.url)
         if len(asked) == 1:
-            route.fulfill(status=429, headers={"Retry-After": "1"}, json={"detail": "slow down"})
+            route.fulfill(status=429, headers={"Retry-After": "5"}, json={"detail": "slow down"})
         else:
             route.continue_()
 
@@ -184,6 +184,7 @@ def test_a_slow_server_and_a_lost_connection_are_reported(at_tasks: Visit) -> No
     at_tasks.open("dashboard")
     page.clock.run_for(4_000)
     expect(page.locator("#connection")).to_contain_text("slow to respond")
+    at_tasks.wait_for(lambda: held, "the request of recommendations")
     held.pop().continue_()
     expect(page.locator("#connection")).to_be_empty()
     page.context.set_offline(True)

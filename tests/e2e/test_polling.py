@@ -12,7 +12,6 @@ from playwright.sync_api import Page, Route, expect
 from tests.support.api import World
 from tests.support.page_data import sign_in_as_admin
 from tests.support.visits import Visit
-from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -164,5 +163,4 @@ def test_an_asset_is_loaded_once_for_all_pages(visit: Visit) -> None:
     visit.expect_loaded()
     again = {request: address for request, address in asked.items() if "/static/" in address and address in loaded}
     assert len(again) > 8
-    # Evaluating something lets Playwright hand over the events that have arrived.
-    wait_for(lambda: visit.page.evaluate("true") and again.keys() <= cached, 15, f"{len(again)} assets from the cache")
+    visit.wait_for(lambda: again.keys() <= cached, f"{len(again)} assets from the cache")

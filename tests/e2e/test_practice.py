@@ -91,7 +91,7 @@ def test_a_new_student_practises_by_keyboard_alone(visit: Visit, world: World) -
     expect(page.locator("#summary")).to_contain_text("5 predicted")
     expect(page.locator("#summary")).to_contain_text("Fractions (Medium)")
     expect(page.locator("#summary-title")).to_be_focused()
-    wait_for(lambda: completed(world) == 10, seconds=10, what="ten counted answers")
+    wait_for(lambda: completed(world) == 10, what="ten counted answers")
     assert world.database.tracker("default").n_samples_total == 10
     assert len({task.study_session_id for task in world.database.tasks.values()}) == 1
     assert loads == []
@@ -113,7 +113,7 @@ def test_a_session_is_practised_by_touch(browser: Browser, url: str, world: Worl
         expect(page.locator("#summary")).to_contain_text("2 of 3")
         heights = page.evaluate("[...document.querySelectorAll('main button, main .button')].map(e => e.offsetHeight)")
         assert [height for height in heights if 0 < height < 32] == []
-        wait_for(lambda: completed(world) == 3, seconds=10, what="three answers")
+        wait_for(lambda: completed(world) == 3, what="three answers")
 
 
 def test_own_open_tasks_come_first_nearest_the_target(student: Visit, world: World) -> None:
@@ -141,9 +141,9 @@ def test_the_next_exercise_does_not_wait_for_the_server(student: Visit, world: W
     page.get_by_role("button", name="Next task").click()
     expect(card(page)).not_to_have_attribute("data-id", first or "")
     assert completed(world) == 0
-    wait_for(lambda: len(held) == 1, seconds=5, what="the answer on its way")
+    student.wait_for(lambda: len(held) == 1, "the answer on its way")
     held[0].continue_()
-    wait_for(lambda: completed(world) == 1, seconds=10, what="the answer")
+    wait_for(lambda: completed(world) == 1, what="the answer")
 
 
 def test_a_session_ends_after_its_minutes(student: Visit) -> None:
@@ -195,7 +195,7 @@ def test_answers_given_offline_count_once_each(student: Visit, world: World) -> 
     page.wait_for_timeout(5_500)  # an answer that is sent later says when it was given
     assert completed(world) == 0
     page.context.set_offline(False)
-    wait_for(lambda: completed(world) == 5, seconds=30, what="five answers")
+    wait_for(lambda: completed(world) == 5, what="five answers")
     expect(page.locator("#connection")).to_be_empty()
     assert world.database.tracker("default").n_samples_total == 5
     stored = sorted(task.completed_at for task in world.database.tasks.values() if task.completed_at)
@@ -211,7 +211,7 @@ def test_answers_left_by_a_closed_page_are_sent_by_the_next(student: Visit, worl
     expect(page.locator("#connection")).to_have_text("1 answer will be sent later.")
     page.unroute("**/practice-tasks/*")
     student.open("dashboard/account")
-    wait_for(lambda: completed(world) == 1, seconds=10, what="the answer")
+    wait_for(lambda: completed(world) == 1, what="the answer")
 
 
 def test_a_failing_answer_keeps_no_other_back_and_is_not_lost(student: Visit, world: World) -> None:
@@ -224,20 +224,22 @@ def test_a_failing_answer_keeps_no_other_back_and_is_not_lost(student: Visit, wo
     for _ in range(3):
         card(page).get_by_role("button", name="Correct", exact=True).click()
         page.get_by_role("button", name="Next task").click()
-    wait_for(lambda: completed(world) == 2, seconds=15, what="the two other answers")
+    student.wait_for(lambda: completed(world) == 2, "the two other answers")
     expect(page.locator("#connection")).to_have_text("1 answer will be sent later.")
     page.unroute(f"**/practice-tasks/{failing}")
-    wait_for(lambda: completed(world) == 3, seconds=30, what="the third answer")
+    student.wait_for(lambda: completed(world) == 3, "the third answer")
     expect(page.locator("#connection")).to_be_empty()
 
 
 def test_a_list_that_comes_late_brings_no_answered_task_back(student: Visit) -> None:
     student.create_by_api(6)
     page = begin(student)
+    asked: list[str] = []
     held: list[Any] = []
 
     def hold(route: Route) -> None:
-        if held:
+        asked.append(route.request.url)  # the next one may arrive while the first is being fetched
+        if len(asked) > 1:
             route.continue_()
         else:
             held.append((route, route.fetch()))
@@ -248,9 +250,7 @@ def test_a_list_that_comes_late_brings_no_answered_task_back(student: Visit) -> 
         expect(page.locator(".next-task")).to_be_focused()
         if n < 5:
             page.get_by_role("button", name="Next task").click()
-    for _ in range(200):
-        if not held:
-            page.wait_for_timeout(50)  # a route is called while Playwright waits
+    student.wait_for(lambda: held, "the late list")
     [(route, late)] = held
     with page.expect_response("**/practice-tasks?completed=false*"):
         route.fulfill(response=late)
@@ -270,7 +270,7 @@ def test_an_answer_counts_though_the_clock_of_the_device_is_wrong(student: Visit
     card(page).get_by_role("button", name="Correct", exact=True).click()
     page.wait_for_timeout(5_500)  # from then on, the time of the answer is sent
     page.context.set_offline(False)
-    wait_for(lambda: completed(world) == 1, seconds=30, what="the answer")
+    wait_for(lambda: completed(world) == 1, what="the answer")
 
 
 # ---- where a session begins ------------------------------------------------------------------------------------------
@@ -367,9 +367,7 @@ def test_a_solution_is_shown_after_the_answer_or_on_request(at_tasks: Visit, wor
     expect(task.locator(".solution")).to_be_focused()
     expect(task).to_contain_text("Use sixths")
     [stored] = world.database.tasks
-    wait_for(
-        lambda: world.database.tasks[stored].solution_viewed_at is not None, seconds=5, what="the record of the look"
-    )
+    wait_for(lambda: world.database.tasks[stored].solution_viewed_at is not None, what="the record of the look")
     task.get_by_label("Seconds").fill("30")
     task.get_by_role("button", name="Correct", exact=True).click()
     expect(task.locator(".solution")).to_have_count(1)

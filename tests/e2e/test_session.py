@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.support.visits import Visit
+from tests.support.visits import Visit, hold_background_requests
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +63,7 @@ def test_two_tabs_renew_the_token_once(practising: Visit) -> None:
     second.wait_for_function(
         "navigator.locks.query().then(({ held, pending }) => pending.some((one) => one.clientId !== held[0]?.clientId))"
     )
+    wait_for(lambda: second.evaluate("true") and held, what="the renewal")
     held[0].continue_()
     for page in (first, second):
         expect(page.locator("#who")).to_have_text("Ada")
@@ -99,8 +101,7 @@ def test_a_renewal_does_not_undo_a_sign_out(practising: Visit) -> None:
 def test_a_sign_out_elsewhere_keeps_the_draft(practising: Visit) -> None:
     practising.failures_expected = True
     page = practising.page
-    for path in ("model/status", "predictions*"):  # they would leave the page before the form is sent
-        page.route(f"**/{path}", lambda route: None)
+    hold_background_requests(page)
     practising.fill_task("a long exercise")
     headers = {"Authorization": f"Bearer {practising.login()}"}
     page.request.post(f"{practising.url}/auth/sign-out-everywhere", headers=headers)

@@ -11,7 +11,7 @@ from chalicelib import wiring
 from chalicelib.domain.cohorts import invitation_digest
 from tests.support.api import PASSWORD, World
 from tests.support.fakes.database import MemoryCohorts
-from tests.support.visits import Visit
+from tests.support.visits import Visit, hold_background_requests
 
 pytestmark = pytest.mark.slow
 
@@ -88,8 +88,8 @@ def test_signing_in_does_not_lead_to_another_site(visit: Visit) -> None:
 def test_an_ended_session_keeps_the_draft(at_tasks: Visit) -> None:
     at_tasks.failures_expected = True
     page = at_tasks.page
+    hold_background_requests(page)
     at_tasks.fill_task("a long exercise")
-    page.route("**/model/status", lambda route: None)  # a poll with the ended session would leave the page too early
     page.evaluate("for (const name of Object.keys(localStorage)) localStorage.setItem(name, 'ended')")
     page.get_by_role("button", name="Create task").click()
     expect(page.locator("#notices")).to_contain_text("Your session has ended")

@@ -52,7 +52,7 @@ class Cluster:
     def stop(self) -> None:
         for process in (*self.workers, self.scheduler):
             process.kill()
-            process.wait(10)
+            process.wait(120)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_processes_end_with_the_training(folder: Path) -> None:
         found = [psutil.Process(pid) for pid in processes(parts)]
     finally:
         training.kill()
-        training.wait(10)
+        training.wait(120)
     wait_for(lambda: not any(process.is_running() for process in found), what="the end of the processes")
 
 
@@ -143,12 +143,12 @@ def test_a_dask_scheduler_is_killed(cluster: Cluster, folder: Path, caplog: pyte
 def test_a_dask_scheduler_is_killed_between_two_steps(
     cluster: Cluster, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("training_job.execution.CONNECT_SECONDS", 3.0)
+    monkeypatch.setattr("training_job.execution.CONNECT_SECONDS", 10.0)
     (folder / "go").touch()
     with caplog.at_level(logging.WARNING, "studysmart"), execution_of(f"dask://{cluster.address}") as execution:
         assert execution.map(squared, [1, 2], [folder] * 2) == [1, 4]
         cluster.scheduler.kill()
-        cluster.scheduler.wait(10)
+        cluster.scheduler.wait(120)
         (client,) = [found for found in gc.get_objects() if isinstance(found, Client) and found.status != "closed"]
         wait_for(lambda: client.status == "closed", what="the client to give up")
         assert execution.map(squared, NUMBERS, [folder] * len(NUMBERS)) == [number**2 for number in NUMBERS]
@@ -158,7 +158,7 @@ def test_a_dask_scheduler_is_killed_between_two_steps(
 def test_a_frozen_dask_scheduler_is_given_up(
     cluster: Cluster, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training_job.execution.PART_SECONDS", 3.0)
+    monkeypatch.setattr("training_job.execution.PART_SECONDS", 10.0)
     with caplog.at_level(logging.WARNING, "studysmart"), execution_of(f"dask://{cluster.address}") as execution:
         found = interrupted(execution, folder, lambda: cluster.scheduler.send_signal(signal.SIGSTOP))
         assert found == [number**2 for number in NUMBERS]
@@ -179,7 +179,7 @@ def test_a_cluster_of_another_release_is_not_used(
 def test_all_dask_workers_are_killed(
     cluster: Cluster, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training_job.execution.PART_SECONDS", 3.0)
+    monkeypatch.setattr("training_job.execution.PART_SECONDS", 10.0)
 
     def kill() -> None:
         for worker in cluster.workers:

@@ -107,7 +107,7 @@ def test_a_worker_that_is_killed_takes_its_training_along(world: World) -> None:
     family = psutil.Process(worker.pid).children(recursive=True)
     assert len(family) == 2, "the process that forks, and its fork"
     worker.kill()
-    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert psutil.wait_procs(family, timeout=60)[1] == []
     held.released.set()
     world.work_until_idle()
     world.check()
@@ -133,7 +133,7 @@ def test_a_worker_that_is_asked_to_stop_gives_its_training_back(world: World) ->
     family = psutil.Process(worker.pid).children(recursive=True)
     worker.terminate()
     assert "training is given back" in worker.wait()
-    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert psutil.wait_procs(family, timeout=60)[1] == []
     world.wait_for_message()
     held.released.set()
     world.work_until_idle()

@@ -34,7 +34,7 @@ def container(environment: dict[str, str]) -> Iterator[Container]:
 @pytest.fixture
 def call(container: Container) -> Iterator[Callable[..., httpx.Response]]:
     """Posts to the API, with a token if one is given. Without a body it is a GET."""
-    with serving() as url, httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+    with serving() as url, httpx.Client(base_url=url, trust_env=False, timeout=120) as client:
 
         def send(path: str, body: object = None, token: str | None = None) -> httpx.Response:
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.fronts import free_port
 from tests.support.stacks import Api, RunningStack
 from tests.support.waiting import wait_for
 
@@ -63,8 +63,7 @@ def log(tmp_path: Path) -> Path:
 @contextmanager
 def chalice_local(command: str, services: Path, project: Path, log: Path) -> Iterator[Api]:
     """Run ``chalice local`` in a project's folder, as a person starts it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     programs = str(Path(sys.executable).parent)
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -83,7 +82,7 @@ def chalice_local(command: str, services: Path, project: Path, log: Path) -> Ite
         yield api
     finally:
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(30)
+        process.wait(120)
 
 
 @pytest.fixture

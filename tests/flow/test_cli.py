@@ -351,5 +351,5 @@ def test_monitor_ends_cleanly_with_ctrl_c(deployment: Container) -> None:
         process.kill()
         pytest.fail(f"it said {said!r}: {process.communicate()}")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")

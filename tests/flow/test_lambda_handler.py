@@ -45,7 +45,7 @@ class Cohort:
 
     def event(self) -> dict[str, Any]:
         """Receives as Lambda does, and gives its event."""
-        sqs = aws_client("sqs", self.environment["AWS_REGION"], read_timeout=30)
+        sqs = aws_client("sqs", self.environment["AWS_REGION"], read_timeout=120)
         received = sqs.receive_message(
             QueueUrl=self.environment["TRAINING_QUEUE_URL"], WaitTimeSeconds=20, MessageSystemAttributeNames=["All"]
         )

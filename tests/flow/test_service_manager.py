@@ -42,4 +42,4 @@ def test_the_units_command_serves_until_its_stop_signal(tmp_path: Path) -> None:
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(30)
+            process.wait(120)

@@ -176,7 +176,7 @@ def test_the_prompt_survives_errors_and_ctrl_c(database: str) -> None:
     terminal.type("\\d users\n")
     terminal.expect("n_answers ")
     terminal.type("\\q\n")
-    assert terminal.process.wait(30) == 0
+    assert terminal.process.wait(120) == 0
 
 
 def sleeping(database_url: str) -> bool:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.stacks import RunningStack, alive, end, start
@@ -82,8 +83,9 @@ def test_the_api_is_served_on_the_host_that_is_named(tmp_path: Path) -> None:
         assert stack.api.http.base_url.host == "127.0.0.2"
         assert stack.api.get("/") == WELCOME
         assert "127.0.0.1" in stack.environment["AWS_ENDPOINT_URL"]
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", stack.api.http.base_url.port or 0), 5)
+        processes = psutil.Process(stack.process.pid).children(recursive=True)
+        addresses = [found.laddr for process in processes for found in process.net_connections("tcp")]
+        assert {ip for ip, port in addresses if port == stack.api.http.base_url.port} == {"127.0.0.2"}
     finally:
         end(stack)
 

@@ -34,7 +34,8 @@ def test_a_batch_and_its_training_reach_the_receiver(capsys: pytest.CaptureFixtu
         for _ in range(2):
             stored = app.call("POST", "/answers", {"answers": answers})
         assert (stored["stored"], app.errors) == (0, 0)
-        wait_for(lambda: "version.promoted" in receiver.types, 180, "the event of the first version")
+        expected = {"version.promoted", "training.complete"}
+        wait_for(lambda: expected <= set(receiver.types), 180, "the events of the first version")
         app.close()
     completions = [one["data"] for one in receiver.accepted if one["type"] == "completion"]
     assert Counter(one["learner_id"] for one in completions) == {f"pupil-{n}": 10 for n in range(4)}

@@ -78,7 +78,6 @@ def test_whatever_happens_in_whatever_order_nothing_is_lost_or_counted_twice(
             stateful_step_count=STEPS,
             derandomize=not MORE_RUNS,
             database=None,
-            deadline=None,
             phases=[Phase.generate, Phase.shrink] if MORE_RUNS else [Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),

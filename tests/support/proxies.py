@@ -34,5 +34,5 @@ def proxied(url: str, **limits: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         loop.call_soon_threadsafe(stopped.set)
-        thread.join(10)
+        thread.join(120)
         loop.close()

@@ -125,4 +125,4 @@ def command_line(process: psutil.Process) -> list[str]:
 
 def end(stack: RunningStack) -> None:
     stack.process.terminate()
-    stack.process.wait(30)
+    stack.process.wait(120)

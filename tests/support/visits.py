@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 from tests.support.api import PASSWORD
 from tests.support.waiting import wait_for
 
-TIMEOUT_MS = 15_000
+TIMEOUT_MS = 30_000
+TIME_ZONE = "Europe/Berlin"
 
 # Runs before the scripts of each document, but stores the token only once: a test may sign out afterwards.
 _STORE_TOKEN = """
@@ -99,6 +100,7 @@ class Visit:
 
     def create_task(self, content: str = "1/2 + 1/3", topic: str = "Fractions") -> None:
         """Create a task on the tasks page and wait for its card."""
+        expect(self.page.locator("#tasks")).not_to_have_attribute("aria-busy", "true")
         before = self.page.locator(".task").count()
         self.fill_task(content, topic)
         self.page.get_by_role("button", name="Create task").click()
@@ -134,6 +136,10 @@ class Visit:
         found: dict[str, str] = response.json()
         return found
 
+    def wait_for(self, condition: Callable[[], object], what: str) -> None:
+        """Poll until the condition holds. Meanwhile Playwright calls the routes of the test."""
+        wait_for(lambda: self.page.evaluate("true") and condition(), what=what)
+
     def expect_loaded(self) -> None:
         """Wait until no section of the page is loading."""
         expect(self.page.locator("main [aria-busy=true], main .pending")).to_have_count(0)
@@ -166,6 +172,12 @@ def _task(topic: str) -> dict[str, str]:
     return {"subject": "Physics", "topic": topic, "difficulty": "easy", "task_content": "?"}
 
 
+def hold_background_requests(page: Page) -> None:
+    """Hold back what the tasks page sends by itself. The answers to an ended session would leave the page too early."""
+    for path in ("model/status", "predictions*", "analytics/topics*"):
+        page.route(f"**/{path}", lambda route: None)
+
+
 @contextmanager
 def visiting(
     browser: Browser, url: str, locale: str = "en-GB", offline_shell: bool = False, touch: bool = False
@@ -175,7 +187,7 @@ def visiting(
     workers: Literal["allow", "block"] = "allow" if offline_shell else "block"
     context = browser.new_context(
         locale=locale,
-        timezone_id="Europe/Berlin",
+        timezone_id=TIME_ZONE,
         service_workers=workers,
         has_touch=touch,
         viewport={"width": 390, "height": 844} if touch else {"width": 1280, "height": 720},

@@ -8,7 +8,7 @@ from collections.abc import Callable
 SayAtEnd = Callable[[str], None]
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60.0, what: str = "the condition") -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 180.0, what: str = "the condition") -> None:
     """Poll until the condition holds; fails the test when the time is up."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -23,7 +23,7 @@ def kill(server: postgres.Postgres) -> None:
     for process in processes:
         process.kill()
     server.process.wait()
-    psutil.wait_procs(processes, timeout=30)
+    psutil.wait_procs(processes, timeout=120)
 
 
 def kill_and_restart(server: postgres.Postgres) -> None:

@@ -45,7 +45,7 @@ class Process:
     def terminate(self) -> None:
         os.kill(self.pid, signal.SIGTERM)
 
-    def wait(self, seconds: float = 90.0) -> str:
+    def wait(self, seconds: float = 300.0) -> str:
         """Return what it said when it has ended."""
         wait_for(lambda: not self.alive, seconds, f"the end of process {self.pid}:\n{self.output.read_text()}")
         return self.output.read_text()

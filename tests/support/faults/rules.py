@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-HELD_SECONDS = 120.0
+HELD_SECONDS = 600.0
 """After this long a held request goes on, so that a test that failed ends."""
 
 
@@ -41,7 +41,7 @@ class Rule:
         if self.cut:
             raise CutError(self.pattern)
 
-    def wait_until_met(self, seconds: float = 60.0) -> None:
+    def wait_until_met(self, seconds: float = 180.0) -> None:
         """Return when the request was seen, fail when it is not in time."""
         assert self.met.wait(seconds), f"no request like {self.pattern!r} came within {seconds:.0f} seconds"
 

@@ -38,7 +38,7 @@ def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subproce
 def test_a_stack_is_stopped(running: subprocess.Popen[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--state-dir", str(tmp_path), "stop"]) == 0
     assert "is stopped" in capsys.readouterr().out
-    assert running.wait(10) is not None
+    assert running.wait(120) is not None
     assert cli.main(["--state-dir", str(tmp_path), "stop"]) == 1
     assert "is not running" in capsys.readouterr().err
 

@@ -64,7 +64,7 @@ def assert_same_rows(found: UserState, expected: UserState) -> None:
 
 
 @given(STATES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_rows_come_back_from_columns_as_they_were(state: UserState) -> None:
     stored = kept_as_columns(state)
     assert_same_rows(stored, state)
@@ -73,7 +73,7 @@ def test_rows_come_back_from_columns_as_they_were(state: UserState) -> None:
 
 
 @given(STATES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_rows_come_back_from_what_postgresql_sends(state: UserState) -> None:
     topics = json.loads(json.dumps([row.topic for row in state.rows]))
     assert_same_rows(replace(state, rows=rows_from_bytes(topics, packed(state))), state)
@@ -86,7 +86,7 @@ def test_bytes_that_are_no_rows_are_refused() -> None:
 
 
 @given(STATES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_state_without_a_topic_has_the_other_topics_rows(state: UserState) -> None:
     found = without_topic(state, "topic 1")
     assert list(found.rows) == [row for row in state.rows if row.topic != "topic 1"]
@@ -99,7 +99,7 @@ def predictor() -> Predictor:
 
 
 @given(STATES, st.integers(1, 4), st.randoms(use_true_random=False))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_prediction_is_the_same_from_rows_in_any_order_and_from_columns(
     predictor: Predictor, state: UserState, difficulty: int, random: object
 ) -> None:
@@ -114,7 +114,7 @@ def test_a_prediction_is_the_same_from_rows_in_any_order_and_from_columns(
 
 
 @given(st.integers(1, 4), st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_formula_on_floats_and_on_arrays_gives_the_same(n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     values, rows = rng.normal(size=(n, 3)), rng.integers(0, 5, n)

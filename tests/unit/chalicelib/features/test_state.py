@@ -43,7 +43,7 @@ def test_the_first_practice_is_counted_over_all_topics_and_stays() -> None:
 
 
 @given(ANSWERS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_answers_added_one_by_one_a_replay_and_a_search_find_the_same_first_practice_and_last_outcome(
     answers: list[Answer],
 ) -> None:
@@ -59,7 +59,7 @@ def test_answers_added_one_by_one_a_replay_and_a_search_find_the_same_first_prac
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=40), st.integers(0, 1000))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_first_practice_and_last_outcome_of_stored_states_are_those_of_the_whole_history(
     users: list[int], seed: int
 ) -> None:

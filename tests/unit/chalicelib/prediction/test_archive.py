@@ -174,7 +174,7 @@ def assert_refused_or_runs(raw: bytes) -> None:
         model(values)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_weights_that_were_damaged_before_packing_are_refused_or_run(data: st.DataObject) -> None:
     def damaged(content: bytes) -> bytes:
@@ -191,7 +191,7 @@ ODD: st.SearchStrategy[Any] = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_graph_with_odd_settings_is_refused_or_runs(data: st.DataObject) -> None:
     def damaged(content: bytes) -> bytes:

@@ -75,7 +75,7 @@ def record_of(state: UserState, dated: bool) -> ItemRecord:
     HOURS,
 )
 @example(0, [Answer("topic 0", 1, True, 5.0, NOW)], "topic 0", 1, True, 0.0, 0.001)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_waiting_never_raises_the_chance(
     seed: int, answers: list[Answer], topic: str, difficulty: int, dated: bool, hours: float, longer: float
 ) -> None:

@@ -33,7 +33,7 @@ class Registry(MemoryRegistry):
     def read_version(self, cohort: str, version: str, names: Sequence[str] | None = None) -> dict[str, bytes]:
         self.readers.append(threading.current_thread().name)
         self.entered.set()
-        assert self.open.wait(10)
+        assert self.open.wait(120)
         return super().read_version(cohort, version, names)
 
     def publish(self, version: str, named: str | None = None, **changed: bytes) -> None:
@@ -78,7 +78,7 @@ def settled(ask: Callable[[], str | None]) -> str | None:
     ask()
     for thread in threading.enumerate():
         if thread.name == "champion-refresh":
-            thread.join(10)
+            thread.join(120)
     return ask()
 
 
@@ -107,7 +107,7 @@ def test_an_old_look_is_renewed_beside_the_request(champion: ChampionCache, regi
     registry.open.clear()
     clock.now += REFRESH_SECONDS
     assert version_of(champion) == "v1"
-    assert registry.entered.wait(10)
+    assert registry.entered.wait(120)
     registry.open.set()
     assert settled(lambda: version_of(champion)) == "v2"
     assert registry.readers == ["champion-refresh"]
@@ -157,7 +157,7 @@ def test_others_are_served_the_old_model_while_one_request_fetches_the_new(
     registry.entered.clear()
     with ThreadPoolExecutor(1) as pool:
         fetching = pool.submit(version_of, champion, "v2")
-        assert registry.entered.wait(10)
+        assert registry.entered.wait(120)
         assert version_of(champion, "v2") == "v1"
         registry.open.set()
         assert fetching.result(10) == "v2"
@@ -174,7 +174,7 @@ def test_many_requests_at_once_load_the_model_once(
     registry.open.clear()
     with ThreadPoolExecutor(8) as pool:
         found = [pool.submit(version_of, champion, expected) for _ in range(8)]
-        assert registry.entered.wait(10)
+        assert registry.entered.wait(120)
         registry.open.set()
         assert [one.result(10) for one in found] == ["v1"] * 8
     assert len(registry.readers) == 1

@@ -30,8 +30,8 @@ def followed(tmp_path: Path, printed: str, as_json: bool = False) -> tuple[list[
     output = Output(tmp_path / "logs" / "backend.log", as_json)
     program = f"import sys; sys.stdout.write({printed!r})"
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    output.follow(process).join(30)
-    process.wait(30)
+    output.follow(process).join(120)
+    process.wait(120)
     logged = tmp_path / "logs" / "backend.log"
     return logged.read_text().splitlines(), logged.with_suffix(".jsonl").read_text().splitlines()
 

@@ -26,7 +26,7 @@ from training_job.fit.practice import interval_quantiles
 from training_job.history.answers import AnswerTable
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.integers(1, 60), st.sampled_from([(1,), (4,), (2, 3), (1, 2, 3, 4)]))
 def test_any_small_history_gives_a_finite_and_ordered_model(seed: int, n: int, levels: tuple[int, ...]) -> None:
     table = simulate(3, 4, n, seed=seed, levels=levels)
@@ -96,7 +96,7 @@ def test_an_empty_table_is_refused() -> None:
 
 
 @given(st.integers(1, 30), st.integers(0, 30), st.floats(-2, 2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_one_more_success_on_a_topic_never_lowers_its_logit(attempts: int, correct: int, easiness: float) -> None:
     model = LnirtParameters(("t",), np.ones(2), np.full((2, 4), easiness), np.zeros((2, 2)), 0.5, None)
     correct = min(correct, attempts - 1)

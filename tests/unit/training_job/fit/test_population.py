@@ -81,7 +81,7 @@ def test_too_few_students_have_no_traits() -> None:
     assert fit_traits(table, fit_lnirt(table)).n_traits == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 3), st.lists(st.booleans(), max_size=12), st.booleans())
 def test_what_answers_tell_of_traits_adds_up(seed: int, topic: int, outcomes: list[bool], timed: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -95,7 +95,7 @@ def test_what_answers_tell_of_traits_adds_up(seed: int, topic: int, outcomes: li
     np.testing.assert_allclose(each.sum(axis=0), together, atol=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 3), st.integers(1, 30))
 def test_traits_never_expect_less_on_a_topic_after_a_success_there(seed: int, topic: int, answers: int) -> None:
     rng = np.random.default_rng(seed)
@@ -182,7 +182,7 @@ def test_paths_are_capped_and_the_common_ones_stay(monkeypatch: pytest.MonkeyPat
     assert np.isin(capped.keys, whole.keys).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(0, 2**40 - 1))
 @example([0, 1, 0, 1, 0, 1, 2, 0, 2, 0], 0b1011011101)
 @example([4, 5, 4, 5, 4, 0], 0b111111)
@@ -210,7 +210,7 @@ def test_the_paths_of_a_history_are_those_of_each_stored_state(topics: list[int]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 30), st.integers(1, 20))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_few_paths_are_looked_up_as_many_are(seed: int, known: int, asked: int) -> None:
     rng = np.random.default_rng(seed)
     table = SequenceTable(np.unique(rng.integers(0, 40, known, dtype=np.uint32)), rng.normal(size=0))
@@ -220,7 +220,7 @@ def test_a_few_paths_are_looked_up_as_many_are(seed: int, known: int, asked: int
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 30), st.booleans())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_evidence_of_a_state_is_the_sum_of_what_its_rows_tell(seed: int, rows: int, times: bool) -> None:
     rng = np.random.default_rng(seed)
     model = model_of(3, times=times)

@@ -170,7 +170,7 @@ def test_a_residual_that_is_right_is_used() -> None:
     assert choose_scale(np.zeros(4000), truth, target, np.arange(4000) % 400, binary=True) > 0.7
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 10_000), st.sampled_from([1, 29, 30, 200, 1500]), st.floats(-3, 3), st.floats(0, 3), st.booleans()
 )

@@ -56,7 +56,7 @@ def histories(draw: st.DrawFn) -> AnswerTable:
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(histories(), st.booleans(), st.sampled_from([(), ("",)]))
 def test_a_whole_history_gives_what_each_stored_state_gives(
     table: AnswerTable, times: bool, subjects: tuple[str, ...]
@@ -100,7 +100,7 @@ def test_the_population_of_these_tests_has_something_to_say_of_most_answers() ->
     assert (np.abs(past.trait_log_seconds) > 0).mean() > 0.9
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(histories(), st.booleans(), st.integers(1, 4))
 def test_the_dense_columns_do_not_know_how_the_last_answer_on_the_asked_topic_was(
     table: AnswerTable, times: bool, difficulty: int

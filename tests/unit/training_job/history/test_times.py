@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.features.state import Answer, replay
@@ -42,7 +42,6 @@ def test_a_lasting_change_of_pace_is_followed() -> None:
     assert counted(*[140] * 5, *[20] * 5)[-1] == 20
 
 
-@settings(deadline=None)
 @given(HISTORIES)
 def test_state_training_and_import_count_the_same(history: list[tuple[int, int, int, float | None]]) -> None:
     table = AnswerTable.from_columns(
