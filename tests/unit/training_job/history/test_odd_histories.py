@@ -34,6 +34,11 @@ def _crowded() -> AnswerTable:
     return rebuilt(table, user=np.where(np.random.default_rng(0).random(ANSWERS) < 0.9, 0, table.user))
 
 
+def _without_exceptions() -> AnswerTable:
+    table = simulate(4, 2, 4 * ANSWERS)
+    return rebuilt(table, is_correct=table.user % 2 == 1)
+
+
 def _topics_met_once() -> AnswerTable:
     table = simulate(30, 1500, 1500)
     return rebuilt(table, topic=np.random.default_rng(0).permutation(1500))
@@ -47,6 +52,7 @@ HISTORIES: dict[str, Callable[[], AnswerTable]] = {
     "one user": lambda: simulate(1, 5, ANSWERS),
     "one topic at one difficulty": lambda: simulate(6, 1, ANSWERS, levels=(2,)),
     "one user with most answers": _crowded,
+    "students who are always right or always wrong": _without_exceptions,
     "absurd times": lambda: rebuilt(_usual(), seconds=np.random.default_rng(0).choice([0.1, 72_000.0], ANSWERS)),
     "times only in the newest answers": lambda: rebuilt(
         _usual(), seconds=np.where(validation_rows(_usual()), _usual().seconds, np.nan)
