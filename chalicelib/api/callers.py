@@ -39,6 +39,7 @@ def person(
     caller = container.foreign.verify(token) or container.identity.verify(token)
     logs.set_user(caller.user_id)
     cohort = container.sessions.check(caller, token)
+    caller = caller.within(cohort)
     logs.set_cohort(container.in_cohort(cohort).log_fields)
     if for_admins and not caller.is_admin:
         raise ForbiddenError("Only admins may do this")

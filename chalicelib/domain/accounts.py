@@ -48,6 +48,13 @@ class Caller(msgspec.Struct, frozen=True):
         """True if the caller is an admin of all cohorts, or of the one that they belong to."""
         return self.admin_group is not None
 
+    def within(self, cohort: str | None) -> Caller:
+        """Return the caller with the rights in this cohort: an issuer's admin of one cohort is none in another."""
+        claimed = None if self.foreign is None else self.foreign.cohort
+        if claimed in (None, cohort):
+            return self
+        return msgspec.structs.replace(self, groups=self.groups - {COHORT_ADMIN_GROUP})
+
 
 class Session(msgspec.Struct, frozen=True):
     """The tokens of a sign-in. ``expires_in`` is the life of the access token in seconds."""

@@ -111,10 +111,13 @@ class IssuerVerifier:
         subject = _text(claims, issuer.subject_claim)
         if subject is None or "events" in claims:  # the latter is in tokens that sign a user out
             raise UnauthenticatedError(REFUSED)
-        cohort = None if issuer.cohort_claim is None else _text(claims, issuer.cohort_claim)
+        cohort = None if issuer.cohort_claim is None else _cohort(_claim(claims, issuer.cohort_claim))
         known = self._email(claims), _text(claims, issuer.name_claim), times.exp, cohort
         user = ForeignUser(issuer.issuer, subject, *known)
-        return Caller(user_id_of(issuer.issuer, subject), self._groups(claims), times.iat, foreign=user)
+        groups = self._groups(claims)
+        if issuer.cohort_claim is not None and cohort is None:
+            groups -= {COHORT_ADMIN_GROUP}
+        return Caller(user_id_of(issuer.issuer, subject), groups, times.iat, foreign=user)
 
     def _check(self, claims: Mapping[str, Any], times: _Times) -> None:
         now, issuer = self._clock(), self._issuer
@@ -177,6 +180,11 @@ def _text(claims: Mapping[str, Any], name: str) -> str | None:
     value = _claim(claims, name)
     is_text = isinstance(value, str) and 0 < len(value) <= _MAXIMUM and value.isprintable()
     return value if is_text else None
+
+
+def _cohort(value: Any) -> str | None:
+    """Return what a claim names as the cohort, whatever it is: what is no cohort's name gets into the log later."""
+    return None if value in (None, "") else str(value)[:_MAXIMUM]
 
 
 def _texts(value: Any) -> list[str]:
