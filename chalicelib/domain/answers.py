@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple
@@ -63,8 +64,8 @@ class GivenAnswer(Struct, frozen=True):
 
 
 class StoredAnswers(NamedTuple):
-    """The outcome of a batch. ``counted`` is None if nothing in it was new."""
+    """The outcome of a batch. ``counted`` has the cohorts in which new answers were counted."""
 
     new: frozenset[str]
     """Ids of the tasks that this batch has made."""
-    counted: Counted | None
+    counted: Mapping[str, Counted]

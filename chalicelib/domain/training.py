@@ -86,18 +86,18 @@ class TrackerRow(Struct, frozen=True):
     """
 
     cohort: str
-    n_samples_since_training: int
-    n_samples_last_training: int
-    n_samples_total: int
-    last_trained_at: datetime | None
-    model_version: str | None
-    training_request_id: str | None
-    training_requested_at: datetime | None
-    training_enqueued_at: datetime | None
-    lease_expires_at: datetime | None
-    lease_live: bool
-    progress: Mapping[str, Any] | None
-    last_error: str | None
+    n_samples_since_training: int = 0
+    n_samples_last_training: int = 0
+    n_samples_total: int = 0
+    last_trained_at: datetime | None = None
+    model_version: str | None = None
+    training_request_id: str | None = None
+    training_requested_at: datetime | None = None
+    training_enqueued_at: datetime | None = None
+    lease_expires_at: datetime | None = None
+    lease_live: bool = False
+    progress: Mapping[str, Any] | None = None
+    last_error: str | None = None
     training_seconds: float | None = None
     training_failures: int = 0
     next_training_at: datetime | None = None

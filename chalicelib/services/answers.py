@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from chalicelib import logs
 from chalicelib.domain.answers import CompletedAnswer, StoredAnswers
@@ -35,7 +36,7 @@ def store_answers(
     *,
     of_cohort: bool = False,
 ) -> tuple[StoredAnswers, TrainingNote]:
-    """Store the answers that are new and count them. A batch triggers one training at most.
+    """Store the answers that are new and count them. A batch triggers at most one training of each cohort.
 
     ``existing`` are the students who have to have an account, with ``of_cohort`` in the store's cohort. ``growth`` is
     from :func:`check_limits`. Raises NotFoundError if the account of a student was deleted or is not there; nothing is
@@ -43,14 +44,16 @@ def store_answers(
     """
     stored = tasks.add_answers(answers, policy, existing, growth, of_cohort=of_cohort)
     logs.note(answers=len(answers), new_answers=len(stored.new))
-    if (counted := stored.counted) is None:
-        row = tracker.read(tasks.cohort)
-        queued = row.state is not TrainingState.IDLE
-        return stored, TrainingNote(row.n_samples_since_training, policy.threshold, queued)
-    training.announce(counted)
-    if (request := counted.request) is not None:
-        later(lambda: training.try_to_send(tracker, queue, request))
-    return stored, TrainingNote(counted.counter, policy.threshold, counted.request is not None)
+    requests = [counted.request for counted in stored.counted.values() if counted.request is not None]
+    for counted in stored.counted.values():
+        training.announce(counted)
+    for request in requests:
+        later(partial(training.try_to_send, tracker, queue, request))
+    if (own := stored.counted.get(tasks.cohort)) is not None:
+        return stored, TrainingNote(own.counter, policy.threshold, bool(requests))
+    row = tracker.read(tasks.cohort)
+    queued = bool(requests) or row.state is not TrainingState.IDLE
+    return stored, TrainingNote(row.n_samples_since_training, policy.threshold, queued)
 
 
 def check_limits(

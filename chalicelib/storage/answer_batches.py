@@ -176,7 +176,7 @@ def store(
         raise ConflictError(f"{foreign[0]} is the id of an answer of another learner")
     new = [one for id_, one in reversed(by_task.items()) if id_ not in old]
     if not new:
-        return StoredAnswers(frozenset(), None), []
+        return StoredAnswers(frozenset(), {}), []
     times = {one.task_id: min(one.at or moment, moment) for one in new}
     new.sort(key=lambda one: times[one.task_id])
     late = _late(connection, new, times)
@@ -204,7 +204,8 @@ def store(
         connection.execute(_PLACE_ALL, {"ids": _ids(ids), "user_ids": sorted(late)})
         for user_id in sorted(late):
             rebuild_state(connection, user_id)
-    stored, in_shards = StoredAnswers(frozenset(one.task_id for one in new), None), []
+    counts_of: dict[str, Counted] = {}
+    in_shards = []
     # In the order in which all writers lock trackers.
     for name in sorted({cohorts[one.user_id] for one in new}):
         theirs = [one for one in new if cohorts[one.user_id] == name]
@@ -213,8 +214,8 @@ def store(
         if counted is None:
             in_shards.append(name)
         else:
-            stored = stored._replace(counted=counted)
-    return stored, in_shards
+            counts_of[name] = counted
+    return StoredAnswers(frozenset(one.task_id for one in new), counts_of), in_shards
 
 
 def _locked(

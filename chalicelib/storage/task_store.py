@@ -601,9 +601,8 @@ class PostgresTaskStore:
         stored, in_shards = transaction(
             self._engine, lambda c: answer_batches.store(c, required, answers, policy, growth or {})
         )
-        for cohort in in_shards:
-            stored = stored._replace(counted=settle(self._engine, cohort, policy))
-        return stored
+        settled = {cohort: settle(self._engine, cohort, policy) for cohort in in_shards}
+        return stored._replace(counted={**stored.counted, **settled})
 
     def _settled(self, done: Completion, policy: TrainingPolicy, pause: float = 0.0) -> Completion:
         """Return a completion when it is in the tracker's row."""

@@ -68,24 +68,23 @@ def test_a_batch_sent_again_is_counted_once(stores: Stores) -> None:
     first = stores.tasks.add_answers(batch, POLICY)
     again = stores.tasks.add_answers([*batch, answer(6)], POLICY)
     assert (len(first.new), len(again.new)) == (12, 1)
-    assert first.counted is not None
-    assert first.counted.counter == first.counted.n_samples_total == 12
+    counted = first.counted["default"]
+    assert counted.counter == counted.n_samples_total == 12
     row = stores.tracker.read("default")
     assert (row.n_samples_since_training, row.n_samples_total) == (13, 13)
-    assert stores.tasks.add_answers(batch, POLICY) == (frozenset(), None)
+    assert stores.tasks.add_answers(batch, POLICY) == (frozenset(), {})
     for user, n in {"ada": 7, "eve": 6}.items():
         assert len(assert_state_is_that_of_the_history(stores, user)) == n
 
 
 def test_a_batch_triggers_one_training(stores: Stores) -> None:
     stored = stores.tasks.add_answers([answer(n) for n in range(40)], POLICY)
-    assert stored.counted is not None
-    assert stored.counted.request is not None
+    request = stored.counted["default"].request
+    assert request is not None
     live = stores.tracker.read("default").training_request_id
-    assert stored.counted.request.request_id == live
+    assert request.request_id == live
     more = stores.tasks.add_answers([answer(n) for n in range(40, 60)], POLICY)
-    assert more.counted is not None
-    assert (more.counted.counter, more.counted.request) == (60, None)
+    assert (more.counted["default"].counter, more.counted["default"].request) == (60, None)
     assert stores.tracker.read("default").training_request_id == live
 
 
@@ -175,7 +174,7 @@ def test_halves_and_copies_at_once_are_counted_once(stores: Stores) -> None:
         done = list(pool.map(lambda some: stores.tasks.add_answers(some, POLICY), copies))
     assert sum(len(one.new) for one in done) == len(batch)
     assert len(frozenset[str]().union(*(one.new for one in done))) == len(batch)
-    assert sum(one.counted is not None and one.counted.request is not None for one in done) == 1
+    assert sum(counted.request is not None for one in done for counted in one.counted.values()) == 1
     row = stores.tracker.read("default")
     assert (row.n_samples_since_training, row.n_samples_total) == (len(batch), len(batch))
     for user in users:

@@ -79,10 +79,6 @@ def _record(item: int | None, answers: Sequence[PracticeTask]) -> ItemRecord:
     return ItemRecord(item, len(mine), correct, bool(last.is_correct), mine[-1], last.completed_at)
 
 
-def _row(cohort: str) -> TrackerRow:
-    return TrackerRow(cohort, 0, 0, 0, None, None, None, None, None, None, False, None, None)
-
-
 @dataclass
 class Account:
     """A row of ``users``; ``answers`` are the ids of its completed tasks in the order of their completion."""
@@ -130,7 +126,7 @@ class MemoryDatabase:
 
     def tracker(self, cohort: str) -> TrackerRow:
         """The cohort's row, with the lease judged now."""
-        row = self.trackers.setdefault(cohort, _row(cohort))
+        row = self.trackers.get(cohort, TrackerRow(cohort))
         live = row.training_request_id is not None and row.lease_expires_at is not None
         lease_live = bool(live and row.lease_expires_at and row.lease_expires_at > self._now())
         waits = row.next_training_at is not None and row.next_training_at > self._now()
@@ -138,7 +134,7 @@ class MemoryDatabase:
 
     def change_tracker(self, cohort: str, **changes: Any) -> TrackerRow:
         """Store changes of the cohort's row."""
-        self.trackers[cohort] = replace(self.trackers.setdefault(cohort, _row(cohort)), **changes)
+        self.trackers[cohort] = replace(self.trackers.setdefault(cohort, TrackerRow(cohort)), **changes)
         return self.tracker(cohort)
 
     def lower_total(self, cohort: str, deleted: int) -> None:
@@ -464,7 +460,7 @@ class MemoryTaskStore(MemoryStore):
                     db.usage.pop(one.user_id, None)
             for user_id, more in (growth or {}).items() if new else ():
                 db.use_more(user_id, more)
-            counted = self._count(db, policy, len(new)) if new else None
+            counted = {self.cohort: self._count(db, policy, len(new))} if new else {}
             return StoredAnswers(frozenset(one.task_id for one in new), counted)
 
     def _place(self, task_id: str) -> None:
