@@ -37,6 +37,7 @@ _LIST = text(
     FROM unnest(CAST(:names AS text[])) AS n (name) LEFT JOIN cohorts c ON c.name = n.name ORDER BY n.name
     """
 )
+_IN_TASKS = text("SELECT EXISTS (SELECT FROM practice_tasks WHERE cohort = :name)")
 _CREATE = text("INSERT INTO cohorts (name, email_domains, invitation) VALUES (:name, :domains, :digest)")
 _DOMAIN_TAKEN = text(
     "SELECT name FROM cohorts WHERE name <> :name AND email_domains && CAST(:domains AS text[]) LIMIT 1"
@@ -55,16 +56,13 @@ _MOVE_SERVICE = (
 _LEARNER_OF = text(
     "SELECT id, issuer FROM users WHERE id = ANY(CAST(:ids AS text[])) AND issuer LIKE 'service:%' LIMIT 1"
 )
-# A bus has one receiver for each cohort.
 _MOVE_REST = (
-    text(
-        f"DELETE FROM webhook_receivers r WHERE cohort = :name AND url LIKE '{BUS}%' AND EXISTS"  # noqa: S608 - constants
-        " (SELECT FROM webhook_receivers o WHERE o.cohort = :cohort AND o.url = r.url)"
-    ),
-    *(
-        text(f"UPDATE {table} SET cohort = :cohort WHERE cohort = :name")  # noqa: S608 - constants
-        for table in ("service_accounts", "webhook_receivers", "imports")
-    ),
+    text("UPDATE service_accounts SET cohort = :cohort WHERE cohort = :name"),
+    text("UPDATE webhook_receivers SET cohort = :cohort WHERE cohort = :name AND service_id IS NOT NULL"),
+    text("UPDATE imports SET cohort = :cohort WHERE cohort = :name"),
+)
+_RECEIVERS = text(
+    "SELECT count(*) FROM webhook_receivers WHERE cohort = :name AND disabled_at IS NULL AND url NOT LIKE :bus"
 )
 _LEFT = text(
     """
@@ -165,6 +163,11 @@ def _create(container: Container, options: argparse.Namespace) -> int:
 
     def work(connection: Connection) -> None:
         _check_free(connection, name, domains)
+        if connection.execute(_IN_TASKS, {"name": name}).scalar_one():
+            raise ConflictError(
+                f"tasks were predicted by the models of a former cohort {name}; take another name, or the statistics of"
+                " both would be one"
+            )
         digest = None if code is None else invitation_digest(code)
         connection.execute(_CREATE, {"name": name, "domains": domains, "digest": digest})
 
@@ -197,7 +200,7 @@ def _set_domains(container: Container, options: argparse.Namespace) -> int:
     def work(connection: Connection) -> None:
         _check_free(connection, options.name, values["domains"])
         if connection.execute(_SET_DOMAINS, values).scalar_one_or_none() is None:
-            raise _not_created(options.name)
+            raise _not_created(container, options.name)
 
     transaction(container.engine, work)
     shown = ", ".join(values["domains"]) or "none"
@@ -205,7 +208,9 @@ def _set_domains(container: Container, options: argparse.Namespace) -> int:
     return 0
 
 
-def _not_created(name: str) -> NotFoundError:
+def _not_created(container: Container, name: str) -> Exception:
+    if name == container.cohorts.own:
+        return ConflictError(f"{name} is the deployment's own cohort (COHORT), which has neither domains nor a code")
     return NotFoundError(f"there is no cohort {name} that was created by `studysmart cohort create`")
 
 
@@ -224,7 +229,7 @@ def _invite(container: Container, options: argparse.Namespace) -> int:
     code = new_invitation()
     values = {"name": options.name, "digest": None if options.end else invitation_digest(code)}
     if statement(container.engine, lambda c: c.execute(_INVITE, values).scalar_one_or_none()) is None:
-        raise _not_created(options.name)
+        raise _not_created(container, options.name)
     print(f"The code of the cohort {options.name} has ended." if options.end else code)
     return 0
 
@@ -283,12 +288,17 @@ def _move_all(container: Container, ids: Sequence[str], cohort: str) -> int:
 
 
 def _report(moved: int, cohort: str) -> None:
+    if not moved:
+        print(f"Nobody had to be moved to the cohort {cohort}.")
+        return
     print(f"{tables.count(moved, 'student')} moved to the cohort {cohort}. A training learns from their answers:")
     print(f"studysmart --cohort {cohort} train")
 
 
 def _move(container: Container, options: argparse.Namespace) -> int:
-    source, target = _known(container, options.name), _known(container, options.target)
+    source, target = options.name, _known(container, options.target)
+    if not container.cohorts.exists(source):
+        raise NotFoundError(f"there is no cohort {source}")
     if source == target:
         raise BadRequestError(f"{source} and {target} are the same cohort")
 
@@ -301,6 +311,11 @@ def _move(container: Container, options: argparse.Namespace) -> int:
         moved += container.cohorts.move(list(ids), target)
     transaction(container.engine, move_rest)
     _report(moved, target)
+    if moved:
+        print(f"Those of them who are in the group {COHORT_ADMIN_GROUP} are admins of {target} now.")
+    receivers = {"name": source, "bus": f"{BUS}%"}
+    if n := statement(container.engine, lambda c: c.execute(_RECEIVERS, receivers).scalar_one()):
+        print(f"{tables.count(n, 'webhook')} stayed in {source}, because in {target} it would get the answers of all.")
     return 0
 
 
@@ -309,8 +324,8 @@ def _remove(container: Container, options: argparse.Namespace) -> int:
     name, own = options.name, container.cohorts.own
     files = registry_files(container)
     found = [one.key for one in files.objects(_prefix(name))]
-    if not found:
-        _known(container, name)
+    if not found and not container.cohorts.exists(name):
+        raise NotFoundError(f"there is no cohort {name}")
     if name == own:
         raise ConflictError(f"{name} is the deployment's own cohort (COHORT), which cannot be removed")
 

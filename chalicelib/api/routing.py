@@ -294,11 +294,12 @@ def next_page(request: Request, parameters: Mapping[str, object]) -> dict[str, s
     """Return the ``Link`` header of the next page of a list.
 
     The address is relative, so that it also works below a stage prefix and behind a proxy, and for an address of the
-    request that ends with a slash. Parameters that are None are left out.
+    request that ends with a slash. Parameters that are None are left out. The cohort that an admin names is kept.
     """
     path = path_of(request)
     up, name = "../" if path.endswith("/") else "", path.rstrip("/").rpartition("/")[2]
-    given = {key: value for key, value in parameters.items() if value is not None}
+    cohort = (request.query_params or {}).get(callers.COHORT_PARAMETER)
+    given = {k: value for k, value in {callers.COHORT_PARAMETER: cohort, **parameters}.items() if value is not None}
     return {"Link": f'<{up}{name}?{urlencode(given)}>; rel="next"'}
 
 

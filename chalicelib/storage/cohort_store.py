@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, text
 
 from chalicelib.domain.errors import NotFoundError
 from chalicelib.storage.database import statement, transaction
-from chalicelib.storage.shards import changed_total_sql
+from chalicelib.storage.shards import ENSURE, changed_total_sql
 
 _NAMES = text(
     """
@@ -54,8 +54,6 @@ _LOCK = text(
     ORDER BY id COLLATE "C" FOR UPDATE
     """
 )
-
-_ENSURE = text("INSERT INTO embedding_model_tracker (cohort) VALUES (:cohort) ON CONFLICT (cohort) DO NOTHING")
 
 _LOCK_TRACKERS = text(
     "SELECT FROM embedding_model_tracker WHERE cohort = ANY(CAST(:cohorts AS text[]))"
@@ -134,6 +132,6 @@ def move(connection: Connection, user_ids: Collection[str], cohort: str, own: st
         return 0
     # Only those that are locked: another move may have put somebody out of the cohort meanwhile.
     values["user_ids"] = [user_id for user_id, _ in found]
-    connection.execute(_ENSURE, {"cohort": cohort})
+    connection.execute(ENSURE, {"cohort": cohort})
     connection.execute(_LOCK_TRACKERS, {"cohorts": sorted({cohort, *(old for _, old in found)})})
     return int(connection.execute(_MOVE, values).scalar_one())

@@ -28,7 +28,7 @@ from chalicelib.domain.training import (
 )
 from chalicelib.domain.webhooks import EventType
 from chalicelib.storage.database import statement, transaction
-from chalicelib.storage.shards import SUM_OF_ROW_SQL, SUM_SQL, due_sql, policy_values, settle, uncounted_sql
+from chalicelib.storage.shards import ENSURE, SUM_OF_ROW_SQL, SUM_SQL, due_sql, policy_values, settle, uncounted_sql
 from chalicelib.storage.webhook_store import event_sql
 
 
@@ -62,8 +62,6 @@ _ROWS = f"""
     FROM embedding_model_tracker k"""  # noqa: S608 - parts are constants, values are bound
 
 _READ_ALL, _READ = text(f"{_ROWS} ORDER BY cohort"), text(f"{_ROWS} WHERE cohort = :cohort")
-
-_ENSURE = text("INSERT INTO embedding_model_tracker (cohort) VALUES (:cohort) ON CONFLICT (cohort) DO NOTHING")
 
 _SET_COUNTER = text(
     f"""
@@ -259,12 +257,12 @@ class PostgresTracker:
         self._engine = engine
 
     def read(self, cohort: str) -> TrackerRow:
-        """Return the cohort's row. A missing row is created."""
+        """Return the cohort's row, an empty one if nothing was counted yet.
+
+        The row is not created: the cohort may have been removed a moment ago.
+        """
         rows = self._run(_READ, cohort=cohort)
-        if not rows:
-            self._run(_ENSURE, cohort=cohort)
-            rows = self._run(_READ, cohort=cohort)
-        return TrackerRow(*rows[0])
+        return TrackerRow(*rows[0]) if rows else TrackerRow(cohort)
 
     def rows(self) -> list[TrackerRow]:
         """Return the rows of all cohorts that have one."""
@@ -272,17 +270,18 @@ class PostgresTracker:
 
     def set_counter(self, cohort: str, value: int) -> TrackerRow:
         """Set ``n_samples_since_training``. The next completion continues from there."""
-        self.read(cohort)
+        self._run(ENSURE, cohort=cohort)
         self._run(_SET_COUNTER, cohort=cohort, value=value)
         return self.read(cohort)
 
     def set_model_version(self, cohort: str, version: str | None) -> None:
         """Store the version that serves. Warm processes read it with every creation."""
+        self._run(ENSURE, cohort=cohort)
         self._run(_SET_VERSION, cohort=cohort, version=version)
 
     def request_training(self, cohort: str, reason: str) -> TrainingRequest | None:
         """Request a training, whatever the counter is. Return None if a request is live already."""
-        self.read(cohort)
+        self._run(ENSURE, cohort=cohort)
         request_id = str(uuid.uuid4())
         row = self._transact(_FORCE_REQUEST, cohort=cohort, id=request_id, reason=reason)
         return None if row is None else TrainingRequest(request_id, cohort, row[0], reason)

@@ -104,7 +104,7 @@ def empty_tables(engine: Engine, keep_keys: bool = False) -> Iterator[Any]:
     with _transaction(engine, "BEGIN") as connection:
         _run(connection, f"LOCK TABLE {', '.join(TABLES)} IN SHARE ROW EXCLUSIVE MODE")
         if not _run(connection, _UNUSED).fetchone()[0]:
-            raise ConflictError("the database is not empty: it has accounts, tasks, or a training")
+            raise ConflictError("the database is not empty: it has accounts, tasks, cohorts, or a training")
         _run(connection, "DELETE FROM embedding_model_tracker")
         _run(connection, "DELETE FROM tracker_shards")
         yield connection

@@ -127,11 +127,15 @@ VERSION_DIFFERS = Kind(
     f"{_REPAIR} makes the tracker name the version of the pointer",
 )
 POINTER_MALFORMED = Kind(
-    "pointer-malformed", "cohort {cohort}: {fault}", "studysmart models rollback V; the next training repairs it too"
+    "pointer-malformed",
+    "cohort {cohort}: {fault}",
+    "studysmart --cohort NAME models rollback V; the next training repairs it too",
 )
 _VERSION_FAULT = "cohort {cohort}, {role} {version}: {fault}"
 CHAMPION_DAMAGED = Kind(
-    "champion-damaged", _VERSION_FAULT, "studysmart models rollback V to an intact version, or studysmart train"
+    "champion-damaged",
+    _VERSION_FAULT,
+    "studysmart --cohort NAME models rollback V to an intact version, or studysmart --cohort NAME train",
 )
 PAST_DAMAGED = Kind(
     "past-champion-damaged",
@@ -139,7 +143,9 @@ PAST_DAMAGED = Kind(
     "restore its files from the bucket's older object versions or from a backup",
 )
 VERSION_DAMAGED = Kind(
-    "version-damaged", _VERSION_FAULT, "nothing needs it: delete it with studysmart models prune, or restore its files"
+    "version-damaged",
+    _VERSION_FAULT,
+    "nothing needs it: delete it with studysmart --cohort NAME models prune, or restore its files",
 )
 VERSION_INCOMPLETE = Kind(
     "version-incomplete",

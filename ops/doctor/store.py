@@ -23,7 +23,7 @@ from chalicelib.features.state import Answer, StateRow
 from chalicelib.storage import completion
 from chalicelib.storage.database import transaction
 from chalicelib.storage.rows import TOPIC_KEY, state_row_from
-from chalicelib.storage.shards import SUM_OF_ROW_SQL, uncounted_sql
+from chalicelib.storage.shards import ENSURE, SUM_OF_ROW_SQL, uncounted_sql
 from ops.doctor.findings import Finding
 
 STUDENTS_AT_ONCE = 100
@@ -98,7 +98,6 @@ _COUNT = "SELECT count(*) FROM practice_tasks JOIN users u ON u.id = user_id WHE
 
 _COUNTS = "SELECT u.cohort, count(*) FROM practice_tasks JOIN users u ON u.id = user_id WHERE completed GROUP BY 1"
 
-_ENSURE = text("INSERT INTO embedding_model_tracker (cohort) VALUES (:cohort) ON CONFLICT (cohort) DO NOTHING")
 _LOCK = text("SELECT 1 FROM embedding_model_tracker WHERE cohort = :cohort FOR UPDATE")
 
 _SET_TOTAL = text(
@@ -246,7 +245,7 @@ class PostgresDoctorStore:
         """
 
         def work(connection: Connection) -> int:
-            connection.execute(_ENSURE, {"cohort": cohort})
+            connection.execute(ENSURE, {"cohort": cohort})
             connection.execute(_LOCK, {"cohort": cohort})
             return int(connection.execute(_SET_TOTAL, {"cohort": cohort}).scalar_one())
 

@@ -221,9 +221,13 @@ def import_file(
             for rows in chunks:
                 spool.add(rows)
                 tell()
-        if replaced is not None and not dry_run:
+        if replaced is not None:
             with history_store(engine, cohort) as store:
-                store.undo(replaced)
+                if dry_run:
+                    store.check_undo(replaced)
+                    report.hints.append(f"Nothing was taken back: answers of import {replaced} count as already there.")
+                else:
+                    store.undo(replaced)
         batches = (batch for part in spool.parts() for batch in _batches(part, report))
         for result in _stored(engine, cohort, path, report, batches):
             for row, reason in result.refused:

@@ -52,7 +52,7 @@ _FINISH_IMPORT = "UPDATE imports SET finished_at = now(), n_read = %s, n_refused
 _LIST_IMPORTS = """
 SELECT id, file, started_at, finished_at, n_read, n_added, n_refused, n_new_users, undone_at
 FROM imports WHERE cohort = %s ORDER BY id"""
-_CAN_BE_UNDONE = "SELECT 1 FROM imports WHERE id = %s AND undone_at IS NULL"
+_CAN_BE_UNDONE = "SELECT 1 FROM imports WHERE id = %s AND cohort = %s AND undone_at IS NULL"
 _ACCOUNTS = "SELECT lower(email), id FROM users WHERE lower(email) = ANY(cast(%s AS text[])) AND deleted_at IS NULL"
 _ADD_USERS = "INSERT INTO users (id, cohort) SELECT unnest(cast(%s AS text[])), %s ON CONFLICT DO NOTHING"
 _LOCK_USERS = """
@@ -268,14 +268,20 @@ class HistoryStore:
         self._run(_FORGET_USAGE, users)
         self._run(_COPY_STATE, stream=_in_chunks(map(_state_line, states(histories.items()))))
 
+    def check_undo(self, import_id: int) -> None:
+        """Raise UnknownImportError unless the import is one of the cohort that can be taken back.
+
+        Its students may be in other cohorts by now.
+        """
+        if self._run(_CAN_BE_UNDONE, import_id, self._cohort).fetchone() is None:
+            raise UnknownImportError(f"the cohort {self._cohort} has no import {import_id} that could be taken back")
+
     def undo(self, import_id: int) -> int:
         """Take back all answers of an import, and return their number. Students who have nothing else are removed.
 
         Raises UnknownImportError. If it is interrupted, it can be run again.
         """
-        # Of any cohort: its students may have moved.
-        if self._run(_CAN_BE_UNDONE, import_id).fetchone() is None:
-            raise UnknownImportError(f"there is no import {import_id} that could be taken back")
+        self.check_undo(import_id)
         removed, last = 0, ""
         while rows := self._run(_USERS_OF_IMPORT, last, import_id, USERS_TAKEN_BACK).fetchall():
             users = [user for (user,) in rows]

@@ -71,7 +71,6 @@ class School:
     def publish(self, cohort: str, version: str) -> None:
         """Let a version serve a cohort."""
         publish(self.world.registry, version, cohort)
-        self.container.tracker.read(cohort)
         self.container.tracker.set_model_version(cohort, version)
 
 
@@ -179,9 +178,39 @@ def test_a_claim_names_the_cohort(school: School) -> None:
     assert school.cohort_of(moved) == "history"
     assert school.totals() == {"history": (0, 1), "physics": (1, 0)} or school.totals() == {"history": (0, 1)}
     assert school.cohort_of(Api(provider.token(sub="lost", course="no such course"))) == "default"
-    assert (
-        Api(provider.token(sub="boss", course="physics", groups=["cohort-admins"])).get("/model/versions").status == 200
-    )
+
+
+@pytest.mark.parametrize(
+    ("course", "status"),
+    [("physics", 200), ("no such course", 403), (7, 403), (["physics"], 403), (None, 403), ("", 403)],
+)
+def test_an_admin_of_one_cohort_is_one_where_the_claim_says(school: School, course: object, status: int) -> None:
+    provider = Provider()
+    issuer = Issuer(issuer=provider.issuer, audience=(AUDIENCE,), cohort_claim="course", groups_claim="groups")
+    vars(school.container)["foreign"] = ForeignTokens([issuer], lambda address: provider.answer(address) or {})
+    admin = Api(provider.token(course=course, groups=["cohort-admins"]))
+    assert admin.get("/model/versions").status == status
+    assert Api(provider.token(sub="root", course=course, groups=["admins"])).get("/model/versions").status == 200
+
+
+def test_the_next_page_is_of_the_same_cohort(school: School) -> None:
+    admin = school.admin("default")
+    for n in range(3):
+        school.publish("history", f"v-{n}")
+    following = admin.get("/model/versions?cohort=history&limit=2").headers["link"]
+    assert following == '<versions?cohort=history&limit=2&after=2>; rel="next"'
+    assert len(admin.get("/model/versions?cohort=history&limit=2&after=2").json["versions"]) == 1
+
+
+def test_a_batch_for_two_cohorts_requests_both_trainings(school: School) -> None:
+    admin = school.admin("default")
+    student = school.id_of(school.student("physics"))
+    answers = [{**ANSWER, "id": f"own-{n}"} for n in range(5)]
+    answers += [{**ANSWER, "id": f"other-{n}", "learner_id": student} for n in range(5)]
+    done = admin.post("/answers?cohort=physics", {"answers": answers})
+    assert done.status == 200, done.body
+    assert done.json["training"] == {"counter": 5, "threshold": 5, "queued": True}
+    assert {sent.cohort for sent in school.world.queue.messages} == {"default", "physics"}
 
 
 def test_admins_of_a_cohort_see_only_theirs(school: School) -> None:

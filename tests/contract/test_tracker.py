@@ -18,6 +18,11 @@ def test_a_new_cohort_is_idle_and_empty(stores: Stores) -> None:
     assert row.state is TrainingState.IDLE
 
 
+def test_reading_creates_no_cohort(stores: Stores) -> None:
+    stores.tracker.read("a cohort that was removed")
+    assert "a cohort that was removed" not in {row.cohort for row in stores.tracker.rows()}
+
+
 def test_a_forced_request_is_queued_and_only_one_lives(stores: Stores) -> None:
     request = stores.tracker.request_training("default", "forced")
     assert request is not None

@@ -89,12 +89,14 @@ def test_cohorts_are_created_and_listed(deployment: Container, run: Run) -> None
         (["create", "physics", "--email-domain", "schüle.example"], "domain 'schüle.example'"),
         (["create", "physics", "--email-domain", "taken.example"], "the cohort history has such a domain"),
         (["domains", "history", "here.example", "no domain"], "domain 'no domain'"),
-        (["domains", "default", "here.example"], "was created by"),
+        (["domains", "default", "here.example"], "own cohort (COHORT), which has neither"),
         (["assign", "none", "ada"], "there is no cohort none"),
         (["assign", "history", "nobody"], "no account has the e-mail or the id nobody; nobody was moved"),
         (["assign", "history"], "either accounts, or a service account"),
         (["move", "history", "history"], "are the same cohort"),
-        (["invite", "default"], "was created by"),
+        (["invite", "default"], "own cohort (COHORT), which has neither"),
+        (["move", "nowhere", "history"], "there is no cohort nowhere"),
+        (["remove", "nowhere"], "there is no cohort nowhere"),
         (["remove", "default", "--yes"], "own cohort"),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
@@ -211,6 +213,43 @@ def test_a_cohort_is_removed_with_its_models_when_it_is_empty(deployment: Contai
     assert registry.list_versions("physics") == []
     assert registry.list_versions("physics-2") == ["v1"]
     assert listed(run).keys() == {"default"}
+
+
+def test_the_name_of_a_removed_cohort_with_tasks_is_not_used_again(deployment: Container, run: Run) -> None:
+    run("cohort", "create", "physics")
+    practise(deployment.in_cohort("physics"), "ada")
+    run("cohort", "move", "physics", "default")
+    assert run("cohort", "remove", "physics", "--yes")[0] == 0
+    # A process that has the student in the removed cohort for some seconds more.
+    assert deployment.in_cohort("physics").tracker.read("physics").n_samples_total == 0
+    assert listed(run).keys() == {"default"}
+    status, out = run("cohort", "create", "physics")
+    assert (status, "tasks were predicted by the models of a former cohort physics" in out) == (1, True)
+    assert run("cohort", "create", "physics-2")[0] == 0
+
+
+def test_a_webhook_of_all_students_does_not_move(deployment: Container, run: Run) -> None:
+    run("cohort", "create", "physics")
+    practise(deployment.in_cohort("physics"), "ada")
+    assert run("--cohort", "physics", "webhooks", "add", "https://192.0.2.1/hooks")[0] == 0
+    out = run("cohort", "move", "physics", "default")[1]
+    assert "1 webhook stayed in physics" in out
+    assert "in the group cohort-admins are admins of default now" in out
+    assert json.loads(run("webhooks", "list", "--json")[1]) == []
+    assert "Nobody had to be moved" in run("cohort", "move", "physics", "default")[1]
+
+
+def test_an_import_is_taken_back_in_its_cohort(deployment: Container, run: Run, tmp_path: Path) -> None:
+    history = tmp_path / "history.csv"
+    history.write_text("user_id,topic,is_correct\nada,sets,1\n")
+    run("cohort", "create", "physics")
+    run("--cohort", "physics", "import", str(history))
+    for command in (["undo", "1"], [str(history), "--replace", "1"], [str(history), "--replace", "1", "--dry-run"]):
+        status, out = run("import", *command)
+        assert (status, "the cohort default has no import 1" in out) == (1, True)
+    out = run("--cohort", "physics", "import", str(history), "--replace", "1", "--dry-run")[1]
+    assert "Nothing was taken back: answers of import 1 count as already there." in out
+    assert listed(run)["physics"]["n_samples_total"] == 1
 
 
 def test_an_import_into_a_removed_cohort_can_be_taken_back(deployment: Container, run: Run, tmp_path: Path) -> None:
