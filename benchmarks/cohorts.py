@@ -95,7 +95,7 @@ class Bench:
 
     def _put(self, user_ids: Sequence[str], cohort: str) -> int:
         """Put students into a cohort, which is made with its tracker, and return their number."""
-        self.container.tracker.read(cohort)
+        self.container.tracker.set_counter(cohort, 0)
         return self.container.cohorts.move(user_ids, cohort)
 
     def rates(self, rounds: int) -> dict[str, Any]:
