@@ -37,7 +37,10 @@ _LIST = text(
     FROM unnest(CAST(:names AS text[])) AS n (name) LEFT JOIN cohorts c ON c.name = n.name ORDER BY n.name
     """
 )
-_IN_TASKS = text("SELECT EXISTS (SELECT FROM practice_tasks WHERE cohort = :name)")
+_IN_TASKS = text(
+    "SELECT EXISTS (SELECT FROM practice_tasks WHERE cohort = :name AND completed AND completed_at > created_at)"
+)
+"""Whether models of a cohort predicted tasks that were completed. Imported answers were not predicted."""
 _CREATE = text("INSERT INTO cohorts (name, email_domains, invitation) VALUES (:name, :domains, :digest)")
 _DOMAIN_TAKEN = text(
     "SELECT name FROM cohorts WHERE name <> :name AND email_domains && CAST(:domains AS text[]) LIMIT 1"
@@ -313,9 +316,12 @@ def _move(container: Container, options: argparse.Namespace) -> int:
     _report(moved, target)
     if moved:
         print(f"Those of them who are in the group {COHORT_ADMIN_GROUP} are admins of {target} now.")
+        print(f"An issuer's claim that still names {source} moves its users back.")
     receivers = {"name": source, "bus": f"{BUS}%"}
     if n := statement(container.engine, lambda c: c.execute(_RECEIVERS, receivers).scalar_one()):
-        print(f"{tables.count(n, 'webhook')} stayed in {source}, because in {target} it would get the answers of all.")
+        print(
+            f"{tables.count(n, 'webhook')} stayed in {source}: in {target}, each would get the answers of all students."
+        )
     return 0
 
 

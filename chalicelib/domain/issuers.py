@@ -23,8 +23,8 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     A token must name one of ``audience`` in ``audience_claim``. A claim may be inside others: ``realm_access.roles``.
     Without ``groups_claim`` nobody of the issuer is an admin. ``aliases`` are other values of ``iss``.
-    ``cohort_claim`` names the cohort of a user; without it, or if there is no such cohort, the address decides, and
-    nobody becomes an admin of one cohort by ``cohort_admin_group``.
+    ``cohort_claim`` names the cohort of a user; without it, or if there is no such cohort, the address decides. With
+    it, members of ``cohort_admin_group`` are admins only where their claim names the cohort that they are in.
     With ``trust_email`` an address counts as verified even if the token does not say so.
     """
 

@@ -50,9 +50,9 @@ def store_answers(
     for request in requests:
         later(partial(training.try_to_send, tracker, queue, request))
     if (own := stored.counted.get(tasks.cohort)) is not None:
-        return stored, TrainingNote(own.counter, policy.threshold, bool(requests))
+        return stored, TrainingNote(own.counter, policy.threshold, own.request is not None)
     row = tracker.read(tasks.cohort)
-    queued = bool(requests) or row.state is not TrainingState.IDLE
+    queued = row.state is not TrainingState.IDLE
     return stored, TrainingNote(row.n_samples_since_training, policy.threshold, queued)
 
 

@@ -184,7 +184,7 @@ def _text(claims: Mapping[str, Any], name: str) -> str | None:
 
 def _cohort(value: Any) -> str | None:
     """Return what a claim names as the cohort, whatever it is: what is no cohort's name gets into the log later."""
-    return None if value in (None, "") else str(value)[:_MAXIMUM]
+    return None if value in (None, "") else str(value)[:_MAXIMUM].replace("\0", "\ufffd")
 
 
 def _texts(value: Any) -> list[str]:

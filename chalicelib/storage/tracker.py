@@ -276,7 +276,6 @@ class PostgresTracker:
 
     def set_model_version(self, cohort: str, version: str | None) -> None:
         """Store the version that serves. Warm processes read it with every creation."""
-        self._run(ENSURE, cohort=cohort)
         self._run(_SET_VERSION, cohort=cohort, version=version)
 
     def request_training(self, cohort: str, reason: str) -> TrainingRequest | None:

@@ -71,6 +71,7 @@ class School:
     def publish(self, cohort: str, version: str) -> None:
         """Let a version serve a cohort."""
         publish(self.world.registry, version, cohort)
+        self.container.tracker.set_counter(cohort, 0)
         self.container.tracker.set_model_version(cohort, version)
 
 
@@ -182,7 +183,15 @@ def test_a_claim_names_the_cohort(school: School) -> None:
 
 @pytest.mark.parametrize(
     ("course", "status"),
-    [("physics", 200), ("no such course", 403), (7, 403), (["physics"], 403), (None, 403), ("", 403)],
+    [
+        ("physics", 200),
+        ("no such course", 403),
+        (7, 403),
+        (["physics"], 403),
+        (None, 403),
+        ("", 403),
+        ("phy\0sics", 403),
+    ],
 )
 def test_an_admin_of_one_cohort_is_one_where_the_claim_says(school: School, course: object, status: int) -> None:
     provider = Provider()
@@ -200,6 +209,15 @@ def test_the_next_page_is_of_the_same_cohort(school: School) -> None:
     following = admin.get("/model/versions?cohort=history&limit=2").headers["link"]
     assert following == '<versions?cohort=history&limit=2&after=2>; rel="next"'
     assert len(admin.get("/model/versions?cohort=history&limit=2&after=2").json["versions"]) == 1
+
+
+def test_the_counter_after_a_batch_is_that_of_the_named_cohort(school: School) -> None:
+    admin = school.admin("default")
+    student = school.id_of(school.student("physics"))
+    answers = [{**ANSWER, "id": f"own-{n}"} for n in range(5)] + [{**ANSWER, "learner_id": student}]
+    done = admin.post("/answers?cohort=physics", {"answers": answers})
+    assert done.json["training"] == {"counter": 1, "threshold": 5, "queued": False}
+    assert [sent.cohort for sent in school.world.queue.messages] == ["default"]
 
 
 def test_a_batch_for_two_cohorts_requests_both_trainings(school: School) -> None:

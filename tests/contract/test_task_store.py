@@ -563,6 +563,7 @@ def test_a_student_without_a_row_can_create_tasks(stores: Stores) -> None:
 
 def test_the_context_names_the_version_that_should_serve(stores: Stores) -> None:
     assert stores.tasks.prediction_context("ada").model_version is None
+    stores.tracker.set_counter("default", 0)
     stores.tracker.set_model_version("default", "v1")
     assert stores.tasks.prediction_context("ada").model_version == "v1"
 

@@ -20,6 +20,7 @@ def test_a_new_cohort_is_idle_and_empty(stores: Stores) -> None:
 
 def test_reading_creates_no_cohort(stores: Stores) -> None:
     stores.tracker.read("a cohort that was removed")
+    stores.tracker.set_model_version("a cohort that was removed", "v1")
     assert "a cohort that was removed" not in {row.cohort for row in stores.tracker.rows()}
 
 

@@ -166,7 +166,7 @@ def test_an_interrupted_removal_is_run_again(deployment: Container, run: Run, mo
     run("cohort", "create", "physics")
     registry = deployment.registry
     assert isinstance(registry, S3ModelRegistry)
-    run("cohort", "create", "physics")
+    deployment.tracker.set_counter("physics", 0)
     registry.write_version("physics", "v1", {"lnirt.json": b"{}"}, {})
     with monkeypatch.context() as patch:
         patch.setattr(RegistryFiles, "delete", interrupted)

@@ -98,7 +98,7 @@ class MemoryDatabase:
         self.lock = threading.RLock()
         self.users: dict[str, Account] = {}
         self.tasks: dict[str, PracticeTask] = {}
-        self.trackers: dict[str, TrackerRow] = {}
+        self.trackers: dict[str, TrackerRow] = {"default": TrackerRow("default")}  # as a migration makes it
         self.keys: dict[tuple[str, str], tuple[bytes, str]] = {}
         self.reasons: dict[str, str] = {}
         self.counts: dict[tuple[str, str], tuple[datetime, int]] = {}
@@ -664,7 +664,8 @@ class MemoryTracker(MemoryStore):
 
     def set_model_version(self, cohort: str, version: str | None) -> None:
         with self._db as db:
-            db.change_tracker(cohort, model_version=version)
+            if cohort in db.trackers:
+                db.change_tracker(cohort, model_version=version)
 
     def request_training(self, cohort: str, reason: str) -> TrainingRequest | None:
         with self._db as db:
