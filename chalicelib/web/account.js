@@ -51,6 +51,7 @@ function showAddress({ email, email_verified: verified }) {
 function startName() {
   const typed = draft("account-name");
   const input = byId("full_name");
+  if (input.value !== "") typed.write(input.value); // typed before this script was loaded
   input.addEventListener("input", () => typed.write(input.value));
   startForm(byId("name-form"), {
     async send({ full_name: name }) {

@@ -21,10 +21,18 @@ let latestPreview = 0; // number of the latest request: an older response is ign
 
 const values = () => Object.fromEntries(FIELDS.map((name) => [name, form.elements[name].value]));
 
+/** Return whether the user has changed a field since the page came. */
+function isChanged(name) {
+  if (name === "difficulty") return !form.querySelector("[name=difficulty]:checked").defaultChecked;
+  return form.elements[name].value !== "";
+}
+
+/** Fill in the draft. What was typed before this script was loaded stays, and becomes part of the draft. */
 function restoreDraft() {
-  const before = saved.read();
-  if (before === null) return;
-  for (const name of FIELDS) if (typeof before[name] === "string") form.elements[name].value = before[name];
+  const before = saved.read() ?? {};
+  const typed = FIELDS.filter(isChanged);
+  for (const name of FIELDS) if (!typed.includes(name) && typeof before[name] === "string") form.elements[name].value = before[name];
+  if (typed.length > 0) saved.write(values());
 }
 
 // ---- preview of the prediction -------------------------------------------------------------------------------

@@ -35,6 +35,35 @@ def test_a_new_student_completes_a_task(visit: Visit) -> None:
     expect(page.get_by_label("Topic", exact=True)).to_have_value("Fractions")
 
 
+def test_a_text_typed_before_the_script_is_loaded_stays(at_tasks: Visit) -> None:
+    page, held = at_tasks.page, []
+    at_tasks.fill_task("the draft")
+    page.route("**/tasks.js*", lambda route: held.append(route))
+    page.goto(f"{at_tasks.url}/dashboard/tasks", wait_until="commit")
+    page.get_by_label("Exercise").fill("typed early")
+    at_tasks.wait_for(lambda: held, "the request of the script")
+    held[0].continue_()
+    page.unroute("**/tasks.js*")
+    at_tasks.expect_loaded()
+    for _ in range(2):
+        expect(page.get_by_label("Exercise")).to_have_value("typed early")
+        expect(page.get_by_label("Topic", exact=True)).to_have_value("Fractions")
+        expect(page.get_by_role("radio", name="Hard")).to_be_checked()
+        page.reload()
+
+
+def test_a_name_typed_before_the_script_is_loaded_stays(at_tasks: Visit) -> None:
+    page, held = at_tasks.page, []
+    page.route("**/account.js*", lambda route: held.append(route))
+    page.goto(f"{at_tasks.url}/dashboard/account", wait_until="commit")
+    page.locator("#full_name").fill("Ada Lovelace")
+    at_tasks.wait_for(lambda: held, "the request of the script")
+    held[0].continue_()
+    at_tasks.expect_loaded()
+    expect(page.locator("#email")).to_contain_text("@")
+    expect(page.locator("#full_name")).to_have_value("Ada Lovelace")
+
+
 def test_a_time_of_zero_counts_as_not_recorded(at_tasks: Visit) -> None:
     at_tasks.create_task()
     at_tasks.answer_first("Correct", 0)
